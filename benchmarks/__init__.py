@@ -1,0 +1,1 @@
+"""Measurements of .tflite files: by what tool, on what, with every repeat behind each figure."""

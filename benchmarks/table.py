@@ -1,0 +1,90 @@
+"""The operating-point table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from benchmarks.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score, chord
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_MARKS = {ANCHOR: "anchor", CONTROL: "control"}
+
+
+def operating_points(points: Iterable[OperatingPoint], metric: str) -> Table:
+    """One row a point, cheapest first; files measured on this host, costs counted in the graph."""
+    from rich.table import Table
+
+    points = sorted(points, key=lambda p: (p.kind == CONTROL, p.macs, p.name))
+    n = points[0].test.n
+    latencies = [f for p in points for f in p.files.values()]
+    host = f"; latency by {latencies[0].tool}, {latencies[0].threads} thread" if latencies else ""
+    table = Table(title=f"Operating points ({metric} on {n} test images{host})", title_justify="left")
+    table.add_column("point", no_wrap=True)
+    table.add_column("route")
+    for name in (f"{metric} % [95 %]", "chord %", "KL", "MMACs", "params", "unshared", "file KB", "ms (p90)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("front", no_wrap=True)
+    for point in points:
+        table.add_row(*_row(point, points), style=_style(point))
+    return table
+
+
+def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
+    """One row a shipped file: score, size, planned arena and latency in every precision."""
+    from rich.table import Table
+
+    table = Table(title=f"Shipped files ({metric} run by the interpreter on the test split)", title_justify="left")
+    table.add_column("point", no_wrap=True)
+    for name in ("precision", f"{metric} % [95 %]", "flash KB", "arena KB (planned)", "median ms", "p90 ms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in sorted(points, key=lambda p: (p.macs, p.name)):
+        for precision, file in point.files.items():
+            table.add_row(
+                point.name,
+                precision,
+                _score(file.test),
+                _kilobytes(file.flash_bytes),
+                _kilobytes(file.arena_bytes),
+                f"{file.latency_median_us / 1e3:.2f}",
+                f"{file.latency_p90_us / 1e3:.2f}",
+            )
+    return table
+
+
+def _row(point: OperatingPoint, points: Iterable[OperatingPoint]) -> tuple[str, ...]:
+    file = _main_file(point)
+    return (
+        point.name,
+        point.route + (f" [{point.rung}]" if point.rung else "").replace("[", "\\["),
+        _score(point.test),
+        f"{100 * chord(points, point.macs):.1f}" if point.kind == STITCHED else "",
+        f"{point.test.kl:.3f}",
+        f"{point.macs / 1e6:.1f}",
+        f"{point.params / 1e3:.0f}K",
+        f"{point.unshared_params / 1e3:.1f}K" if point.kind == STITCHED else "",
+        _kilobytes(file.flash_bytes) if file else "",
+        f"{file.latency_median_us / 1e3:.2f} ({file.latency_p90_us / 1e3:.2f})" if file else "",
+        _MARKS.get(point.kind, "shipped" if point.status != DOMINATED else f"no: {point.reason}"),
+    )
+
+
+def _main_file(point: OperatingPoint) -> File | None:
+    return point.files.get("float32") or next(iter(point.files.values()), None)
+
+
+def _score(score: Score) -> str:
+    low, high = score.interval
+    return f"{100 * score.value:.1f} \\[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size / 1000:.0f}"
+
+
+def _style(point: OperatingPoint) -> str | None:
+    if point.kind == ANCHOR:
+        return "bold"
+    return "dim" if point.kind == CONTROL or point.status == DOMINATED else None

@@ -1,0 +1,249 @@
+"""The command line: parses, calls one function, prints. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from restnet_tf.records import Anchor, Data
+
+_WEIGHTS_HELP = "imagenet, none (structure only), or a weights file"
+_PREPROCESS = click.Choice(["none", "0to1", "-1to1", "imagenet", "caffe"])
+_DEFAULT_OUT = Path("runs")
+
+
+class _Group(click.Group):
+    """Turns what a user can mend into one line and exit code 1; a traceback is a bug of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from benchmarks.records import BenchError
+        from restnet_tf.records import RestnetError
+        from tflite_export.errors import TfliteError
+
+        try:
+            return super().invoke(ctx)
+        except (RestnetError, BenchError, TfliteError) as error:
+            click.echo(f"restnet-tf: {' '.join(str(error).split())}", err=True)
+        except KeyboardInterrupt:
+            click.echo("restnet-tf: stopped; what was finished is kept, run the same command to go on", err=True)
+            sys.exit(130)
+        sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="restnet-tf")
+def main() -> None:
+    """Turn pretrained Keras models into a family of TFLite models between them, by stitching."""
+    # Before TensorFlow is imported: its start-up chatter tells a user nothing.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for role in ("small", "large"):
+        command = click.option(f"--{role}-preprocess", type=_PREPROCESS, default="none", show_default=True,
+                               help=f"What a {role} model file expects before it.")(command)  # fmt: skip
+        command = click.option(f"--{role}-arch", metavar="NAME",
+                               help=f"Architecture of a {role} weights file.")(command)  # fmt: skip
+    command = click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie.")(command)
+    command = click.option("--weights", default="imagenet", show_default=True, metavar="WHICH",
+                           help=f"For names of Keras Applications: {_WEIGHTS_HELP}.")(command)  # fmt: skip
+    command = click.option("--small", metavar="ANCHOR", help="The small anchor: a name or a file.")(command)
+    return click.option("--large", metavar="ANCHOR", help="The large anchor: a name or a file.")(command)
+
+
+@main.command()
+@_anchor_options
+@click.option("--data", metavar="DATA", help="A folder, an .npz file, digits, or keras:cifar10 and the like.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/LARGE-SMALL-DATA]")
+@click.option("--budget", default="", metavar="TERMS", help='Limits, as in "macs<=30M, flash<=500KB".')
+@click.option("--precision", default="float32,int8", show_default=True, metavar="LIST",
+              help="Of float32, float16, dynamic, int8, int16x8.")  # fmt: skip
+@click.option("--max-points", type=click.IntRange(1, 64), default=8, show_default=True, help="Variants to fit.")
+@click.option("--order", type=click.Choice(["both", "large-small", "small-large"]), default="both", show_default=True,
+              help="Which anchor may be the front.")  # fmt: skip
+@click.option("--rank-by", type=click.Choice(["cka", "r2"]), default="cka", show_default=True,
+              help="What makes the shortlist.")  # fmt: skip
+@click.option("--fine-tune", type=click.Choice(["auto", "stitch", "norm", "back"]), default="auto", show_default=True,
+              help="How far up the ladder a fit may climb.")  # fmt: skip
+@click.option("--effort", type=click.FloatRange(0.001, 1000), default=1.0, show_default=True,
+              help="Training compute; 1 is minutes on two cores.")  # fmt: skip
+@click.option("--plans", type=click.Path(path_type=Path), help="An edited plans.json to build instead.")
+@click.option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
+@click.option("--controls/--no-controls", default=True, show_default=True, help="Fit the controls too.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def build(**options: Any) -> None:
+    """Build the family between two anchors.
+
+    Without options it trains two small anchors on scikit-learn's digits and builds theirs.
+
+    \b
+    Example:
+      restnet-tf build --large EfficientNetB3 --small MobileNetV2 --data photos/
+    """
+    if bool(options["large"]) != bool(options["small"]) or bool(options["large"]) and not options["data"]:
+        raise click.UsageError("give --large, --small and --data together, or none of them for the embedded default")
+    from restnet_tf.methods import job
+
+    with _progress() as report:
+        done = job.build(job.Asked(**options), report)
+    _show(done)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
+@click.option("--preprocess", type=_PREPROCESS, default="none", show_default=True)
+@click.option("--weights", default="imagenet", show_default=True, metavar="WHICH", help=_WEIGHTS_HELP.capitalize() + ".")
+@click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(model: str, as_json: bool, **options: Any) -> None:
+    """List where MODEL can be cut: shape, MACs and parameters before and after.
+
+    \b
+    Example:
+      restnet-tf inspect MobileNetV2:alpha=0.35,input=96 --weights none
+    """
+    from restnet_tf import cuts, zoo
+
+    anchor = zoo.load(model, **options)
+    found = cuts.find(anchor.model)
+    if as_json:
+        click.echo(json.dumps({"anchor": anchor.name, "cuts": [asdict(cut) for cut in found]}, indent=1))
+    else:
+        _console().print(_cut_table(anchor, found))
+
+
+@main.command()
+@_anchor_options
+@click.option("--data", metavar="DATA", required=True, help="A folder, an .npz file, digits, or keras:cifar10.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("similarity"), show_default=True,
+              help="Writes OUT.png and OUT.npz.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def similarity(out: Path, **options: Any) -> None:
+    """Compare all cuts of two anchors by CKA: a heat map as PNG, the matrix as .npz.
+
+    \b
+    Example:
+      restnet-tf similarity --large resnet56.keras --small resnet20.keras --data cifar10.npz
+    """
+    from restnet_tf.methods import job
+
+    with _progress() as report:
+        picture, matrix = job.similarity(job.Asked(**options), out, report)
+    click.echo(f"wrote {picture} and {matrix}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--budget", required=True, metavar="TERMS", help='As in "macs<=30M, flash<=500KB, ram<=128KB, latency<=10ms".')
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def select(run: Path, budget: str, as_json: bool) -> None:
+    """Choose the best operating point of RUN that meets a budget; exit 1 when none does.
+
+    \b
+    Example:
+      restnet-tf select runs/demo --budget "macs<=3M, flash<=300KB, latency<=1ms"
+    """
+    from benchmarks import points
+    from benchmarks import select as selection
+
+    terms = selection.parse(budget)
+    meta, found = points.read(run / "points.json")
+    choice = selection.select(found, terms)
+    if as_json:
+        content = {"point": choice.point.name, "precision": choice.precision, "file": str(run / choice.file.path)}
+        click.echo(json.dumps(content, indent=1))
+        return
+    low, high = (100 * x for x in choice.file.test.interval)
+    click.echo(f"{choice.point.name} {choice.precision}: {choice.point.route}")
+    click.echo(
+        f"  {meta['metric']} {100 * choice.file.test.value:.1f} % [{low:.1f}, {high:.1f}] of {choice.file.test.n} test images"
+    )
+    for name, figure in selection.FIGURES.items():
+        click.echo(f"  {name} {selection.amount(name, figure.of(choice.point, choice.file))} ({figure.source})")
+    click.echo(f"  file {run / choice.file.path}")
+
+
+def _show(done: Any) -> None:
+    """What a build found, what it wrote, and what to do next."""
+    from benchmarks import table
+
+    console = _console()
+    console.print(table.operating_points(done.points, done.metric))
+    console.print(table.precisions(done.points, done.metric))
+    click.echo(done.summary)
+    if done.shortfall:
+        raise click.ClickException(done.shortfall)
+
+
+def _cut_table(anchor: Anchor, found: Any) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"{anchor.name}: {len(found)} cuts", title_justify="left")
+    table.add_column("cut", no_wrap=True)
+    table.add_column("kind")
+    for name in ("shape", "clamp", "MMACs before", "after", "params before", "after"):
+        table.add_column(name, justify="right")
+    for cut in found:
+        clamp = "" if cut.clamp[0] is None else "ReLU6" if cut.clamp[1] == 6 else "ReLU"
+        table.add_row(
+            cut.name,
+            cut.kind,
+            "x".join(map(str, cut.shape)),
+            clamp,
+            f"{cut.macs_before / 1e6:.1f}",
+            f"{cut.macs_after / 1e6:.1f}",
+            f"{cut.params_before:,}",
+            f"{cut.params_after:,}",
+        )
+    return table
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # A pipe or a log file has no width; tables must not fold there.
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+class _Report:
+    """Draws stages as progress bars on standard error."""
+
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._task: Any = None
+
+    def stage(self, title: str) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(title, total=None)
+        if not self._bars.console.is_terminal:
+            self._bars.console.print(title)
+
+    def progress(self, done: int, total: int) -> None:
+        self._bars.update(self._task, completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        self._bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress() -> Iterator[_Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        yield _Report(bars)

@@ -1,0 +1,236 @@
+"""Training a stitch behind cached front features, and the ladder above it.
+
+Rungs: ``stitch`` trains the 1x1 map alone; ``norm`` adds the scales and shifts of the back's
+normalisation layers; ``back`` adds every weight of the back. Each starts from where the rung below
+ended. The anchors themselves are never touched: what a rung changes is a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restnet_tf import costs, stitch
+from restnet_tf.records import RestnetError, Stitch
+
+if TYPE_CHECKING:
+    import keras
+
+RUNGS = ("stitch", "norm", "back")
+_NORMS = frozenset("BatchNormalization LayerNormalization GroupNormalization".split())
+_RATES = {"stitch": 1e-3, "norm": 1e-3, "back": 5e-4}
+_BATCH = 128
+_CHECKS = 6  # validations a rung
+_PATIENCE = 2  # validations without a gain before a rung is stopped
+_LABEL_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a fit reads of one set of images, row by row.
+
+    ``x`` are features at the front's cut, ``teacher`` the large anchor's logits, ``match`` the
+    penultimate features of the anchor that the back comes from, ``labels`` mixtures or None.
+    """
+
+    x: np.ndarray
+    teacher: np.ndarray
+    match: np.ndarray
+    labels: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class RungResult:
+    """What one rung reached: KL to the large anchor on the rank split, and what it cost."""
+
+    rung: str
+    kl: float
+    images: int  # training images passed through, repeats included
+    macs: int  # multiply-accumulates of its training
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted stitch, the rung it was taken from, and how every rung did."""
+
+    stitch: Stitch
+    rung: str
+    kl: float
+    closed_form_kl: float
+    rungs: tuple[RungResult, ...]
+
+
+def fit(
+    start: Stitch | None,
+    back: keras.Model,
+    train: Examples,
+    rank: Examples,
+    *,
+    rungs: Mapping[str, int],
+    min_gain: float = 0.02,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] = lambda rung, done, total: None,
+) -> Fitted:
+    """Climb ``rungs``, which give the training MACs of each, from the closed-form ``start``.
+
+    ``back`` maps the target cut to ``[penultimate features, logits]``; where ``start`` is None there
+    is no stitch and ``back`` is a whole anchor. A rung is kept where it lowers the KL on the rank
+    split by ``min_gain`` of what it was; the first is kept where it gains at all. Raises ``RestnetError`` where training diverges at every validation.
+    """
+    trainer = _Trainer(start, back, train, rank, seed)
+    before = trainer.validate()
+    best = Fitted(trainer.result("stitch"), "closed form", before, before, ())
+    done: list[RungResult] = []
+    for index, (rung, budget) in enumerate(rungs.items()):
+        result = trainer.climb(rung, budget, progress, match=index == 0 and start is not None)
+        done.append(result)
+        if not np.isfinite(result.kl):
+            raise RestnetError(f"training the {rung} rung diverged: the loss is not finite at any validation")
+        needed = best.kl * (1 - (min_gain if index else 0))
+        if result.kl < needed:
+            best = replace(best, stitch=trainer.result(rung), rung=rung, kl=result.kl)
+    return replace(best, rungs=tuple(done))
+
+
+def kl_divergence(teacher: Any, logits: Any) -> Any:
+    """KL(teacher || student) of softmaxed logits ``(n, classes)``, in nats, a value a row."""
+    import tensorflow as tf
+
+    log_p, log_q = tf.nn.log_softmax(teacher), tf.nn.log_softmax(logits)
+    return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+class _Trainer:
+    """One stitched model in training: its variables, its data order, its best state."""
+
+    def __init__(
+        self, start: Stitch | None, back: keras.Model, train: Examples, rank: Examples, seed: int
+    ) -> None:
+        import keras
+
+        self._start, self._train, self._rank = start, train, rank
+        self._edge = stitch.build(start) if start else keras.Sequential([keras.layers.Identity()])
+        self._back = keras.models.clone_model(back)
+        self._back.set_weights(back.get_weights())
+        self._macs = costs.macs(costs.nodes(back))
+        self._rng = np.random.default_rng(seed)
+        self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
+
+    def climb(
+        self, rung: str, budget: int, progress: Callable[[str, int, int], None], *, match: bool
+    ) -> RungResult:
+        """Train one rung; leaves the weights at the best validation, the start included."""
+        import keras
+        import tensorflow as tf
+
+        # Backward costs one more forward for the activations, and one for the weights that are trained.
+        per_image = self._macs * (2 if rung == "stitch" else 3)
+        steps = max(_CHECKS, budget // max(1, per_image * _BATCH))
+        variables = self._variables(rung)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0, steps, warmup_target=_RATES[rung], warmup_steps=max(1, steps // 20)
+        )
+        optimizer = keras.optimizers.Adam(schedule)
+        optimizer.build(variables)
+        step = tf.function(self._step(variables, optimizer), reduce_retracing=True)
+        best, state, stale, taken = self.validate(), self._weights(), 0, 0
+        for index, rows in enumerate(self._batches(steps)):
+            # Matching first: it needs no labels and finds the way where the task loss alone fails.
+            step(*self._batch(rows), tf.constant(match and index < steps // 4))
+            taken = index + 1
+            progress(rung, taken, steps)
+            if taken * _CHECKS % steps < _CHECKS or taken == steps:
+                kl = self.validate()
+                stale = 0 if kl < best else stale + 1
+                if kl < best:
+                    best, state = kl, self._weights()
+                if stale > _PATIENCE:
+                    break
+        self._restore(state)
+        return RungResult(rung, best, taken * _BATCH, taken * _BATCH * per_image)
+
+    def validate(self) -> float:
+        """Mean KL to the large anchor on the rank split."""
+        total = 0.0
+        for at in range(0, len(self._rank.x), 256):
+            x = self._rank.x[at : at + 256].astype(np.float32)
+            logits = self._forward(x)[1]
+            total += float(np.sum(kl_divergence(self._rank.teacher[at : at + 256], logits)))
+        return total / len(self._rank.x)
+
+    def result(self, rung: str) -> Stitch:
+        """The stitch as it stands, with what the rung changed in the back."""
+        tuned = {v.path: np.asarray(v) for v in self._tuned(rung)}
+        if self._start is None:
+            shape = self._train.x.shape[1:]
+            return Stitch(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), shape, shape, (None, None), tuned)
+        kernel, bias = self._edge.get_layer("project").get_weights()
+        return replace(self._start, kernel=kernel[0, 0], bias=bias, tuned=tuned)
+
+    def _forward(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        if not hasattr(self, "_infer"):
+            self._infer = tf.function(
+                lambda x: self._back(self._edge(x), training=False), reduce_retracing=True
+            )
+        return self._infer(x)
+
+    def _step(self, variables: list[Any], optimizer: Any) -> Callable[..., None]:
+        import tensorflow as tf
+
+        def step(x: Any, teacher: Any, target: Any, labels: Any, matching: Any) -> None:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([v.value for v in variables])
+                features, logits = self._back(self._edge(x), training=False)
+                match = tf.reduce_mean(tf.square(features - target)) * self._match_scale
+                task = tf.reduce_mean(kl_divergence(teacher, logits))
+                if labels.shape[1]:
+                    cross = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
+                    task += _LABEL_WEIGHT * tf.reduce_mean(cross)
+                loss = tf.where(matching, match, task)
+            gradients = tape.gradient(loss, [v.value for v in variables])
+            pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+            optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+
+        return step
+
+    def _batches(self, steps: int) -> Iterator[np.ndarray]:
+        n = len(self._train.x)
+        size = min(_BATCH, n)
+        order = np.empty(0, dtype=int)
+        for _ in range(steps):
+            if len(order) < size:
+                order = np.concatenate([order, self._rng.permutation(n)])
+            # Sorted rows read the memory-mapped file forwards.
+            yield np.sort(order[:size])
+            order = order[size:]
+
+    def _batch(self, rows: np.ndarray) -> list[Any]:
+        import tensorflow as tf
+
+        train = self._train
+        labels = np.zeros((len(rows), 0)) if train.labels is None else train.labels[rows]
+        arrays = train.x[rows], train.teacher[rows], train.match[rows], labels
+        return [tf.constant(np.asarray(a, dtype=np.float32)) for a in arrays]
+
+    def _variables(self, rung: str) -> list[Any]:
+        return [*self._edge.trainable_variables, *self._tuned(rung)]
+
+    def _tuned(self, rung: str) -> list[Any]:
+        if rung == "back":
+            return list(self._back.trainable_variables)
+        if rung == "norm":
+            norms = [layer for layer in self._back.layers if type(layer).__name__ in _NORMS]
+            return [v for layer in norms for v in layer.trainable_variables]
+        return []
+
+    def _weights(self) -> list[np.ndarray]:
+        return [np.asarray(v).copy() for v in self._variables("back")]
+
+    def _restore(self, state: list[np.ndarray]) -> None:
+        for variable, value in zip(self._variables("back"), state, strict=True):
+            variable.assign(value)

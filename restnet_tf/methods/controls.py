@@ -1,0 +1,87 @@
+"""What every family is held against: the distilled small anchor, and a stitch behind a random front.
+
+A stitch can learn to score on noise, and a small model can be taught by the large one: only what
+beats both is owed to stitching. Both train on the same views; the distilled anchor gets the compute
+of the median variant, the random front that of the variant it stands in for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+from restnet_tf import cache, cuts, features, rank, variant
+from restnet_tf.methods.family import STATISTICS_IMAGES, Family, examples
+
+if TYPE_CHECKING:
+    import keras
+
+    from restnet_tf.cache import Cache
+    from restnet_tf.fit import Examples, Fitted
+    from restnet_tf.records import Anchor, Plan, Stitch
+
+
+@dataclass(frozen=True)
+class Control:
+    """A network outside the family: what it is, and its model from images to logits."""
+
+    name: str
+    route: str
+    model: keras.Model
+    macs: int
+    params: int
+
+
+def fit_all(
+    family: Family, chosen: list[Plan], fitted: Mapping[str, Fitted], train: Cache, ranked: Cache
+) -> tuple[Control, ...]:
+    """Both controls, from the run or trained into it."""
+    compute = int(median(sum(r.macs for r in fitted[p.name].rungs) for p in chosen))
+    middle = sorted(chosen, key=lambda p: (p.macs, p.name))[len(chosen) // 2]
+    return (
+        _distilled(family, compute, train, ranked),
+        _random_front(family, middle, fitted[middle.name], train, ranked),
+    )
+
+
+def _distilled(family: Family, compute: int, train: Cache, ranked: Cache) -> Control:
+    """The small anchor, all of it trained on the large one's outputs."""
+    small = family.anchors["small"]
+    sets = [examples(c, "small", cache.INPUT, "small") for c in (train, ranked)]
+    fitted = family.fit("distilled", {"back": compute}, None, family.back("small", cache.INPUT), *sets)
+    logits = cuts.between(small.model, small.model.inputs[0], small.logits)
+    costs = family.costs["small"]
+    route = f"{small.name}, all of it distilled from {family.anchors['large'].name}"
+    return Control("distilled", route, variant.with_weights(logits, fitted.stitch.tuned), costs.macs, costs.params)
+
+
+def _random_front(family: Family, plan: Plan, twin: Fitted, train: Cache, ranked: Cache) -> Control:
+    """A variant's stitch, fitted alike behind a front that has learned nothing."""
+    front, back = plan.route
+    untaught = variant.randomised(family.anchors[front.anchor], family.settings.seed)
+    anchors = {front.anchor: untaught, back.anchor: family.anchors[back.anchor]}
+    fitted = family.run.load_fitted("random-front")
+    if fitted is None:
+        cut = str(front.stop)
+        views = family.cached_views("views-random", anchors, {front.anchor: [cut]})
+        rank_set = family.cached_rank("rank-random", anchors, {front.anchor: [cut]})
+        sets = [
+            replace(examples(real, "small", cache.INPUT, back.anchor), x=blind.features(front.anchor, cut))
+            for real, blind in ((train, views), (ranked, rank_set))
+        ]
+        rungs = {r.rung: r.macs for r in twin.rungs if r.rung == "stitch"}
+        model = family.back(back.anchor, str(back.start))
+        fitted = family.fit("random-front", rungs, _closed_form(family, plan, anchors), model, *sets)
+    model = variant.assemble(plan, anchors, fitted.stitch, logits=True)
+    return Control("random-front", f"{plan.name} behind a random front, stitch only", model, plan.macs, plan.params)
+
+
+def _closed_form(family: Family, plan: Plan, anchors: Mapping[str, Anchor]) -> Stitch:
+    """The ridge stitch of one pair: the control has the same start as the variants."""
+    front, back = plan.route
+    ends = {front.anchor: front.stop, back.anchor: back.start}
+    pair = {role: tuple(c for c in family.cut_lists[role] if c.name == ends[role]) for role in ("large", "small")}
+    statistics = features.collect(anchors, pair, family.data.fit.head(STATISTICS_IMAGES))
+    return rank.initial((front.anchor, 0, 0), pair, statistics)

@@ -1,0 +1,149 @@
+"""One build: its inputs, what it was asked for, and what all its steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restnet_tf import cache, costs, cuts, fit, plan, views
+from restnet_tf.cache import Cache
+from restnet_tf.fit import Examples, Fitted
+from restnet_tf.progress import Reporter
+from restnet_tf.records import Anchor, Cut, Data, Plan, Stitch
+from restnet_tf.runs import Run
+
+if TYPE_CHECKING:
+    from benchmarks.select import Term
+
+FINE_TUNES: dict[str, tuple[str, ...]] = {
+    "stitch": ("stitch",),
+    "norm": ("stitch", "norm"),
+    "back": ("stitch", "norm", "back"),
+    "auto": ("stitch", "norm", "back"),
+}
+# Training compute is counted in MACs, not seconds, so that the same build gives the same result on
+# any machine; two server cores do about 4e10 a second.
+_VIEW_MACS = 3.0e12
+_RUNG_MACS = {"stitch": 0.6e12, "norm": 1.8e12, "back": 1.8e12}
+_CACHE_BYTES = 8 * 2**30
+_VIEWS_PER_IMAGE = 8
+_VIEW_BATCH = 64
+STATISTICS_IMAGES = 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a build was asked for; all of it is part of the run's identity."""
+
+    order: str = "both"
+    rank_by: str = "cka"
+    max_points: int = 8
+    precisions: tuple[str, ...] = ("float32", "int8")
+    fine_tune: str = "auto"
+    effort: float = 1.0
+    seed: int = 0
+    ship_all: bool = False
+    controls: bool = True
+    budget: tuple[Term, ...] = ()
+    plans: tuple[Plan, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """Anchors by role ("large", "small"), images, settings, and where results go."""
+
+    run: Run
+    anchors: Mapping[str, Anchor]
+    data: Data
+    settings: Settings
+    report: Reporter
+
+    @cached_property
+    def cut_lists(self) -> dict[str, tuple[Cut, ...]]:
+        """Cuts by role."""
+        return {role: cuts.find(anchor.model) for role, anchor in self.anchors.items()}
+
+    @cached_property
+    def costs(self) -> dict[str, plan.Costs]:
+        """Whole anchors' costs by role."""
+        calls = {role: costs.nodes(anchor.model) for role, anchor in self.anchors.items()}
+        return {role: plan.Costs(costs.macs(c), costs.params(c)) for role, c in calls.items()}
+
+    @cached_property
+    def views(self) -> int:
+        """How many views of the fit images are trained on: bounded by compute, and by disk."""
+        macs = sum(c.macs for c in self.costs.values())
+        widest = max(np.prod(c.shape) for found in self.cut_lists.values() for c in found)
+        on_disk = _CACHE_BYTES // int(2 * widest * self.settings.max_points)
+        wanted = min(_VIEWS_PER_IMAGE * len(self.data.fit), int(self.settings.effort * _VIEW_MACS / macs))
+        return max(_VIEW_BATCH, min(wanted, on_disk))
+
+    @cached_property
+    def mirror(self) -> bool:
+        """Whether mirror images are fair views of this data."""
+        return views.mirrors(self.anchors["large"], self.data.rank)
+
+    def back(self, role: str, cut: str) -> Any:
+        """From a cut, or ``cache.INPUT``, to ``[penultimate features, logits]``."""
+        anchor = self.anchors[role]
+        start = anchor.model.inputs[0] if cut == cache.INPUT else cuts.tensor(anchor.model, cut)
+        return cuts.between(anchor.model, start, [anchor.features, anchor.logits])
+
+    def cached_views(self, name: str, anchors: Mapping[str, Anchor], wanted: Mapping[str, list[str]]) -> Cache:
+        """Features of the training views, kept in the run under a name."""
+        self.report.stage(f"features of {self.views} views of {len(self.data.fit)} images")
+        batches, folder = self._view_batches(anchors), self.run.cache_path(name)
+        return cache.fill(folder, anchors, wanted, batches, self.views, self.report.progress)
+
+    def cached_rank(self, name: str, anchors: Mapping[str, Anchor], wanted: Mapping[str, list[str]]) -> Cache:
+        """Features of the rank split, kept in the run under a name."""
+        split, folder = self.data.rank, self.run.cache_path(name)
+        return cache.fill(folder, anchors, wanted, cache.plain(split, anchors), len(split))
+
+    def fit(
+        self, name: str, rungs: Mapping[str, int], start: Stitch | None, back: Any, train: Examples, ranked: Examples
+    ) -> Fitted:
+        """Fit a stitched model, or take it from the run; ``rungs`` gives the training MACs of each."""
+        known = self.run.load_fitted(name)
+        if known is not None:
+            return known
+        self.report.stage(f"fitting {name}")
+        fitted = fit.fit(
+            start,
+            back,
+            train,
+            ranked,
+            rungs=rungs,
+            seed=self.settings.seed,
+            progress=lambda rung, done, total: self.report.progress(done, total),
+        )
+        self.run.save_fitted(name, fitted)
+        return fitted
+
+    def rungs(self) -> dict[str, int]:
+        """The ladder that the settings ask for, with the training MACs of each rung."""
+        asked = FINE_TUNES[self.settings.fine_tune]
+        return {rung: int(_RUNG_MACS[rung] * self.settings.effort) for rung in asked}
+
+    def _view_batches(self, anchors: Mapping[str, Anchor]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+        large = self.anchors["large"]
+        stream = views.stream(
+            self.data.fit,
+            large.input_shape,
+            self.views,
+            _VIEW_BATCH,
+            classes=large.classes,
+            mirror=self.mirror,
+            seed=self.settings.seed,
+        )
+        for images, labels in stream:
+            yield {role: views.resized(images, a.input_shape) for role, a in anchors.items()}, labels
+
+
+def examples(filled: Cache, role: str, cut: str, back: str) -> Examples:
+    """What a fit reads of a cache: features at a front's cut, matched to the anchor of the back."""
+    return Examples(filled.features(role, cut), filled.logits("large"), filled.penultimate(back), filled.labels())

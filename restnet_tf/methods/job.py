@@ -1,0 +1,232 @@
+"""From what a user asked for, in words, to a finished family in a run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import plots, points, select
+from benchmarks.points import SHIPPED, STITCHED, OperatingPoint
+from restnet_tf import cuts, data, demo, features, head, runs, zoo
+from restnet_tf.methods import restnet
+from restnet_tf.methods.family import STATISTICS_IMAGES, Family, Settings
+from restnet_tf.progress import Reporter
+from restnet_tf.records import Anchor, Data, RestnetError
+from restnet_tf.runs import Run
+from tflite_export import precision as precisions
+
+_ROLES = ("large", "small")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of a command, as the user gave them."""
+
+    large: str | None = None
+    small: str | None = None
+    data: str | None = None
+    weights: str = "imagenet"
+    weights_dir: Path | None = None
+    large_arch: str | None = None
+    small_arch: str | None = None
+    large_preprocess: str = "none"
+    small_preprocess: str = "none"
+    out: Path | None = None
+    budget: str = ""
+    precision: str = "float32,int8"
+    max_points: int = 8
+    order: str = "both"
+    rank_by: str = "cka"
+    fine_tune: str = "auto"
+    effort: float = 1.0
+    plans: Path | None = None
+    ship_all: bool = False
+    controls: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished build: all points, what their scores count, and a closing word."""
+
+    points: tuple[OperatingPoint, ...]
+    metric: str
+    summary: str
+    shortfall: str = ""  # why nothing meets the budget
+
+
+def build(asked: Asked, report: Reporter) -> Done:
+    """Load the inputs, then build or finish their family; raises the domain error of the stage."""
+    settings = _settings(asked)
+    with _keras_quiet():
+        images = _data(asked, report)
+        out = asked.out or _default_out(asked)
+        run = Run(out)
+        run.create()
+        anchors = _anchors(asked, images, report, run)
+        with run.opened(_identity(asked, settings, anchors, images)):
+            family = Family(run, anchors, images, settings, report)
+            found = restnet.build(family)
+            _draw_similarity(family)
+    summary, shortfall = _summary(run, settings)
+    return Done(found, "accuracy" if images.labelled else "agreement", summary, shortfall)
+
+
+def similarity(asked: Asked, out: Path, report: Reporter) -> tuple[Path, Path]:
+    """Write the CKA matrix of two anchors as ``out.png`` and ``out.npz``; returns both paths."""
+    with _keras_quiet():
+        images = _data(asked, report)
+        anchors = {role: _load(asked, role) for role in _ROLES}
+        found = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
+        report.stage("similarity of all pairs of cuts")
+        statistics = features.collect(anchors, found, images.fit.head(STATISTICS_IMAGES), report.progress)
+    names = {role: [cut.name for cut in found[role]] for role in _ROLES}
+    title = f"{anchors['large'].name} against {anchors['small'].name}, {statistics.n} images of {images.name}"
+    picture, matrix = out.with_name(f"{out.name}.png"), out.with_name(f"{out.name}.npz")
+    runs.write_bytes(picture, plots.heat_map(statistics.cka, names["large"], names["small"], title))
+    arrays = {"cka": statistics.cka, "n": statistics.n, "batch": statistics.batch}
+    runs.write_npz(matrix, arrays | {role: np.array(names[role]) for role in _ROLES})
+    return picture, matrix
+
+
+def _settings(asked: Asked) -> Settings:
+    wanted = tuple(p.strip() for p in asked.precision.split(",") if p.strip())
+    for name in wanted or ("",):
+        precisions.precision_named(name)
+    return Settings(
+        order=asked.order,
+        rank_by=asked.rank_by,
+        max_points=asked.max_points,
+        precisions=tuple(dict.fromkeys(wanted)),
+        fine_tune=asked.fine_tune,
+        effort=asked.effort,
+        seed=asked.seed,
+        ship_all=asked.ship_all,
+        controls=asked.controls,
+        budget=select.parse(asked.budget) if asked.budget else (),
+        plans=runs.read_plans(asked.plans) if asked.plans else None,
+    )
+
+
+def _data(asked: Asked, report: Reporter) -> Data:
+    report.stage("reading the images")
+    images = data.load(asked.data or demo.DATA, seed=asked.seed)
+    report.say(f"{images.name}: {len(images.fit)} images to fit, {len(images.rank)} to rank, {len(images.test)} to test")
+    for path in images.skipped:
+        report.say(f"skipped, not readable: {path}")
+    return images
+
+
+def _anchors(asked: Asked, images: Data, report: Reporter, run: Run) -> dict[str, Anchor]:
+    if asked.large is None and asked.small is None:
+
+        def tell(what: str, done: int, total: int) -> None:
+            if done == 1:
+                report.stage(what)
+            report.progress(done, total)
+
+        files = demo.anchor_files(run.anchors_path, images, asked.seed, tell)
+        loaded = {role: zoo.load(str(files[role])) for role in _ROLES}
+    else:
+        report.stage("loading the anchors")
+        loaded = {role: _load(asked, role) for role in _ROLES}
+    large, small, heads = head.match_labels(loaded["large"], loaded["small"], images, asked.seed)
+    for fitted in heads:
+        report.say(str(fitted))
+    return {"large": large, "small": small}
+
+
+def _load(asked: Asked, role: str) -> Anchor:
+    spec = getattr(asked, role)
+    if spec is None:
+        raise RestnetError(f"no {role} anchor was named; give --{role} a name or a file")
+    return zoo.load(
+        spec,
+        weights=asked.weights,
+        weights_dir=asked.weights_dir,
+        arch=getattr(asked, f"{role}_arch"),
+        preprocess=getattr(asked, f"{role}_preprocess"),
+    )
+
+
+def _identity(asked: Asked, settings: Settings, anchors: Mapping[str, Anchor], images: Data) -> dict[str, Any]:
+    """All that decides a build's result; the run directory refuses to go on with another."""
+    found: dict[str, Any] = {
+        "large anchor": f"{anchors['large'].name} {anchors['large'].sha256[:16]}",
+        "small anchor": f"{anchors['small'].name} {anchors['small'].sha256[:16]}",
+        "data": f"{images.name} {images.sha256[:16]}",
+    }
+    plain = asdict(settings) | {"budget": asked.budget, "precisions": list(settings.precisions)}
+    plain["plans"] = hashlib.sha256(asked.plans.read_bytes()).hexdigest()[:16] if asked.plans else None
+    packages = ("restnet-tf", "tensorflow", "keras", "ai-edge-litert")
+    return found | plain | {f"{name} version": version(name) for name in packages}
+
+
+def _default_out(asked: Asked) -> Path:
+    if asked.large is None or asked.small is None:
+        return Path("runs") / "demo"
+    words = (Path(part).name.split(":")[0].split(".")[0] for part in (asked.large, asked.small, asked.data or demo.DATA))
+    return Path("runs") / "-".join(words)
+
+
+def _draw_similarity(family: Family) -> None:
+    path = family.run.similarity_plot_path
+    if path.exists():
+        return
+    chosen = [p for p in runs.read_plans(family.run.plans_path) if p.status == "chosen"]
+    index = {role: {cut.name: cut.index for cut in found} for role, found in family.cut_lists.items()}
+    marks = []
+    for p in chosen:
+        ends = {p.route[0].anchor: p.route[0].stop, p.route[1].anchor: p.route[1].start}
+        marker = ">" if p.route[0].anchor == "large" else "<"
+        marks.append((index["large"][ends["large"]], index["small"][ends["small"]], marker))
+    names = {role: [cut.name for cut in family.cut_lists[role]] for role in _ROLES}
+    title = (
+        f"{family.anchors['large'].name} (rows) against {family.anchors['small'].name} on {family.data.name}\n"
+        "chosen stitches: > large front, small back; < small front, large back"
+    )
+    matrix = family.run.load_statistics().cka
+    runs.write_bytes(path, plots.heat_map(matrix, names["large"], names["small"], title, marks))
+
+
+def _summary(run: Run, settings: Settings) -> tuple[str, str]:
+    meta, found = points.read(run.points_path)
+    between = [p for p in found if p.kind == STITCHED and p.status == SHIPPED]
+    spent, whole = meta["training_macs"], meta["whole_large_training_macs"]
+    lines = [
+        f"{len(between)} operating points between the anchors; files in {run.path}: tflite/, points.json, points.png,"
+        " similarity.png, plans.json",
+        f"training took {spent / 1e12:.2f}T MACs; fine-tuning the whole large model on as many images would take"
+        f" {whole / 1e12:.2f}T, {whole / spent:.1f} times as much",
+    ]
+    shortfall = ""
+    if settings.budget:
+        try:
+            choice = select.select(found, settings.budget)
+            lines.append(f"within the budget: {choice.point.name} {choice.precision}, {run.path / choice.file.path}")
+        except select.BenchError as error:
+            shortfall = str(error)
+    middle = sorted(p.macs for p in found if p.kind == STITCHED)
+    limit = f"macs<={middle[len(middle) // 2] / 1e6:.3g}M" if middle else "macs<=10M"
+    lines.append(f'next: restnet-tf select {run.path} --budget "{limit}"')
+    return "\n".join(lines), shortfall
+
+
+@contextmanager
+def _keras_quiet() -> Iterator[io.StringIO]:
+    """Same seeds, same bytes: TensorFlow's own switch for repeatable kernels, and less chatter."""
+    import logging
+
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    yield io.StringIO()

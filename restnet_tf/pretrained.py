@@ -1,0 +1,278 @@
+"""Weight files of Keras Applications: where they lie, what they hold, whether they fit.
+
+Both formats are read by content, not by name: the one of Keras 3 (``layers/<class>_<n>/vars/<i>``)
+and the legacy one (``layer_names``/``weight_names`` attributes, also inside a full ``.h5`` model).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restnet_tf.records import RestnetError
+
+if TYPE_CHECKING:
+    import h5py
+
+SHOWN = 3  # differences that a message spells out
+CONNECT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a weight file and a model match: what can be assigned, and what stands in the way."""
+
+    pairs: tuple[tuple[Any, np.ndarray], ...]
+    differing: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    classes: int | None = None  # of the file, where only the classifier's last axis differs
+
+    @property
+    def faults(self) -> int:
+        """How many weights do not match."""
+        return len(self.differing) + len(self.missing) + len(self.extra)
+
+
+def first_line(error: BaseException) -> str:
+    """Give an exception's message as one line of bearable length."""
+    # Keras wraps the cause at the end of a dump of the whole configuration.
+    text = " ".join(str(error).rpartition("Exception encountered:")[2].split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def cache_folder() -> Path:
+    """Keras' own folder for downloaded weights: ``$KERAS_HOME/models`` or ``~/.keras/models``."""
+    home = os.environ.get("KERAS_HOME")
+    return (Path(home) if home else Path.home() / ".keras") / "models"
+
+
+@contextmanager
+def imagenet_files(label: str, weights_dir: Path | None) -> Iterator[None]:
+    """Let a Keras Applications constructor find its files here, and load them by ``load``.
+
+    The constructor itself says which file it wants; ``weights_dir`` is tried first, then the cache,
+    then the download. Raises RestnetError naming the file and both folders when none has it.
+    """
+    import keras
+    from keras.src.utils import file_utils
+
+    download, native = file_utils.get_file, keras.Model.load_weights
+
+    def get_file(fname: str, origin: str, file_hash: str | None = None, **_: Any) -> str:
+        return str(_find(label, weights_dir, fname, origin, file_hash, download, file_utils.validate_file))
+
+    file_utils.get_file = get_file
+    keras.Model.load_weights = lambda model, path, **_: load(model, Path(path), label)
+    try:
+        yield
+    finally:
+        file_utils.get_file, keras.Model.load_weights = download, native
+
+
+def _find(
+    label: str,
+    weights_dir: Path | None,
+    fname: str,
+    origin: str,
+    file_hash: str | None,
+    download: Callable[..., str],
+    validate: Callable[[str, str], bool],
+) -> Path:
+    folders = [*([weights_dir] if weights_dir else []), cache_folder()]
+    for folder in folders:
+        path = folder / fname
+        if path.is_file():
+            if file_hash and not validate(str(path), file_hash):
+                raise RestnetError(
+                    f"{path} is not the file that Keras publishes for {label} (its hash differs): remove it "
+                    f"to download it again, or give it as a file with the architecture {label}"
+                )
+            return path
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_SECONDS)
+    try:
+        root = str(cache_folder().parent)
+        return Path(download(fname, origin, file_hash=file_hash, cache_subdir="models", cache_dir=root))
+    except Exception as error:
+        places = " or ".join(str(folder) for folder in folders)
+        raise RestnetError(
+            f"{label}: the ImageNet weights {fname} are not here and cannot be downloaded "
+            f"({first_line(error)}); put {fname} into {places}, or use weights 'none'"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def load(model: Any, path: Path, label: str) -> None:
+    """Assign the file's weights to the model; RestnetError says which of them do not fit."""
+    fit = compare(model, path)
+    if fit.faults:
+        raise RestnetError(misfit(fit, path, label))
+    assign(model, fit)
+
+
+def assign(model: Any, fit: Fit) -> None:
+    """Write the values of a fit without faults into the model's variables."""
+    for variable, value in fit.pairs:
+        variable.assign(value.astype(variable.dtype))
+    for layer in model.layers:
+        if hasattr(layer, "finalize_state") and layer.weights:
+            layer.finalize_state()  # Normalization computes with a copy that it takes of its variables
+
+
+def misfit(fit: Fit, path: Path, label: str) -> str:
+    """Say in one line why the file does not fit the architecture."""
+
+    def some(what: str, items: tuple[str, ...]) -> list[str]:
+        rest = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+        return [f"{what} {', '.join(items[:SHOWN])}{rest}"] if items else []
+
+    reasons = [
+        *some("shapes differ:", fit.differing),
+        *some("not in the file:", fit.missing),
+        *some("only in the file:", fit.extra),
+    ]
+    return f"{path.name} holds the weights of another architecture than {label}: {'; '.join(reasons)}"
+
+
+def holds_weights(path: Path) -> bool:
+    """Whether an HDF5 file holds weights in one of the two formats."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        return _legacy_group(file) is not None or _layer_group(file) is not None
+
+
+def holds_config(path: Path) -> bool:
+    """Whether an HDF5 file describes its architecture too, and so is a whole model."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        return "model_config" in file.attrs
+
+
+def ends_in_classifier(path: Path) -> bool:
+    """Guess from a weight file whether it holds a classifier; a Dense is proof, a convolution is not.
+
+    Raises RestnetError when the file holds no weights.
+    """
+    legacy, stored = _read(path)
+    if not legacy:
+        return any(key.startswith("dense") for key in stored)
+    return next(reversed(stored.values()))[0].ndim == 2
+
+
+def compare(model: Any, path: Path) -> Fit:
+    """Match the file's weights with the model's, layer by layer, as Keras would.
+
+    Raises RestnetError when the file is not HDF5 or holds no weights.
+    """
+    legacy, stored = _read(path)
+    wanted = _wanted_legacy(model, stored) if legacy else _wanted(model)
+    return _match(wanted, stored)
+
+
+def _read(path: Path) -> tuple[bool, dict[str, list[np.ndarray]]]:
+    """Whether the file is of the legacy format, and its arrays by layer."""
+    import h5py
+
+    if not path.is_file():
+        raise RestnetError(f"no weight file {path}")
+    if not holds_weights(path):
+        raise RestnetError(
+            f"{path} holds no Keras weights; expected what model.save_weights or model.save wrote"
+        )
+    with h5py.File(path) as file:
+        legacy = _legacy_group(file)
+        return legacy is not None, _stored_legacy(legacy) if legacy is not None else _stored(
+            _layer_group(file)
+        )
+
+
+def _legacy_group(file: h5py.File) -> Any | None:
+    group = file.get("model_weights", file)
+    return group if any(key.startswith("layer_names") for key in group.attrs) else None
+
+
+def _layer_group(file: h5py.File) -> Any | None:
+    return next((file[k] for k in ("layers", "_layer_checkpoint_dependencies") if k in file), None)
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    """List an attribute of names, which Keras splits (``layer_names0``, ...) where it is long."""
+    parts = [group.attrs[attribute]] if attribute in group.attrs else []
+    while f"{attribute}{len(parts)}" in group.attrs:
+        parts.append(group.attrs[f"{attribute}{len(parts)}"])
+    return [n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in part]
+
+
+def _stored_legacy(group: Any) -> dict[str, list[np.ndarray]]:
+    layers = {name: _names(group[name], "weight_names") for name in _names(group, "layer_names")}
+    return {name: [group[name][w][()] for w in weights] for name, weights in layers.items() if weights}
+
+
+def _stored(group: Any) -> dict[str, list[np.ndarray]]:
+    return {
+        name: [layer["vars"][k][()] for k in sorted(layer["vars"], key=int)]
+        for name, layer in group.items()
+        if layer.get("vars")
+    }
+
+
+def _wanted_legacy(model: Any, stored: dict[str, list[np.ndarray]]) -> dict[str, list[Any]]:
+    """Match layers by name where all names agree, else in order (auto-numbered names differ)."""
+    layers = [layer for layer in model.layers if layer.weights]
+    named = {layer.name: [*layer.trainable_weights, *layer.non_trainable_weights] for layer in layers}
+    if set(named) == set(stored) or len(named) != len(stored):
+        return named
+    return dict(zip(stored, named.values(), strict=True))
+
+
+def _wanted(model: Any) -> dict[str, list[Any]]:
+    """Variables under the keys that Keras 3 saves them by: the class name and a running number."""
+    from keras.src.utils.naming import to_snake_case
+
+    count: dict[str, int] = {}
+    wanted = {}
+    for layer in model.layers:
+        kind = to_snake_case(type(layer).__name__)
+        n = count[kind] = count.get(kind, -1) + 1
+        own: dict[str, Any] = {}
+        layer.save_own_variables(own)
+        if own:
+            wanted[f"{kind}_{n}" if n else kind] = list(own.values())
+    return wanted
+
+
+def _match(wanted: dict[str, list[Any]], stored: dict[str, list[np.ndarray]]) -> Fit:
+    pairs, differing, missing = [], [], []
+    last = next(reversed(wanted), "")
+    classes: set[int] = set()
+    for key, variables in wanted.items():
+        values = stored.get(key, [])
+        missing += [v.path for v in variables[len(values) :]]
+        for variable, value in zip(variables, values, strict=False):
+            want, have = tuple(variable.shape), tuple(value.shape)
+            if want == have:
+                pairs.append((variable, value))
+                continue
+            differing.append(f"{variable.path} {have} in the file, {want} in the model")
+            same_but_classes = key == last and len(have) == len(want) and have[:-1] == want[:-1]
+            classes.add(have[-1] if same_but_classes else -1)
+    extra = [key for key, values in stored.items() if len(values) > len(wanted.get(key, []))]
+    only_classes = len(classes) == 1 and not missing and not extra and -1 not in classes
+    return Fit(
+        tuple(pairs), tuple(differing), tuple(missing), tuple(extra), classes.pop() if only_classes else None
+    )

@@ -1,0 +1,74 @@
+"""Real loss of closed-form stitches: every candidate runs once over the rank split, untrained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restnet_tf import cuts, stitch
+from restnet_tf.features import PairKey, Statistics, observer, other
+from restnet_tf.fit import kl_divergence
+from restnet_tf.plan import key
+from restnet_tf.records import Anchor, Cut, Plan, Stitch
+
+if TYPE_CHECKING:
+    from restnet_tf.data import Split
+
+_BATCH = 64
+
+
+def closed_form(
+    plans: Sequence[Plan],
+    anchors: Mapping[str, Anchor],
+    cut_lists: Mapping[str, tuple[Cut, ...]],
+    statistics: Statistics,
+    split: Split,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Plan, ...]:
+    """The plans, candidates with their mean KL (nats) to the large anchor over ``split``.
+
+    Front features stream: a batch is computed once for all plans and dropped.
+    """
+    pairs = {p.name: key(p, cut_lists) for p in plans if p.status == "candidate"}
+    stitches = {name: stitch.build(initial(pair, cut_lists, statistics)) for name, pair in pairs.items()}
+    backs = _Backs(anchors, cut_lists)
+    sources = {role: sorted({i for source, i, _ in pairs.values() if source == role}) for role in anchors}
+    observe = {
+        role: observer(anchors[role], [cut_lists[role][i] for i in sources[role]], [anchors[role].logits])
+        for role in anchors
+    }
+    totals = dict.fromkeys(pairs, 0.0)
+    streams = [split.batches(anchors[role].input_shape, _BATCH) for role in anchors]
+    for done, images in enumerate(zip(*streams, strict=True)):
+        seen = {role: observe[role](x) for role, x in zip(anchors, images, strict=True)}
+        teacher = seen["large"][-1]
+        for name, (source, i, j) in pairs.items():
+            stitched = stitches[name](seen[source][sources[source].index(i)])
+            logits = backs(other(source), j)(stitched, training=False)
+            totals[name] += float(np.sum(kl_divergence(teacher, logits)))
+        progress(min(len(split), (done + 1) * _BATCH), len(split))
+    return tuple(replace(p, kl=totals[p.name] / len(split)) if p.name in pairs else p for p in plans)
+
+
+def initial(pair: PairKey, cut_lists: Mapping[str, tuple[Cut, ...]], statistics: Statistics) -> Stitch:
+    """The closed-form stitch of a pair."""
+    source, i, j = pair
+    solution, target = statistics.solutions[pair], cut_lists[other(source)][j]
+    return Stitch(solution.kernel, solution.bias, cut_lists[source][i].shape, target.shape, target.clamp)
+
+
+class _Backs:
+    """Backs from cut to logits, each made once."""
+
+    def __init__(self, anchors: Mapping[str, Anchor], cut_lists: Mapping[str, tuple[Cut, ...]]) -> None:
+        self._anchors, self._cuts = anchors, cut_lists
+        self._made: dict[tuple[str, int], Any] = {}
+
+    def __call__(self, role: str, index: int) -> Any:
+        if (role, index) not in self._made:
+            anchor = self._anchors[role]
+            self._made[role, index] = cuts.back(anchor, self._cuts[role][index].name, anchor.logits)
+        return self._made[role, index]

@@ -1,0 +1,252 @@
+"""The run directory: the only place that knows its file names; every write is atomic.
+
+A build killed at any moment leaves whole files only, and the next build into the same directory goes
+on from them. A directory that holds a run with other inputs is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restnet_tf.features import Solution, Statistics
+from restnet_tf.fit import Fitted, RungResult
+from restnet_tf.records import Piece, Plan, RestnetError, Stitch
+
+_FORMAT = 1
+_PLAN_STATES = ("candidate", "chosen", "rejected")
+
+
+class Run:
+    """One run directory, opened for one set of inputs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def points_path(self) -> Path:
+        """The operating points with their measurements."""
+        return self.path / "points.json"
+
+    @property
+    def plot_path(self) -> Path:
+        """Accuracy against cost."""
+        return self.path / "points.png"
+
+    @property
+    def similarity_plot_path(self) -> Path:
+        """The CKA heat map."""
+        return self.path / "similarity.png"
+
+    @property
+    def plans_path(self) -> Path:
+        """All plans, the rejects with their reasons."""
+        return self.path / "plans.json"
+
+    @property
+    def anchors_path(self) -> Path:
+        """Where the demo keeps the anchors that it trained."""
+        return self.path / "anchors"
+
+    def cache_path(self, name: str) -> Path:
+        """A folder of cached features; it may be deleted at any time."""
+        return self.path / "cache" / name
+
+    def tflite_path(self, point: str, precision: str) -> Path:
+        """A point's file in one precision."""
+        return self.path / "tflite" / f"{point}.{precision}.tflite"
+
+    @contextmanager
+    def opened(self, inputs: Mapping[str, Any]) -> Iterator[None]:
+        """Hold the directory for a build from these inputs; raises ``RestnetError`` where it cannot.
+
+        Refused: a path that cannot be written, a folder that holds something else, a run of other
+        inputs (the message names the first that differs), a run that another process is building.
+        """
+        self.create()
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RestnetError(f"another build is writing {self.path}; wait for it or give another --out") from None
+            self._claim(inputs)
+            yield
+
+    def done(self, step: str) -> bool:
+        """Whether a step has been finished by this build or an earlier one."""
+        return self._record()["steps"].get(step) == "done"
+
+    def finish(self, step: str) -> None:
+        """Record a finished step."""
+        record = self._record()
+        record["steps"][step] = "done"
+        self.write_json(self.path / "run.json", record)
+
+    def inputs(self) -> dict[str, Any]:
+        """What the run was built from."""
+        return self._record()["inputs"]
+
+    def write_json(self, path: Path, content: Any) -> None:
+        """Readable JSON."""
+        write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+
+    def save_statistics(self, statistics: Statistics) -> None:
+        """``similarity.npz``: the CKA matrix and every closed-form stitch."""
+        arrays = {"n": statistics.n, "batch": statistics.batch, "cka": statistics.cka}
+        for (source, i, j), found in statistics.solutions.items():
+            stem = f"{source}.{i}.{j}"
+            arrays |= {f"{stem}.kernel": found.kernel, f"{stem}.bias": found.bias, f"{stem}.r2": found.r2}
+        write_npz(self.path / "similarity.npz", arrays)
+
+    def load_statistics(self) -> Statistics:
+        """What ``save_statistics`` wrote."""
+        with np.load(self.path / "similarity.npz") as arrays:
+            solutions = {}
+            for name in arrays.files:
+                if name.endswith(".r2"):
+                    source, i, j, _ = name.split(".")
+                    stem = name.removesuffix(".r2")
+                    solution = Solution(arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[name]))
+                    solutions[source, int(i), int(j)] = solution
+            return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions)
+
+    def save_fitted(self, point: str, fitted: Fitted) -> None:
+        """``stitches/<point>.npz``."""
+        found = fitted.stitch
+        meta = {
+            "rung": fitted.rung,
+            "kl": fitted.kl,
+            "closed_form_kl": fitted.closed_form_kl,
+            "rungs": [asdict(r) for r in fitted.rungs],
+            "source_shape": found.source_shape,
+            "target_shape": found.target_shape,
+            "clamp": found.clamp,
+        }
+        arrays = {"meta": np.array(json.dumps(meta)), "kernel": found.kernel, "bias": found.bias}
+        arrays |= {f"tuned:{path}": value for path, value in found.tuned.items()}
+        write_npz(self._stitch_path(point), arrays)
+
+    def load_fitted(self, point: str) -> Fitted | None:
+        """What ``save_fitted`` wrote; None where the point is not fitted yet."""
+        path = self._stitch_path(point)
+        if not path.exists():
+            return None
+        with np.load(path) as arrays:
+            meta = json.loads(str(arrays["meta"]))
+            tuned = {n.removeprefix("tuned:"): arrays[n] for n in arrays.files if n.startswith("tuned:")}
+            shapes = tuple(meta["source_shape"]), tuple(meta["target_shape"])
+            found = Stitch(arrays["kernel"], arrays["bias"], *shapes, tuple(meta["clamp"]), tuned)
+        rungs = tuple(RungResult(**r) for r in meta["rungs"])
+        return Fitted(found, meta["rung"], meta["kl"], meta["closed_form_kl"], rungs)
+
+    def _stitch_path(self, point: str) -> Path:
+        return self.path / "stitches" / f"{point}.npz"
+
+    def create(self) -> None:
+        """Make the directory; raises ``RestnetError`` where it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / ".lock").touch()
+        except OSError as error:
+            raise RestnetError(f"cannot write to {self.path}: {error.strerror}; give another --out") from None
+
+    def _claim(self, inputs: Mapping[str, Any]) -> None:
+        record_path = self.path / "run.json"
+        if not record_path.exists():
+            ours = {".lock", self.anchors_path.name}
+            strangers = sorted(p.name for p in self.path.iterdir() if p.name not in ours and ".tmp" not in p.name)
+            if strangers:
+                raise RestnetError(
+                    f"{self.path} is not a run directory and holds {strangers[0]}; give an empty folder as --out"
+                )
+            self.write_json(record_path, {"format": _FORMAT, "inputs": dict(inputs), "steps": {}})
+            return
+        known = self.inputs()
+        for name in {**known, **inputs}:
+            if known.get(name) != inputs.get(name):
+                raise RestnetError(
+                    f"{self.path} holds a run with another {name}: {_short(known.get(name))} there,"
+                    f" {_short(inputs.get(name))} now; give another --out, or delete it"
+                )
+
+    def _record(self) -> dict[str, Any]:
+        try:
+            record = json.loads((self.path / "run.json").read_text())
+        except FileNotFoundError:
+            raise RestnetError(f"{self.path} is not a run directory: it has no run.json") from None
+        except (OSError, ValueError) as error:
+            raise RestnetError(f"{self.path / 'run.json'} cannot be read: {error}") from None
+        if not isinstance(record, dict) or record.get("format") != _FORMAT:
+            raise RestnetError(f"{self.path / 'run.json'} is not of format {_FORMAT}; build the run again")
+        return record
+
+
+def write_plans(path: Path, plans: Iterable[Plan]) -> None:
+    """Plans as JSON that a person can read and edit: the chosen first, rejects by reason."""
+    ranks = {"chosen": 0, "candidate": 1, "rejected": 2}
+    ordered = sorted(plans, key=lambda p: (ranks[p.status], p.reason, p.macs, p.name))
+    content = {"format": _FORMAT, "plans": [_plain(asdict(plan)) for plan in ordered]}
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_plans(path: Path) -> tuple[Plan, ...]:
+    """Plans from a file, edited or not; raises ``RestnetError`` with the entry that is wrong."""
+    try:
+        entries = json.loads(path.read_text())["plans"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RestnetError(f"{path} is not a plans file: {error}") from None
+    plans = []
+    for index, entry in enumerate(entries):
+        try:
+            route = tuple(Piece(**piece) for piece in entry["route"])
+            numbers = {name: np.nan if entry[name] is None else float(entry[name]) for name in ("cka", "r2")}
+            plan = Plan(**{**entry, **numbers, "route": route})
+        except (TypeError, KeyError, ValueError) as error:
+            raise RestnetError(f"{path}: plan {index} is not understood: {error}") from None
+        if plan.status not in _PLAN_STATES:
+            raise RestnetError(f"{path}: plan {plan.name} has status {plan.status!r}; use one of {_PLAN_STATES}")
+        plans.append(plan)
+    return tuple(plans)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or none: to a temporary name, then rename."""
+    partial = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise RestnetError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Arrays as one ``.npz``; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def _plain(value: Any) -> Any:
+    """Without NaN, which JSON lacks."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:24]}..."

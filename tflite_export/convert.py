@@ -1,0 +1,194 @@
+"""Convert a Keras model to the bytes of a .tflite file, in one of five precisions.
+
+Every file has one signature, ``serving_default``, that takes ``image`` (1, h, w, c), raw 0..255, and
+gives ``scores`` (1, classes), whatever the anchor's own layers are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tflite_export.chatter import captured
+from tflite_export.errors import TfliteError
+from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, check_file, precision_named
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+def convert(
+    model: keras.Model,
+    precision: str,
+    calibration: Iterable[np.ndarray] | None = None,
+    *,
+    input_type: str | None = None,
+) -> bytes:
+    """Convert a model of one image input and one output to .tflite bytes, with a batch of 1.
+
+    ``calibration`` holds batches (b, h, w, c) of raw images 0..255; int8 and int16x8 need it, the
+    others leave it unread. Input and output are float32 for float32, float16 and dynamic, int8
+    for int8 (``input_type="uint8"`` makes its input uint8) and int16 for int16x8. ``dynamic``
+    leaves weights of under 1,024 values in float, as TensorFlow does. Raises TfliteError for
+    what cannot be converted, and for a result that is not wholly of the precision asked for.
+    Not for use by several threads at once: it holds back what the process prints meanwhile.
+    """
+    recipe = precision_named(precision)
+    if input_type is not None and input_type not in recipe.ends:
+        raise TfliteError(
+            f"{precision} files take {' or '.join(recipe.ends)} input, not input_type={input_type!r}"
+        )
+    shape = _image_shape(model)
+    _check_weights(model)
+    images = _calibration_images(calibration, shape, precision) if recipe.calibrated else ()
+    result = _run(model, shape, precision, input_type or recipe.ends[0], images)
+    check_file(result, precision)
+    _check_runs(result, precision)
+    return result
+
+
+def _image_shape(model: keras.Model) -> tuple[int, int, int]:
+    inputs: list[Any] = list(model.inputs or ())
+    outputs: list[Any] = list(model.outputs or ())
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise TfliteError(
+            f"{model.name!r} has {len(inputs)} inputs and {len(outputs)} outputs; a functional model "
+            "with one of each is needed"
+        )
+    shape = tuple(inputs[0].shape)
+    if len(shape) != 4 or None in shape[1:] or shape[0] not in (None, 1):
+        raise TfliteError(
+            f"{model.name!r} takes {shape}; an image input (None, height, width, channels) is needed, "
+            "with all but the batch fixed"
+        )
+    if inputs[0].dtype != "float32":
+        raise TfliteError(f"{model.name!r} takes {inputs[0].dtype} images; float32 is needed")
+    return shape[1], shape[2], shape[3]
+
+
+def _check_weights(model: keras.Model) -> None:
+    for weight in model.weights:
+        values = np.asarray(weight.numpy())
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            count = int(values.size - np.isfinite(values).sum())
+            raise TfliteError(
+                f"weight {weight.path!r} of {model.name!r} has {count} of {values.size} values that are "
+                "not finite (NaN or infinite); load the model's weights anew"
+            )
+
+
+def _calibration_images(
+    batches: Iterable[np.ndarray] | None, shape: tuple[int, int, int], precision: str
+) -> tuple[np.ndarray, ...]:
+    """Split into images (1, h, w, c); held in memory, since the converter may ask for them twice."""
+    if batches is None:
+        raise TfliteError(
+            f"{precision} needs calibration images: batches (b, {shape[0]}, {shape[1]}, {shape[2]}) of 0..255"
+        )
+    images: list[np.ndarray] = []
+    for number, batch in enumerate(batches):
+        values = np.asarray(batch, np.float32)
+        if values.shape[1:] != shape:
+            raise TfliteError(f"calibration batch {number} is {values.shape}; (b, {str(shape)[1:]} is needed")
+        # A NaN fails both comparisons.
+        if values.size and not (values.min() >= 0 and values.max() <= 255):
+            raise TfliteError(
+                f"calibration batch {number} runs from {values.min():g} to {values.max():g}; "
+                "raw images of 0..255 are needed"
+            )
+        images.extend(np.split(values, len(values)) if len(values) else ())
+    if not images:
+        raise TfliteError(f"{precision} needs calibration images, but the batches given hold none")
+    return tuple(images)
+
+
+def _run(
+    model: keras.Model,
+    shape: tuple[int, int, int],
+    precision: str,
+    input_type: str,
+    images: tuple[np.ndarray, ...],
+) -> bytes:
+    with captured() as printed:
+        try:
+            converter = _converter(model, shape)
+            _configure(converter, precision, input_type, images)
+            return bytes(converter.convert())
+        # TensorFlow raises errors of any kind here; what a user needs is which model and why.
+        except Exception as error:
+            log = f"{printed()}\n{error}"
+            raise TfliteError(
+                f"cannot convert {model.name!r} to {precision}: {_reason(str(error))}", log=log
+            ) from error
+
+
+def _converter(model: keras.Model, shape: tuple[int, int, int]) -> tf.lite.TFLiteConverter:
+    """Trace the model for one image.
+
+    Handing the Keras 3 model itself to ``from_concrete_functions`` gives a file of uninitialised
+    variables; a module that holds the backend's own variables does not.
+    """
+    import tensorflow as tf
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {OUTPUT_KEY: model(image, training=False)}
+
+    holder = tf.Module()
+    holder.held = [variable.value for variable in model.variables]
+    traced = tf.function(serve, input_signature=[tf.TensorSpec((1, *shape), tf.float32, name=INPUT_KEY)])
+    return tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], holder)
+
+
+def _configure(
+    converter: tf.lite.TFLiteConverter, precision: str, input_type: str, images: tuple[np.ndarray, ...]
+) -> None:
+    import tensorflow as tf
+
+    recipe = precision_named(precision)
+    converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, recipe.operators)]
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if recipe.calibrated:
+        converter.representative_dataset = _feed(images)
+        converter.inference_input_type = tf.as_dtype(input_type)
+        converter.inference_output_type = tf.as_dtype(recipe.ends[0])
+
+
+def _feed(images: tuple[np.ndarray, ...]) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
+    return lambda: ({INPUT_KEY: image} for image in images)
+
+
+def _check_runs(result: bytes, precision: str) -> None:
+    """Run the file once, on a grey image: some that the converter hands out cannot even be opened."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with captured() as printed:
+        try:
+            interpreter = Interpreter(model_content=result)
+            interpreter.allocate_tensors()
+            entry = interpreter.get_input_details()[0]
+            interpreter.set_tensor(entry["index"], np.full(entry["shape"], 127, entry["dtype"]))
+            interpreter.invoke()
+            scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        except (ValueError, RuntimeError) as error:
+            raise TfliteError(
+                f"the {precision} file was written, but LiteRT cannot run it: {error}; "
+                "look for a layer that gives all zeros on the calibration images, and for extreme weights",
+                log=printed(),
+            ) from error
+    if not np.isfinite(scores).all():
+        raise TfliteError(f"the {precision} file answers a grey image with values that are not finite")
+
+
+def _reason(text: str) -> str:
+    """Find the line that says why among the MLIR that the converter quotes."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    missing = next((line for line in lines if line.startswith(("TF Select ops:", "Custom ops:"))), None)
+    if missing:
+        return f"TensorFlow Lite has no such operators ({missing}); replace these layers"
+    return lines[0] if lines else "the converter gave no reason"

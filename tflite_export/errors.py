@@ -1,0 +1,16 @@
+"""The one error of this package."""
+
+from __future__ import annotations
+
+
+class TfliteError(Exception):
+    """A network or a file cannot be used as asked; the message says what, why and what would work.
+
+    ``log`` holds all that TensorFlow's converter printed and raised, where it was what failed;
+    the message itself is one line.
+    """
+
+    def __init__(self, message: str, log: str = "") -> None:
+        """Hold the one-line message and the converter's full text."""
+        super().__init__(message)
+        self.log = log

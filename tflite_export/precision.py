@@ -1,0 +1,173 @@
+"""What each precision asks of the converter, and what a file must be to bear its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tflite_export.errors import TfliteError
+from tflite_export.graph import FLOATS, Graph, Operator, Tensor, read
+
+SIGNATURE = "serving_default"
+INPUT_KEY = "image"
+OUTPUT_KEY = "scores"
+
+_INTEGERS = frozenset({"INT32", "INT64", "BOOL"})
+# TensorFlow leaves smaller weights in float for ``dynamic``: they cost more than they save.
+_LEAST_QUANTISED = 1024
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
+_VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What to ask the converter for, and the types that its result may then hold.
+
+    ``weights`` is the type that constants are reduced to; ``ends`` are the input types on offer, of
+    which the first is the output's too; ``calibrated`` ones are integer throughout.
+    """
+
+    operators: str
+    activations: frozenset[str]
+    weights: str
+    ends: tuple[str, ...] = ("float32",)
+    calibrated: bool = False
+
+
+_PRECISIONS = {
+    "float32": Precision("TFLITE_BUILTINS", _INTEGERS | {"FLOAT32"}, "FLOAT32"),
+    "float16": Precision("TFLITE_BUILTINS", _INTEGERS | {"FLOAT32"}, "FLOAT16"),
+    "dynamic": Precision("TFLITE_BUILTINS", _INTEGERS | {"FLOAT32"}, "INT8"),
+    "int8": Precision("TFLITE_BUILTINS_INT8", _INTEGERS | {"INT8"}, "INT8", ("int8", "uint8"), True),
+    "int16x8": Precision(
+        "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+        _INTEGERS | {"INT16"},
+        "INT8",
+        ("int16",),
+        True,
+    ),
+}
+PRECISIONS = tuple(_PRECISIONS)
+
+
+def check_file(model: bytes, precision: str) -> None:
+    """Refuse a .tflite file that is not wholly what ``precision`` promises.
+
+    Raises TfliteError, naming the first operator or tensor at fault, for variables, custom or
+    TensorFlow operators, other signatures than the one of this module, an open dimension, values
+    of another type, and constants that are not finite or were clipped.
+    """
+    recipe = precision_named(precision)
+    graph = read(model)
+    _check_operators(graph)
+    _check_interface(graph, recipe)
+    _check_types(graph, recipe, precision)
+    _check_constants(graph, recipe, precision)
+
+
+def precision_named(precision: str) -> Precision:
+    """Look a precision up; raises TfliteError that lists the accepted ones."""
+    if precision not in _PRECISIONS:
+        raise TfliteError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    return _PRECISIONS[precision]
+
+
+def _check_operators(graph: Graph) -> None:
+    for operator in graph.operators:
+        if operator.name in _VARIABLE_OPERATORS:
+            raise TfliteError(
+                f"the file reads its weights from variables ({operator.name}), which nothing sets; "
+                "convert from a module that holds the variables themselves"
+            )
+        if operator.name.startswith("CUSTOM"):
+            raise TfliteError(
+                f"the file needs {operator.name!r}; only TensorFlow Lite's builtins are allowed"
+            )
+
+
+def _check_interface(graph: Graph, recipe: Precision) -> None:
+    for tensor in graph.tensors:
+        if not tensor.fixed:
+            raise TfliteError(
+                f"tensor {tensor.name!r} has an open dimension {tensor.shape}; export a batch of 1"
+            )
+    found = [
+        (entry.name, [key for key, _ in entry.inputs], [key for key, _ in entry.outputs])
+        for entry in graph.signatures
+    ]
+    if found != [(SIGNATURE, [INPUT_KEY], [OUTPUT_KEY])]:
+        raise TfliteError(
+            f"the file's signatures are {found}; one is needed: {SIGNATURE}({INPUT_KEY}) -> {OUTPUT_KEY}"
+        )
+    allowed = {end.upper() for end in recipe.ends}
+    for index in (*graph.inputs, *graph.outputs):
+        end = graph.tensors[index]
+        if end.type not in allowed:
+            raise TfliteError(f"{end.name!r} is {end.type}; {' or '.join(sorted(allowed))} is needed")
+        if end.shape[:1] != (1,):
+            raise TfliteError(f"{end.name!r} has shape {end.shape}; a batch of 1 is needed")
+        if recipe.calibrated and len(end.scales) != 1:
+            raise TfliteError(f"{end.name!r} has no scale, so its integers mean nothing")
+
+
+def _check_types(graph: Graph, recipe: Precision, precision: str) -> None:
+    ends = {*graph.inputs, *graph.outputs}
+    faults = [
+        (operator, tensor)
+        for operator in graph.operators
+        for tensor in _operands(graph, operator)
+        if not tensor.constant and tensor.index not in ends and tensor.type not in recipe.activations
+    ]
+    if not faults:
+        return
+    # Around an operator without an integer kernel stand DEQUANTIZE and QUANTIZE; it is the one to name.
+    casts = ("QUANTIZE", "DEQUANTIZE")
+    operator, tensor = next((fault for fault in faults if fault[0].name not in casts), faults[0])
+    raise TfliteError(
+        f"asked for {precision}, but {operator.name} works on {tensor.type} ({tensor.name!r}); "
+        f"it has no {precision} form: replace that layer or choose another precision"
+    )
+
+
+def _check_constants(graph: Graph, recipe: Precision, precision: str) -> None:
+    constants = [tensor for op in graph.operators for tensor in _operands(graph, op) if tensor.constant]
+    for tensor in constants:
+        if recipe.calibrated and tensor.type in FLOATS:
+            raise TfliteError(f"asked for {precision}, but the constant {tensor.name!r} is {tensor.type}")
+        if not _in_range(tensor):
+            raise TfliteError(
+                f"constant {tensor.name!r} holds values at or beyond the limits of {tensor.type}; "
+                f"these weights have no {precision} form"
+            )
+    types = {tensor.type for tensor in constants}
+    if "FLOAT32" in types and recipe.weights not in types:
+        raise TfliteError(
+            f"asked for {precision}, but no weight became {recipe.weights}: each has under "
+            f"{_LEAST_QUANTISED} values, which this precision leaves in float; use float16 or int8"
+        )
+    for operator in graph.operators:
+        if recipe.weights != "FLOAT32" and operator.name in _WEIGHTED and _skipped(graph, operator):
+            name = graph.tensors[operator.inputs[1]].name
+            raise TfliteError(
+                f"asked for {precision}, but the weights {name!r} of {operator.name} stay FLOAT32"
+            )
+
+
+def _skipped(graph: Graph, operator: Operator) -> bool:
+    weights = graph.tensors[operator.inputs[1]]
+    return weights.constant and weights.type == "FLOAT32" and weights.nbytes >= 4 * _LEAST_QUANTISED
+
+
+def _operands(graph: Graph, operator: Operator) -> list[Tensor]:
+    return [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+
+
+def _in_range(tensor: Tensor) -> bool:
+    kinds: dict[str, Any] = {"FLOAT16": np.float16, "FLOAT32": np.float32, "FLOAT64": np.float64}
+    if tensor.data is None or tensor.type not in kinds:
+        return True
+    values = np.abs(np.frombuffer(tensor.data.tobytes(), kinds[tensor.type]))
+    # The converter clips what float16 cannot hold to its largest value and says nothing.
+    return bool((values < np.finfo(values.dtype).max).all())
