@@ -74,8 +74,8 @@ class Outcome:
 class Stream:
     """The same batches for every method: rectified mixtures of a shared signal and noise, float32.
 
-    Buffers are touched here and reused for every batch, so that memory growth is the method's own. ``seconds``
-    counts the time spent drawing.
+    Buffers are touched here and reused for every batch, so that memory growth is the method's own.
+    ``seconds`` counts the time spent drawing.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -312,9 +312,7 @@ def show(rows: list[dict[str, Any]], threads: int) -> None:
     from rich.table import Table
 
     first = rows[0]
-    table = Table(
-        title=f"All-pairs CKA, {first['width']} float32 features a layer, batches of {first['batch']}"
-    )
+    table = Table(title=f"All-pairs CKA, {first['width']} float32 features a layer, batches of {first['batch']}")
     for name in ("n", "layers", "method", "seconds", "x ours", "peak extra MB", "max difference"):
         table.add_column(name, justify="left" if name == "method" else "right")
     for row in rows:
@@ -357,9 +355,7 @@ def _counts(_: click.Context, option: click.Parameter, text: str) -> list[int]:
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="BLAS threads of each.")
 @click.option("--json", "as_json", is_flag=True, help="Print every repeat as JSON instead of the table.")
-def main(
-    ns: list[int], layers: list[int], width: int, batch: int, repeats: int, threads: int, as_json: bool
-) -> None:
+def main(ns: list[int], layers: list[int], width: int, batch: int, repeats: int, threads: int, as_json: bool) -> None:
     """Measure every setting and print it."""
     for n in ns:
         if n % batch:

@@ -27,9 +27,7 @@ def latency(
 
     Raises BenchError as ``latencies`` does, of which this is the case of one model.
     """
-    timed = latencies(
-        {"model": model}, image, threads=threads, warmup=warmup, repeats=repeats, xnnpack=xnnpack
-    )
+    timed = latencies({"model": model}, image, threads=threads, warmup=warmup, repeats=repeats, xnnpack=xnnpack)
     return timed["model"]
 
 
@@ -60,9 +58,7 @@ def latencies(
     opened = {name: _open(model, threads, xnnpack, name) for name, model in models.items()}
     fed = {name: _single(found, images[name], name) for name, found in opened.items()}
     rounds = _rounds(opened, fed, warmup + repeats)
-    return {
-        name: _record(took[warmup:], opened[name], threads, models[name]) for name, took in rounds.items()
-    }
+    return {name: _record(took[warmup:], opened[name], threads, models[name]) for name, took in rounds.items()}
 
 
 def scores(model: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> np.ndarray:
@@ -135,9 +131,7 @@ def _open(model: bytes, threads: int, xnnpack: bool, name: str) -> Any:
     ends = (interpreter.get_input_details(), interpreter.get_output_details())
     if any(len(side) != 1 for side in ends) or any(side[0]["shape"][0] != 1 for side in ends):
         shapes = [[tuple(map(int, end["shape"])) for end in side] for side in ends]
-        raise BenchError(
-            f"{name!r} has inputs {shapes[0]} and outputs {shapes[1]}; one each, of batch 1, is needed"
-        )
+        raise BenchError(f"{name!r} has inputs {shapes[0]} and outputs {shapes[1]}; one each, of batch 1, is needed")
     return interpreter
 
 

@@ -37,7 +37,11 @@ def operating_points(points: Iterable[OperatingPoint], title: str, metric: str) 
 
 
 def heat_map(
-    matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, chosen: Iterable[tuple[int, int, str]] = ()
+    matrix: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    chosen: Iterable[tuple[int, int, str]] = (),
 ) -> bytes:
     """A similarity matrix with its cut names; ``chosen`` marks stitches as (row, column, marker)."""
     height, width = 2.0 + 0.24 * len(rows), 4.0 + 0.34 * len(columns)
@@ -56,7 +60,12 @@ def _scatter(axes: Any, points: Iterable[OperatingPoint], cost: Callable[[Operat
     points = tuple(points)
     groups = (
         ("anchors", _BLUE, "s", [p for p in points if p.kind == ANCHOR]),
-        ("shipped", _ORANGE, "o", [p for p in points if p.kind not in (ANCHOR, CONTROL) and p.status == SHIPPED]),
+        (
+            "shipped",
+            _ORANGE,
+            "o",
+            [p for p in points if p.kind not in (ANCHOR, CONTROL) and p.status == SHIPPED],
+        ),
         ("dominated", _LIGHT, "o", [p for p in points if p.status == DOMINATED]),
         ("controls", _GREY, "x", [p for p in points if p.kind == CONTROL]),
     )
@@ -64,7 +73,13 @@ def _scatter(axes: Any, points: Iterable[OperatingPoint], cost: Callable[[Operat
         for point in group:
             low, high = point.test.interval
             axes.plot([cost(point)] * 2, [100 * low, 100 * high], color=colour, alpha=0.25, linewidth=2, zorder=1)
-            axes.annotate(point.name, (cost(point), 100 * point.test.value), (4, 4), textcoords="offset points", fontsize=7)
+            axes.annotate(
+                point.name,
+                (cost(point), 100 * point.test.value),
+                (4, 4),
+                textcoords="offset points",
+                fontsize=7,
+            )
         if group:
             axes.scatter(*_coordinates(group, cost), c=colour, marker=marker, label=label, zorder=2)
     anchors = sorted((p for p in points if p.kind == ANCHOR), key=cost)

@@ -137,6 +137,4 @@ def _point(entry: dict[str, Any]) -> OperatingPoint:
         )
         for precision, f in entry["files"].items()
     }
-    return OperatingPoint(
-        **{**entry, "rank": Score(**entry["rank"]), "test": Score(**entry["test"]), "files": files}
-    )
+    return OperatingPoint(**{**entry, "rank": Score(**entry["rank"]), "test": Score(**entry["test"]), "files": files})

@@ -67,7 +67,8 @@ def parse(text: str) -> tuple[Term, ...]:
 def select(points: Iterable[OperatingPoint], terms: Iterable[Term]) -> Choice:
     """The shipped file that meets every term and does best on the rank split; ties go to the cheaper.
 
-    The test split has no say: it only reports. Raises ``BenchError`` where none fits: what the nearest misses, and by how much.
+    The test split has no say: it only reports. Raises ``BenchError`` where none fits: what the nearest
+    misses, and by how much.
     """
     terms = tuple(terms)
     choices = [
@@ -86,7 +87,9 @@ def select(points: Iterable[OperatingPoint], terms: Iterable[Term]) -> Choice:
         f"{term.text} (it has {amount(term.name, _figure(nearest, term))}, {over:.0%} over)"
         for term, over in _misses(nearest, terms)
     )
-    raise BenchError(f"no point meets the budget; the nearest, {nearest.point.name} {nearest.precision}, misses {missed}")
+    raise BenchError(
+        f"no point meets the budget; the nearest, {nearest.point.name} {nearest.precision}, misses {missed}"
+    )
 
 
 def exceeded(terms: Iterable[Term], **figures: float) -> str:
@@ -128,4 +131,6 @@ def _figure(choice: Choice, term: Term) -> float:
 def _misses(choice: Choice, terms: Iterable[Term]) -> list[tuple[Term, float]]:
     """The terms a choice misses, with the share by which it is over."""
     figures = [(term, _figure(choice, term)) for term in terms]
-    return [(term, value / term.limit - 1 if term.limit else float("inf")) for term, value in figures if value > term.limit]
+    return [
+        (term, value / term.limit - 1 if term.limit else float("inf")) for term, value in figures if value > term.limit
+    ]

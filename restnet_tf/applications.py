@@ -77,9 +77,7 @@ def constructors() -> dict[str, Callable[..., keras.Model]]:
     found: dict[str, Callable[..., keras.Model]] = {}
     for name in sorted(dir(keras.applications)):
         thing = getattr(keras.applications, name)
-        if inspect.isfunction(thing) and {"weights", "input_tensor"} <= set(
-            inspect.signature(thing).parameters
-        ):
+        if inspect.isfunction(thing) and {"weights", "input_tensor"} <= set(inspect.signature(thing).parameters):
             found[name] = thing
     return found
 
@@ -105,9 +103,7 @@ def construct(spec: Spec, weights: str | None = None) -> keras.Model:
     allowed = [p for p in parameters if p not in OWN_KEYS]
     unknown = [k for k in spec.options if k not in (*allowed, "input")]
     if unknown:
-        raise RestnetError(
-            f"{spec.base} takes no {', '.join(unknown)}; it takes {', '.join(['input', *allowed])}"
-        )
+        raise RestnetError(f"{spec.base} takes no {', '.join(unknown)}; it takes {', '.join(['input', *allowed])}")
     options = {k: v for k, v in spec.options.items() if k != "input"}
     if spec.side is not None:
         options["input_shape"] = (spec.side, spec.side, 3)

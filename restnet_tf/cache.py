@@ -120,7 +120,7 @@ def _runner(anchor: Anchor, names: tuple[str, ...]) -> Callable[[Any], dict[str,
     import tensorflow as tf
 
     model = keras.Model(anchor.model.inputs[0], {name: _watched(anchor, name) for name in names})
-    run = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    run = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
     return lambda images: run(tf.convert_to_tensor(images, tf.float32))
 
 

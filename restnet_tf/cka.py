@@ -99,8 +99,7 @@ def _flat(x: np.ndarray, least: int = MIN_BATCH) -> np.ndarray:
     x = np.asarray(x)
     if x.ndim < 2 or x.dtype.kind not in "fiub":
         raise RestnetError(
-            f"CKA got an array of shape {x.shape} and type {x.dtype}; "
-            "it takes real features of shape (samples, ...)"
+            f"CKA got an array of shape {x.shape} and type {x.dtype}; it takes real features of shape (samples, ...)"
         )
     if len(x) < least:
         raise RestnetError(
@@ -136,8 +135,10 @@ def _rows(layers: Sequence[np.ndarray], side: str) -> np.ndarray:
     sizes = {len(x) for x in layers}
     if len(sizes) > 1:
         raise RestnetError(f"the {side} model's layers hold different samples: batch sizes {sorted(sizes)}")
-    rows = [_centred_features(x, f"layer {i} of the {side} model").ravel() for i, x in enumerate(layers)]
-    return np.stack(rows)
+    rows = np.empty((len(layers), len(layers[0]) ** 2))
+    for i, features in enumerate(layers):
+        rows[i] = _centred_features(features, f"layer {i} of the {side} model").ravel()
+    return rows
 
 
 class CkaSums:

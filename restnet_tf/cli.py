@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from restnet_tf.records import Anchor, Data
+    from restnet_tf.records import Anchor
 
 _WEIGHTS_HELP = "imagenet, none (structure only), or a weights file"
 _PREPROCESS = click.Choice(["none", "0to1", "-1to1", "imagenet", "caffe"])
@@ -43,21 +44,41 @@ class _Group(click.Group):
 @click.version_option(package_name="restnet-tf")
 def main() -> None:
     """Turn pretrained Keras models into a family of TFLite models between them, by stitching."""
-    # Before TensorFlow is imported: its start-up chatter tells a user nothing.
+
+
+def _import_tensorflow() -> None:
+    """Import TensorFlow without its start-up chatter, which tells a user nothing."""
+    from tflite_export import chatter
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    # Part of the chatter comes before its own logging heeds any level.
+    with chatter.captured():
+        import tensorflow  # noqa: F401
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for role in ("small", "large"):
-        command = click.option(f"--{role}-preprocess", type=_PREPROCESS, default="none", show_default=True,
-                               help=f"What a {role} model file expects before it.")(command)  # fmt: skip
-        command = click.option(f"--{role}-arch", metavar="NAME",
-                               help=f"Architecture of a {role} weights file.")(command)  # fmt: skip
-    command = click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie.")(command)
-    command = click.option("--weights", default="imagenet", show_default=True, metavar="WHICH",
-                           help=f"For names of Keras Applications: {_WEIGHTS_HELP}.")(command)  # fmt: skip
+        command = click.option(
+            f"--{role}-preprocess",
+            type=_PREPROCESS,
+            default="none",
+            show_default=True,
+            help=f"What a {role} model file expects before it.",
+        )(command)
+        command = click.option(f"--{role}-arch", metavar="NAME", help=f"Architecture of a {role} weights file.")(
+            command
+        )
+    command = click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie.")(
+        command
+    )
+    command = click.option(
+        "--weights",
+        default="imagenet",
+        show_default=True,
+        metavar="WHICH",
+        help=f"For names of Keras Applications: {_WEIGHTS_HELP}.",
+    )(command)
     command = click.option("--small", metavar="ANCHOR", help="The small anchor: a name or a file.")(command)
     return click.option("--large", metavar="ANCHOR", help="The large anchor: a name or a file.")(command)
 
@@ -67,17 +88,42 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--data", metavar="DATA", help="A folder, an .npz file, digits, or keras:cifar10 and the like.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/LARGE-SMALL-DATA]")
 @click.option("--budget", default="", metavar="TERMS", help='Limits, as in "macs<=30M, flash<=500KB".')
-@click.option("--precision", default="float32,int8", show_default=True, metavar="LIST",
-              help="Of float32, float16, dynamic, int8, int16x8.")  # fmt: skip
+@click.option(
+    "--precision",
+    default="float32,int8",
+    show_default=True,
+    metavar="LIST",
+    help="Of float32, float16, dynamic, int8, int16x8.",
+)
 @click.option("--max-points", type=click.IntRange(1, 64), default=8, show_default=True, help="Variants to fit.")
-@click.option("--order", type=click.Choice(["both", "large-small", "small-large"]), default="both", show_default=True,
-              help="Which anchor may be the front.")  # fmt: skip
-@click.option("--rank-by", type=click.Choice(["cka", "r2"]), default="cka", show_default=True,
-              help="What makes the shortlist.")  # fmt: skip
-@click.option("--fine-tune", type=click.Choice(["auto", "stitch", "norm", "back"]), default="auto", show_default=True,
-              help="How far up the ladder a fit may climb.")  # fmt: skip
-@click.option("--effort", type=click.FloatRange(0.001, 1000), default=1.0, show_default=True,
-              help="Training compute; 1 is minutes on two cores.")  # fmt: skip
+@click.option(
+    "--order",
+    type=click.Choice(["both", "large-small", "small-large"]),
+    default="both",
+    show_default=True,
+    help="Which anchor may be the front.",
+)
+@click.option(
+    "--rank-by",
+    type=click.Choice(["cka", "r2"]),
+    default="cka",
+    show_default=True,
+    help="What makes the shortlist.",
+)
+@click.option(
+    "--fine-tune",
+    type=click.Choice(["auto", "stitch", "norm", "back"]),
+    default="auto",
+    show_default=True,
+    help="How far up the ladder a fit may climb.",
+)
+@click.option(
+    "--effort",
+    type=click.FloatRange(0.001, 1000),
+    default=1.0,
+    show_default=True,
+    help="Training compute; 1 is minutes on two cores.",
+)
 @click.option("--plans", type=click.Path(path_type=Path), help="An edited plans.json to build instead.")
 @click.option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
 @click.option("--controls/--no-controls", default=True, show_default=True, help="Fit the controls too.")
@@ -91,8 +137,10 @@ def build(**options: Any) -> None:
     Example:
       restnet-tf build --large EfficientNetB3 --small MobileNetV2 --data photos/
     """
-    if bool(options["large"]) != bool(options["small"]) or bool(options["large"]) and not options["data"]:
+    anchors = [name for name in ("large", "small") if options[name]]
+    if len(anchors) == 1 or (anchors and not options["data"]):
         raise click.UsageError("give --large, --small and --data together, or none of them for the embedded default")
+    _import_tensorflow()
     from restnet_tf.methods import job
 
     with _progress() as report:
@@ -104,7 +152,9 @@ def build(**options: Any) -> None:
 @click.argument("model")
 @click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
 @click.option("--preprocess", type=_PREPROCESS, default="none", show_default=True)
-@click.option("--weights", default="imagenet", show_default=True, metavar="WHICH", help=_WEIGHTS_HELP.capitalize() + ".")
+@click.option(
+    "--weights", default="imagenet", show_default=True, metavar="WHICH", help=_WEIGHTS_HELP.capitalize() + "."
+)
 @click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(model: str, as_json: bool, **options: Any) -> None:
@@ -114,6 +164,7 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
     Example:
       restnet-tf inspect MobileNetV2:alpha=0.35,input=96 --weights none
     """
+    _import_tensorflow()
     from restnet_tf import cuts, zoo
 
     anchor = zoo.load(model, **options)
@@ -127,8 +178,13 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
 @main.command()
 @_anchor_options
 @click.option("--data", metavar="DATA", required=True, help="A folder, an .npz file, digits, or keras:cifar10.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("similarity"), show_default=True,
-              help="Writes OUT.png and OUT.npz.")  # fmt: skip
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("similarity"),
+    show_default=True,
+    help="Writes OUT.png and OUT.npz.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def similarity(out: Path, **options: Any) -> None:
     """Compare all cuts of two anchors by CKA: a heat map as PNG, the matrix as .npz.
@@ -137,6 +193,7 @@ def similarity(out: Path, **options: Any) -> None:
     Example:
       restnet-tf similarity --large resnet56.keras --small resnet20.keras --data cifar10.npz
     """
+    _import_tensorflow()
     from restnet_tf.methods import job
 
     with _progress() as report:
@@ -146,7 +203,12 @@ def similarity(out: Path, **options: Any) -> None:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--budget", required=True, metavar="TERMS", help='As in "macs<=30M, flash<=500KB, ram<=128KB, latency<=10ms".')
+@click.option(
+    "--budget",
+    required=True,
+    metavar="TERMS",
+    help='As in "macs<=30M, flash<=500KB, ram<=128KB, latency<=10ms".',
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def select(run: Path, budget: str, as_json: bool) -> None:
     """Choose the best operating point of RUN that meets a budget; exit 1 when none does.
@@ -162,14 +224,17 @@ def select(run: Path, budget: str, as_json: bool) -> None:
     meta, found = points.read(run / "points.json")
     choice = selection.select(found, terms)
     if as_json:
-        content = {"point": choice.point.name, "precision": choice.precision, "file": str(run / choice.file.path)}
+        content = {
+            "point": choice.point.name,
+            "precision": choice.precision,
+            "file": str(run / choice.file.path),
+        }
         click.echo(json.dumps(content, indent=1))
         return
-    low, high = (100 * x for x in choice.file.test.interval)
+    score = choice.file.test
+    low, high = (100 * x for x in score.interval)
     click.echo(f"{choice.point.name} {choice.precision}: {choice.point.route}")
-    click.echo(
-        f"  {meta['metric']} {100 * choice.file.test.value:.1f} % [{low:.1f}, {high:.1f}] of {choice.file.test.n} test images"
-    )
+    click.echo(f"  {meta['metric']} {100 * score.value:.1f} % [{low:.1f}, {high:.1f}] of {score.n} test images")
     for name, figure in selection.FIGURES.items():
         click.echo(f"  {name} {selection.amount(name, figure.of(choice.point, choice.file))} ({figure.source})")
     click.echo(f"  file {run / choice.file.path}")

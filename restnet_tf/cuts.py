@@ -20,12 +20,29 @@ if TYPE_CHECKING:
 
 # What follows the end of a block and still belongs to it: a cut waits until these are done.
 _POINTWISE = frozenset(
-    "Activation BatchNormalization Dropout SpatialDropout2D ELU GaussianNoise Identity LeakyReLU"
-    " Normalization PReLU ReLU Relu Relu6 Rescaling Sigmoid Silu Softmax".split()
+    {
+        "Activation",
+        "BatchNormalization",
+        "Dropout",
+        "ELU",
+        "GaussianNoise",
+        "Identity",
+        "LeakyReLU",
+        "Normalization",
+        "PReLU",
+        "ReLU",
+        "Relu",
+        "Relu6",
+        "Rescaling",
+        "Sigmoid",
+        "Silu",
+        "Softmax",
+        "SpatialDropout2D",
+    }
 )
-# Between these and the next layer nothing is worth stitching: one more step of the same block.
-_INNER = frozenset("ZeroPadding2D Multiply Reshape Permute LayerScale StochasticDepth".split())
-_KEEPS_RANGE = frozenset("AveragePooling2D Dropout MaxPooling2D SpatialDropout2D Identity".split())
+# Behind these nothing is worth stitching: one more step of the same block.
+_INNER = frozenset({"LayerScale", "Multiply", "Permute", "Reshape", "StochasticDepth", "ZeroPadding2D"})
+_KEEPS_RANGE = frozenset({"AveragePooling2D", "Dropout", "Identity", "MaxPooling2D", "SpatialDropout2D"})
 _KINDS = {3: "grid", 2: "tokens", 1: "vector"}
 
 
@@ -85,7 +102,6 @@ def front(anchor: Anchor, cut: str) -> keras.Model:
 
 def back(anchor: Anchor, cut: str, outputs: Any = None) -> keras.Model:
     """The anchor from a cut to its output, or to other symbolic ``outputs``; shares the anchor's weights."""
-    import keras
 
     start = tensor(anchor.model, cut)
     return between(anchor.model, start, anchor.model.outputs[0] if outputs is None else outputs)
@@ -97,7 +113,8 @@ def between(model: keras.Model, start: Any, outputs: Any) -> keras.Model:
 
     wanted = outputs if isinstance(outputs, list) else [outputs]
     known = {id(start): keras.Input(start.shape[1:], name="cut")}
-    for node in costs.nodes(model):
+    # Not the model's own calls: pooled features may hang off the path to its output.
+    for node in costs.nodes(keras.Model(model.inputs[0], wanted)):
         made_before = any(id(t) == id(start) for t in node.output_tensors)
         if not made_before and any(id(t) in known for t in node.input_tensors):
             _replay(node, known)

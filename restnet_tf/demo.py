@@ -37,9 +37,7 @@ RECIPES = {
 }
 
 
-def anchor_files(
-    folder: Path, data: Data, seed: int, progress: Callable[[str, int, int], None]
-) -> dict[str, Path]:
+def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, int, int], None]) -> dict[str, Path]:
     """The two anchors as ``.keras`` files by role; trained on the fit split where they are not there yet."""
     paths = {role: folder / f"digits-{role}.keras" for role in RECIPES}
     for role, path in paths.items():
@@ -90,6 +88,7 @@ def _trained(role: str, split: Split, seed: int, progress: Callable[[str, int, i
     import keras
 
     recipe = RECIPES[role]
+    assert split.labels is not None  # digits are labelled
     keras.utils.set_random_seed(seed)
     model = network(recipe, int(split.labels.max()) + 1, f"digits_{role}")
     images = np.concatenate([np.asarray(x) for x in split.batches(_SHAPE, 256)])

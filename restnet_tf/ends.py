@@ -40,9 +40,7 @@ def separate(model: Any, name: str) -> Ends:
     op = out._keras_history.operation
     kind, own = type(op).__name__, _activation(op)
     if "sigmoid" in (own, kind.lower()):
-        raise RestnetError(
-            f"{name} ends in a sigmoid ({op.name}); an anchor needs one softmax over its classes"
-        )
+        raise RestnetError(f"{name} ends in a sigmoid ({op.name}); an anchor needs one softmax over its classes")
     if "softmax" not in (own, kind.lower()):
         return _linear_end(model, name)
     if not _is_softmax_over_classes(op, out):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,8 +50,8 @@ class Statistics:
 
 def batch_size(anchors: Iterable[Anchor], cut_lists: Iterable[tuple[Cut, ...]]) -> int:
     """The largest batch, up to 128, whose features of all cuts stay within half a gibibyte."""
-    floats = sum(np.prod(c.shape, dtype=np.int64) for found in cut_lists for c in found)
-    floats += sum(np.prod(a.input_shape, dtype=np.int64) for a in anchors)
+    floats = sum(prod(c.shape) for found in cut_lists for c in found)
+    floats += sum(prod(a.input_shape) for a in anchors)
     return int(np.clip(_BATCH_BYTES // (4 * floats), 8, _CKA_BATCH))
 
 
@@ -97,7 +98,7 @@ def observer(anchor: Anchor, found: Iterable[Cut], more: Iterable[Any] = ()) -> 
     # A dict, since Keras hands back a list of one as a bare tensor.
     outputs = {str(i): t for i, t in enumerate([*watched, *more])}
     model = keras.Model(anchor.model.inputs[0], outputs)
-    run = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    run = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
 
     def observe(images: Any) -> list[Any]:
         found = run(images)

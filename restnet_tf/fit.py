@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     import keras
 
 RUNGS = ("stitch", "norm", "back")
-_NORMS = frozenset("BatchNormalization LayerNormalization GroupNormalization".split())
-_RATES = {"stitch": 1e-3, "norm": 1e-3, "back": 5e-4}
+_NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalization"])
+_RATES = {"stitch": 3e-3, "norm": 3e-3, "back": 1e-3}
 _BATCH = 128
 _CHECKS = 6  # validations a rung
 _PATIENCE = 2  # validations without a gain before a rung is stopped
+_MIN_GAIN = 0.02
+_MAX_PASSES = 6  # over the views, a rung: a small back would else see them dozens of times
 _LABEL_WEIGHT = 0.1
 
 
@@ -70,7 +72,7 @@ def fit(
     rank: Examples,
     *,
     rungs: Mapping[str, int],
-    min_gain: float = 0.02,
+    enough: float = 0.0,
     seed: int = 0,
     progress: Callable[[str, int, int], None] = lambda rung, done, total: None,
 ) -> Fitted:
@@ -78,18 +80,22 @@ def fit(
 
     ``back`` maps the target cut to ``[penultimate features, logits]``; where ``start`` is None there
     is no stitch and ``back`` is a whole anchor. A rung is kept where it lowers the KL on the rank
-    split by ``min_gain`` of what it was; the first is kept where it gains at all. Raises ``RestnetError`` where training diverges at every validation.
+    split by 2 % of what it was; the first is kept where it gains at all. The ``back`` rung, whose
+    weights can then not be shared, is tried only where the KL is still above ``enough``. Raises
+    ``RestnetError`` where training diverges at every validation.
     """
     trainer = _Trainer(start, back, train, rank, seed)
     before = trainer.validate()
     best = Fitted(trainer.result("stitch"), "closed form", before, before, ())
     done: list[RungResult] = []
     for index, (rung, budget) in enumerate(rungs.items()):
+        if rung == "back" and best.kl <= enough:
+            break
         result = trainer.climb(rung, budget, progress, match=index == 0 and start is not None)
         done.append(result)
         if not np.isfinite(result.kl):
             raise RestnetError(f"training the {rung} rung diverged: the loss is not finite at any validation")
-        needed = best.kl * (1 - (min_gain if index else 0))
+        needed = best.kl * (1 - (_MIN_GAIN if index else 0))
         if result.kl < needed:
             best = replace(best, stitch=trainer.result(rung), rung=rung, kl=result.kl)
     return replace(best, rungs=tuple(done))
@@ -106,9 +112,7 @@ def kl_divergence(teacher: Any, logits: Any) -> Any:
 class _Trainer:
     """One stitched model in training: its variables, its data order, its best state."""
 
-    def __init__(
-        self, start: Stitch | None, back: keras.Model, train: Examples, rank: Examples, seed: int
-    ) -> None:
+    def __init__(self, start: Stitch | None, back: keras.Model, train: Examples, rank: Examples, seed: int) -> None:
         import keras
 
         self._start, self._train, self._rank = start, train, rank
@@ -119,23 +123,22 @@ class _Trainer:
         self._rng = np.random.default_rng(seed)
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
 
-    def climb(
-        self, rung: str, budget: int, progress: Callable[[str, int, int], None], *, match: bool
-    ) -> RungResult:
+    def climb(self, rung: str, budget: int, progress: Callable[[str, int, int], None], *, match: bool) -> RungResult:
         """Train one rung; leaves the weights at the best validation, the start included."""
         import keras
         import tensorflow as tf
 
-        # Backward costs one more forward for the activations, and one for the weights that are trained.
-        per_image = self._macs * (2 if rung == "stitch" else 3)
-        steps = max(_CHECKS, budget // max(1, per_image * _BATCH))
+        # Backward costs one more forward for the activations, and one where convolutions are trained.
+        per_image = self._macs * (3 if rung == "back" else 2)
+        passes = _MAX_PASSES * len(self._train.x)
+        steps = max(_CHECKS, min(passes, budget // max(1, per_image)) // _BATCH)
         variables = self._variables(rung)
         schedule = keras.optimizers.schedules.CosineDecay(
             0.0, steps, warmup_target=_RATES[rung], warmup_steps=max(1, steps // 20)
         )
         optimizer = keras.optimizers.Adam(schedule)
         optimizer.build(variables)
-        step = tf.function(self._step(variables, optimizer), reduce_retracing=True)
+        step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True)
         best, state, stale, taken = self.validate(), self._weights(), 0, 0
         for index, rows in enumerate(self._batches(steps)):
             # Matching first: it needs no labels and finds the way where the task loss alone fails.
@@ -175,7 +178,7 @@ class _Trainer:
 
         if not hasattr(self, "_infer"):
             self._infer = tf.function(
-                lambda x: self._back(self._edge(x), training=False), reduce_retracing=True
+                lambda x: self._back(self._edge(x), training=False), autograph=False, reduce_retracing=True
             )
         return self._infer(x)
 

@@ -69,9 +69,7 @@ def check_image_model(model: Any, name: str) -> None:
         raise RestnetError(f"{name} has {len(model.outputs)} outputs; an anchor gives one")
     shape = tuple(model.inputs[0].shape)
     if len(shape) != 4 or shape[-1] not in (1, 3):
-        raise RestnetError(
-            f"{name} takes inputs of shape {shape}, not images (n, h, w, c) with 1 or 3 channels last"
-        )
+        raise RestnetError(f"{name} takes inputs of shape {shape}, not images (n, h, w, c) with 1 or 3 channels last")
 
 
 def rebuild(

@@ -42,9 +42,7 @@ class HeadFit:
     rank_accuracy: float
 
 
-def match_labels(
-    large: Anchor, small: Anchor, data: Data, seed: int
-) -> tuple[Anchor, Anchor, tuple[HeadFit, ...]]:
+def match_labels(large: Anchor, small: Anchor, data: Data, seed: int) -> tuple[Anchor, Anchor, tuple[HeadFit, ...]]:
     """Bring both anchors into one label space, the data's where it has labels.
 
     Classes that agree in number and, where known, in name stay as they are; an anchor with others,
@@ -152,29 +150,40 @@ def extract(anchor: Anchor, split: Split, order: np.ndarray | None = None) -> np
     return np.concatenate(parts) if parts else np.zeros((0, anchor.features.shape[-1]), "float32")
 
 
-def _choose_penalty(
-    features: np.ndarray, labels: np.ndarray, classes: int, seed: int
-) -> tuple[float, float | None]:
+def _choose_penalty(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[float, float | None]:
     """Choose the C of the smallest mean log loss (nats) in stratified cross-validation, and that loss."""
     from sklearn.model_selection import StratifiedKFold
 
     folds = min(FOLDS, int(np.bincount(labels, minlength=classes).min()))
     if folds < 2:
         return PENALTIES[len(PENALTIES) // 2], None
-    losses = np.zeros(len(PENALTIES))
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, labels)
-    for fit, held in splits:
-        for i, penalty in enumerate(PENALTIES):
-            kernel, bias = dense_weights(features[fit], labels[fit], penalty)
-            losses[i] += _log_loss(features[held] @ kernel + bias, labels[held]) / folds
+    losses = np.mean([_losses(features, labels, fit, held) for fit, held in splits], axis=0)
     best = int(np.argmin(losses))
     return PENALTIES[best], float(losses[best])
 
 
-def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    from scipy.special import log_softmax
+def _losses(features: np.ndarray, labels: np.ndarray, fit: np.ndarray, held: np.ndarray) -> list[float]:
+    """Mean log loss (nats) on the held images for each of ``PENALTIES``, each fit starting at the last."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
 
-    return float(-log_softmax(logits.astype("float64"), axis=1)[np.arange(len(labels)), labels].mean())
+    mean, spread = _standard(features[fit])
+    x = ((features - mean) / spread).astype("float32")
+    # Single precision and a loose tolerance do to rank penalties: 9 s, not 274, for 3,000 images.
+    model = LogisticRegression(max_iter=ITERATIONS, tol=1e-2, warm_start=True)
+    losses = []
+    for penalty in PENALTIES:
+        model.set_params(C=penalty).fit(x[fit], labels[fit])
+        losses.append(float(log_loss(labels[held], model.predict_proba(x[held]), labels=model.classes_)))
+    return losses
+
+
+def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Float64 mean and spread of each feature; a constant one has spread 1, so it becomes 0."""
+    mean, spread = features.mean(0, dtype="float64"), features.std(0, dtype="float64")
+    spread[spread < 1e-12 * max(1.0, float(spread.max(initial=0.0)))] = 1.0
+    return mean, spread
 
 
 def dense_weights(features: np.ndarray, labels: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
@@ -185,9 +194,7 @@ def dense_weights(features: np.ndarray, labels: np.ndarray, penalty: float) -> t
     """
     from sklearn.linear_model import LogisticRegression
 
-    features = features.astype("float64")
-    mean, spread = features.mean(0), features.std(0)
-    spread[spread < 1e-12 * max(1.0, float(spread.max(initial=0.0)))] = 1.0
+    mean, spread = _standard(features)
     model = LogisticRegression(C=penalty, max_iter=ITERATIONS).fit((features - mean) / spread, labels)
     kernel, bias = model.coef_.T, model.intercept_
     if len(bias) == 1:

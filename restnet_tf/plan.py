@@ -57,9 +57,7 @@ def propose(
         shortlisted |= {p.name for p in best[:_TRIALS]}
     reason = f"not shortlisted: {_TRIALS} plans of about its cost have a higher {rank_by.upper()}"
     return tuple(
-        replace(p, status="rejected", reason=reason)
-        if p.status == "candidate" and p.name not in shortlisted
-        else p
+        replace(p, status="rejected", reason=reason) if p.status == "candidate" and p.name not in shortlisted else p
         for p in plans
     )
 
@@ -100,7 +98,11 @@ def key(plan: Plan, cut_lists: Mapping[str, tuple[Cut, ...]]) -> PairKey:
     front, back = plan.route
     if other(front.anchor) != back.anchor or front.stop is None or back.start is None:
         raise RestnetError(f"plan {plan.name} must join the front of one anchor to the back of the other")
-    return front.anchor, _index(cut_lists, front.anchor, front.stop), _index(cut_lists, back.anchor, back.start)
+    return (
+        front.anchor,
+        _index(cut_lists, front.anchor, front.stop),
+        _index(cut_lists, back.anchor, back.start),
+    )
 
 
 def title(plan: Plan, names: Mapping[str, str]) -> str:

@@ -191,14 +191,10 @@ def _read(path: Path) -> tuple[bool, dict[str, list[np.ndarray]]]:
     if not path.is_file():
         raise RestnetError(f"no weight file {path}")
     if not holds_weights(path):
-        raise RestnetError(
-            f"{path} holds no Keras weights; expected what model.save_weights or model.save wrote"
-        )
+        raise RestnetError(f"{path} holds no Keras weights; expected what model.save_weights or model.save wrote")
     with h5py.File(path) as file:
         legacy = _legacy_group(file)
-        return legacy is not None, _stored_legacy(legacy) if legacy is not None else _stored(
-            _layer_group(file)
-        )
+        return legacy is not None, _stored_legacy(legacy) if legacy is not None else _stored(_layer_group(file))
 
 
 def _legacy_group(file: h5py.File) -> Any | None:
@@ -273,6 +269,4 @@ def _match(wanted: dict[str, list[Any]], stored: dict[str, list[np.ndarray]]) ->
             classes.add(have[-1] if same_but_classes else -1)
     extra = [key for key, values in stored.items() if len(values) > len(wanted.get(key, []))]
     only_classes = len(classes) == 1 and not missing and not extra and -1 not in classes
-    return Fit(
-        tuple(pairs), tuple(differing), tuple(missing), tuple(extra), classes.pop() if only_classes else None
-    )
+    return Fit(tuple(pairs), tuple(differing), tuple(missing), tuple(extra), classes.pop() if only_classes else None)

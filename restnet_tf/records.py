@@ -26,8 +26,9 @@ class Anchor:
     """A pretrained model that takes raw 0..255 images, with its label space.
 
     ``model`` is functional with one input ``(n, h, w, c)`` and one output ``(n, classes)``.
-    ``logits`` is the symbolic tensor before the softmax (the output itself where there is none),
-    ``features`` the one that the classifier reads: the pooled penultimate features ``(n, d)``.
+    ``logits`` is the symbolic tensor before the softmax (the output itself where there is none, None
+    for a model without a classifier), ``features`` the one that the classifier reads: the pooled
+    penultimate features ``(n, d)``.
     """
 
     name: str
@@ -45,8 +46,8 @@ class Anchor:
 
     @property
     def classes(self) -> int:
-        """How many classes the anchor tells apart."""
-        return int(self.model.output_shape[-1])
+        """How many classes the anchor tells apart; 0 without a classifier."""
+        return 0 if self.logits is None else int(self.logits.shape[-1])
 
 
 @dataclass(frozen=True)

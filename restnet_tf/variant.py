@@ -22,10 +22,9 @@ def assemble(plan: Plan, anchors: Mapping[str, Anchor], fitted: Stitch, *, logit
     import keras
 
     first, last = plan.route
-    assert first.stop is not None and last.start is not None  # a one-stitch route
-    front = cuts.front(anchors[first.anchor], first.stop)
+    front = cuts.front(anchors[first.anchor], str(first.stop))
     anchor = anchors[last.anchor]
-    back = cuts.back(anchor, last.start, anchor.logits if logits else None)
+    back = cuts.back(anchor, str(last.start), anchor.logits if logits else None)
     if fitted.tuned:
         back = with_weights(back, fitted.tuned)
     image = keras.Input(anchors[first.anchor].input_shape, name="image")
@@ -55,12 +54,13 @@ def randomised(anchor: Anchor, seed: int) -> Anchor:
 
     outputs = [anchor.logits, anchor.features, *anchor.model.outputs]
     whole = keras.Model(anchor.model.inputs[0], outputs)
-    state = keras.config.floatx(), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     copy = keras.models.clone_model(whole)
     for variable in copy.trainable_variables:
+        # Biases and norms start neutral in any fresh layer; kernels need a seeded draw (He et al. 2015).
         if len(variable.shape) > 1:
             fan_in = int(np.prod(variable.shape[:-1]))
-            variable.assign(state[1].normal(0, np.sqrt(2 / fan_in), variable.shape).astype(state[0]))
+            variable.assign(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
     logits, features, output = copy.outputs
     model = keras.Model(copy.inputs[0], output)
     return Anchor(f"random {anchor.name}", model, logits, features, anchor.class_names, f"random {seed}")

@@ -24,7 +24,14 @@ _MIRROR_AGREEMENT = 0.8
 
 
 def stream(
-    split: Split, shape: tuple[int, int, int], count: int, batch: int, *, classes: int, mirror: bool, seed: int
+    split: Split,
+    shape: tuple[int, int, int],
+    count: int,
+    batch: int,
+    *,
+    classes: int,
+    mirror: bool,
+    seed: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """``count`` views as batches ``(b, h, w, c)`` of raw images, with their labels mixed alike.
 
@@ -49,11 +56,11 @@ def stream(
 
 def mirrors(anchor: Anchor, split: Split, batch: int = 64) -> bool:
     """Whether the anchor gives mirrored images of ``split`` the same class as the images themselves."""
-    same = [
-        _classes(anchor, images) == _classes(anchor, np.asarray(images)[:, :, ::-1])
-        for images in split.batches(anchor.input_shape, batch)
-    ]
-    return bool(np.concatenate(same).mean() >= _MIRROR_AGREEMENT)
+    same = []
+    for batch_of in split.batches(anchor.input_shape, batch):
+        images = np.asarray(batch_of)
+        same.append(np.equal(_classes(anchor, images), _classes(anchor, images[:, :, ::-1])))
+    return float(np.concatenate(same).mean()) >= _MIRROR_AGREEMENT
 
 
 def resized(images: np.ndarray, shape: tuple[int, int, int]) -> Any:
@@ -78,7 +85,7 @@ def _shift(images: np.ndarray, mirror: bool, rng: np.random.Generator) -> np.nda
     dy, dx = max(1, round(h * _SHIFT)), max(1, round(w * _SHIFT))
     padded = np.pad(images, ((0, 0), (dy, dy), (dx, dx), (0, 0)))
     tops, lefts = rng.integers(0, 2 * dy + 1, n), rng.integers(0, 2 * dx + 1, n)
-    flips = rng.random(n) < (0.5 if mirror else 0.0)
+    flips = np.less(rng.random(n), 0.5 if mirror else 0.0)
     shifted = np.empty_like(images)
     for i in range(n):
         view = padded[i, tops[i] : tops[i] + h, lefts[i] : lefts[i] + w]

@@ -40,9 +40,7 @@ def load(
         return _load(applications.parse(spec), weights, weights_dir, arch, preprocess)
 
 
-def _load(
-    wanted: applications.Spec, weights: str, weights_dir: Path | None, arch: str | None, mode: str
-) -> Anchor:
+def _load(wanted: applications.Spec, weights: str, weights_dir: Path | None, arch: str | None, mode: str) -> Anchor:
     known = applications.constructors()
     if (wanted.base in known or arch is not None) and mode != "none":
         raise RestnetError(
@@ -93,9 +91,7 @@ def _from_weight_file(path: Path, spec: applications.Spec, arch: applications.Sp
         _only_input(spec)
         arch = replace(arch, options={**arch.options, **spec.options})
     model = _fitted(path, arch)
-    return _anchor(
-        model, spec.name, applications.mode(arch.base), arch.side, after=_efficientnet_scale(model)
-    )
+    return _anchor(model, spec.name, applications.mode(arch.base), arch.side, after=_efficientnet_scale(model))
 
 
 def _fitted(path: Path, arch: applications.Spec) -> keras.Model:
@@ -177,17 +173,14 @@ class _OldDepthwise:
 
 def _check_is_model(path: Path) -> None:
     if path.is_dir():
-        raise RestnetError(
-            f"{path} is a folder; expected a .keras or .h5 file (model.save('x.keras') writes one)"
-        )
+        raise RestnetError(f"{path} is a folder; expected a .keras or .h5 file (model.save('x.keras') writes one)")
     if path.suffix == ".keras" and zipfile.is_zipfile(path):
         return
     if path.suffix in (".h5", ".hdf5") and pretrained.holds_config(path):
         return
     if pretrained.holds_weights(path):
         raise RestnetError(
-            f"{path} holds weights but no architecture; name it, for example "
-            "--large-arch MobileNetV2:alpha=0.35"
+            f"{path} holds weights but no architecture; name it, for example --large-arch MobileNetV2:alpha=0.35"
         )
     raise RestnetError(f"{path} is not a Keras model; expected a .keras or .h5 file that model.save wrote")
 
@@ -220,9 +213,7 @@ def _anchor(
     found = ends.separate(model, name)
     if class_names is not None and (found.logits is None or found.logits.shape[-1] != len(class_names)):
         class_names = None
-    return Anchor(
-        name, found.model, found.logits, found.features, class_names, graph.fingerprint(found.model)
-    )
+    return Anchor(name, found.model, found.logits, found.features, class_names, graph.fingerprint(found.model))
 
 
 def _imagenet_names(weights_dir: Path | None) -> tuple[str, ...] | None:

@@ -1,11 +1,14 @@
 """CKA: published vectors, an independent formula, and the faults found in other implementations."""
 
 import functools
+import json
 import tracemalloc
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import benchmarks.cka as bench
 import restnet_tf.cka as cka_module
 from restnet_tf.cka import CkaSums, cka
 from restnet_tf.records import RestnetError
@@ -270,18 +273,15 @@ def test_features_that_are_not_finite_are_named(dtype, value):
 
 
 def test_rbf_of_mostly_equal_samples_is_the_kernels_limit():
-    # The median distance is 0 there: in the limit equal samples give 1 and all others 0.
+    # The median distance is 0 there: in the limit equal samples give 1 and all others 0, also
+    # where a BLAS rounds the products of equal rows differently.
     rng = np.random.default_rng(9)
     groups = np.zeros(60, int)
     groups[:6] = np.arange(1, 7)
     x = rng.normal(size=(7, 333))[groups]
-    y = rng.normal(size=(60, 20))
-    equal = (groups[:, None] == groups).astype(float)
-    root = np.linalg.cholesky(equal + 1e-12 * np.eye(60))  # features whose linear Gram is the limit
-    distances = ((y[:, None] - y) ** 2).sum(axis=2)
-    gram_y = np.exp(-distances / (2 * 0.5**2 * np.median(distances)))
-    expected = cka(root, np.linalg.cholesky(gram_y))
-    assert cka(x, y, kernel="rbf", sigma=0.5) == pytest.approx(expected, abs=1e-6)
+    rounding = 1e-15 * rng.uniform(-1, 1, size=(60, 60))
+    kernel = cka_module._rbf(x @ x.T * (1 + rounding + rounding.T), 0.5)
+    np.testing.assert_array_equal(kernel, groups[:, None] == groups)
 
 
 # Sums, shards, state.
@@ -357,3 +357,36 @@ def test_a_wide_feature_map_is_not_copied_whole():
 
 def test_same_input_same_bytes(vectors):
     assert streamed(*vectors, 10).xy.tobytes() == streamed(*vectors, 10).xy.tobytes()
+
+
+# The benchmark: what it holds us against, and that it runs.
+
+
+def test_benchmark_formulas_say_what_the_packages_compute():
+    setting = bench.Setting(n=96, layers=3, width=50, batch=32)
+    exact = bench.reference(bench.Stream(setting))
+    assert exact.shape == (3, 3)
+    assert np.ptp(exact) > 0.05
+    np.testing.assert_allclose(bench.ours(bench.Stream(setting)), exact, atol=1e-6)
+    np.testing.assert_allclose(bench.torch_cka_formula(bench.Stream(setting)), exact, atol=1e-4)
+    stream = bench.Stream(setting)
+    *_, (xs, ys) = stream  # ckatorch keeps the last batch only
+    last = [[cka(x, y) for y in ys] for x in xs]
+    np.testing.assert_allclose(bench.ckatorch_formula(bench.Stream(setting)), last, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_benchmark_runs():
+    options = ["--n", "64", "--layers", "1,2", "--width", "40", "--batch", "32", "--repeats", "1", "--json"]
+    result = CliRunner().invoke(bench.main, options)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert [(r["layers"], r["method"]) for r in rows] == [(n, m) for n in (1, 2) for m in bench.METHODS]
+    assert all(r["median_s"] > 0 and r["tool"] for r in rows)
+    assert rows[0]["max_difference"] < 1e-6
+
+
+def test_benchmark_refuses_a_partial_batch():
+    result = CliRunner().invoke(bench.main, ["--n", "100", "--batch", "64"])
+    assert result.exit_code == 2
+    assert "100 is not a multiple of --batch 64" in result.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ import pytest
 from PIL import Image
 
 from restnet_tf import data as data_module
-from restnet_tf.data import Files, Pixels, Split, load
+from restnet_tf import images as images_module
+from restnet_tf.data import Split, load
+from restnet_tf.images import Files, Pixels
 from restnet_tf.records import Data, RestnetError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -721,7 +724,8 @@ def test_thread_count_changes_no_pixel(tmp_path, monkeypatch):
     write(tmp_path, noise(60, 40, 50), ".jpg")
     results = []
     for threads in (1, 8):
-        monkeypatch.setattr(data_module, "_THREADS", threads)
+        monkeypatch.setattr(data_module, "THREADS", threads)
+        monkeypatch.setattr(images_module, "THREADS", threads)
         data = load(str(tmp_path))
         results.append((data.sha256, pixels(data.fit, (24, 24, 3))))
     assert results[0][0] == results[1][0]
@@ -731,9 +735,9 @@ def test_thread_count_changes_no_pixel(tmp_path, monkeypatch):
 def test_first_batch_does_not_decode_everything(tmp_path, monkeypatch):
     split = Split("fit", Files(tuple(map(str, write(tmp_path, noise(400))))), None)
     decoded: list[int] = []
-    decode = data_module._decode
-    monkeypatch.setattr(data_module, "_decode", lambda raw: decoded.append(1) or decode(raw))
-    monkeypatch.setattr(data_module, "_THREADS", 2)
+    decode = images_module.decode
+    monkeypatch.setattr(images_module, "decode", lambda raw: decoded.append(1) or decode(raw))
+    monkeypatch.setattr(data_module, "THREADS", 2)
     stream = iter(split.batches((6, 6, 3), 4))
     next(stream)
     seen = -1
@@ -760,6 +764,21 @@ def test_a_file_that_vanished_is_named(tmp_path):
         path.unlink()
     with pytest.raises(tf.errors.OpError, match=r"\.png could be read at the start, but not now"):
         list(split.batches((6, 6, 3), 4))
+
+
+@pytest.mark.parametrize("link", ["cat/again", "cat/deep/er/again", "again"])
+def test_a_folder_linked_into_itself_is_refused(tmp_path, link):
+    root = class_folder(tmp_path / "pets")
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root / link).symlink_to(root, target_is_directory=True)
+    assert re.search(r"again: a link to a folder that it lies in.*remove it", refused(root))
+
+
+def test_a_linked_class_folder_is_read(tmp_path):
+    root = class_folder(tmp_path / "pets", classes=("cat", "dog"))
+    (root / "dog").rename(tmp_path / "elsewhere")
+    (root / "dog").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert load(str(root)).class_names == ("cat", "dog")
 
 
 def test_importing_does_not_import_tensorflow():

@@ -38,9 +38,7 @@ def convert(
     """
     recipe = precision_named(precision)
     if input_type is not None and input_type not in recipe.ends:
-        raise TfliteError(
-            f"{precision} files take {' or '.join(recipe.ends)} input, not input_type={input_type!r}"
-        )
+        raise TfliteError(f"{precision} files take {' or '.join(recipe.ends)} input, not input_type={input_type!r}")
     shape = _image_shape(model)
     _check_weights(model)
     images = _calibration_images(calibration, shape, precision) if recipe.calibrated else ()

@@ -122,8 +122,7 @@ def read(model: bytes) -> Graph:
 def _unpack(model: bytes) -> Any:
     if len(model) < 8 or model[4:8] != IDENTIFIER:
         raise TfliteError(
-            f"not a .tflite file: {len(model)} bytes that begin {model[:8]!r}; "
-            f"bytes 4 to 8 should be {IDENTIFIER!r}"
+            f"not a .tflite file: {len(model)} bytes that begin {model[:8]!r}; bytes 4 to 8 should be {IDENTIFIER!r}"
         )
     try:
         return _schema().ModelT.InitFromPackedBuf(model, 0)
@@ -135,8 +134,7 @@ def _unpack(model: bytes) -> Any:
 
 def _graph(unpacked: Any, subgraph: Any, model: bytes) -> Graph:
     tensors = tuple(
-        _tensor(index, tensor, unpacked.buffers[tensor.buffer], model)
-        for index, tensor in enumerate(subgraph.tensors)
+        _tensor(index, tensor, unpacked.buffers[tensor.buffer], model) for index, tensor in enumerate(subgraph.tensors)
     )
     operators = tuple(
         Operator(_operator_name(unpacked.operatorCodes[op.opcodeIndex]), _ints(op.inputs), _ints(op.outputs))
@@ -156,9 +154,7 @@ def _check_indices(graph: Graph) -> None:
     named += [*graph.inputs, *graph.outputs]
     wrong = next((index for index in named if not -1 <= index < len(graph.tensors)), None)
     if wrong is not None:
-        raise TfliteError(
-            f"not a whole .tflite file: it names tensor {wrong} of a table of {len(graph.tensors)}"
-        )
+        raise TfliteError(f"not a whole .tflite file: it names tensor {wrong} of a table of {len(graph.tensors)}")
 
 
 def _tensor(index: int, tensor: Any, buffer: Any, model: bytes) -> Tensor:

@@ -82,25 +82,18 @@ def _check_operators(graph: Graph) -> None:
                 "convert from a module that holds the variables themselves"
             )
         if operator.name.startswith("CUSTOM"):
-            raise TfliteError(
-                f"the file needs {operator.name!r}; only TensorFlow Lite's builtins are allowed"
-            )
+            raise TfliteError(f"the file needs {operator.name!r}; only TensorFlow Lite's builtins are allowed")
 
 
 def _check_interface(graph: Graph, recipe: Precision) -> None:
     for tensor in graph.tensors:
         if not tensor.fixed:
-            raise TfliteError(
-                f"tensor {tensor.name!r} has an open dimension {tensor.shape}; export a batch of 1"
-            )
+            raise TfliteError(f"tensor {tensor.name!r} has an open dimension {tensor.shape}; export a batch of 1")
     found = [
-        (entry.name, [key for key, _ in entry.inputs], [key for key, _ in entry.outputs])
-        for entry in graph.signatures
+        (entry.name, [key for key, _ in entry.inputs], [key for key, _ in entry.outputs]) for entry in graph.signatures
     ]
     if found != [(SIGNATURE, [INPUT_KEY], [OUTPUT_KEY])]:
-        raise TfliteError(
-            f"the file's signatures are {found}; one is needed: {SIGNATURE}({INPUT_KEY}) -> {OUTPUT_KEY}"
-        )
+        raise TfliteError(f"the file's signatures are {found}; one is needed: {SIGNATURE}({INPUT_KEY}) -> {OUTPUT_KEY}")
     allowed = {end.upper() for end in recipe.ends}
     for index in (*graph.inputs, *graph.outputs):
         end = graph.tensors[index]
@@ -150,9 +143,7 @@ def _check_constants(graph: Graph, recipe: Precision, precision: str) -> None:
     for operator in graph.operators:
         if recipe.weights != "FLOAT32" and operator.name in _WEIGHTED and _skipped(graph, operator):
             name = graph.tensors[operator.inputs[1]].name
-            raise TfliteError(
-                f"asked for {precision}, but the weights {name!r} of {operator.name} stay FLOAT32"
-            )
+            raise TfliteError(f"asked for {precision}, but the weights {name!r} of {operator.name} stay FLOAT32")
 
 
 def _skipped(graph: Graph, operator: Operator) -> bool:

@@ -1,0 +1,1 @@
+"""How each paper combines the parts."""

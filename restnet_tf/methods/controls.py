@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import keras
 
     from restnet_tf.cache import Cache
-    from restnet_tf.fit import Examples, Fitted
+    from restnet_tf.fit import Fitted
     from restnet_tf.records import Anchor, Plan, Stitch
 
 

@@ -28,7 +28,7 @@ FINE_TUNES: dict[str, tuple[str, ...]] = {
 # Training compute is counted in MACs, not seconds, so that the same build gives the same result on
 # any machine; two server cores do about 4e10 a second.
 _VIEW_MACS = 3.0e12
-_RUNG_MACS = {"stitch": 0.6e12, "norm": 1.8e12, "back": 1.8e12}
+_RUNG_MACS = {"stitch": 0.8e12, "norm": 2.4e12, "back": 1.6e12}
 _CACHE_BYTES = 8 * 2**30
 _VIEWS_PER_IMAGE = 8
 _VIEW_BATCH = 64
@@ -105,9 +105,19 @@ class Family:
         return cache.fill(folder, anchors, wanted, cache.plain(split, anchors), len(split))
 
     def fit(
-        self, name: str, rungs: Mapping[str, int], start: Stitch | None, back: Any, train: Examples, ranked: Examples
+        self,
+        name: str,
+        rungs: Mapping[str, int],
+        start: Stitch | None,
+        back: Any,
+        train: Examples,
+        ranked: Examples,
     ) -> Fitted:
-        """Fit a stitched model, or take it from the run; ``rungs`` gives the training MACs of each."""
+        """Fit a stitched model, or take it from the run; ``rungs`` gives the training MACs of each.
+
+        ``auto`` climbs to the back only where a point would else be no nearer to the large anchor than
+        the small one is: it could not ship, so there is nothing to lose by not sharing its weights.
+        """
         known = self.run.load_fitted(name)
         if known is not None:
             return known
@@ -118,11 +128,18 @@ class Family:
             train,
             ranked,
             rungs=rungs,
+            enough=self._small_kl if self.settings.fine_tune == "auto" and start else 0.0,
             seed=self.settings.seed,
             progress=lambda rung, done, total: self.report.progress(done, total),
         )
         self.run.save_fitted(name, fitted)
         return fitted
+
+    @cached_property
+    def _small_kl(self) -> float:
+        """KL of the small anchor to the large one on the rank split."""
+        ranked = Cache(self.run.cache_path("rank"))
+        return float(np.mean(fit.kl_divergence(ranked.logits("large"), ranked.logits("small"))))
 
     def rungs(self) -> dict[str, int]:
         """The ladder that the settings ask for, with the training MACs of each rung."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -66,28 +64,25 @@ class Done:
 def build(asked: Asked, report: Reporter) -> Done:
     """Load the inputs, then build or finish their family; raises the domain error of the stage."""
     settings = _settings(asked)
-    with _keras_quiet():
-        images = _data(asked, report)
-        out = asked.out or _default_out(asked)
-        run = Run(out)
-        run.create()
-        anchors = _anchors(asked, images, report, run)
-        with run.opened(_identity(asked, settings, anchors, images)):
-            family = Family(run, anchors, images, settings, report)
-            found = restnet.build(family)
-            _draw_similarity(family)
+    images = _data(asked, report)
+    run = Run(asked.out or _default_out(asked))
+    run.create()
+    anchors = _anchors(asked, images, report, run)
+    with run.opened(_identity(asked, settings, anchors, images)):
+        family = Family(run, anchors, images, settings, report)
+        found = restnet.build(family)
+        _draw_similarity(family)
     summary, shortfall = _summary(run, settings)
     return Done(found, "accuracy" if images.labelled else "agreement", summary, shortfall)
 
 
 def similarity(asked: Asked, out: Path, report: Reporter) -> tuple[Path, Path]:
     """Write the CKA matrix of two anchors as ``out.png`` and ``out.npz``; returns both paths."""
-    with _keras_quiet():
-        images = _data(asked, report)
-        anchors = {role: _load(asked, role) for role in _ROLES}
-        found = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
-        report.stage("similarity of all pairs of cuts")
-        statistics = features.collect(anchors, found, images.fit.head(STATISTICS_IMAGES), report.progress)
+    images = _data(asked, report)
+    anchors = {role: _load(asked, role) for role in _ROLES}
+    found = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
+    report.stage("similarity of all pairs of cuts")
+    statistics = features.collect(anchors, found, images.fit.head(STATISTICS_IMAGES), report.progress)
     names = {role: [cut.name for cut in found[role]] for role in _ROLES}
     title = f"{anchors['large'].name} against {anchors['small'].name}, {statistics.n} images of {images.name}"
     picture, matrix = out.with_name(f"{out.name}.png"), out.with_name(f"{out.name}.npz")
@@ -119,7 +114,9 @@ def _settings(asked: Asked) -> Settings:
 def _data(asked: Asked, report: Reporter) -> Data:
     report.stage("reading the images")
     images = data.load(asked.data or demo.DATA, seed=asked.seed)
-    report.say(f"{images.name}: {len(images.fit)} images to fit, {len(images.rank)} to rank, {len(images.test)} to test")
+    report.say(
+        f"{images.name}: {len(images.fit)} images to fit, {len(images.rank)} to rank, {len(images.test)} to test"
+    )
     for path in images.skipped:
         report.say(f"skipped, not readable: {path}")
     return images
@@ -140,7 +137,10 @@ def _anchors(asked: Asked, images: Data, report: Reporter, run: Run) -> dict[str
         loaded = {role: _load(asked, role) for role in _ROLES}
     large, small, heads = head.match_labels(loaded["large"], loaded["small"], images, asked.seed)
     for fitted in heads:
-        report.say(str(fitted))
+        report.say(
+            f"{fitted.anchor}: a new head for {fitted.classes} classes, fitted on {fitted.images} images, has"
+            f" {100 * fitted.rank_accuracy:.1f} % of {fitted.rank_images} rank images right"
+        )
     return {"large": large, "small": small}
 
 
@@ -173,7 +173,9 @@ def _identity(asked: Asked, settings: Settings, anchors: Mapping[str, Anchor], i
 def _default_out(asked: Asked) -> Path:
     if asked.large is None or asked.small is None:
         return Path("runs") / "demo"
-    words = (Path(part).name.split(":")[0].split(".")[0] for part in (asked.large, asked.small, asked.data or demo.DATA))
+    words = (
+        Path(part).name.split(":")[0].split(".")[0] for part in (asked.large, asked.small, asked.data or demo.DATA)
+    )
     return Path("runs") / "-".join(words)
 
 
@@ -185,7 +187,7 @@ def _draw_similarity(family: Family) -> None:
     index = {role: {cut.name: cut.index for cut in found} for role, found in family.cut_lists.items()}
     marks = []
     for p in chosen:
-        ends = {p.route[0].anchor: p.route[0].stop, p.route[1].anchor: p.route[1].start}
+        ends = {p.route[0].anchor: str(p.route[0].stop), p.route[1].anchor: str(p.route[1].start)}
         marker = ">" if p.route[0].anchor == "large" else "<"
         marks.append((index["large"][ends["large"]], index["small"][ends["small"]], marker))
     names = {role: [cut.name for cut in family.cut_lists[role]] for role in _ROLES}
@@ -218,15 +220,3 @@ def _summary(run: Run, settings: Settings) -> tuple[str, str]:
     limit = f"macs<={middle[len(middle) // 2] / 1e6:.3g}M" if middle else "macs<=10M"
     lines.append(f'next: restnet-tf select {run.path} --budget "{limit}"')
     return "\n".join(lines), shortfall
-
-
-@contextmanager
-def _keras_quiet() -> Iterator[io.StringIO]:
-    """Same seeds, same bytes: TensorFlow's own switch for repeatable kernels, and less chatter."""
-    import logging
-
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    yield io.StringIO()

@@ -173,9 +173,7 @@ def _measured(
     report.stage("latency on this host, all files in turns")
     one = {shape: next(_images(family.data.test.head(1), shape))[0] for shape in set(inputs.values())}
     images = {"/".join(job): one[inputs[job[0]]] for job in jobs}
-    timed = host.latencies(
-        {"/".join(job): contents[job] for job in jobs}, images, threads=_THREADS, repeats=_REPEATS
-    )
+    timed = host.latencies({"/".join(job): contents[job] for job in jobs}, images, threads=_THREADS, repeats=_REPEATS)
     report.stage("scores of all files, run by the interpreter")
     files: dict[str, dict[str, File]] = {}
     for done, (name, precision) in enumerate(jobs):

@@ -1,0 +1,1 @@
+"""The Keras side: which network to build."""

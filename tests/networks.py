@@ -1,0 +1,88 @@
+"""Small seeded networks and images that the tests share; built in code, in seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from restnet_tf import cuts
+from restnet_tf.data import Split
+from restnet_tf.images import Pixels
+from restnet_tf.records import Anchor, Cut
+
+layers = keras.layers
+CLASSES = 3
+SIDE = 8
+
+
+def images(n: int = 40, *, side: int = SIDE, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Raw images ``(n, side, side, channels)`` uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (n, side, side, channels), np.uint8)
+
+
+def split(n: int = 40, *, side: int = SIDE, channels: int = 3, labelled: bool = True, seed: int = 0) -> Split:
+    """A fit split of noise; label i is i modulo the classes."""
+    labels = np.arange(n) % CLASSES if labelled else None
+    return Split("fit", Pixels(images(n, side=side, channels=channels, seed=seed), np.arange(n)), labels)
+
+
+def block(x: Any, width: int, name: str, stride: int = 1) -> Any:
+    """A residual block that ends in the ReLU ``name``."""
+    y = layers.Conv2D(width, 3, strides=stride, padding="same", name=f"{name}.conv1")(x)
+    y = layers.ReLU(name=f"{name}.relu1")(layers.BatchNormalization(name=f"{name}.norm1")(y))
+    y = layers.BatchNormalization(name=f"{name}.norm2")(
+        layers.Conv2D(width, 3, padding="same", name=f"{name}.conv2")(y)
+    )
+    if stride > 1 or x.shape[-1] != width:
+        x = layers.Conv2D(width, 1, strides=stride, name=f"{name}.down")(x)
+    return layers.ReLU(name=f"{name}.out")(layers.Add(name=f"{name}.add")([x, y]))
+
+
+def anchor(
+    widths: tuple[int, ...] = (4, 6),
+    blocks: int = 1,
+    *,
+    side: int = SIDE,
+    channels: int = 3,
+    seed: int = 0,
+    name: str = "net",
+) -> Anchor:
+    """A residual anchor with random weights and statistics; stage ``s`` block ``b`` ends in ``s.b.out``."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((side, side, channels), name="image")
+    x = layers.Rescaling(1 / 255, name="rescale")(image)
+    x = layers.ReLU(name="stem")(layers.Conv2D(widths[0], 3, padding="same", name="stem.conv")(x))
+    for s, width in enumerate(widths):
+        for b in range(blocks):
+            x = block(x, width, f"{s}.{b}", stride=2 if s and not b else 1)
+    features = layers.GlobalAveragePooling2D(name="pool")(x)
+    logits = layers.Dense(CLASSES, name="logits")(features)
+    model = keras.Model(image, layers.Softmax(name="probabilities")(logits), name=name)
+    stirred(model, seed)
+    return Anchor(name, model, logits, features, tuple("abc"), name)
+
+
+def stirred(model: keras.Model, seed: int = 0) -> keras.Model:
+    """The model, its norms' statistics, scales and shifts and all biases away from their neutral start."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        if len(weight.shape) == 1:
+            positive = weight.path.endswith(("gamma", "moving_variance"))
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape) if positive else rng.normal(0, 0.2, weight.shape))
+    return model
+
+
+def pair() -> tuple[dict[str, Anchor], dict[str, tuple[Cut, ...]]]:
+    """A large and a small anchor by role, and their cuts."""
+    anchors = {
+        "large": anchor((6, 10), 3, seed=1, name="large"),
+        "small": anchor((4, 6), 1, seed=2, name="small"),
+    }
+    return anchors, {role: cuts.find(a.model) for role, a in anchors.items()}
+
+
+def forward(model: keras.Model, x: np.ndarray) -> np.ndarray:
+    """The model's outputs at inference."""
+    return np.asarray(model(np.asarray(x, np.float32), training=False))
