@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from math import sqrt
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.records import BenchError
 
@@ -17,19 +20,36 @@ SHIPPED, DOMINATED = "shipped", "dominated"
 
 @dataclass(frozen=True)
 class Score:
-    """How many of n images are right (or as the large anchor has them), and the mean KL to that anchor.
+    """Which of n images are right (or as the large anchor has them), and the mean KL to that anchor.
 
-    ``kl`` is None for files: quantised probabilities of zero have no finite one.
+    ``hits`` is a bit an image, in the order of the split, as hexadecimal digits: scores of the same
+    images can be compared image by image. ``kl`` is None for files: quantised probabilities of zero
+    have no finite one.
     """
 
     n: int
-    right: int
+    hits: str
     kl: float | None = None
+
+    @classmethod
+    def of(cls, right: np.ndarray, kl: float | None = None) -> Score:
+        """From a boolean for each image."""
+        return cls(len(right), np.packbits(right).tobytes().hex(), kl)
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """A boolean for each image."""
+        return np.unpackbits(np.frombuffer(bytes.fromhex(self.hits), np.uint8), count=self.n).astype(bool)
 
     @property
     def value(self) -> float:
-        """The share, 0..1."""
-        return self.right / self.n
+        """The share of right images, 0..1."""
+        return float(self.right.mean())
+
+    def lead(self, other: Score) -> tuple[float, float]:
+        """By how much this share is higher on the same images, and the standard error of that (McNemar)."""
+        only_this, only_other = np.sum(self.right & ~other.right), np.sum(other.right & ~self.right)
+        return float(only_this - only_other) / self.n, sqrt(only_this + only_other) / self.n
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -78,9 +98,10 @@ class OperatingPoint:
 def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
     """Every point with its status: anchors and stitched points on the Pareto front are shipped.
 
-    A stitched point is dominated where one that costs no more MACs is no worse on the rank split, by
-    accuracy and by KL to the large anchor alike, and an anchor is always shipped. The test split has
-    no say.
+    A stitched point is dominated where one that costs no more MACs does better on the rank split: by
+    more right images than the standard error of the paired difference, or, where the images cannot
+    tell them apart, by no fewer right images and no higher KL to the large anchor. The test split
+    has no say, and an anchor is always shipped.
     """
     points = tuple(points)
     family = [p for p in points if p.kind != CONTROL]
@@ -94,11 +115,19 @@ def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
     return tuple(decided)
 
 
-def chord(points: Iterable[OperatingPoint], macs: int) -> float:
-    """Test accuracy on the straight line between the two anchors at a cost; 0..1."""
+def chord(points: Iterable[OperatingPoint], macs: int, split: str = "test") -> float:
+    """The score on the straight line between the two anchors at a cost; 0..1."""
     small, large = sorted((p for p in points if p.kind == ANCHOR), key=lambda p: p.macs)
     along = (macs - small.macs) / (large.macs - small.macs)
-    return small.test.value + along * (large.test.value - small.test.value)
+    low, high = (getattr(p, split).value for p in (small, large))
+    return low + along * (high - low)
+
+
+def above_chord(points: Iterable[OperatingPoint], split: str = "test") -> float:
+    """Mean score of the shipped points between the anchors, less the chord at their costs."""
+    points = tuple(points)
+    middle = [p for p in points if p.kind == STITCHED and p.status == SHIPPED]
+    return float(np.mean([getattr(p, split).value - chord(points, p.macs, split) for p in middle] or [0.0]))
 
 
 def to_json(points: Iterable[OperatingPoint], meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,10 +148,12 @@ def read(path: Path) -> tuple[dict[str, Any], tuple[OperatingPoint, ...]]:
 
 
 def _beats(rival: OperatingPoint, point: OperatingPoint) -> bool:
+    if rival.macs > point.macs:
+        return False
     if (rival.macs, rival.rank) == (point.macs, point.rank):
         return rival.name < point.name
-    nearer = (rival.rank.kl or 0.0) <= (point.rank.kl or 0.0)
-    return rival.macs <= point.macs and rival.rank.value >= point.rank.value and nearer
+    lead, error = rival.rank.lead(point.rank)
+    return lead > error or (lead >= 0 and (rival.rank.kl or 0.0) <= (point.rank.kl or 0.0))
 
 
 def _point(entry: dict[str, Any]) -> OperatingPoint:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -130,4 +131,4 @@ def _watched(anchor: Anchor, name: str) -> Any:
 
 
 def _file_name(name: str) -> str:
-    return name.replace("/", "_")
+    return quote(name, safe="")  # Keras names may hold slashes

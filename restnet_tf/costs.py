@@ -36,11 +36,12 @@ def _separable_conv(layer: Any, node: Any) -> int:
 
 def _einsum(layer: Any, node: Any) -> int:
     letters_in, rest = layer.equation.split(",")
-    letters_kernel, letters_out = rest.split("->")
-    sizes = dict(zip(letters_kernel, layer.kernel.shape, strict=False))
-    # A leading "..." stands for dimensions that the kernel never touches; count them through the output.
-    contracted = prod(sizes[c] for c in letters_kernel if c in letters_in and c not in letters_out)
-    return contracted * prod(node.output_tensors[0].shape[1:])
+    letters_kernel = rest.split("->")[0]
+    # Through the input: the output's shape may hold a None that the layer was given.
+    shape = node.input_tensors[0].shape
+    letters = letters_in.replace("...", "." * (len(shape) - len(letters_in.replace("...", ""))))
+    along = [size for letter, size in zip(letters, shape, strict=True) if letter not in letters_kernel]
+    return prod(layer.kernel.shape) * prod(along[1:])  # the first is the batch
 
 
 def _attention(layer: Any, node: Any) -> int:

@@ -42,7 +42,10 @@ _POINTWISE = frozenset(
 )
 # Behind these nothing is worth stitching: one more step of the same block.
 _INNER = frozenset({"LayerScale", "Multiply", "Permute", "Reshape", "StochasticDepth", "ZeroPadding2D"})
-_KEEPS_RANGE = frozenset({"AveragePooling2D", "Dropout", "Identity", "MaxPooling2D", "SpatialDropout2D"})
+# Zero padding too: every range that is known here holds zero.
+_KEEPS_RANGE = frozenset(
+    {"AveragePooling2D", "Dropout", "Identity", "MaxPooling2D", "SpatialDropout2D", "ZeroPadding2D"}
+)
 _KINDS = {3: "grid", 2: "tokens", 1: "vector"}
 
 
@@ -131,7 +134,7 @@ def _replay(node: Any, known: dict[int, Any]) -> None:
 
 
 def _with_next(steps: Sequence[int]) -> list[tuple[int, int | None]]:
-    return list(zip(steps, [*steps[1:], None], strict=True))
+    return list(zip(steps, [*steps[1:], None], strict=False))  # no step, no next
 
 
 def _is_boundary(calls: list[Any], step: int, nxt: int) -> bool:
@@ -159,7 +162,7 @@ def _body(calls: list[Any], step: int) -> int | None:
 
 
 def _without_expansions(calls: list[Any], steps: list[int]) -> list[int]:
-    """Without the wide tensors inside inverted bottlenecks (narrow, wide, depthwise, narrow)."""
+    """Without the wide tensors inside inverted bottlenecks (narrow, wide, narrow)."""
 
     def width(step: int) -> int:
         return calls[step].output_tensors[0].shape[-1]
@@ -167,12 +170,20 @@ def _without_expansions(calls: list[Any], steps: list[int]) -> list[int]:
     def expands(i: int) -> bool:
         if i + 1 >= len(steps):
             return False
-        reader = next((n for n in calls[steps[i] + 1 :] if _kind_of(n) != "ZeroPadding2D"), None)
-        before = width(steps[i - 1]) if i else 0
-        after = width(steps[i + 1])
-        return _kind_of(reader) == "DepthwiseConv2D" and before < width(steps[i]) > after
+        before, after = width(steps[i - 1]) if i else 0, width(steps[i + 1])
+        return before < width(steps[i]) > after and _is_narrowed(calls, steps[i])
 
     return [step for i, step in enumerate(steps) if not expands(i)]
+
+
+def _is_narrowed(calls: list[Any], step: int) -> bool:
+    """Whether what reads a tensor is the second half of an inverted bottleneck, fused or not."""
+    reader = next(node for node in calls[step + 1 :] if _kind_of(node) != "ZeroPadding2D")
+    if _kind_of(reader) == "DepthwiseConv2D":
+        return True
+    body = _body(calls, step)
+    fused = body is not None and _kind_of(calls[body]) == "Conv2D"
+    return fused and _kind_of(reader) == "Conv2D" and set(reader.operation.kernel_size) == {1}
 
 
 def _cut(calls: list[Any], step: int, index: int) -> Cut:

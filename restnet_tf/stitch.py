@@ -49,7 +49,8 @@ def ridge(sums: RidgeSums) -> tuple[np.ndarray, np.ndarray, float]:
     # Centred, the intercept drops out and the penalty touches the kernel alone.
     cov_xx = xtx[:-1, :-1] - n * np.outer(mean_x, mean_x)
     cov_xy = xty[:-1] - n * np.outer(mean_x, mean_y)
-    penalty = RIDGE * max(float(np.mean(np.diag(xtx)[:-1])), np.finfo(float).tiny)
+    # Channels that are all dead leave nothing to scale by; any penalty gives them a kernel of zeros.
+    penalty = RIDGE * (float(np.mean(np.diag(xtx)[:-1])) or 1.0)
     kernel = np.linalg.solve(cov_xx + penalty * np.eye(len(cov_xx)), cov_xy)
     bias = mean_y - mean_x @ kernel
     total = float(np.sum(sums.y_squares - n * mean_y**2))

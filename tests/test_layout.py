@@ -155,11 +155,7 @@ def test_cycles_are_found():
 
 def test_no_import_cycle():
     graph = {
-        name: {
-            module
-            for i in imports_of(path)
-            if i.where == "top" and (module := known(i.target)) and module != name
-        }
+        name: {module for i in imports_of(path) if i.where == "top" and (module := known(i.target)) and module != name}
         for name, path in MODULES.items()
     }
     assert sum(len(followers) for followers in graph.values()) > 50  # the graph is there to be looked at

@@ -12,11 +12,17 @@ from PIL import Image
 from benchmarks import plots
 from benchmarks.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
 
-FILE = File("f", "0" * 64, 1000, 500, Score(9, 5), Score(9, 5), 1500.0, 1600.0, (1500.0,), 1, "LiteRT 2.3")
+
+def scored(n: int, right: int, kl: float | None = None) -> Score:
+    """The first ``right`` of n images are right."""
+    return Score.of(np.arange(n) < right, kl)
+
+
+FILE = File("f", "0" * 64, 1000, 500, scored(9, 5), scored(9, 5), 1500.0, 1600.0, (1500.0,), 1, "LiteRT 2.3")
 
 
 def point(name: str, macs: int, right: int, kind: str = STITCHED, **more: object) -> OperatingPoint:
-    score = Score(100, right, 0.1)
+    score = scored(100, right, 0.1)
     return replace(OperatingPoint(name, kind, "r", macs, 1, score, score, files={"float32": FILE}), **more)
 
 
@@ -52,7 +58,7 @@ def test_operating_points():
     [
         POINTS[:3],
         POINTS[:2],
-        (*POINTS[:2], replace(POINTS[2], test=Score(100, 85, 0.1)), *POINTS[3:]),
+        (*POINTS[:2], replace(POINTS[2], test=scored(100, 85, 0.1)), *POINTS[3:]),
         (*POINTS[:2], replace(POINTS[2], macs=40_000_000), *POINTS[3:]),
         tuple(replace(p, files={}) for p in POINTS),
     ],

@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from benchmarks import points
 from benchmarks.points import ANCHOR, CONTROL, DOMINATED, SHIPPED, STITCHED, File, OperatingPoint, Score
 from benchmarks.records import BenchError
 
-FILE = File("a.tflite", "ab" * 32, 1000, 500, Score(50, 40), Score(70, 60), 12.5, 13.0, (12.0, 12.5, 13.0), 1, "tool")
+
+def scored(n: int, right: int, kl: float | None = None) -> Score:
+    """The first ``right`` of n images are right."""
+    return Score.of(np.arange(n) < right, kl)
 
 
-def point(name: str, macs: int, right: int, kl: float | None = 0.1, kind: str = STITCHED, test: int = 50) -> OperatingPoint:
-    score = Score(100, right, kl)
-    return OperatingPoint(name, kind, "route", macs, macs // 10, score, Score(100, test, kl))
+FILE = File("a.tflite", "ab" * 32, 1000, 500, scored(50, 40), scored(70, 60), 12.5, 13.0, (12.0, 12.5, 13.0), 1, "tool")
+
+
+def point(
+    name: str, macs: int, right: int, kl: float | None = 0.1, kind: str = STITCHED, test: int = 50
+) -> OperatingPoint:
+    score = scored(100, right, kl)
+    return OperatingPoint(name, kind, "route", macs, macs // 10, score, scored(100, test, kl))
 
 
 def statuses(*given: OperatingPoint) -> dict[str, str]:
@@ -36,8 +45,8 @@ ANCHORS = (point("small", 10, 70, 0.5, ANCHOR), point("large", 100, 90, 0.0, ANC
     ],
 )
 def test_wilson_interval(right, n, interval):
-    assert Score(n, right).interval == pytest.approx(interval, abs=1e-4)
-    assert Score(n, right).value == right / n
+    assert scored(n, right).interval == pytest.approx(interval, abs=1e-4)
+    assert scored(n, right).value == right / n
 
 
 def test_a_point_between_the_anchors_is_shipped():
@@ -49,7 +58,8 @@ def test_a_point_between_the_anchors_is_shipped():
     [
         (point("r", 40, 85, 0.1), DOMINATED),  # cheaper and better
         (point("r", 50, 80, 0.1), DOMINATED),  # equal but for the KL
-        (point("r", 40, 85, 0.3), SHIPPED),  # better answers, but further from the large anchor
+        (point("r", 40, 85, 0.3), DOMINATED),  # better by more than the error, whatever the KL
+        (point("r", 40, 80, 0.3), SHIPPED),  # no better, and further from the large anchor
         (point("r", 40, 79, 0.1), SHIPPED),  # nearer, but fewer right
         (point("r", 51, 85, 0.1), SHIPPED),  # dearer
         (point("r", 40, 85, 0.1, CONTROL), SHIPPED),  # no member of the family
@@ -75,7 +85,7 @@ def test_of_two_equal_points_one_stays():
 
 def test_the_test_split_has_no_say():
     worse = point("p", 50, 80, 0.2, test=1)
-    better = replace(worse, test=Score(100, 100, 0.0))
+    better = replace(worse, test=scored(100, 100, 0.0))
     assert statuses(*ANCHORS, worse) == statuses(*ANCHORS, better)
 
 

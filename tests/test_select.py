@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from benchmarks import select
@@ -12,12 +13,19 @@ from benchmarks.records import BenchError
 from benchmarks.select import Term
 
 
+def scored(n: int, right: int, kl: float | None = None) -> Score:
+    """The first ``right`` of n images are right."""
+    return Score.of(np.arange(n) < right, kl)
+
+
 def file(flash: int = 1000, right: int = 50, arena: int = 500, latency: float = 100.0) -> File:
-    return File("f", "0" * 64, flash, arena, Score(100, right), Score(100, 0), latency, latency, (latency,), 1, "tool")
+    return File(
+        "f", "0" * 64, flash, arena, scored(100, right), scored(100, 0), latency, latency, (latency,), 1, "tool"
+    )
 
 
 def point(name: str, macs: int, kind: str = STITCHED, **files: File) -> OperatingPoint:
-    score = Score(100, 50, 0.1)
+    score = scored(100, 50, 0.1)
     return OperatingPoint(name, kind, "route", macs, macs * 2, score, score, files=files or {"float32": file()})
 
 
@@ -104,7 +112,7 @@ def test_best_that_fits(budget, expected):
 
 
 def test_the_rank_split_decides_not_the_test_split():
-    better_on_test = replace(FAMILY[0].files["float32"], test=Score(100, 100))
+    better_on_test = replace(FAMILY[0].files["float32"], test=scored(100, 100))
     points = (replace(FAMILY[0], files={"float32": better_on_test}), FAMILY[2])
     assert chosen("macs<=1M", points)[0] == "large"
 

@@ -29,6 +29,8 @@ FINE_TUNES: dict[str, tuple[str, ...]] = {
 # any machine; two server cores do about 4e10 a second.
 _VIEW_MACS = 3.0e12
 _RUNG_MACS = {"stitch": 0.8e12, "norm": 2.4e12, "back": 1.6e12}
+# Untrained stitches are told apart by few images: their KLs differ by more than their errors.
+_TRIAL_MACS, _MIN_TRIAL_IMAGES = 2.0e12, 32
 _CACHE_BYTES = 8 * 2**30
 _VIEWS_PER_IMAGE = 8
 _VIEW_BATCH = 64
@@ -81,6 +83,10 @@ class Family:
         on_disk = _CACHE_BYTES // int(2 * widest * self.settings.max_points)
         wanted = min(_VIEWS_PER_IMAGE * len(self.data.fit), int(self.settings.effort * _VIEW_MACS / macs))
         return max(_VIEW_BATCH, min(wanted, on_disk))
+
+    def trial_images(self, macs: int) -> int:
+        """How many rank images try out closed-form stitches that together cost ``macs`` an image."""
+        return min(len(self.data.rank), max(_MIN_TRIAL_IMAGES, int(_TRIAL_MACS / max(1, macs))))
 
     @cached_property
     def mirror(self) -> bool:

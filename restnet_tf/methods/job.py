@@ -206,6 +206,8 @@ def _summary(run: Run, settings: Settings) -> tuple[str, str]:
     lines = [
         f"{len(between)} operating points between the anchors; files in {run.path}: tflite/, points.json, points.png,"
         " similarity.png, plans.json",
+        f"their {meta['metric']} lies on average {100 * points.above_chord(found):+.1f} points from the chord between"
+        f" the anchors on the test split, {100 * points.above_chord(found, 'rank'):+.1f} on the rank split",
         f"training took {spent / 1e12:.2f}T MACs; fine-tuning the whole large model on as many images would take"
         f" {whole / 1e12:.2f}T, {whole / spent:.1f} times as much",
     ]

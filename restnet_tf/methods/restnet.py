@@ -89,8 +89,15 @@ def _proposed(family: Family, statistics: Statistics) -> tuple[Plan, ...]:
         points=settings.max_points,
         refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
     )
+    candidates = [p for p in proposed if p.status == "candidate"]
+    count = family.trial_images(sum(p.macs for p in candidates))
     ranked = rank.closed_form(
-        proposed, family.anchors, family.cut_lists, statistics, family.data.rank, family.report.progress
+        proposed,
+        family.anchors,
+        family.cut_lists,
+        statistics,
+        family.data.rank.head(count),
+        family.report.progress,
     )
     return plan.choose(ranked, family.costs, settings.max_points)
 

@@ -36,13 +36,14 @@ def ship(
     """Score, decide, convert and measure; the result is ``points.json`` in the run."""
     run = family.run
     if not run.done("points"):
-        scored = _scored(family, chosen, fitted, extras)
+        scorer = _Scorer(family)
+        scored = _scored(family, scorer, chosen, fitted, extras)
         decided = points.decide(scored)
         shipped = [p for p in decided if p.kind != CONTROL and (p.status == SHIPPED or family.settings.ship_all)]
         inputs = {role: anchor.input_shape for role, anchor in family.anchors.items()}
         inputs |= {p.name: inputs[p.route[0].anchor] for p in chosen}
         _convert(family, shipped, chosen, fitted)
-        files = _measured(family, shipped, inputs)
+        files = _measured(family, scorer, shipped, inputs)
         found = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
         run.write_json(run.points_path, points.to_json(found, _meta(family, fitted)))
         title = f"{family.anchors['large'].name} + {family.anchors['small'].name} on {family.data.name}"
@@ -81,10 +82,9 @@ def _meta(family: Family, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
 
 
 def _scored(
-    family: Family, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], extras: Sequence[Control]
+    family: Family, scorer: _Scorer, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], extras: Sequence[Control]
 ) -> list[OperatingPoint]:
     """Every network run in Keras over the rank and the test split."""
-    scorer = _Scorer(family)
     family.report.stage("accuracy of all networks on the rank and test split")
     total, found = 2 + len(chosen) + len(extras), []
 
@@ -133,13 +133,13 @@ class _Scorer:
     def __call__(self, model: keras.Model, name: str) -> Score:
         logits = _logits(model, self._splits[name])
         kl = float(np.mean(kl_divergence(self._teacher[name], logits)))
-        return Score(len(logits), self.right(logits, name), kl)
+        return Score.of(self.right(logits, name), kl)
 
-    def right(self, outputs: np.ndarray, name: str) -> int:
-        """How many rows have their highest output where it should be."""
+    def right(self, outputs: np.ndarray, name: str) -> np.ndarray:
+        """Which rows have their highest output where it should be."""
         labels = self._splits[name].labels
         truth = self._teacher[name].argmax(axis=1) if labels is None else labels
-        return int(np.sum(outputs.argmax(axis=1) == truth))
+        return np.equal(outputs.argmax(axis=1), truth)
 
 
 def _convert(
@@ -163,10 +163,10 @@ def _convert(
 
 
 def _measured(
-    family: Family, shipped: Sequence[OperatingPoint], inputs: Mapping[str, tuple[int, int, int]]
+    family: Family, scorer: _Scorer, shipped: Sequence[OperatingPoint], inputs: Mapping[str, tuple[int, int, int]]
 ) -> dict[str, dict[str, File]]:
     """What LiteRT on this host, and the arena planner, say of every file; by point and precision."""
-    scorer, report = _Scorer(family), family.report
+    report = family.report
     jobs = [(p.name, precision) for p in shipped for precision in family.settings.precisions]
     paths = {job: family.run.tflite_path(*job) for job in jobs}
     contents = {job: path.read_bytes() for job, path in paths.items()}
@@ -181,7 +181,7 @@ def _measured(
         scores = {}
         for split in ("rank", "test"):
             outputs = host.scores(content, _images(getattr(family.data, split), inputs[name]))
-            scores[split] = Score(len(outputs), scorer.right(outputs, split))
+            scores[split] = Score.of(scorer.right(outputs, split))
         files.setdefault(name, {})[precision] = File(
             path=str(paths[name, precision].relative_to(family.run.path)),
             sha256=hashlib.sha256(content).hexdigest(),
