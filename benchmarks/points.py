@@ -168,4 +168,7 @@ def _point(entry: dict[str, Any]) -> OperatingPoint:
         )
         for precision, f in entry["files"].items()
     }
-    return OperatingPoint(**{**entry, "rank": Score(**entry["rank"]), "test": Score(**entry["test"]), "files": files})
+    scores: dict[str, Any] = {split: Score(**entry[split]) for split in ("rank", "test")}
+    for score in (*scores.values(), *(s for f in files.values() for s in (f.rank, f.test))):
+        _ = score.right  # a broken list of hits shows here, not in the middle of a table
+    return OperatingPoint(**{**entry, **scores, "files": files})

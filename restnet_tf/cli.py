@@ -6,11 +6,12 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _WEIGHTS_HELP = "imagenet, none (structure only), or a weights file"
 _PREPROCESS = click.Choice(["none", "0to1", "-1to1", "imagenet", "caffe"])
-_DEFAULT_OUT = Path("runs")
 
 
 class _Group(click.Group):
@@ -34,6 +34,12 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except (RestnetError, BenchError, TfliteError) as error:
             click.echo(f"restnet-tf: {' '.join(str(error).split())}", err=True)
+        except Exception as error:
+            # Raised inside tf.data (an image that vanished, say), ours comes back wrapped in TensorFlow's.
+            told = str(error).partition("RestnetError: ")[2].splitlines()
+            if not told:
+                raise
+            click.echo(f"restnet-tf: {told[0]}", err=True)
         except KeyboardInterrupt:
             click.echo("restnet-tf: stopped; what was finished is kept, run the same command to go on", err=True)
             sys.exit(130)
@@ -55,6 +61,20 @@ def _import_tensorflow() -> None:
     with chatter.captured():
         import tensorflow  # noqa: F401
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Ours in one line; what the libraries tell programmers is not for a user's terminal."""
+    if Path(filename).parent.name == "restnet_tf":
+        click.echo(f"restnet-tf: warning: {message}", err=True)
 
 
 def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -243,13 +263,14 @@ def select(run: Path, budget: str, as_json: bool) -> None:
 def _show(done: Any) -> None:
     """What a build found, what it wrote, and what to do next."""
     from benchmarks import table
+    from benchmarks.records import BenchError
 
     console = _console()
     console.print(table.operating_points(done.points, done.metric))
     console.print(table.precisions(done.points, done.metric))
     click.echo(done.summary)
     if done.shortfall:
-        raise click.ClickException(done.shortfall)
+        raise BenchError(done.shortfall)
 
 
 def _cut_table(anchor: Anchor, found: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf import graph
 from restnet_tf.runs import write_bytes
 
 if TYPE_CHECKING:
@@ -89,8 +90,10 @@ def _trained(role: str, split: Split, seed: int, progress: Callable[[str, int, i
 
     recipe = RECIPES[role]
     assert split.labels is not None  # digits are labelled
-    keras.utils.set_random_seed(seed)
-    model = network(recipe, int(split.labels.max()) + 1, f"digits_{role}")
+    # Layers name themselves by a count of the process, and a resumed build counts from the start.
+    with graph.repeatable():
+        keras.utils.set_random_seed(seed)
+        model = network(recipe, int(split.labels.max()) + 1, f"digits_{role}")
     images = np.concatenate([np.asarray(x) for x in split.batches(_SHAPE, 256)])
     rate = keras.optimizers.schedules.CosineDecay(3e-3, recipe.epochs * -(-len(images) // _BATCH))
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")

@@ -139,11 +139,11 @@ class _Trainer:
         optimizer = keras.optimizers.Adam(schedule)
         optimizer.build(variables)
         step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True)
-        best, state, stale, taken = self.validate(), self._weights(), 0, 0
+        best, state, stale, images = self.validate(), self._weights(), 0, 0
         for index, rows in enumerate(self._batches(steps)):
             # Matching first: it needs no labels and finds the way where the task loss alone fails.
             step(*self._batch(rows), tf.constant(match and index < steps // 4))
-            taken = index + 1
+            taken, images = index + 1, images + len(rows)
             progress(rung, taken, steps)
             if taken * _CHECKS % steps < _CHECKS or taken == steps:
                 kl = self.validate()
@@ -153,7 +153,7 @@ class _Trainer:
                 if stale > _PATIENCE:
                     break
         self._restore(state)
-        return RungResult(rung, best, taken * _BATCH, taken * _BATCH * per_image)
+        return RungResult(rung, best, images, images * per_image)
 
     def validate(self) -> float:
         """Mean KL to the large anchor on the rank split."""

@@ -210,9 +210,7 @@ def test_float16_and_integers_are_read_exactly():
     y = rng.integers(0, 255, size=(40, 50)) + x // 2
     expected = cka(x.astype(np.float64), y.astype(np.float64))
     for dtype in (np.uint16, np.int64, np.float16, np.float32):
-        assert streamed(x.astype(dtype), y.astype(dtype), 40).matrix()[0, 0] == pytest.approx(
-            expected, abs=1e-6
-        )
+        assert streamed(x.astype(dtype), y.astype(dtype), 40).matrix()[0, 0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_short_last_batch_weighs_as_one_unbiased_estimate(vectors):

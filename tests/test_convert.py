@@ -68,9 +68,7 @@ def digits() -> tuple[keras.Model, np.ndarray]:
 def files(digits) -> dict[str, bytes]:
     model, images = digits
     # A one-shot iterator: int16x8 makes the converter ask for the images twice.
-    return {
-        precision: convert(model, precision, iter([images[:60], images[60:100]])) for precision in PRECISIONS
-    }
+    return {precision: convert(model, precision, iter([images[:60], images[60:100]])) for precision in PRECISIONS}
 
 
 def _tiny(*extra, shape=(6, 6, 2), classes=3) -> keras.Model:
@@ -135,9 +133,7 @@ def test_integer_files_hold_no_float_at_all(files, precision):
     assert not [tensor for tensor in read(files[precision]).tensors if tensor.type in FLOATS]
 
 
-@pytest.mark.parametrize(
-    ("precision", "type_"), [("float16", "FLOAT16"), ("dynamic", "INT8"), ("int8", "INT8")]
-)
+@pytest.mark.parametrize(("precision", "type_"), [("float16", "FLOAT16"), ("dynamic", "INT8"), ("int8", "INT8")])
 def test_weights_are_reduced_and_the_file_shrinks(files, precision, type_):
     assert any(tensor.constant and tensor.type == type_ for tensor in read(files[precision]).tensors)
     assert not any(tensor.constant and tensor.type == type_ for tensor in read(files["float32"]).tensors)
@@ -332,17 +328,13 @@ def test_tensorflow_operators_are_refused():
     """Trap 11: SELECT_TF_OPS, which Keras' own export switches on."""
     model, module = _tiny(layers.Lambda(keras.ops.erf)), tf.Module()
     module.held = [variable.value for variable in model.variables]
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [_serving(model).get_concrete_function()], module
-    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([_serving(model).get_concrete_function()], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     with pytest.raises(TfliteError, match="'CUSTOM FlexErf'"):
         check_file(converter.convert(), "float32")
 
 
-@pytest.mark.parametrize(
-    ("found", "asked"), [("float32", "int8"), ("dynamic", "int8"), ("float32", "float16")]
-)
+@pytest.mark.parametrize(("found", "asked"), [("float32", "int8"), ("dynamic", "int8"), ("float32", "float16")])
 def test_file_of_another_precision_is_refused(files, found, asked):
     with pytest.raises(TfliteError, match=r"is FLOAT32; INT8 or UINT8|no weight became FLOAT16"):
         check_file(files[found], asked)

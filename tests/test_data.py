@@ -372,9 +372,7 @@ def damage(path: Path, how: str) -> None:
     raw = path.read_bytes()
     flipped = bytearray(raw)
     flipped[len(raw) // 2] ^= 0xFF
-    path.write_bytes(
-        {"cut": raw[: len(raw) // 2], "text": b"<html>", "empty": b"", "bit": bytes(flipped)}[how]
-    )
+    path.write_bytes({"cut": raw[: len(raw) // 2], "text": b"<html>", "empty": b"", "bit": bytes(flipped)}[how])
 
 
 @pytest.mark.parametrize("how", ["cut", "text", "empty", "bit"])
@@ -455,9 +453,7 @@ def test_renaming_files_changes_nothing(tmp_path):
 def test_order_of_an_array_changes_nothing(tmp_path):
     x, y = noise(60), np.arange(60) % 3
     mixed = np.random.default_rng(1).permutation(60)
-    assert same(
-        load(npz(tmp_path / "a.npz", x=x, y=y)), load(npz(tmp_path / "b.npz", x=x[mixed], y=y[mixed]))
-    )
+    assert same(load(npz(tmp_path / "a.npz", x=x, y=y)), load(npz(tmp_path / "b.npz", x=x[mixed], y=y[mixed])))
 
 
 @pytest.mark.parametrize("seed", range(5))

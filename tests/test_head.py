@@ -51,9 +51,7 @@ def data(classes: int = 3, n: int = 90, labelled: bool = True, names: tuple[str,
     return Data("hues", *parts, class_names=names, sha256="-")
 
 
-def anchor(
-    folder: Path, classes: int | None = 5, seed: int = 0, names: tuple[str, ...] | None = None
-) -> Anchor:
+def anchor(folder: Path, classes: int | None = 5, seed: int = 0, names: tuple[str, ...] | None = None) -> Anchor:
     """A random network over 0..255, with or without classifier; one dead feature."""
     inputs = keras.Input((SIDE, SIDE, 3))
     x = layers.Conv2D(12, 3, strides=2, activation="relu")(layers.Rescaling(1 / 255)(inputs))

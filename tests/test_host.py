@@ -98,9 +98,7 @@ def test_int8_scores_are_the_interpreters_own_integers(files):
         interpreter.set_tensor(entry["index"], (image[None] - 128).astype(np.int8))
         interpreter.invoke()
         integers = interpreter.get_tensor(exit_["index"]).astype(int)
-        np.testing.assert_array_equal(
-            scores(files["int8"], [image[None]]), (integers + 128) / np.float32(256)
-        )
+        np.testing.assert_array_equal(scores(files["int8"], [image[None]]), (integers + 128) / np.float32(256))
 
 
 def test_scores_do_not_depend_on_batches_or_threads(files):
@@ -141,9 +139,7 @@ def test_latencies_tell_a_heavier_model():
 def test_latencies_take_an_image_for_each_model(files):
     image = keras.Input((4, 4, 1))
     other = convert(keras.Model(image, layers.Dense(2)(layers.Flatten()(image))), "float32")
-    found = latencies(
-        {"a": files["int8"], "b": other}, {"a": IMAGES[0], "b": np.zeros((4, 4, 1))}, warmup=0, repeats=2
-    )
+    found = latencies({"a": files["int8"], "b": other}, {"a": IMAGES[0], "b": np.zeros((4, 4, 1))}, warmup=0, repeats=2)
     assert {name: len(record.repeats_us) for name, record in found.items()} == {"a": 2, "b": 2}
 
 

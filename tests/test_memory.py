@@ -197,8 +197,7 @@ def test_plans_have_no_overlap_and_obey_their_bounds(live):
         for j, other in enumerate(live[:i]):
             if max(one.first, other.first) <= min(one.last, other.last):
                 assert (
-                    arena.offsets[i] + one.size <= arena.offsets[j]
-                    or arena.offsets[j] + other.size <= arena.offsets[i]
+                    arena.offsets[i] + one.size <= arena.offsets[j] or arena.offsets[j] + other.size <= arena.offsets[i]
                 )
     assert arena.lower_bound <= arena.size <= sum(-(-item.size // 16) * 16 for item in live)
     assert check(live, arena) == ()
@@ -218,9 +217,7 @@ def test_check_finds_any_overlap_put_in(live, data):
     moved, onto = data.draw(st.sampled_from(pairs))
     offsets = list(arena.offsets)
     offsets[moved] = offsets[onto]
-    assert any(
-        "overlap" in fault for fault in check(live, replace(arena, offsets=tuple(offsets), size=10**6))
-    )
+    assert any("overlap" in fault for fault in check(live, replace(arena, offsets=tuple(offsets), size=10**6)))
 
 
 @pytest.mark.parametrize(

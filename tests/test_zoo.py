@@ -67,9 +67,7 @@ def test_parse_splits_options_and_types_them() -> None:
 
 def test_parse_leaves_colons_in_paths_alone() -> None:
     assert applications.parse("a:b/net.keras").base == "a:b/net.keras"
-    assert applications.parse("a:b/net.weights.h5:input=96") == applications.Spec(
-        "a:b/net.weights.h5", {"input": 96}
-    )
+    assert applications.parse("a:b/net.weights.h5:input=96") == applications.Spec("a:b/net.weights.h5", {"input": 96})
     assert applications.parse("a:b/net.weights.h5:input=96").name == "net-input96"
 
 
@@ -221,9 +219,7 @@ def test_hash_is_the_same_in_another_process() -> None:
 
 
 def test_unknown_key_lists_what_the_constructor_takes() -> None:
-    with pytest.raises(
-        RestnetError, match=r"MobileNetV2 takes no width; it takes input, alpha, include_top, "
-    ):
+    with pytest.raises(RestnetError, match=r"MobileNetV2 takes no width; it takes input, alpha, include_top, "):
         zoo.load("MobileNetV2:width=0.35", weights="none")
     with pytest.raises(RestnetError, match="takes no input_tensor"):
         zoo.load("MobileNetV2:input_tensor=3", weights="none")
@@ -260,9 +256,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "keras" / "models"
 
 
-def test_missing_imagenet_weights_name_the_file_and_a_file_put_there_is_used(
-    offline: Path, tmp_path: Path
-) -> None:
+def test_missing_imagenet_weights_name_the_file_and_a_file_put_there_is_used(offline: Path, tmp_path: Path) -> None:
     extra = tmp_path / "mine"
     with pytest.raises(RestnetError, match="no network in tests") as caught:
         zoo.load("MobileNetV2:alpha=0.35,input=96", weights_dir=extra)
@@ -335,9 +329,7 @@ def test_no_classifier_gives_pooled_features(tmp_path: Path) -> None:
 def test_weights_of_another_architecture_say_which_shapes_differ(tmp_path: Path) -> None:
     net = keras.applications.MobileNetV2(weights=None, alpha=0.5, input_shape=(32, 32, 3))
     net.save_weights(tmp_path / "half.weights.h5")
-    with pytest.raises(
-        RestnetError, match=r"shapes differ: Conv1/kernel \(3, 3, 3, 16\) in the file, \(3, 3, 3, 32\)"
-    ):
+    with pytest.raises(RestnetError, match=r"shapes differ: Conv1/kernel \(3, 3, 3, 16\) in the file, \(3, 3, 3, 32\)"):
         zoo.load(str(tmp_path / "half.weights.h5"), arch="MobileNetV2:input=32")
     with pytest.raises(RestnetError, match=r"not in the file|only in the file"):
         zoo.load(str(tmp_path / "half.weights.h5"), arch="MobileNet:input=32")
@@ -478,12 +470,8 @@ def ending(kind: str) -> keras.Model:
         "convolution": lambda: layers.Flatten()(conv(layers.Dropout(0.1)(pooled))),
         "reshaped convolution": lambda: layers.Reshape((5,))(layers.Softmax()(layers.Conv2D(5, 1)(pooled))),
         "valid convolution": lambda: layers.Flatten()(layers.Conv2D(5, 4, activation="softmax")(grid)),
-        "pooled convolution": lambda: layers.Softmax()(
-            layers.GlobalAveragePooling2D()(layers.Conv2D(5, 1)(grid))
-        ),
-        "linear then activation": lambda: layers.Activation("linear")(
-            layers.Dense(5, activation="softmax")(vector)
-        ),
+        "pooled convolution": lambda: layers.Softmax()(layers.GlobalAveragePooling2D()(layers.Conv2D(5, 1)(grid))),
+        "linear then activation": lambda: layers.Activation("linear")(layers.Dense(5, activation="softmax")(vector)),
     }
     return randomise(keras.Model(inputs, ends[kind]()))
 
@@ -561,9 +549,7 @@ def refused(kind: str) -> keras.Model:
         return net
     if kind == "two inputs":
         j = keras.Input((8, 8, 3))
-        return keras.Model(
-            [i, j], layers.Dense(5)(layers.GlobalAveragePooling2D()(body(layers.Add()([i, j]))))
-        )
+        return keras.Model([i, j], layers.Dense(5)(layers.GlobalAveragePooling2D()(body(layers.Add()([i, j])))))
     if kind == "vector input":
         k = keras.Input((7,))
         return keras.Model(k, layers.Dense(5)(k))
@@ -599,9 +585,7 @@ def refused(kind: str) -> keras.Model:
         ("tokens", r"outputs of shape \(None, 16, 4\)"),
     ],
 )
-def test_models_that_cannot_be_anchors_are_refused_in_one_line(
-    tmp_path: Path, kind: str, reason: str
-) -> None:
+def test_models_that_cannot_be_anchors_are_refused_in_one_line(tmp_path: Path, kind: str, reason: str) -> None:
     path = saved(refused(kind), tmp_path)
     with pytest.raises(RestnetError, match=reason) as caught:
         zoo.load(path)
@@ -692,9 +676,7 @@ def imagenet_images(n: int) -> tuple[np.ndarray, np.ndarray]:
     from PIL import Image, ImageOps
 
     paths = sorted((SHARED / "data" / "imagenet_sample").glob("*.jpg"))[:: max(1, 500 // n)]
-    pictures = [
-        ImageOps.fit(Image.open(p).convert("RGB"), (224, 224), Image.Resampling.BILINEAR) for p in paths
-    ]
+    pictures = [ImageOps.fit(Image.open(p).convert("RGB"), (224, 224), Image.Resampling.BILINEAR) for p in paths]
     return np.stack([np.asarray(p, "float32") for p in pictures]), np.array([int(p.name[:4]) for p in paths])
 
 
@@ -707,9 +689,7 @@ def imagenet_images(n: int) -> tuple[np.ndarray, np.ndarray]:
         ("mobilenet_v1_0.25_224.h5", "MobileNet:alpha=0.25", 0.572),
     ],
 )
-def test_shared_imagenet_anchors_are_as_good_as_their_sources_say(
-    name: str, arch: str, published: float
-) -> None:
+def test_shared_imagenet_anchors_are_as_good_as_their_sources_say(name: str, arch: str, published: float) -> None:
     if not (SHARED / "data" / "imagenet_sample").is_dir():
         pytest.skip("no ../shared/data/imagenet_sample here")
     anchor = zoo.load(shared(name), arch=arch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -66,10 +67,12 @@ def build(asked: Asked, report: Reporter) -> Done:
     settings = _settings(asked)
     images = _data(asked, report)
     run = Run(asked.out or _default_out(asked))
-    run.create()
+    _check_writable(run.path)
     anchors = _anchors(asked, images, report, run)
+    family = Family(run, anchors, images, settings, report)
+    # Before the directory is claimed: what is refused here must not bind it to these inputs.
+    restnet.check(family)
     with run.opened(_identity(asked, settings, anchors, images)):
-        family = Family(run, anchors, images, settings, report)
         found = restnet.build(family)
         _draw_similarity(family)
     summary, shortfall = _summary(run, settings)
@@ -109,6 +112,14 @@ def _settings(asked: Asked) -> Settings:
         budget=select.parse(asked.budget) if asked.budget else (),
         plans=runs.read_plans(asked.plans) if asked.plans else None,
     )
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse an output that cannot be written before the long work, without leaving a trace of the try."""
+    there = next(p for p in (path, *path.absolute().parents) if os.path.exists(p))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "write-protected" if there.is_dir() else "no folder"
+        raise RestnetError(f"cannot write to {path}: {there} is {what}; give another --out")
 
 
 def _data(asked: Asked, report: Reporter) -> Data:

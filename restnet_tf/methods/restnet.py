@@ -27,7 +27,6 @@ def build(family: Family) -> tuple[OperatingPoint, ...]:
 
     Raises ``RestnetError`` where the anchors leave nothing to stitch.
     """
-    check_costs(family)
     statistics = similarity(family)
     chosen = [p for p in plans(family, statistics) if p.status == "chosen"]
     if not chosen:
@@ -36,6 +35,12 @@ def build(family: Family) -> tuple[OperatingPoint, ...]:
     fitted = {p.name: _fitted(family, p, statistics, train, ranked) for p in chosen}
     extras = controls.fit_all(family, chosen, fitted, train, ranked) if family.settings.controls else ()
     return shipping.ship(family, chosen, fitted, extras)
+
+
+def check(family: Family) -> None:
+    """Refuse (``RestnetError``) anchors and plans that cannot be built from, before any work is done."""
+    check_costs(family)
+    plan.check(family.settings.plans or (), family.cut_lists)
 
 
 def check_costs(family: Family) -> None:
@@ -68,7 +73,6 @@ def plans(family: Family, statistics: Statistics) -> tuple[Plan, ...]:
         found = settings.plans
         if found is None:
             found = _proposed(family, statistics)
-        plan.check(found, family.cut_lists)
         runs.write_plans(run.plans_path, found)
         run.finish("plans")
     found = runs.read_plans(run.plans_path)

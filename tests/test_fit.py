@@ -1,0 +1,250 @@
+"""Training a stitch on cached features: what each rung may change, when it stops, what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, rel_entr, softmax
+
+from restnet_tf import cache, cuts, features, fit, rank
+from restnet_tf.fit import Examples, Fitted
+from restnet_tf.records import Anchor, RestnetError, Stitch
+from tests import networks
+
+FRONT, BACK = "0.1.out", "0.0.out"  # large, (8, 8, 6) -> small, (8, 8, 4)
+ENOUGH_MACS = 400_000_000  # some 60 steps of the small back
+
+
+@pytest.fixture(scope="module")
+def anchors() -> dict[str, Anchor]:
+    return networks.pair()[0]
+
+
+@pytest.fixture(scope="module")
+def caches(anchors: dict[str, Anchor], tmp_path_factory: pytest.TempPathFactory) -> dict[str, cache.Cache]:
+    folder = tmp_path_factory.mktemp("caches")
+    return {
+        "train": filled(folder / "train", anchors, networks.split(192, seed=1)),
+        "rank": filled(folder / "rank", anchors, networks.split(64, seed=2)),
+        "unlabelled": filled(folder / "unlabelled", anchors, networks.split(192, labelled=False, seed=1)),
+    }
+
+
+def filled(folder: Path, anchors: dict[str, Anchor], split: Any) -> cache.Cache:
+    wanted = {"large": [FRONT, cache.LOGITS], "small": [cache.INPUT, cache.PENULTIMATE, cache.LOGITS]}
+    return cache.fill(folder, anchors, wanted, cache.plain(split, anchors), len(split))
+
+
+def examples(found: cache.Cache, role: str = "large", cut: str = FRONT) -> Examples:
+    return Examples(found.features(role, cut), found.logits("large"), found.penultimate("small"), found.labels())
+
+
+@pytest.fixture(scope="module")
+def start(anchors: dict[str, Anchor]) -> Stitch:
+    """The closed-form stitch."""
+    names = {"large": FRONT, "small": BACK}
+    pair = {role: tuple(c for c in cuts.find(a.model) if c.name == names[role]) for role, a in anchors.items()}
+    return rank.initial(("large", 0, 0), pair, features.collect(anchors, pair, networks.split(192, seed=1)))
+
+
+def back_of(anchors: dict[str, Anchor], cut: str = BACK) -> Any:
+    small = anchors["small"]
+    first = small.model.inputs[0] if cut == cache.INPUT else cuts.tensor(small.model, cut)
+    return cuts.between(small.model, first, [small.features, small.logits])
+
+
+@pytest.fixture(scope="module")
+def run(anchors: dict[str, Anchor], caches: dict[str, cache.Cache], start: Stitch) -> Any:
+    """A fit of the pair; keywords replace its examples, rungs and so on."""
+
+    def fitted(*rungs: str, macs: int = ENOUGH_MACS, **changes: Any) -> Fitted:
+        train = changes.pop("train", examples(caches["train"]))
+        ranked = changes.pop("ranked", examples(caches["rank"]))
+        first = changes.pop("start", start)
+        back = changes.pop("back", None) or back_of(anchors)
+        return fit.fit(first, back, train, ranked, rungs=dict.fromkeys(rungs, macs), **changes)
+
+    return fitted
+
+
+@pytest.fixture(scope="module")
+def climbed(run: Any) -> Fitted:
+    return run("stitch", "norm", "back")
+
+
+def kl_of(back: Any, fitted: Stitch, ranked: Examples) -> float:
+    """Mean KL of a stitched back, in NumPy, without the code under test."""
+    x = np.asarray(ranked.x, np.float32) @ fitted.kernel + fitted.bias
+    logits = networks.forward(networks.keras.Model(back.inputs, back.outputs[1]), np.clip(x, *fitted.clamp))
+    return float(rel_entr(softmax(ranked.teacher, axis=1), softmax(logits, axis=1)).sum(axis=1).mean())
+
+
+def same(a: Fitted, b: Fitted) -> bool:
+    arrays = [{"kernel": f.stitch.kernel, "bias": f.stitch.bias, **f.stitch.tuned} for f in (a, b)]
+    return arrays[0].keys() == arrays[1].keys() and all(np.array_equal(v, arrays[1][k]) for k, v in arrays[0].items())
+
+
+def test_kl_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(0, 4, (20, 7)).astype(np.float32), rng.normal(0, 4, (20, 7)).astype(np.float32)
+    expected = rel_entr(softmax(p, axis=1), softmax(q, axis=1)).sum(axis=1)
+    np.testing.assert_allclose(fit.kl_divergence(p, q), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(fit.kl_divergence(p, p), 0, atol=1e-6)
+    np.testing.assert_allclose(fit.kl_divergence(p, q + 100), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_kl_of_sure_answers_is_finite_and_right() -> None:
+    p, q = np.float32([[200, 0, 0]]), np.float32([[0, 200, 0]])
+    assert float(fit.kl_divergence(p, q)[0]) == pytest.approx(200, rel=1e-5)
+    np.testing.assert_allclose(-log_softmax(q)[0, 0], 200)
+
+
+def test_the_closed_form_is_where_it_starts(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
+    found = run("stitch")
+    assert found.closed_form_kl == pytest.approx(kl_of(back_of(anchors), start, examples(caches["rank"])), rel=1e-3)
+
+
+def test_training_the_stitch_beats_the_closed_form(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
+    found = run("stitch")
+    assert found.rung == "stitch"
+    assert found.kl < 0.9 * found.closed_form_kl
+    assert found.stitch.tuned == {}
+    assert not np.array_equal(found.stitch.kernel, start.kernel)
+    # The anchor's own back gives that KL: nothing but the stitch was changed.
+    assert found.kl == pytest.approx(kl_of(back_of(anchors), found.stitch, examples(caches["rank"])), rel=1e-3)
+
+
+def test_the_norm_rung_changes_scales_and_shifts_alone(run: Any, anchors: Any) -> None:
+    found = run("norm")
+    back = back_of(anchors)
+    norms = {v.path for v in back.trainable_variables if v.path.endswith(("gamma", "beta"))}
+    assert found.rung == "norm"
+    assert set(found.stitch.tuned) == norms
+    own = {v.path: np.asarray(v) for v in back.weights}
+    assert all(not np.array_equal(own[path], value) for path, value in found.stitch.tuned.items())
+
+
+def test_the_back_rung_tunes_every_trainable_weight(run: Any, anchors: Any, caches: Any) -> None:
+    found = run("back")
+    back = back_of(anchors)
+    assert set(found.stitch.tuned) == {v.path for v in back.trainable_variables}
+    copy = networks.keras.models.clone_model(back)
+    copy.set_weights(back.get_weights())
+    for variable in copy.weights:
+        if variable.path in found.stitch.tuned:
+            variable.assign(found.stitch.tuned[variable.path])
+    assert found.kl == pytest.approx(kl_of(copy, found.stitch, examples(caches["rank"])), rel=1e-3)
+
+
+def test_a_rung_starts_where_the_one_below_ended(climbed: Fitted) -> None:
+    assert [r.rung for r in climbed.rungs] == ["stitch", "norm", "back"]
+    trail = [climbed.closed_form_kl, *(r.kl for r in climbed.rungs)]
+    assert trail == sorted(trail, reverse=True)
+    assert climbed.kl == min(trail)
+
+
+def test_the_anchors_stay_bit_identical(run: Any, anchors: Any, start: Stitch) -> None:
+    weights = {role: [np.array(w) for w in a.model.get_weights()] for role, a in anchors.items()}
+    kernel, bias = start.kernel.copy(), start.bias.copy()
+    found = run("stitch", "norm", "back")
+    assert found.stitch.tuned, "nothing was tuned, so nothing was at risk"
+    for role, anchor in anchors.items():
+        for old, new in zip(weights[role], anchor.model.get_weights(), strict=True):
+            assert old.tobytes() == new.tobytes()
+    assert (start.kernel.tobytes(), start.bias.tobytes()) == (kernel.tobytes(), bias.tobytes())
+
+
+def test_a_fit_is_a_function_of_its_seed(run: Any, climbed: Fitted) -> None:
+    again = run("stitch", "norm", "back")
+    assert same(again, climbed)
+    assert again.rungs == climbed.rungs
+    assert not same(run("stitch", "norm", "back", seed=1), climbed)
+
+
+def test_enough_spares_the_back(run: Any, climbed: Fitted) -> None:
+    norm = climbed.rungs[1].kl
+    spared = run("stitch", "norm", "back", enough=norm * 1.01)
+    assert [r.rung for r in spared.rungs] == ["stitch", "norm"]
+    assert all(path.endswith(("gamma", "beta")) for path in spared.stitch.tuned)
+    tried = run("stitch", "norm", "back", enough=norm * 0.99)
+    assert [r.rung for r in tried.rungs] == ["stitch", "norm", "back"]
+
+
+def test_without_labels_the_teacher_is_enough(run: Any, caches: Any) -> None:
+    train = examples(caches["unlabelled"])
+    assert train.labels is None
+    found = run("stitch", train=train)
+    assert found.kl < 0.9 * found.closed_form_kl
+    assert not same(found, run("stitch")), "the labels had no say where there are some"
+
+
+def test_matching_comes_first_and_heeds_the_penultimate_features(run: Any, caches: Any) -> None:
+    train = examples(caches["train"])
+    elsewhere = replace(train, match=np.asarray(train.match)[::-1].copy())
+    assert not same(run("stitch", train=elsewhere), run("stitch"))
+
+
+def test_without_a_stitch_there_is_no_matching(run: Any, anchors: Any, caches: Any) -> None:
+    sets = {
+        "train": examples(caches["train"], "small", cache.INPUT),
+        "ranked": examples(caches["rank"], "small", cache.INPUT),
+    }
+    whole = {"start": None, "back": back_of(anchors, cache.INPUT), **sets}
+    found = run("back", **whole)
+    assert found.kl < found.closed_form_kl
+    small = caches["rank"].logits("small")
+    expected = rel_entr(softmax(sets["ranked"].teacher, axis=1), softmax(small, axis=1)).sum(axis=1).mean()
+    assert found.closed_form_kl == pytest.approx(expected, rel=1e-3)
+    assert set(found.stitch.tuned) == {v.path for v in anchors["small"].model.trainable_variables}
+    backwards = replace(sets["train"], match=np.asarray(sets["train"].match)[::-1].copy())
+    assert same(run("back", **{**whole, "train": backwards}), found)
+
+
+def test_what_gains_nothing_is_stopped_early_and_not_kept(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
+    """Trained towards the opposite answers, every validation is worse than the start."""
+    train = examples(caches["train"])
+    wrong = replace(train, teacher=-3 * np.asarray(train.teacher), labels=None)
+    seen: list[tuple[str, int, int]] = []
+    found = run("norm", train=wrong, progress=lambda *at: seen.append(at))
+    _, taken, steps = seen[-1]
+    assert taken < steps
+    assert found.rung == "closed form"
+    assert found.kl == found.closed_form_kl
+    assert found.stitch.tuned == {}
+    np.testing.assert_array_equal(found.stitch.kernel, start.kernel)
+    assert found.rungs[0].images == 128 * taken
+
+
+def test_training_keeps_to_its_macs(run: Any, anchors: Any) -> None:
+    from restnet_tf import costs
+
+    forward = costs.macs(costs.nodes(back_of(anchors)))
+    found = run("stitch", macs=2 * forward * 128 * 7)
+    assert (found.rungs[0].images, found.rungs[0].macs) == (7 * 128, 7 * 128 * 2 * forward)
+    found = run("back", macs=3 * forward * 128 * 6)
+    assert found.rungs[0].macs <= 6 * 128 * 3 * forward
+
+
+def test_few_examples_are_counted_as_they_are(run: Any, caches: Any) -> None:
+    few = examples(caches["train"])
+    few = Examples(few.x[:50], few.teacher[:50], few.match[:50], few.labels[:50])  # type: ignore[index]
+    steps: list[int] = []
+    found = run("stitch", macs=1, train=few, progress=lambda rung, done, total: steps.append(total))
+    assert found.rungs[0].images <= 50 * steps[0]
+    assert found.rungs[0].images % 50 == 0
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_features_that_are_not_finite_are_refused(run: Any, caches: Any, value: float) -> None:
+    sets = {}
+    for name, found in (("train", caches["train"]), ("ranked", caches["rank"])):
+        whole = examples(found)
+        x = np.array(whole.x)
+        x[:, 0, 0, :] = value
+        sets[name] = replace(whole, x=x)
+    with pytest.raises(RestnetError, match="the stitch rung diverged: the loss is not finite"):
+        run("stitch", **sets)
