@@ -24,14 +24,18 @@ def operating_points(points: Iterable[OperatingPoint], title: str, metric: str) 
     left.set_xlabel("MACs of one image, millions (counted in the graph)")
     timed = tuple(p for p in points if "float32" in p.files)
     _scatter(right, timed, lambda p: p.files["float32"].latency_median_us / 1e3)
-    tool = next((f"{p.files['float32'].tool}, {p.files['float32'].threads} thread" for p in timed), "not measured")
-    right.set_xlabel(f"host latency of one image, ms (measured, median; float32; {tool})")
+    right.set_xlabel("host latency of one image, ms (measured, median; float32)")
+    host = next((p.files["float32"] for p in timed), None)
+    if host:
+        right.set_title(f"{host.tool}, {host.threads} thread", fontsize=9)
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     n = points[0].test.n
     left.set_ylabel(f"{metric}, % of {n} test images; bars: 95 % interval")
     left.legend(loc="lower right", fontsize=8, frameon=False)
+    for axes in (left, right):
+        _frame(axes, points)
     figure.suptitle(title)
     return _png(figure)
 
@@ -76,7 +80,7 @@ def _scatter(axes: Any, points: Iterable[OperatingPoint], cost: Callable[[Operat
             axes.annotate(
                 point.name,
                 (cost(point), 100 * point.test.value),
-                (4, 4),
+                (4, -10 if point.kind == CONTROL else 4),
                 textcoords="offset points",
                 fontsize=7,
             )
@@ -85,6 +89,18 @@ def _scatter(axes: Any, points: Iterable[OperatingPoint], cost: Callable[[Operat
     anchors = sorted((p for p in points if p.kind == ANCHOR), key=cost)
     if len(anchors) == 2:
         axes.plot(*_coordinates(anchors, cost), "--", color=_BLUE, linewidth=1, label="chord", zorder=0)
+
+
+def _frame(axes: Any, points: Sequence[OperatingPoint]) -> None:
+    """Limit the scores to those of the family; what lies far below is named in the corner instead."""
+    floor = min(p.test.interval[0] for p in points if p.kind != CONTROL)
+    top = max(p.test.interval[1] for p in points)
+    margin = 0.1 * (top - floor)
+    axes.set_ylim(100 * (floor - margin), 100 * (top + margin))
+    below = [p for p in points if p.test.value < floor - margin]
+    if below:
+        note = "below the axis: " + ", ".join(f"{p.name} {100 * p.test.value:.1f} %" for p in below)
+        axes.text(0.02, 0.02, note, transform=axes.transAxes, fontsize=8, color=_GREY)
 
 
 def _coordinates(

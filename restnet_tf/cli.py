@@ -147,7 +147,7 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--plans", type=click.Path(path_type=Path), help="An edited plans.json to build instead.")
 @click.option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
 @click.option("--controls/--no-controls", default=True, show_default=True, help="Fit the controls too.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
 def build(**options: Any) -> None:
     """Build the family between two anchors.
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import networks
 import numpy as np
 import pytest
 from scipy.special import log_softmax, rel_entr, softmax
@@ -13,7 +14,6 @@ from scipy.special import log_softmax, rel_entr, softmax
 from restnet_tf import cache, cuts, features, fit, rank
 from restnet_tf.fit import Examples, Fitted
 from restnet_tf.records import Anchor, RestnetError, Stitch
-from tests import networks
 
 FRONT, BACK = "0.1.out", "0.0.out"  # large, (8, 8, 6) -> small, (8, 8, 4)
 ENOUGH_MACS = 400_000_000  # some 60 steps of the small back
@@ -79,7 +79,7 @@ def climbed(run: Any) -> Fitted:
 def kl_of(back: Any, fitted: Stitch, ranked: Examples) -> float:
     """Mean KL of a stitched back, in NumPy, without the code under test."""
     x = np.asarray(ranked.x, np.float32) @ fitted.kernel + fitted.bias
-    logits = networks.forward(networks.keras.Model(back.inputs, back.outputs[1]), np.clip(x, *fitted.clamp))
+    logits = networks.forward(networks.keras.Model(back.inputs[0], back.outputs[1]), np.clip(x, *fitted.clamp))
     return float(rel_entr(softmax(ranked.teacher, axis=1), softmax(logits, axis=1)).sum(axis=1).mean())
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import networks
 import numpy as np
 import pytest
 
 from restnet_tf import cuts, variant
 from restnet_tf.records import Anchor, Piece, Plan, RestnetError, Stitch
-from tests import networks
 
 FRONT, BACK = "0.1.out", "1.0.out"  # (8, 8, 6) of the large anchor, (4, 4, 6) of the small one
 

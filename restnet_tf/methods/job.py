@@ -81,6 +81,7 @@ def build(asked: Asked, report: Reporter) -> Done:
 
 def similarity(asked: Asked, out: Path, report: Reporter) -> tuple[Path, Path]:
     """Write the CKA matrix of two anchors as ``out.png`` and ``out.npz``; returns both paths."""
+    _check_writable(out.parent)
     images = _data(asked, report)
     anchors = {role: _load(asked, role) for role in _ROLES}
     found = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
