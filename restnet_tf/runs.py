@@ -10,6 +10,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -60,6 +61,10 @@ class Run:
     def cache_path(self, name: str) -> Path:
         """A folder of cached features; it may be deleted at any time."""
         return self.path / "cache" / name
+
+    def drop_caches(self) -> None:
+        """Delete all cached features, which take gigabytes and which a finished run no longer reads."""
+        shutil.rmtree(self.path / "cache", ignore_errors=True)
 
     def tflite_path(self, point: str, precision: str) -> Path:
         """A point's file in one precision."""

@@ -34,7 +34,9 @@ def build(family: Family) -> tuple[OperatingPoint, ...]:
     train, ranked = _caches(family, chosen)
     fitted = {p.name: _fitted(family, p, statistics, train, ranked) for p in chosen}
     extras = controls.fit_all(family, chosen, fitted, train, ranked) if family.settings.controls else ()
-    return shipping.ship(family, chosen, fitted, extras)
+    found = shipping.ship(family, chosen, fitted, extras)
+    family.run.drop_caches()
+    return found
 
 
 def check(family: Family) -> None:

@@ -35,21 +35,20 @@ def ship(
 ) -> tuple[OperatingPoint, ...]:
     """Score, decide, convert and measure; the result is ``points.json`` in the run."""
     run = family.run
-    if not run.done("points"):
-        scorer = _Scorer(family)
-        scored = _scored(family, scorer, chosen, fitted, extras)
-        decided = points.decide(scored)
-        shipped = [p for p in decided if p.kind != CONTROL and (p.status == SHIPPED or family.settings.ship_all)]
-        inputs = {role: anchor.input_shape for role, anchor in family.anchors.items()}
-        inputs |= {p.name: inputs[p.route[0].anchor] for p in chosen}
-        _convert(family, shipped, chosen, fitted)
-        files = _measured(family, scorer, shipped, inputs)
-        found = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
-        run.write_json(run.points_path, points.to_json(found, _meta(family, fitted)))
-        title = f"{family.anchors['large'].name} + {family.anchors['small'].name} on {family.data.name}"
-        runs.write_bytes(run.plot_path, plots.operating_points(found, title, metric(family)))
-        run.finish("points")
-    return points.read(run.points_path)[1]
+    scorer = _Scorer(family)
+    scored = _scored(family, scorer, chosen, fitted, extras)
+    decided = points.decide(scored)
+    shipped = [p for p in decided if p.kind != CONTROL and (p.status == SHIPPED or family.settings.ship_all)]
+    inputs = {role: anchor.input_shape for role, anchor in family.anchors.items()}
+    inputs |= {p.name: inputs[p.route[0].anchor] for p in chosen}
+    _convert(family, shipped, chosen, fitted)
+    files = _measured(family, scorer, shipped, inputs)
+    found = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
+    run.write_json(run.points_path, points.to_json(found, _meta(family, fitted)))
+    title = f"{family.anchors['large'].name} + {family.anchors['small'].name} on {family.data.name}"
+    runs.write_bytes(run.plot_path, plots.operating_points(found, title, metric(family)))
+    run.finish("points")
+    return found
 
 
 def metric(family: Family) -> str:
