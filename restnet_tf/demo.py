@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from restnet_tf.records import Data
 
 DATA = "digits"
+# Enough for networks of this size: the whole demo takes minutes.
+EFFORT = 0.03
 _SHAPE = (16, 16, 1)
 _BATCH = 64
 
@@ -34,13 +36,13 @@ class Recipe:
 
 RECIPES = {
     "large": Recipe(widths=(16, 24, 32), blocks=3, epochs=10),
-    "small": Recipe(widths=(6, 10, 14), blocks=1, epochs=10),
+    "small": Recipe(widths=(4, 8, 12), blocks=1, epochs=10),
 }
 
 
 def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, int, int], None]) -> dict[str, Path]:
     """The two anchors as ``.keras`` files by role; trained on the fit split where they are not there yet."""
-    paths = {role: folder / f"digits-{role}.keras" for role in RECIPES}
+    paths = {role: folder / f"digits-{role}-{seed}.keras" for role in RECIPES}
     for role, path in paths.items():
         if not path.exists():
             write_bytes(path, _as_file(_trained(role, data.fit, seed, progress), folder))

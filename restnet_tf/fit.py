@@ -24,8 +24,10 @@ _NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalizat
 _RATES = {"stitch": 3e-3, "norm": 3e-3, "back": 1e-3}
 _BATCH = 128
 _CHECKS = 6  # validations a rung
-_PATIENCE = 2  # validations without a gain before a rung is stopped
+_PATIENCE = 2  # validations without a gain that a rung may see; the next one stops it
 _MIN_GAIN = 0.02
+# A network smaller than this is bound by memory and calls, not by arithmetic: count it as so much.
+_LEAST_MACS = 2_000_000
 _MAX_PASSES = 6  # over the views, a rung: a small back would else see them dozens of times
 _LABEL_WEIGHT = 0.1
 
@@ -82,7 +84,7 @@ def fit(
     is no stitch and ``back`` is a whole anchor. A rung is kept where it lowers the KL on the rank
     split by 2 % of what it was; the first is kept where it gains at all. The ``back`` rung, whose
     weights can then not be shared, is tried only where the KL is still above ``enough``. Raises
-    ``RestnetError`` where training diverges at every validation.
+    ``RestnetError`` where the KL is not finite.
     """
     trainer = _Trainer(start, back, train, rank, seed)
     before = trainer.validate()
@@ -119,7 +121,7 @@ class _Trainer:
         self._edge = stitch.build(start) if start else keras.Sequential([keras.layers.Identity()])
         self._back = keras.models.clone_model(back)
         self._back.set_weights(back.get_weights())
-        self._macs = costs.macs(costs.nodes(back))
+        self._macs = max(_LEAST_MACS, costs.macs(costs.nodes(back)))
         self._rng = np.random.default_rng(seed)
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
 

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,12 @@ class Run:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise RestnetError(f"another build is writing {self.path}; wait for it or give another --out") from None
-            self._claim(inputs)
+            try:
+                self._claim(inputs)
+            except RestnetError:
+                if not (self.path / "run.json").exists():
+                    (self.path / ".lock").unlink()  # a folder that is not ours stays as it was
+                raise
             yield
 
     def done(self, step: str) -> bool:
@@ -233,7 +238,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         raise RestnetError(f"cannot write {path}: {error.strerror}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -45,7 +45,7 @@ class Asked:
     order: str = "both"
     rank_by: str = "cka"
     fine_tune: str = "auto"
-    effort: float = 1.0
+    effort: float | None = None  # None: enough for the demo, or 1
     plans: Path | None = None
     ship_all: bool = False
     controls: bool = True
@@ -106,7 +106,7 @@ def _settings(asked: Asked) -> Settings:
         max_points=asked.max_points,
         precisions=tuple(dict.fromkeys(wanted)),
         fine_tune=asked.fine_tune,
-        effort=asked.effort,
+        effort=asked.effort or (demo.EFFORT if _is_demo(asked) else 1.0),
         seed=asked.seed,
         ship_all=asked.ship_all,
         controls=asked.controls,
@@ -135,7 +135,7 @@ def _data(asked: Asked, report: Reporter) -> Data:
 
 
 def _anchors(asked: Asked, images: Data, report: Reporter, run: Run) -> dict[str, Anchor]:
-    if asked.large is None and asked.small is None:
+    if _is_demo(asked):
 
         def tell(what: str, done: int, total: int) -> None:
             if done == 1:
@@ -154,6 +154,10 @@ def _anchors(asked: Asked, images: Data, report: Reporter, run: Run) -> dict[str
             f" {100 * fitted.rank_accuracy:.1f} % of {fitted.rank_images} rank images right"
         )
     return {"large": large, "small": small}
+
+
+def _is_demo(asked: Asked) -> bool:
+    return asked.large is None and asked.small is None
 
 
 def _load(asked: Asked, role: str) -> Anchor:
@@ -183,11 +187,10 @@ def _identity(asked: Asked, settings: Settings, anchors: Mapping[str, Anchor], i
 
 
 def _default_out(asked: Asked) -> Path:
-    if asked.large is None or asked.small is None:
+    if _is_demo(asked):
         return Path("runs") / "demo"
-    words = (
-        Path(part).name.split(":")[0].split(".")[0] for part in (asked.large, asked.small, asked.data or demo.DATA)
-    )
+    named = (asked.large or "", asked.small or "", asked.data or demo.DATA)
+    words = (Path(part).name.split(":")[0].split(".")[0] for part in named)
     return Path("runs") / "-".join(words)
 
 

@@ -7,9 +7,10 @@ in the run directory, and a build that finds it there goes on behind it.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from benchmarks import select
+from benchmarks import points, select
 from restnet_tf import cache, features, plan, rank, runs
 from restnet_tf.cache import Cache
 from restnet_tf.features import Statistics
@@ -25,18 +26,28 @@ if TYPE_CHECKING:
 def build(family: Family) -> tuple[OperatingPoint, ...]:
     """Build, or finish, a family in its opened run directory; every point and control, measured.
 
-    Raises ``RestnetError`` where the anchors leave nothing to stitch.
+    A finished run is read, not built. Raises ``RestnetError`` where the anchors leave nothing to stitch.
     """
+    if not family.run.done("points"):
+        _build(family)
+    family.run.drop_caches()
+    return points.read(family.run.points_path)[1]
+
+
+def _build(family: Family) -> None:
     statistics = similarity(family)
-    chosen = [p for p in plans(family, statistics) if p.status == "chosen"]
+    found = plans(family, statistics)
+    chosen = [p for p in found if p.status == "chosen"]
     if not chosen:
-        raise RestnetError(f"no pair of cuts is worth stitching; {family.run.plans_path} says why not")
+        reason, count = Counter(p.reason.split(":")[0] for p in found).most_common(1)[0]
+        raise RestnetError(
+            f"no pair of cuts is left to stitch: of {len(found)}, {count} are out for this: {reason};"
+            f" {family.run.plans_path} has every reason"
+        )
     train, ranked = _caches(family, chosen)
     fitted = {p.name: _fitted(family, p, statistics, train, ranked) for p in chosen}
     extras = controls.fit_all(family, chosen, fitted, train, ranked) if family.settings.controls else ()
-    found = shipping.ship(family, chosen, fitted, extras)
-    family.run.drop_caches()
-    return found
+    shipping.ship(family, chosen, fitted, extras)
 
 
 def check(family: Family) -> None:
