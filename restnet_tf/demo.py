@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DATA = "digits"
 # Enough for networks of this size: the whole demo takes minutes.
-EFFORT = 0.03
+EFFORT = 0.05
 _SHAPE = (16, 16, 1)
 _BATCH = 64
 
@@ -36,7 +36,7 @@ class Recipe:
 
 RECIPES = {
     "large": Recipe(widths=(16, 24, 32), blocks=3, epochs=10),
-    "small": Recipe(widths=(4, 8, 12), blocks=1, epochs=10),
+    "small": Recipe(widths=(12, 16, 24), blocks=1, epochs=4),
 }
 
 
