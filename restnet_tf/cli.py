@@ -140,7 +140,7 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--effort",
     type=click.FloatRange(0.001, 1000),
-    help="Training compute; 1 is minutes on two cores.  [default: 1; 0.05 for the demo]",
+    help="Training compute; 1 is minutes on two cores.  [default: 1; 0.12 for the demo]",
 )
 @click.option("--plans", type=click.Path(path_type=Path), help="An edited plans.json to build instead.")
 @click.option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")

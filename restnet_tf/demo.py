@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DATA = "digits"
 # Enough for networks of this size: the whole demo takes minutes.
-EFFORT = 0.05
+EFFORT = 0.12
 _SHAPE = (16, 16, 1)
 _BATCH = 64
 
@@ -35,14 +35,14 @@ class Recipe:
 
 
 RECIPES = {
-    "large": Recipe(widths=(16, 24, 32), blocks=3, epochs=10),
-    "small": Recipe(widths=(12, 16, 24), blocks=1, epochs=4),
+    "large": Recipe(widths=(8, 16, 24), blocks=3, epochs=14),
+    "small": Recipe(widths=(8, 12, 16), blocks=1, epochs=5),
 }
 
 
 def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, int, int], None]) -> dict[str, Path]:
     """The two anchors as ``.keras`` files by role; trained on the fit split where they are not there yet."""
-    paths = {role: folder / f"digits-{role}-{seed}.keras" for role in RECIPES}
+    paths = {role: folder / f"seed-{seed}" / f"digits-{role}.keras" for role in RECIPES}
     for role, path in paths.items():
         if not path.exists():
             write_bytes(path, _as_file(_trained(role, data.fit, seed, progress), folder))

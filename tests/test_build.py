@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 # Everything of a real build, with hardly any training: what is tested here is not how well it learns.
 QUICK = Asked(effort=0.001, max_points=2, precision="float32", ship_all=True)
-ANCHOR_FILES = ("digits-large.keras", "digits-small.keras")
+ANCHOR_FILES = ("seed-0/digits-large.keras", "seed-0/digits-small.keras")
 
 
 def build(asked: Asked, report: Any = None) -> job.Done:
@@ -151,7 +151,7 @@ def test_the_points_tell_all(finished: Path) -> None:
 def test_the_anchors_files_are_the_users_models(finished: Path) -> None:
     images = some_digits()
     for role in ("large", "small"):
-        model = keras.models.load_model(finished / "anchors" / f"digits-{role}.keras")
+        model = keras.models.load_model(finished / "anchors" / "seed-0" / f"digits-{role}.keras")
         outputs = litert(finished / "tflite" / f"{role}.float32.tflite", images)
         np.testing.assert_allclose(outputs, np.asarray(model(images, training=False)), atol=1e-5)
 
@@ -160,7 +160,9 @@ def test_a_stitched_file_computes_its_route(finished: Path) -> None:
     """Front, stitch and back from the saved parts alone, without the project's own assembly."""
     images = some_digits()
     plans = {p["name"]: p for p in json.loads((finished / "plans.json").read_text())["plans"]}
-    anchors = {r: keras.models.load_model(finished / "anchors" / f"digits-{r}.keras") for r in ("large", "small")}
+    anchors = {
+        r: keras.models.load_model(finished / "anchors" / "seed-0" / f"digits-{r}.keras") for r in ("large", "small")
+    }
     _, found = points.read(finished / "points.json")
     for point in (p for p in found if p.kind == STITCHED):
         first, last = plans[point.name]["route"]
@@ -327,7 +329,7 @@ def test_unlabelled_images_are_enough(finished: Path, tmp_path: Path) -> None:
     split = data.load("digits", seed=0).fit
     for i, image in enumerate(np.concatenate([np.asarray(x) for x in split.head(120).batches((16, 16, 1), 60)])):
         Image.fromarray(image[..., 0].astype(np.uint8)).save(folder / f"{i}.png")
-    given = {role: str(finished / "anchors" / f"digits-{role}.keras") for role in ("large", "small")}
+    given = {role: str(finished / "anchors" / "seed-0" / f"digits-{role}.keras") for role in ("large", "small")}
     asked = replace(QUICK, **given, data=str(folder), out=tmp_path / "run", max_points=1)
     done = build(asked)
     assert done.metric == "agreement"
