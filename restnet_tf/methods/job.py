@@ -234,6 +234,6 @@ def _summary(run: Run, settings: Settings) -> tuple[str, str]:
         except select.BenchError as error:
             shortfall = str(error)
     middle = sorted(p.macs for p in found if p.kind == STITCHED)
-    limit = f"macs<={middle[len(middle) // 2] / 1e6:.3g}M" if middle else "macs<=10M"
+    limit = f"macs<={middle[len(middle) // 2] / 1e6:.4g}M" if middle else "macs<=10M"
     lines.append(f'next: restnet-tf select {run.path} --budget "{limit}"')
     return "\n".join(lines), shortfall
