@@ -45,7 +45,7 @@ def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, i
     paths = {role: folder / f"seed-{seed}" / f"digits-{role}.keras" for role in RECIPES}
     for role, path in paths.items():
         if not path.exists():
-            write_bytes(path, _as_file(_trained(role, data.fit, seed, progress), folder))
+            write_bytes(path, _as_file(_trained(role, data.fit, seed, progress)))
     return paths
 
 
@@ -106,7 +106,7 @@ def _trained(role: str, split: Split, seed: int, progress: Callable[[str, int, i
     return model
 
 
-def _as_file(model: keras.Model, folder: Path) -> bytes:
+def _as_file(model: keras.Model) -> bytes:
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:

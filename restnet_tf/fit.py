@@ -19,7 +19,6 @@ from restnet_tf.records import RestnetError, Stitch
 if TYPE_CHECKING:
     import keras
 
-RUNGS = ("stitch", "norm", "back")
 _NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalization"])
 _RATES = {"stitch": 3e-3, "norm": 3e-3, "back": 1e-3}
 _BATCH = 128

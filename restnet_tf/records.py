@@ -129,14 +129,3 @@ class Stitch:
     target_shape: tuple[int, ...]
     clamp: tuple[float | None, float | None]
     tuned: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One figure: what was measured, by what, and every repeat behind it."""
-
-    name: str  # with its unit: "latency_us"
-    value: float
-    source: str  # "measured", "interpreted", "estimated" or "planned"
-    tool: str
-    repeats: tuple[float, ...] = ()

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import plots, points, select
 from benchmarks.points import SHIPPED, STITCHED, OperatingPoint
 from restnet_tf import cuts, data, demo, features, head, runs, zoo
-from restnet_tf.methods import restnet
+from restnet_tf.methods import restnet, shipping
 from restnet_tf.methods.family import STATISTICS_IMAGES, Family, Settings
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, Data, RestnetError
@@ -76,7 +76,7 @@ def build(asked: Asked, report: Reporter) -> Done:
         found = restnet.build(family)
         _draw_similarity(family)
     summary, shortfall = _summary(run, settings)
-    return Done(found, "accuracy" if images.labelled else "agreement", summary, shortfall)
+    return Done(found, shipping.metric(family), summary, shortfall)
 
 
 def similarity(asked: Asked, out: Path, report: Reporter) -> tuple[Path, Path]:

@@ -30,9 +30,7 @@ _THREADS = 1
 _REPEATS = 50
 
 
-def ship(
-    family: Family, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], extras: Sequence[Control]
-) -> tuple[OperatingPoint, ...]:
+def ship(family: Family, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], extras: Sequence[Control]) -> None:
     """Score, decide, convert and measure; the result is ``points.json`` in the run."""
     run = family.run
     scorer = _Scorer(family)
@@ -48,7 +46,6 @@ def ship(
     title = f"{family.anchors['large'].name} + {family.anchors['small'].name} on {family.data.name}"
     runs.write_bytes(run.plot_path, plots.operating_points(found, title, metric(family)))
     run.finish("points")
-    return found
 
 
 def metric(family: Family) -> str:
