@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 DATA = "digits"
 # Enough for networks of this size: the whole demo takes minutes.
-EFFORT = 0.12
-_SHAPE = (16, 16, 1)
+EFFORT = 0.08
+_SHAPE = (8, 8, 1)
 _BATCH = 64
 
 
@@ -35,8 +35,8 @@ class Recipe:
 
 
 RECIPES = {
-    "large": Recipe(widths=(8, 16, 24), blocks=3, epochs=14),
-    "small": Recipe(widths=(8, 12, 16), blocks=1, epochs=5),
+    "large": Recipe(widths=(16, 24, 32), blocks=3, epochs=10),
+    "small": Recipe(widths=(8, 12, 16), blocks=1, epochs=3),
 }
 
 
@@ -50,7 +50,7 @@ def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, i
 
 
 def network(recipe: Recipe, classes: int, name: str) -> keras.Model:
-    """An untrained network from raw images ``(n, 16, 16, 1)`` to probabilities ``(n, classes)``."""
+    """An untrained network from raw images ``(n, 8, 8, 1)`` to probabilities ``(n, classes)``."""
     import keras
     from keras import layers
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -118,12 +118,9 @@ class Family:
         back: Any,
         train: Examples,
         ranked: Examples,
+        enough: float = 0.0,
     ) -> Fitted:
-        """Fit a stitched model, or take it from the run; ``rungs`` gives the training MACs of each.
-
-        ``auto`` climbs to the back only where a point would else be no nearer to the large anchor than
-        the small one is: it could not ship, so there is nothing to lose by not sharing its weights.
-        """
+        """Fit a stitched model, or take it from the run; ``rungs`` gives the training MACs of each."""
         known = self.run.load_fitted(name)
         if known is not None:
             return known
@@ -134,12 +131,22 @@ class Family:
             train,
             ranked,
             rungs=rungs,
-            enough=self._small_kl if self.settings.fine_tune == "auto" and start else 0.0,
+            enough=enough,
             seed=self.settings.seed,
             progress=lambda rung, done, total: self.report.progress(done, total),
         )
         self.run.save_fitted(name, fitted)
         return fitted
+
+    def enough(self, cheaper: Iterable[Fitted]) -> float:
+        """The KL below which a fit need not climb to the back, given the fits that cost less.
+
+        ``auto`` climbs there only where a point would else be no nearer to the large anchor than one
+        that costs less: it could not ship, so there is nothing to lose by not sharing its weights.
+        """
+        if self.settings.fine_tune != "auto":
+            return 0.0
+        return min([self._small_kl, *(f.kl for f in cheaper)])
 
     @cached_property
     def _small_kl(self) -> float:

@@ -45,7 +45,9 @@ def _build(family: Family) -> None:
             f" {family.run.plans_path} has every reason"
         )
     train, ranked = _caches(family, chosen)
-    fitted = {p.name: _fitted(family, p, statistics, train, ranked) for p in chosen}
+    fitted: dict[str, Fitted] = {}
+    for p in chosen:  # from the cheapest on
+        fitted[p.name] = _fitted(family, p, statistics, train, ranked, family.enough(fitted.values()))
     extras = controls.fit_all(family, chosen, fitted, train, ranked) if family.settings.controls else ()
     shipping.ship(family, chosen, fitted, extras)
 
@@ -134,12 +136,12 @@ def _caches(family: Family, chosen: list[Plan]) -> tuple[Cache, Cache]:
     )
 
 
-def _fitted(family: Family, p: Plan, statistics: Statistics, train: Cache, ranked: Cache) -> Fitted:
+def _fitted(family: Family, p: Plan, statistics: Statistics, train: Cache, ranked: Cache, enough: float) -> Fitted:
     front, back = p.route
     start = rank.initial(plan.key(p, family.cut_lists), family.cut_lists, statistics)
     sets = [examples(c, front.anchor, str(front.stop), back.anchor) for c in (train, ranked)]
     model = family.back(back.anchor, str(back.start))
-    fitted = family.fit(p.name, family.rungs(), start, model, *sets)
+    fitted = family.fit(p.name, family.rungs(), start, model, *sets, enough)
     trail = ", ".join(f"{r.rung} {r.kl:.3f}" for r in fitted.rungs)
     family.report.say(f"{p.name}: KL {fitted.closed_form_kl:.3f} in closed form, then {trail}; kept: {fitted.rung}")
     return fitted
