@@ -118,6 +118,7 @@ class Family:
         back: Any,
         train: Examples,
         ranked: Examples,
+        *,
         enough: float = 0.0,
     ) -> Fitted:
         """Fit a stitched model, or take it from the run; ``rungs`` gives the training MACs of each."""
