@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from benchmarks.host import scores
 from tflite_export.convert import convert
 from tflite_export.errors import TfliteError
-from tflite_export.graph import FLOATS, read
+from tflite_export.flatbuffer import FLOATS, only, read
 from tflite_export.precision import PRECISIONS, check_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,36 +112,35 @@ def test_reduced_precisions_agree_with_the_keras_model(digits, files, precision,
     ],
 )
 def test_interface_is_the_same_for_every_precision(files, precision, end):
-    graph = read(files[precision])
-    (signature,) = graph.signatures
-    assert signature.name == "serving_default"
-    assert signature.inputs == (("image", graph.inputs[0]),)
-    assert signature.outputs == (("scores", graph.outputs[0]),)
-    entry, exit_ = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    (signature,) = read(files[precision]).signatures
+    graph = signature.subgraph
+    assert signature.key == "serving_default"
+    assert signature.inputs == {"image": graph.inputs[0]}
+    assert signature.outputs == {"scores": graph.outputs[0]}
+    entry, exit_ = graph.inputs[0], graph.outputs[0]
     assert (entry.type, entry.shape, exit_.type, exit_.shape) == (end, (1, 8, 8, 1), end, (1, 10))
     assert all(tensor.fixed for tensor in graph.tensors)
 
 
 def test_tensor_names_carry_the_layers_names(files):
-    names = " ".join(tensor.name for tensor in read(files["float32"]).tensors)
+    names = " ".join(tensor.name for tensor in only(read(files["float32"])).tensors)
     assert "digits" in names
     assert "average_pooling2d" in names
 
 
 @pytest.mark.parametrize("precision", ["int8", "int16x8"])
 def test_integer_files_hold_no_float_at_all(files, precision):
-    assert not [tensor for tensor in read(files[precision]).tensors if tensor.type in FLOATS]
+    assert not [tensor for tensor in only(read(files[precision])).tensors if tensor.type in FLOATS]
 
 
 @pytest.mark.parametrize(("precision", "type_"), [("float16", "FLOAT16"), ("dynamic", "INT8"), ("int8", "INT8")])
 def test_weights_are_reduced_and_the_file_shrinks(files, precision, type_):
-    assert any(tensor.constant and tensor.type == type_ for tensor in read(files[precision]).tensors)
-    assert not any(tensor.constant and tensor.type == type_ for tensor in read(files["float32"]).tensors)
+    assert any(tensor.constant and tensor.type == type_ for tensor in only(read(files[precision])).tensors)
+    assert not any(tensor.constant and tensor.type == type_ for tensor in only(read(files["float32"])).tensors)
 
 
 def test_int8_input_scale_is_that_of_raw_images(files):
-    graph = read(files["int8"])
-    entry = graph.tensors[graph.inputs[0]]
+    entry = only(read(files["int8"])).inputs[0]
     assert entry.scales[0] == pytest.approx(1.0, abs=1e-3)
     assert entry.zero_points == (-128,)
 
@@ -150,8 +149,7 @@ def test_uint8_input_takes_raw_bytes(digits, files):
     model, images = digits
     raw = images[1400:1500].round()
     file = convert(model, "int8", [images[:100]], input_type="uint8")
-    graph = read(file)
-    entry = graph.tensors[graph.inputs[0]]
+    entry = only(read(file)).inputs[0]
     assert (entry.type, entry.zero_points) == ("UINT8", (0,))
     np.testing.assert_array_equal(scores(file, [raw]), scores(files["int8"], [raw]))
 

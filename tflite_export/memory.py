@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tflite_export.graph import Graph, read
+from tflite_export.flatbuffer import Subgraph, only, read
 
 ALIGNMENT = 16
 
@@ -50,19 +50,19 @@ def ranges(model: bytes) -> tuple[LiveRange, ...]:
     nothing uses need no place. Source: TensorFlow Lite Micro, ``micro_allocation_info.cc``.
     Raises TfliteError for a damaged file, several subgraphs, and tensors of unknown size.
     """
-    graph = read(model)
-    first: dict[int, int] = dict.fromkeys(graph.inputs, 0)
-    last: dict[int, int] = dict.fromkeys(graph.inputs, 0)
+    graph = only(read(model))
+    first: dict[int, int] = {id(tensor): 0 for tensor in graph.inputs}
+    last = dict(first)
     for step, operator in enumerate(graph.operators, start=1):
-        for index in operator.outputs:
-            first.setdefault(index, step)
-        for index in (*operator.inputs, *operator.outputs):
-            last[index] = step
-    last.update(dict.fromkeys(graph.outputs, len(graph.operators)))
+        for tensor in operator.outputs:
+            first.setdefault(id(tensor), step)
+        for touched in (*operator.inputs, *operator.outputs):
+            last[id(touched)] = step
+    last |= {id(tensor): len(graph.operators) for tensor in graph.outputs}
     tensors = tuple(
-        LiveRange(tensor.name, tensor.nbytes, first[tensor.index], last[tensor.index])
+        LiveRange(tensor.name, tensor.nbytes, first[id(tensor)], last[id(tensor)])
         for tensor in graph.tensors
-        if tensor.index in first and not tensor.constant and not tensor.variable and tensor.nbytes
+        if id(tensor) in first and not tensor.constant and not tensor.table.isVariable and tensor.nbytes
     )
     return tensors + _scratch(graph)
 
@@ -122,7 +122,7 @@ def check(live: Sequence[LiveRange], arena: ArenaPlan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(faults))
 
 
-def _scratch(graph: Graph) -> tuple[LiveRange, ...]:
+def _scratch(graph: Subgraph) -> tuple[LiveRange, ...]:
     """List what the reduction kernels request for the length of their own step.
 
     An index of the input's rank and the resolved axes; means and sums of integers also one int32
@@ -132,10 +132,10 @@ def _scratch(graph: Graph) -> tuple[LiveRange, ...]:
     for step, operator in enumerate(graph.operators, start=1):
         if operator.name not in _REDUCTIONS:
             continue
-        source, axes = (graph.tensors[index] for index in operator.inputs[:2])
+        source, axes = (tensor for tensor in operator.inputs[:2] if tensor is not None)
         sizes = [4 * len(source.shape), axes.nbytes]
         if operator.name in ("MEAN", "SUM") and source.type in ("INT8", "INT16"):
-            sizes.append(4 * math.prod(graph.tensors[operator.outputs[0]].shape))
+            sizes.append(4 * math.prod(operator.outputs[0].shape))
         found += [LiveRange(f"scratch of {operator.name} {step}", size, step, step) for size in sizes]
     return tuple(found)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tflite_export.errors import TfliteError
-from tflite_export.graph import FLOATS, Graph, Operator, Tensor, read
+from tflite_export.flatbuffer import FLOATS, Model, Operator, Subgraph, Tensor, only, read
 
 SIGNATURE = "serving_default"
 INPUT_KEY = "image"
@@ -16,7 +16,7 @@ OUTPUT_KEY = "scores"
 
 _INTEGERS = frozenset({"INT32", "INT64", "BOOL"})
 # TensorFlow leaves smaller weights in float for ``dynamic``: they cost more than they save.
-_LEAST_QUANTISED = 1024
+LEAST_QUANTISED = 1024
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 _VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 
@@ -52,17 +52,18 @@ _PRECISIONS = {
 PRECISIONS = tuple(_PRECISIONS)
 
 
-def check_file(model: bytes, precision: str) -> None:
+def check_file(content: bytes, precision: str, outputs: Sequence[str] = (OUTPUT_KEY,)) -> None:
     """Refuse a .tflite file that is not wholly what ``precision`` promises.
 
     Raises TfliteError, naming the first operator or tensor at fault, for variables, custom or
-    TensorFlow operators, other signatures than the one of this module, an open dimension, values
-    of another type, and constants that are not finite or were clipped.
+    TensorFlow operators, another signature than the one of this module with these ``outputs``, an
+    open dimension, values of another type, and constants that are not finite or were clipped.
     """
     recipe = precision_named(precision)
-    graph = read(model)
+    model = read(content)
+    graph = only(model)
     _check_operators(graph)
-    _check_interface(graph, recipe)
+    _check_interface(model, recipe, outputs)
     _check_types(graph, recipe, precision)
     _check_constants(graph, recipe, precision)
 
@@ -74,7 +75,7 @@ def precision_named(precision: str) -> Precision:
     return _PRECISIONS[precision]
 
 
-def _check_operators(graph: Graph) -> None:
+def _check_operators(graph: Subgraph) -> None:
     for operator in graph.operators:
         if operator.name in _VARIABLE_OPERATORS:
             raise TfliteError(
@@ -85,18 +86,17 @@ def _check_operators(graph: Graph) -> None:
             raise TfliteError(f"the file needs {operator.name!r}; only TensorFlow Lite's builtins are allowed")
 
 
-def _check_interface(graph: Graph, recipe: Precision) -> None:
+def _check_interface(model: Model, recipe: Precision, outputs: Sequence[str]) -> None:
+    graph = only(model)
     for tensor in graph.tensors:
         if not tensor.fixed:
             raise TfliteError(f"tensor {tensor.name!r} has an open dimension {tensor.shape}; export a batch of 1")
-    found = [
-        (entry.name, [key for key, _ in entry.inputs], [key for key, _ in entry.outputs]) for entry in graph.signatures
-    ]
-    if found != [(SIGNATURE, [INPUT_KEY], [OUTPUT_KEY])]:
-        raise TfliteError(f"the file's signatures are {found}; one is needed: {SIGNATURE}({INPUT_KEY}) -> {OUTPUT_KEY}")
+    found = [(entry.key, list(entry.inputs), sorted(entry.outputs)) for entry in model.signatures]
+    if found != [(SIGNATURE, [INPUT_KEY], sorted(outputs))]:
+        wanted = f"{SIGNATURE}({INPUT_KEY}) -> {', '.join(outputs)}"
+        raise TfliteError(f"the file's signatures are {found}; one is needed: {wanted}")
     allowed = {end.upper() for end in recipe.ends}
-    for index in (*graph.inputs, *graph.outputs):
-        end = graph.tensors[index]
+    for end in (*graph.inputs, *graph.outputs):
         if end.type not in allowed:
             raise TfliteError(f"{end.name!r} is {end.type}; {' or '.join(sorted(allowed))} is needed")
         if end.shape[:1] != (1,):
@@ -105,13 +105,13 @@ def _check_interface(graph: Graph, recipe: Precision) -> None:
             raise TfliteError(f"{end.name!r} has no scale, so its integers mean nothing")
 
 
-def _check_types(graph: Graph, recipe: Precision, precision: str) -> None:
-    ends = {*graph.inputs, *graph.outputs}
+def _check_types(graph: Subgraph, recipe: Precision, precision: str) -> None:
+    ends = {id(end) for end in (*graph.inputs, *graph.outputs)}
     faults = [
         (operator, tensor)
         for operator in graph.operators
-        for tensor in _operands(graph, operator)
-        if not tensor.constant and tensor.index not in ends and tensor.type not in recipe.activations
+        for tensor in _operands(operator)
+        if not tensor.constant and id(tensor) not in ends and tensor.type not in recipe.activations
     ]
     if not faults:
         return
@@ -124,8 +124,8 @@ def _check_types(graph: Graph, recipe: Precision, precision: str) -> None:
     )
 
 
-def _check_constants(graph: Graph, recipe: Precision, precision: str) -> None:
-    constants = [tensor for op in graph.operators for tensor in _operands(graph, op) if tensor.constant]
+def _check_constants(graph: Subgraph, recipe: Precision, precision: str) -> None:
+    constants = [tensor for op in graph.operators for tensor in _operands(op) if tensor.constant]
     for tensor in constants:
         if recipe.calibrated and tensor.type in FLOATS:
             raise TfliteError(f"asked for {precision}, but the constant {tensor.name!r} is {tensor.type}")
@@ -138,27 +138,29 @@ def _check_constants(graph: Graph, recipe: Precision, precision: str) -> None:
     if "FLOAT32" in types and recipe.weights not in types:
         raise TfliteError(
             f"asked for {precision}, but no weight became {recipe.weights}: each has under "
-            f"{_LEAST_QUANTISED} values, which this precision leaves in float; use float16 or int8"
+            f"{LEAST_QUANTISED} values, which this precision leaves in float; use float16 or int8"
         )
     for operator in graph.operators:
-        if recipe.weights != "FLOAT32" and operator.name in _WEIGHTED and _skipped(graph, operator):
-            name = graph.tensors[operator.inputs[1]].name
+        if recipe.weights != "FLOAT32" and operator.name in _WEIGHTED and _skipped(operator):
+            weights = operator.inputs[1]
+            name = weights.name if weights else ""
             raise TfliteError(f"asked for {precision}, but the weights {name!r} of {operator.name} stay FLOAT32")
 
 
-def _skipped(graph: Graph, operator: Operator) -> bool:
-    weights = graph.tensors[operator.inputs[1]]
-    return weights.constant and weights.type == "FLOAT32" and weights.nbytes >= 4 * _LEAST_QUANTISED
+def _skipped(operator: Operator) -> bool:
+    weights = operator.inputs[1]
+    if weights is None or not weights.constant or weights.type != "FLOAT32":
+        return False
+    return weights.nbytes >= 4 * LEAST_QUANTISED
 
 
-def _operands(graph: Graph, operator: Operator) -> list[Tensor]:
-    return [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+def _operands(operator: Operator) -> list[Tensor]:
+    return [tensor for tensor in (*operator.inputs, *operator.outputs) if tensor is not None]
 
 
 def _in_range(tensor: Tensor) -> bool:
-    kinds: dict[str, Any] = {"FLOAT16": np.float16, "FLOAT32": np.float32, "FLOAT64": np.float64}
-    if tensor.data is None or tensor.type not in kinds:
+    if not tensor.constant or tensor.type not in ("FLOAT16", "FLOAT32", "FLOAT64"):
         return True
-    values = np.abs(np.frombuffer(tensor.data.tobytes(), kinds[tensor.type]))
+    values = np.abs(tensor.values())
     # The converter clips what float16 cannot hold to its largest value and says nothing.
     return bool((values < np.finfo(values.dtype).max).all())

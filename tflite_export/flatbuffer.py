@@ -1,0 +1,456 @@
+"""A ``.tflite`` file as objects: operators hold tensors, tensors hold buffers; indices appear only in read and write.
+
+Every object keeps the schema's own record, so that fields which nothing here names survive. What is
+shared stays shared: a tensor, a quantisation or an options record that several subgraphs hold is
+written once (a flatbuffer may point to a table from many places), and so is a buffer.
+Source: TensorFlow Lite's ``schema.fbs``, through the generated code of ai-edge-litert.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tflite_export.errors import TfliteError
+
+IDENTIFIER = b"TFL3"
+FLOATS = ("FLOAT32", "FLOAT16", "BFLOAT16", "FLOAT64")
+# TensorFlow Lite Micro and DMA want weights at 16 bytes; TensorFlow's own files give them 4.
+ALIGNMENT = 16
+# Types without an entry (strings, resources, variants) have no size that a file could tell.
+BITS = {
+    "FLOAT64": 64,
+    "INT64": 64,
+    "UINT64": 64,
+    "COMPLEX64": 64,
+    "FLOAT32": 32,
+    "INT32": 32,
+    "UINT32": 32,
+    "FLOAT16": 16,
+    "BFLOAT16": 16,
+    "INT16": 16,
+    "UINT16": 16,
+    "INT8": 8,
+    "UINT8": 8,
+    "BOOL": 8,
+    "INT4": 4,
+    "UINT4": 4,
+    "INT2": 2,
+}
+_NUMPY = {"FLOAT32": "f4", "FLOAT16": "f2", "FLOAT64": "f8", "INT8": "i1", "UINT8": "u1", "INT16": "i2"} | {
+    "INT32": "i4",
+    "INT64": "i8",
+    "BOOL": "?",
+}
+
+
+@dataclass(eq=False)
+class Buffer:
+    """The bytes of a constant: a view into the file that they came from, or an array of their own."""
+
+    data: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8), repr=False)
+
+
+@dataclass(eq=False)
+class Tensor:
+    """One tensor; ``table`` is the schema's record, whose buffer index means nothing here."""
+
+    table: Any = field(repr=False)
+    buffer: Buffer = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name; empty where names were stripped."""
+        return text(self.table.name)
+
+    @property
+    def type(self) -> str:
+        """The schema's name of its element type."""
+        return names("TensorType").get(self.table.type, f"TYPE {self.table.type}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Dimensions."""
+        return ints(self.table.shape)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the file leaves no dimension open."""
+        return all(size >= 0 for size in (*self.shape, *ints(self.table.shapeSignature)))
+
+    @property
+    def constant(self) -> bool:
+        """Whether the file itself holds the values."""
+        return len(self.buffer.data) > 0
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Scale of the quantisation, one or one a channel; empty without one."""
+        found = self.table.quantization
+        return () if found is None or found.scale is None else tuple(float(v) for v in found.scale)
+
+    @property
+    def zero_points(self) -> tuple[int, ...]:
+        """Zero point of the quantisation, one or one a channel; empty without one."""
+        found = self.table.quantization
+        return () if found is None else ints(found.zeroPoint)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values; raises TfliteError for an open dimension or a type of no fixed size."""
+        if not self.fixed:
+            raise TfliteError(
+                f"tensor {self.name!r} has the open shape {self.shape}, so its size is unknown; "
+                "convert with a fixed batch of 1"
+            )
+        if self.type not in BITS:
+            raise TfliteError(f"tensor {self.name!r} has type {self.type}, which has no fixed size")
+        return math.ceil(math.prod(self.shape) * BITS[self.type] / 8)
+
+    def values(self) -> np.ndarray:
+        """A constant's values in its own type and shape, a view; raises TfliteError where it has none."""
+        if not self.constant or self.type not in _NUMPY:
+            raise TfliteError(f"tensor {self.name!r} ({self.type}) holds no values that can be read")
+        return self.buffer.data.view(_NUMPY[self.type]).reshape(self.shape)
+
+
+@dataclass(eq=False)
+class Operator:
+    """One operator: what it does, on what, giving what; None stands for an omitted operand."""
+
+    table: Any = field(repr=False)
+    code: Any = field(repr=False)
+    inputs: list[Tensor | None]
+    outputs: list[Tensor]
+    intermediates: list[Tensor | None] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The schema's name, ``CUSTOM name`` for a custom one."""
+        # Codes under 127 stand in the older, narrower field; the newer one is then 0 or equal.
+        number = max(self.code.builtinCode, self.code.deprecatedBuiltinCode)
+        name = names("BuiltinOperator").get(number, f"BUILTIN {number}")
+        return f"CUSTOM {text(self.code.customCode)}" if name == "CUSTOM" else name
+
+
+@dataclass(eq=False)
+class Subgraph:
+    """Operators in execution order, with the tensors that go in and come out.
+
+    ``tensors`` lists tensors that are to have the first places in the table, used or not; those that
+    only operators name follow in the order in which they are named.
+    """
+
+    operators: list[Operator]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    tensors: list[Tensor] = field(default_factory=list)
+    table: Any = field(default_factory=lambda: schema().SubGraphT(), repr=False)
+
+
+@dataclass(eq=False)
+class Signature:
+    """A named entry point of a subgraph, with a name for each of its inputs and outputs."""
+
+    key: str
+    subgraph: Subgraph
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+@dataclass(eq=False)
+class Model:
+    """A whole file. ``metadata`` is by name; what else the schema has stays in ``table``."""
+
+    subgraphs: list[Subgraph]
+    signatures: list[Signature] = field(default_factory=list)
+    metadata: dict[str, Buffer] = field(default_factory=dict)
+    table: Any = field(default_factory=lambda: schema().ModelT(version=3), repr=False)
+
+
+def read(content: bytes) -> Model:
+    """Read a file; constants are views into ``content``.
+
+    Data that the file keeps behind the flatbuffer (ai-edge-quantizer does from 256 KiB on) is taken
+    in like any other. Raises TfliteError for bytes that are no whole ``.tflite`` file.
+    """
+    table = _unpacked(content)
+    try:
+        return _model(table, content)
+    except (IndexError, TypeError, AttributeError, ValueError) as error:
+        raise TfliteError(f"not a whole .tflite file ({len(content)} bytes): {error}") from error
+
+
+def write(model: Model) -> bytes:
+    """Write a file: buffers aligned to 16 bytes, each content and each shared record once.
+
+    Equal models give equal bytes. Raises TfliteError for a file beyond the 2 GiB of a flatbuffer.
+    """
+    import flatbuffers
+
+    size = sum(len(b.data) for b in _buffers(model))
+    if size >= 2**31 - 2**20:
+        raise TfliteError(f"the weights take {size} bytes; a .tflite file holds less than 2 GiB")
+    builder = flatbuffers.Builder(size + 2**16)
+    builder.Finish(_Writer(model).table().Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def only(model: Model) -> Subgraph:
+    """The subgraph of a file that has just one; raises TfliteError for any other."""
+    if len(model.subgraphs) != 1:
+        raise TfliteError(f"the file has {len(model.subgraphs)} subgraphs; this needs a file of exactly one")
+    return model.subgraphs[0]
+
+
+def schema() -> ModuleType:
+    """The generated schema."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+@cache
+def names(enum: str) -> dict[int, str]:
+    """An enumeration of the schema by value."""
+    return {value: key for key, value in vars(getattr(schema(), enum)).items() if isinstance(value, int)}
+
+
+def ints(values: Any) -> tuple[int, ...]:
+    """A vector of the schema as a tuple; empty for an absent one."""
+    return () if values is None else tuple(int(value) for value in values)
+
+
+def text(value: bytes | str | None) -> str:
+    """A string of the schema."""
+    return value.decode() if isinstance(value, bytes) else value or ""
+
+
+def _unpacked(content: bytes) -> Any:
+    if len(content) < 8 or content[4:8] != IDENTIFIER:
+        raise TfliteError(
+            f"not a .tflite file: {len(content)} bytes that begin {content[:8]!r}; "
+            f"bytes 4 to 8 should be {IDENTIFIER!r}"
+        )
+    try:
+        return schema().ModelT.InitFromPackedBuf(content, 0)
+    # The generated reader follows whatever offsets it finds, so damage surfaces as anything from
+    # struct.error to a failed numpy view.
+    except Exception as error:
+        raise TfliteError(f"not a whole .tflite file ({len(content)} bytes): {error}") from error
+
+
+def _model(table: Any, content: bytes) -> Model:
+    buffers = [Buffer(_bytes(found, content)) for found in table.buffers or ()]
+    codes = table.operatorCodes or []
+    subgraphs = [_subgraph(found, buffers, codes, content) for found in table.subgraphs or ()]
+    signatures = []
+    for found in table.signatureDefs or ():
+        subgraph = _at(subgraphs, found.subgraphIndex, "subgraph")
+        ends = [
+            {text(end.name): _at(subgraph.tensors, end.tensorIndex, "tensor") for end in side or ()}
+            for side in (found.inputs, found.outputs)
+        ]
+        signatures.append(Signature(text(found.signatureKey), subgraph, *ends))
+    metadata = {text(found.name): _at(buffers, found.buffer, "buffer") for found in table.metadata or ()}
+    # Only the deprecated list of buffer indices would still point into the old order.
+    table.metadataBuffer = None
+    return Model(subgraphs, signatures, metadata, table)
+
+
+def _bytes(buffer: Any, content: bytes) -> np.ndarray:
+    if buffer.data is not None and len(buffer.data):
+        return np.asarray(buffer.data, np.uint8)
+    # Offsets 0 and 1 both mean "inside the flatbuffer" in the schema.
+    if buffer.offset > 1:
+        end = buffer.offset + buffer.size
+        if end > len(content):
+            raise TfliteError(f"not a whole .tflite file: a buffer ends at byte {end}, the file at {len(content)}")
+        return np.frombuffer(content, np.uint8, int(buffer.size), int(buffer.offset))
+    return np.empty(0, np.uint8)
+
+
+def _subgraph(table: Any, buffers: list[Buffer], codes: list[Any], content: bytes) -> Subgraph:
+    tensors = [Tensor(found, _at(buffers, found.buffer, "buffer")) for found in table.tensors or ()]
+
+    def present(indices: Any) -> list[Tensor]:
+        return [_at(tensors, i, "tensor") for i in ints(indices)]
+
+    def operands(indices: Any) -> list[Tensor | None]:
+        return [None if i == -1 else _at(tensors, i, "tensor") for i in ints(indices)]
+
+    operators = []
+    for found in table.operators or ():
+        if found.largeCustomOptionsOffset > 1:
+            start = int(found.largeCustomOptionsOffset)
+            found.customOptions = np.frombuffer(content, np.uint8, int(found.largeCustomOptionsSize), start)
+            found.largeCustomOptionsOffset = found.largeCustomOptionsSize = 0
+        code = _at(codes, found.opcodeIndex, "operator code")
+        operators.append(
+            Operator(found, code, operands(found.inputs), present(found.outputs), operands(found.intermediates))
+        )
+    subgraph = Subgraph(operators, present(table.inputs), present(table.outputs), tensors, table)
+    _check(subgraph)
+    return subgraph
+
+
+def _check(subgraph: Subgraph) -> None:
+    """Refuse what would make an interpreter read outside a buffer, or before anything was written."""
+    known = {id(t) for t in (*subgraph.inputs, *(t for t in subgraph.tensors if t.constant or t.table.isVariable))}
+    for tensor in subgraph.tensors:
+        if any(size < 0 for size in tensor.shape):
+            raise TfliteError(f"not a whole .tflite file: tensor {tensor.name!r} has the shape {tensor.shape}")
+        plain = tensor.type in BITS and tensor.table.sparsity is None
+        if tensor.constant and plain and tensor.fixed and tensor.nbytes != len(tensor.buffer.data):
+            raise TfliteError(
+                f"not a whole .tflite file: tensor {tensor.name!r} {tensor.shape} of {tensor.type} needs "
+                f"{tensor.nbytes} bytes, its buffer has {len(tensor.buffer.data)}"
+            )
+    for operator in subgraph.operators:
+        for read in operator.inputs:
+            # An empty tensor has no bytes to hold and none to read.
+            if read is not None and id(read) not in known and 0 not in read.shape:
+                raise TfliteError(f"not a whole .tflite file: {operator.name} reads {read.name!r} before it is made")
+        known |= {id(t) for t in operator.outputs}
+
+
+def _at(items: list[Any], index: int, what: str) -> Any:
+    if not 0 <= index < len(items):
+        raise TfliteError(f"not a whole .tflite file: it names {what} {index} of a table of {len(items)}")
+    return items[index]
+
+
+def _buffers(model: Model) -> Iterable[Buffer]:
+    """Every buffer of a model, in the order in which it is written."""
+    for subgraph in model.subgraphs:
+        yield from (t.buffer for t in _listed(subgraph))
+    yield from model.metadata.values()
+
+
+def _listed(subgraph: Subgraph) -> Iterable[Tensor]:
+    """A subgraph's tensor table: the order of ``tensors``, then of first mention."""
+    named = (t for op in subgraph.operators for t in (*op.inputs, *op.outputs, *op.intermediates) if t is not None)
+    found = {id(t): t for t in (*subgraph.tensors, *subgraph.inputs, *named, *subgraph.outputs)}
+    return found.values()
+
+
+class _Once:
+    """A schema record that is packed the first time and pointed to from then on."""
+
+    def __init__(self, pack: Callable[[Any], int]) -> None:
+        self._pack, self._offset = pack, 0
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated code calls it so
+        self._offset = self._offset or self._pack(builder)
+        return self._offset
+
+
+class _Writer:
+    """One file being written: every object's place in the tables of indices."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._codes: dict[tuple[Any, ...], int] = {}
+        self._code_tables: list[Any] = []
+        self._data: dict[bytes, int] = {b"": 0}  # buffer 0 is empty, by convention
+        self._buffer_tables: list[Any] = [schema().BufferT()]
+        self._buffer_places: dict[int, int] = {}
+        self._shared: dict[tuple[Any, ...], _Once] = {}
+
+    def table(self) -> Any:
+        """The model's record, ready to pack."""
+        model, table = self._model, copy.copy(self._model.table)
+        places = {id(s): (number, self._index(s)) for number, s in enumerate(model.subgraphs)}
+        table.subgraphs = [self._subgraph(s, places[id(s)][1]) for s in model.subgraphs]
+        table.signatureDefs = [self._signature(s, *places[id(s.subgraph)]) for s in model.signatures]
+        table.metadata = [schema().MetadataT(name, self._buffer(b)) for name, b in model.metadata.items()]
+        table.operatorCodes, table.buffers = self._code_tables, self._buffer_tables
+        return table
+
+    @staticmethod
+    def _index(subgraph: Subgraph) -> dict[int, int]:
+        return {id(t): place for place, t in enumerate(_listed(subgraph))}
+
+    def _subgraph(self, subgraph: Subgraph, places: dict[int, int]) -> Any:
+        table = copy.copy(subgraph.table)
+        table.tensors = [self._tensor(t) for t in _listed(subgraph)]
+        table.inputs, table.outputs = (_indices(side, places) for side in (subgraph.inputs, subgraph.outputs))
+        table.operators = [self._operator(op, places) for op in subgraph.operators]
+        return table
+
+    def _tensor(self, tensor: Tensor) -> _Once:
+        def made() -> Any:
+            table = copy.copy(tensor.table)
+            table.buffer = self._buffer(tensor.buffer)
+            table.quantization = self._once(table.quantization)
+            return table
+
+        return self._keep(("tensor", id(tensor)), made)
+
+    def _operator(self, operator: Operator, places: dict[int, int]) -> _Once:
+        sides = [_indices(side, places) for side in (operator.inputs, operator.outputs, operator.intermediates)]
+
+        def made() -> Any:
+            table = copy.copy(operator.table)
+            table.opcodeIndex = self._code(operator.code)
+            table.inputs, table.outputs = sides[:2]
+            table.intermediates = sides[2] if len(sides[2]) else None
+            table.builtinOptions = self._once(table.builtinOptions)
+            table.builtinOptions2 = self._once(table.builtinOptions2)
+            return table
+
+        return self._keep(("operator", id(operator), *(side.tobytes() for side in sides)), made)
+
+    def _once(self, table: Any) -> _Once | None:
+        return None if table is None else self._keep(("table", id(table)), lambda: table)
+
+    def _keep(self, key: tuple[Any, ...], made: Callable[[], Any]) -> _Once:
+        if key not in self._shared:
+            self._shared[key] = _Once(made().Pack)
+        return self._shared[key]
+
+    def _code(self, code: Any) -> int:
+        key = (code.deprecatedBuiltinCode, code.builtinCode, text(code.customCode), code.version)
+        if key not in self._codes:
+            self._codes[key] = len(self._codes)
+            self._code_tables.append(code)
+        return self._codes[key]
+
+    def _buffer(self, buffer: Buffer) -> int:
+        if id(buffer) not in self._buffer_places:
+            data = buffer.data
+            key = hashlib.blake2b(data.data).digest() if len(data) else b""
+            if key not in self._data:
+                self._data[key] = len(self._data)
+                self._buffer_tables.append(_Once(lambda builder: _pack_aligned(builder, data)))
+            self._buffer_places[id(buffer)] = self._data[key]
+        return self._buffer_places[id(buffer)]
+
+    def _signature(self, signature: Signature, number: int, places: dict[int, int]) -> Any:
+        maps = [
+            [schema().TensorMapT(name, places[id(tensor)]) for name, tensor in side.items()]
+            for side in (signature.inputs, signature.outputs)
+        ]
+        return schema().SignatureDefT(maps[0], maps[1], signature.key, number)
+
+
+def _indices(tensors: Iterable[Tensor | None], places: dict[int, int]) -> np.ndarray:
+    return np.array([-1 if t is None else places[id(t)] for t in tensors], np.int32)
+
+
+def _pack_aligned(builder: Any, data: np.ndarray) -> int:
+    # The generated code knows nothing of the schema's force_align; padding put down first does it.
+    builder.Prep(ALIGNMENT, len(data))
+    vector = builder.CreateNumpyVector(np.ascontiguousarray(data))
+    generated = schema()
+    generated.BufferStart(builder)
+    generated.BufferAddData(builder, vector)
+    return int(generated.BufferEnd(builder))
