@@ -6,7 +6,7 @@ gives ``scores`` (1, classes), whatever the anchor's own layers are called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, check_file, precision
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+RAW = (0.0, 255.0)
 
 
 def convert(
@@ -36,14 +38,42 @@ def convert(
     what cannot be converted, and for a result that is not wholly of the precision asked for.
     Not for use by several threads at once: it holds back what the process prints meanwhile.
     """
+    return _converted(model, {}, precision, calibration, input_type, RAW)
+
+
+def compile_object(
+    model: keras.Model,
+    cuts: Mapping[str, Any],
+    precision: str,
+    calibration: Iterable[np.ndarray] | None = None,
+    *,
+    input_type: str | None = None,
+    limits: tuple[float, float] = RAW,
+) -> bytes:
+    """Convert an anchor once for all its variants: to a file whose signature also gives its cut tensors.
+
+    ``cuts`` are symbolic tensors of ``model`` by name. The rest is as in ``convert``; a model that is
+    the back of an anchor takes features for images, whose ``limits`` may be infinite.
+    """
+    return _converted(model, cuts, precision, calibration, input_type, limits)
+
+
+def _converted(
+    model: keras.Model,
+    cuts: Mapping[str, Any],
+    precision: str,
+    calibration: Iterable[np.ndarray] | None,
+    input_type: str | None,
+    limits: tuple[float, float],
+) -> bytes:
     recipe = precision_named(precision)
     if input_type is not None and input_type not in recipe.ends:
         raise TfliteError(f"{precision} files take {' or '.join(recipe.ends)} input, not input_type={input_type!r}")
     shape = _image_shape(model)
     _check_weights(model)
-    images = _calibration_images(calibration, shape, precision) if recipe.calibrated else ()
-    result = _run(model, shape, precision, input_type or recipe.ends[0], images)
-    check_file(result, precision)
+    images = _calibration_images(calibration, shape, precision, limits) if recipe.calibrated else ()
+    result = _run(model, cuts, shape, precision, input_type or recipe.ends[0], images)
+    check_file(result, precision, (OUTPUT_KEY, *cuts))
     _check_runs(result, precision)
     return result
 
@@ -79,7 +109,10 @@ def _check_weights(model: keras.Model) -> None:
 
 
 def _calibration_images(
-    batches: Iterable[np.ndarray] | None, shape: tuple[int, int, int], precision: str
+    batches: Iterable[np.ndarray] | None,
+    shape: tuple[int, int, int],
+    precision: str,
+    limits: tuple[float, float],
 ) -> tuple[np.ndarray, ...]:
     """Split into images (1, h, w, c); held in memory, since the converter may ask for them twice."""
     if batches is None:
@@ -92,10 +125,10 @@ def _calibration_images(
         if values.shape[1:] != shape:
             raise TfliteError(f"calibration batch {number} is {values.shape}; (b, {str(shape)[1:]} is needed")
         # A NaN fails both comparisons.
-        if values.size and not (values.min() >= 0 and values.max() <= 255):
+        if values.size and not (values.min() >= limits[0] and values.max() <= limits[1]):
             raise TfliteError(
                 f"calibration batch {number} runs from {values.min():g} to {values.max():g}; "
-                "raw images of 0..255 are needed"
+                f"values of {limits[0]:g}..{limits[1]:g} are needed"
             )
         images.extend(np.split(values, len(values)) if len(values) else ())
     if not images:
@@ -105,6 +138,7 @@ def _calibration_images(
 
 def _run(
     model: keras.Model,
+    cuts: Mapping[str, Any],
     shape: tuple[int, int, int],
     precision: str,
     input_type: str,
@@ -112,7 +146,7 @@ def _run(
 ) -> bytes:
     with captured() as printed:
         try:
-            converter = _converter(model, shape)
+            converter = _converter(model, cuts, shape)
             _configure(converter, precision, input_type, images)
             return bytes(converter.convert())
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
@@ -123,16 +157,20 @@ def _run(
             ) from error
 
 
-def _converter(model: keras.Model, shape: tuple[int, int, int]) -> tf.lite.TFLiteConverter:
+def _converter(model: keras.Model, cuts: Mapping[str, Any], shape: tuple[int, int, int]) -> tf.lite.TFLiteConverter:
     """Trace the model for one image.
 
     Handing the Keras 3 model itself to ``from_concrete_functions`` gives a file of uninitialised
     variables; a module that holds the backend's own variables does not.
     """
+    import keras
     import tensorflow as tf
 
+    whole = keras.Model(model.inputs[0], {OUTPUT_KEY: model.outputs[0], **cuts}) if cuts else model
+
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {OUTPUT_KEY: model(image, training=False)}
+        outputs = whole(image, training=False)
+        return outputs if cuts else {OUTPUT_KEY: outputs}
 
     holder = tf.Module()
     holder.held = [variable.value for variable in model.variables]
@@ -172,14 +210,14 @@ def _check_runs(result: bytes, precision: str) -> None:
             entry = interpreter.get_input_details()[0]
             interpreter.set_tensor(entry["index"], np.full(entry["shape"], 127, entry["dtype"]))
             interpreter.invoke()
-            scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+            outputs = [interpreter.get_tensor(end["index"]) for end in interpreter.get_output_details()]
         except (ValueError, RuntimeError) as error:
             raise TfliteError(
                 f"the {precision} file was written, but LiteRT cannot run it: {error}; "
                 "look for a layer that gives all zeros on the calibration images, and for extreme weights",
                 log=printed(),
             ) from error
-    if not np.isfinite(scores).all():
+    if not all(np.isfinite(values).all() for values in outputs):
         raise TfliteError(f"the {precision} file answers a grey image with values that are not finite")
 
 

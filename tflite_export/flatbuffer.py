@@ -189,10 +189,11 @@ def read(content: bytes) -> Model:
         raise TfliteError(f"not a whole .tflite file ({len(content)} bytes): {error}") from error
 
 
-def write(model: Model) -> bytes:
+def write(model: Model, *, names: bool = True) -> bytes:
     """Write a file: buffers aligned to 16 bytes, each content and each shared record once.
 
-    Equal models give equal bytes. Raises TfliteError for a file beyond the 2 GiB of a flatbuffer.
+    ``names`` False leaves out the names of all tensors but the subgraphs' ends, which LiteRT does not
+    need. Equal models give equal bytes. Raises TfliteError for a file beyond the 2 GiB of a flatbuffer.
     """
     import flatbuffers
 
@@ -200,7 +201,7 @@ def write(model: Model) -> bytes:
     if size >= 2**31 - 2**20:
         raise TfliteError(f"the weights take {size} bytes; a .tflite file holds less than 2 GiB")
     builder = flatbuffers.Builder(size + 2**16)
-    builder.Finish(_Writer(model).table().Pack(builder), file_identifier=IDENTIFIER)
+    builder.Finish(_Writer(model, names).table().Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
 
@@ -356,8 +357,9 @@ class _Once:
 class _Writer:
     """One file being written: every object's place in the tables of indices."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, names: bool) -> None:
+        self._model, self._names = model, names
+        self._ends = {id(t) for s in model.subgraphs for t in (*s.inputs, *s.outputs)}
         self._codes: dict[tuple[Any, ...], int] = {}
         self._code_tables: list[Any] = []
         self._data: dict[bytes, int] = {b"": 0}  # buffer 0 is empty, by convention
@@ -391,6 +393,8 @@ class _Writer:
             table = copy.copy(tensor.table)
             table.buffer = self._buffer(tensor.buffer)
             table.quantization = self._once(table.quantization)
+            if not self._names and id(tensor) not in self._ends:
+                table.name = None
             return table
 
         return self._keep(("tensor", id(tensor)), made)

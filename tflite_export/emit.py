@@ -1,0 +1,122 @@
+"""Operators and tensors made from scratch: what the linker puts between two objects.
+
+Versions and options are those that TensorFlow's converter writes for the same types.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Buffer, Operator, Tensor, schema
+
+_TYPES = {"f4": "FLOAT32", "f2": "FLOAT16", "i1": "INT8", "i2": "INT16", "i4": "INT32", "i8": "INT64"}
+# By operator: the version that introduced a kernel for this type of its first operand.
+_VERSIONS = {
+    "CONV_2D": {"FLOAT32": 1, "INT8": 3, "INT16": 4},
+    "AVERAGE_POOL_2D": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
+    "RESIZE_BILINEAR": {"FLOAT32": 3, "INT8": 3, "INT16": 4},
+    "MUL": {"FLOAT32": 1},
+    "DEQUANTIZE": {"FLOAT16": 3},
+}
+_HYBRID_CONV = 5  # float activations, int8 weights with a scale a channel
+_ACTIVATIONS = {(None, None): "NONE", (0.0, None): "RELU", (0.0, 6.0): "RELU6"}
+
+
+def constant(values: np.ndarray, name: str, scales: np.ndarray | None = None, axis: int = 0) -> Tensor:
+    """A tensor that holds values; ``scales`` are of symmetric integers, one or one a channel of ``axis``."""
+    data = np.ascontiguousarray(values)
+    tensor = activation(data.shape, _TYPES[data.dtype.str[1:]], name)
+    tensor.buffer = Buffer(data.reshape(-1).view(np.uint8))
+    if scales is not None:
+        tensor.table.quantization = quantisation(np.atleast_1d(scales), np.zeros(np.size(scales), int), axis)
+    return tensor
+
+
+def quantisation(scales: np.ndarray, zero_points: np.ndarray, axis: int = 0) -> Any:
+    """The schema's record of scales and zero points along an axis."""
+    return schema().QuantizationParametersT(
+        scale=np.asarray(scales, np.float32), zeroPoint=np.asarray(zero_points, np.int64), quantizedDimension=axis
+    )
+
+
+def activation(shape: Sequence[int], type_: str, name: str, like: Tensor | None = None) -> Tensor:
+    """A tensor without values, with the quantisation of another."""
+    number = getattr(schema().TensorType, type_)
+    table = schema().TensorT(shape=np.array(shape, np.int32), type=number, name=name, hasRank=True)
+    table.quantization = None if like is None else like.table.quantization
+    return Tensor(table, Buffer())
+
+
+def fused(clamp: tuple[float | None, float | None]) -> int:
+    """The fused activation of a clamp; raises TfliteError for one that TensorFlow Lite does not fuse."""
+    if clamp not in _ACTIVATIONS:
+        raise TfliteError(f"no operator ends in the clamp {clamp}; use one of {', '.join(map(str, _ACTIVATIONS))}")
+    return int(getattr(schema().ActivationFunctionType, _ACTIVATIONS[clamp]))
+
+
+def conv_1x1(x: Tensor, weights: Tensor, bias: Tensor, y: Tensor, activation: int) -> Operator:
+    """``y = act(x * weights + bias)``, weights ``(c_out, 1, 1, c_in)``."""
+    options = schema().Conv2DOptionsT(strideW=1, strideH=1, fusedActivationFunction=activation)
+    if x.type == "INT16":
+        options.quantizedBiasType = schema().TensorType.INT64
+    version = _HYBRID_CONV if (x.type, weights.type) == ("FLOAT32", "INT8") else None
+    return _operator("CONV_2D", [x, weights, bias], y, "Conv2DOptions", options, version)
+
+
+def average_pool(x: Tensor, window: tuple[int, int]) -> Operator:
+    """Mean over whole windows ``(h, w)``."""
+    h, w = window
+    options = schema().Pool2DOptionsT(
+        padding=schema().Padding.VALID, strideW=w, strideH=h, filterWidth=w, filterHeight=h
+    )
+    n, height, width, channels = x.shape
+    y = activation((n, height // h, width // w, channels), x.type, "stitch/pool", like=x)
+    return _operator("AVERAGE_POOL_2D", [x], y, "Pool2DOptions", options)
+
+
+def resize_bilinear(x: Tensor, size: tuple[int, int]) -> Operator:
+    """Bilinear resize to ``(h, w)`` with half-pixel centres, as Keras' Resizing does."""
+    options = schema().ResizeBilinearOptionsT(halfPixelCenters=True)
+    y = activation((x.shape[0], *size, x.shape[3]), x.type, "stitch/resize", like=x)
+    shape = constant(np.array(size, np.int32), "stitch/size")
+    return _operator("RESIZE_BILINEAR", [x, shape], y, "ResizeBilinearOptions", options)
+
+
+def mul(x: Tensor, factors: Tensor, y: Tensor, activation: int) -> Operator:
+    """``y = act(x * factors)`` with factors along the last axis."""
+    options = schema().MulOptionsT(fusedActivationFunction=activation)
+    return _operator("MUL", [x, factors], y, "MulOptions", options)
+
+
+def dequantize(x: Tensor) -> Operator:
+    """Float16 constants as float32."""
+    y = activation(x.shape, "FLOAT32", f"{x.name}/float")
+    return _operator("DEQUANTIZE", [x], y, "DequantizeOptions", schema().DequantizeOptionsT())
+
+
+def with_inputs(operator: Operator, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor] = ()) -> Operator:
+    """A copy of an operator that reads, and perhaps writes, other tensors."""
+    return Operator(
+        copy.copy(operator.table),
+        operator.code,
+        list(inputs),
+        list(outputs) or operator.outputs,
+        operator.intermediates,
+    )
+
+
+def _operator(
+    name: str, inputs: list[Tensor | None], y: Tensor, kind: str, options: Any, version: int | None = None
+) -> Operator:
+    number = getattr(schema().BuiltinOperator, name)
+    if version is None:
+        first = inputs[0].type if inputs[0] else ""
+        version = _VERSIONS[name][first]
+    code = schema().OperatorCodeT(min(number, 127), None, version, number)
+    table = schema().OperatorT(builtinOptionsType=getattr(schema().BuiltinOptions, kind), builtinOptions=options)
+    return Operator(table, code, inputs, [y])

@@ -1,0 +1,251 @@
+"""Objects and fitted stitches -> one file a variant, and one elastic file that holds every operating point.
+
+An object is an anchor compiled once, with its cut tensors as extra outputs. A variant takes the
+operators that lead to a cut of one object, a stitch, and those that lead on from a cut of another:
+no tensor of either is changed, so every variant shares every weight. The quantisation at a cut is the
+calling convention: the stitch reads the front's and delivers the back's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from tflite_export import emit, retune
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, only, read, write
+from tflite_export.precision import INPUT_KEY, LEAST_QUANTISED, OUTPUT_KEY, SIGNATURE
+from tflite_export.retune import Retuned
+
+METADATA = "restnet_tf"
+_INT32_ROOM = 2**30
+
+
+class Stitch(Protocol):
+    """What the linker reads of a fitted stitch: a 1x1 map ``(c_in, c_out)`` with bias, grids, clamp."""
+
+    @property
+    def kernel(self) -> np.ndarray:
+        """``(c_in, c_out)``."""
+        ...
+
+    @property
+    def bias(self) -> np.ndarray:
+        """``(c_out,)``."""
+        ...
+
+    @property
+    def source_shape(self) -> tuple[int, ...]:
+        """``(h, w, c_in)`` of the front's cut."""
+        ...
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """``(h, w, c_out)`` of the back's cut."""
+        ...
+
+    @property
+    def clamp(self) -> tuple[float | None, float | None]:
+        """Least and greatest value of the target, None for no bound."""
+        ...
+
+
+class Object:
+    """An anchor's ``.tflite`` with its cut tensors by name; the back of a variant may begin at its input."""
+
+    def __init__(self, content: bytes) -> None:
+        self.model = read(content)
+        self.graph = only(self.model)
+        if len(self.model.signatures) != 1 or OUTPUT_KEY not in self.model.signatures[0].outputs:
+            raise TfliteError(f"an object has one signature with an output {OUTPUT_KEY!r}; this file has not")
+        outputs = dict(self.model.signatures[0].outputs)
+        self.scores = outputs.pop(OUTPUT_KEY)
+        self.cuts: Mapping[str, Tensor] = outputs
+        self.image = self.graph.inputs[0]
+
+    def cut(self, name: str) -> Tensor:
+        """The tensor at a cut; raises TfliteError that lists the cuts where it is none."""
+        if name not in self.cuts:
+            raise TfliteError(f"the object has no cut {name!r}; it has: {', '.join(self.cuts)}")
+        return self.cuts[name]
+
+
+@dataclass(frozen=True)
+class Route:
+    """What to link: a whole object, or a front, a stitch and a back, with what was tuned in the back.
+
+    ``start`` is the cut where the back begins, None for an object that is a back by itself.
+    """
+
+    front: Object
+    stop: str | None = None
+    stitch: Stitch | None = None
+    back: Object | None = None
+    start: str | None = None
+    retuned: Sequence[Retuned] = field(default=())
+
+
+def variant(route: Route, *, precision: str, names: bool = True, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """One route as a file of its own, with the signature of ``convert``.
+
+    Tuned norms are folded into weights: alone in a file there is nobody to share them with. Raises
+    TfliteError where the cuts, the shapes or the clamp do not fit together.
+    """
+    graph = subgraph(route, precision, share=False)
+    model = Model([graph], [_signature(SIGNATURE, graph)])
+    return _finished(model, [route.front, route.back], names, metadata)
+
+
+def elastic(
+    routes: Mapping[str, Route], *, precision: str, names: bool = False, metadata: Mapping[str, Any] | None = None
+) -> bytes:
+    """All routes as signatures of one file, by name; every weight buffer is there once.
+
+    Tuned norms keep the anchor's weights: integer weights by scales a channel; in float a factor a
+    channel follows the convolution wherever that takes fewer bytes than a copy of the weights.
+    """
+    if not routes:
+        raise TfliteError("no routes to link; give at least one")
+    graphs = {name: subgraph(route, precision, share=True, name=name) for name, route in routes.items()}
+    model = Model(list(graphs.values()), [_signature(name, graph) for name, graph in graphs.items()])
+    return _finished(model, [o for r in routes.values() for o in (r.front, r.back)], names, metadata)
+
+
+def subgraph(route: Route, precision: str, *, share: bool, name: str = "main") -> Subgraph:
+    """A route as a subgraph; it holds the objects' own tensors and operators wherever nothing differs."""
+    front = route.front
+    if route.stitch is None or route.back is None or route.stop is None:
+        operators, end = _leading_to(front.scores, front.graph, None), front.scores
+    else:
+        source, end = front.cut(route.stop), route.back.scores
+        target = route.back.image if route.start is None else route.back.cut(route.start)
+        tail = _leading_to(end, route.back.graph, target)
+        for found in route.retuned:
+            tail = retune.apply(tail, found, share=share)
+        operators = [
+            *_leading_to(source, front.graph, None),
+            *_stitching(route.stitch, source, target, precision),
+            *tail,
+        ]
+    graph = Subgraph(operators, [front.image], [end])
+    graph.table.name = name
+    return graph
+
+
+def points(content: bytes) -> dict[str, Any]:
+    """What the linker noted in a file: operating points, costs, measurements, labels.
+
+    Raises TfliteError for a file without it.
+    """
+    found = read(content).metadata.get(METADATA)
+    if found is None:
+        raise TfliteError("the file has no operating points in it; link it with restnet-tf")
+    try:
+        known = json.loads(found.data.tobytes())
+    except ValueError as error:
+        raise TfliteError(f"the operating points in the file cannot be read: {error}") from None
+    if not isinstance(known, dict):
+        raise TfliteError("the operating points in the file are no JSON object")
+    return known
+
+
+def _leading_to(end: Tensor, graph: Subgraph, start: Tensor | None) -> list[Operator]:
+    """The operators that ``end`` needs, from ``start`` on; refuses a start that something runs past."""
+    wanted, found = {id(end)}, []
+    for operator in reversed(graph.operators):
+        if any(id(t) in wanted and t is not start for t in operator.outputs):
+            found.append(operator)
+            wanted |= {id(t) for t in operator.inputs if t is not None}
+    if start is not None and start not in graph.inputs and any(id(t) in wanted for t in graph.inputs):
+        raise TfliteError(f"{start.name!r} is no cut: a path from the input runs past it")
+    if start is not None and id(start) not in wanted:
+        raise TfliteError(f"{start.name!r} does not lead to {end.name!r}")
+    return found[::-1]
+
+
+def _stitching(stitch: Stitch, source: Tensor, target: Tensor, precision: str) -> list[Operator]:
+    """The stitch from one tensor to another, in the form of their types."""
+    shapes = (source.shape[1:], target.shape[1:])
+    if shapes != (tuple(stitch.source_shape), tuple(stitch.target_shape)):
+        raise TfliteError(
+            f"the stitch joins {stitch.source_shape} to {stitch.target_shape}, the cuts are {shapes[0]} and {shapes[1]}"
+        )
+    if source.type != target.type:
+        raise TfliteError(f"the front's cut is {source.type}, the back's {target.type}; link objects of one precision")
+    operators, x = _resampling(source, (target.shape[1], target.shape[2])), source
+    if operators:
+        x = operators[-1].outputs[0]
+    weights, bias = _weights(stitch, source, precision)
+    if weights.type == "FLOAT16":
+        operators += [emit.dequantize(weights), emit.dequantize(bias)]
+        weights, bias = (op.outputs[0] for op in operators[-2:])
+    return [*operators, emit.conv_1x1(x, weights, bias, target, emit.fused(stitch.clamp))]
+
+
+def _resampling(source: Tensor, size: tuple[int, int]) -> list[Operator]:
+    _, h, w, _ = source.shape
+    if (h, w) == size:
+        return []
+    if h % size[0] == 0 and w % size[1] == 0:
+        return [emit.average_pool(source, (h // size[0], w // size[1]))]
+    return [emit.resize_bilinear(source, size)]
+
+
+def _weights(stitch: Stitch, source: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Kernel and bias in the form that the precision and the front's quantisation ask for."""
+    kernel = np.ascontiguousarray(stitch.kernel.T, np.float32)[:, None, None]
+    bias = np.asarray(stitch.bias, np.float32)
+    labels = ("stitch/kernel", "stitch/bias")
+    if precision == "float16":
+        return emit.constant(kernel.astype(np.float16), labels[0]), emit.constant(bias.astype(np.float16), labels[1])
+    if precision == "dynamic" and kernel.size >= LEAST_QUANTISED:
+        integers, scales = _integers(kernel, np.zeros(len(bias)))
+        return emit.constant(integers, labels[0], scales), emit.constant(bias, labels[1])
+    if precision in ("int8", "int16x8"):
+        step = source.scales[0]
+        integers, scales = _integers(kernel, bias / step if precision == "int8" else np.zeros(len(bias)))
+        units = np.asarray(step * scales.astype(np.float64), np.float32)
+        wide = np.int32 if precision == "int8" else np.int64
+        rounded = np.rint(bias.astype(np.float64) / units).astype(wide)
+        return emit.constant(integers, labels[0], scales), emit.constant(rounded, labels[1], units)
+    return emit.constant(kernel, labels[0]), emit.constant(bias, labels[1])
+
+
+def _integers(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric int8 weights and their scales by output channel; a scale leaves its bias room in 32 bits."""
+    peaks = np.abs(kernel).reshape(len(kernel), -1).max(axis=1) / 127
+    scales = np.maximum(np.maximum(peaks, np.abs(bias) / _INT32_ROOM), np.finfo(np.float32).tiny * 1e6)
+    scales = scales.astype(np.float32)
+    integers = np.clip(np.rint(kernel / scales[:, None, None, None]), -127, 127)
+    return integers.astype(np.int8), scales
+
+
+def _signature(key: str, graph: Subgraph) -> Signature:
+    return Signature(key, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})
+
+
+def _finished(model: Model, objects: Sequence[Object | None], names: bool, metadata: Mapping[str, Any] | None) -> bytes:
+    model.table.description = "linked by restnet-tf"
+    notes = {"min_runtime_version": _oldest_runtime(objects)}
+    if metadata is not None:
+        notes[METADATA] = json.dumps(metadata, separators=(",", ":"), sort_keys=True).encode()
+    model.metadata = {name: Buffer(np.frombuffer(value, np.uint8)) for name, value in notes.items()}
+    return write(model, names=names)
+
+
+def _oldest_runtime(objects: Sequence[Object | None]) -> bytes:
+    """The oldest runtime that runs all of it, which is the newest that any object needs."""
+
+    def version(value: bytes) -> tuple[int, ...]:
+        return tuple(int(part) for part in value.rstrip(b"\0").split(b".") if part.isdigit())
+
+    known = [o.model.metadata["min_runtime_version"].data.tobytes() for o in objects if o and _has_runtime(o)]
+    return max(known, key=version, default=b"1.14.0".ljust(16, b"\0"))
+
+
+def _has_runtime(found: Object) -> bool:
+    return "min_runtime_version" in found.model.metadata
