@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.records import BenchError, Latency
 from tflite_export.chatter import captured
+from tflite_export.integers import dequantise, quantise
 
 
 def latency(
@@ -79,38 +80,6 @@ def scores(model: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> np.
     if not rows:
         raise BenchError("no images to score; the batches given hold none")
     return dequantise(np.stack(rows), exit_)
-
-
-def quantise(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
-    """Convert real values to a tensor's own type: round(value / scale) + zero point, clipped.
-
-    Halves are rounded away from zero, in float32, as TensorFlow Lite's QUANTIZE does. ``details``
-    are LiteRT's, of the tensor.
-    """
-    real = np.asarray(values, np.float32)
-    dtype = np.dtype(details["dtype"])
-    if dtype.kind == "f":
-        return real.astype(dtype)
-    scale, zero_point = _scale(details)
-    ratio = real / np.float32(scale)
-    rounded = np.trunc(ratio + np.copysign(np.float32(0.5), ratio)) + zero_point
-    limits = np.iinfo(dtype)
-    return np.clip(rounded, limits.min, limits.max).astype(dtype)
-
-
-def dequantise(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
-    """Convert a tensor's values to float32: (value - zero point) * scale."""
-    if values.dtype.kind == "f":
-        return values.astype(np.float32)
-    scale, zero_point = _scale(details)
-    return (values.astype(np.int32) - zero_point).astype(np.float32) * np.float32(scale)
-
-
-def _scale(details: Mapping[str, Any]) -> tuple[float, int]:
-    scale, zero_point = details["quantization"]
-    if not scale:
-        raise BenchError(f"{details['name']!r} is {np.dtype(details['dtype'])} but has no scale")
-    return float(scale), int(zero_point)
 
 
 def _open(model: bytes, threads: int, xnnpack: bool, name: str) -> Any:

@@ -14,6 +14,15 @@ import numpy as np
 
 from benchmarks.records import BenchError
 
+# Units: flash and ram in bytes, latency in microseconds.
+SOURCES = {
+    "score": "run by the interpreter on the test split",
+    "macs": "counted in the graph",
+    "params": "counted in the graph",
+    "flash": "size of the point's own file",
+    "ram": "planned from the file",
+    "latency": "measured on the building host, median",
+}
 ANCHOR, STITCHED, CONTROL = "anchor", "stitched", "control"
 SHIPPED, DOMINATED = "shipped", "dominated"
 
@@ -133,6 +142,37 @@ def above_chord(points: Iterable[OperatingPoint], split: str = "test") -> float:
 def to_json(points: Iterable[OperatingPoint], meta: Mapping[str, Any]) -> dict[str, Any]:
     """The content of ``points.json``."""
     return {"format": 1, **meta, "points": [asdict(p) for p in points]}
+
+
+def to_metadata(points: Iterable[OperatingPoint], precision: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What an elastic file says of its points: plain figures, each with its source in ``sources``."""
+    entries = []
+    for p in points:
+        file = p.files[precision]
+        entries.append(
+            {
+                "name": p.name,
+                "kind": p.kind,
+                "route": p.route,
+                "macs": p.macs,
+                "params": p.params,
+                "score": round(file.test.value, 6),
+                "score_images": file.test.n,
+                "flash": file.flash_bytes,
+                "ram": file.arena_bytes,
+                "latency": round(file.latency_median_us, 3),
+                "latency_tool": file.tool,
+                "latency_threads": file.threads,
+            }
+        )
+    return {
+        "format": 1,
+        "precision": precision,
+        "metric": meta["metric"],
+        "labels": meta["class_names"],
+        "sources": SOURCES,
+        "points": entries,
+    }
 
 
 def read(path: Path) -> tuple[dict[str, Any], tuple[OperatingPoint, ...]]:

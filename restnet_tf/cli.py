@@ -143,6 +143,13 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Training compute; 1 is minutes on two cores.  [default: 1; 0.12 for the demo]",
 )
 @click.option("--plans", type=click.Path(path_type=Path), help="An edited plans.json to build instead.")
+@click.option(
+    "--converter",
+    type=click.Choice(["link", "tf"]),
+    default="link",
+    show_default=True,
+    help="Link variants from anchors compiled once, or convert each whole (slow; for comparison).",
+)
 @click.option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
 @click.option("--controls/--no-controls", default=True, show_default=True, help="Fit the controls too.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
@@ -237,8 +244,9 @@ def select(run: Path, budget: str, as_json: bool) -> None:
     """
     from benchmarks import points
     from benchmarks import select as selection
+    from tflite_export.budget import parse
 
-    terms = selection.parse(budget)
+    terms = parse(budget)
     meta, found = points.read(run / "points.json")
     choice = selection.select(found, terms)
     if as_json:

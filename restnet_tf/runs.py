@@ -70,6 +70,14 @@ class Run:
         """A point's file in one precision."""
         return self.path / "tflite" / f"{point}.{precision}.tflite"
 
+    def elastic_path(self, precision: str) -> Path:
+        """All points in one file."""
+        return self.path / f"elastic.{precision}.tflite"
+
+    def object_path(self, name: str, precision: str, key: str) -> Path:
+        """An anchor, or the back of one variant, compiled once; ``key`` stands for all it is made from."""
+        return self.path / "objects" / f"{name}.{precision}.{key}.tflite"
+
     @contextmanager
     def opened(self, inputs: Mapping[str, Any]) -> Iterator[None]:
         """Hold the directory for a build from these inputs; raises ``RestnetError`` where it cannot.

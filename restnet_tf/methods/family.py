@@ -17,7 +17,7 @@ from restnet_tf.records import Anchor, Cut, Data, Plan, Stitch
 from restnet_tf.runs import Run
 
 if TYPE_CHECKING:
-    from benchmarks.select import Term
+    from tflite_export.budget import Term
 
 FINE_TUNES: dict[str, tuple[str, ...]] = {
     "stitch": ("stitch",),
@@ -49,6 +49,7 @@ class Settings:
     effort: float = 1.0
     seed: int = 0
     ship_all: bool = False
+    converter: str = "link"
     controls: bool = True
     budget: tuple[Term, ...] = ()
     plans: tuple[Plan, ...] | None = None

@@ -20,6 +20,7 @@ from restnet_tf.methods.family import STATISTICS_IMAGES, Family, Settings
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, Data, RestnetError
 from restnet_tf.runs import Run
+from tflite_export import budget
 from tflite_export import precision as precisions
 
 _ROLES = ("large", "small")
@@ -48,6 +49,7 @@ class Asked:
     effort: float | None = None  # None: enough for the demo, or 1
     plans: Path | None = None
     ship_all: bool = False
+    converter: str = "link"
     controls: bool = True
     seed: int = 0
 
@@ -109,8 +111,9 @@ def _settings(asked: Asked) -> Settings:
         effort=asked.effort or (demo.EFFORT if _is_demo(asked) else 1.0),
         seed=asked.seed,
         ship_all=asked.ship_all,
+        converter=asked.converter,
         controls=asked.controls,
-        budget=select.parse(asked.budget) if asked.budget else (),
+        budget=budget.parse(asked.budget) if asked.budget else (),
         plans=runs.read_plans(asked.plans) if asked.plans else None,
     )
 

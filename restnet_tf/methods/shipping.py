@@ -1,4 +1,4 @@
-"""From fitted stitches to files: score every network, decide what is on the front, convert, measure."""
+"""From fitted stitches to files: score every network, decide what is on the front, link, measure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from benchmarks.points import ANCHOR, CONTROL, SHIPPED, STITCHED, File, Operatin
 from restnet_tf import plan, runs, variant
 from restnet_tf.fit import kl_divergence
 from restnet_tf.methods.family import Family
-from tflite_export import convert, memory
+from restnet_tf.methods.linking import Converter, Linker
+from tflite_export import memory
 
 if TYPE_CHECKING:
     import keras
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
     from restnet_tf.records import Plan
 
 _BATCH = 128
-_CALIBRATION_IMAGES = 128
 _THREADS = 1
 _REPEATS = 50
 
 
 def ship(family: Family, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], extras: Sequence[Control]) -> None:
-    """Score, decide, convert and measure; the result is ``points.json`` in the run."""
+    """Score, decide, link and measure; the result is ``points.json`` in the run."""
     run = family.run
     scorer = _Scorer(family)
     scored = _scored(family, scorer, chosen, fitted, extras)
@@ -39,10 +39,14 @@ def ship(family: Family, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], e
     shipped = [p for p in decided if p.kind != CONTROL and (p.status == SHIPPED or family.settings.ship_all)]
     inputs = {role: anchor.input_shape for role, anchor in family.anchors.items()}
     inputs |= {p.name: inputs[p.route[0].anchor] for p in chosen}
-    _convert(family, shipped, chosen, fitted)
+    maker = Linker if family.settings.converter == "link" else Converter
+    makers = {precision: maker(family, precision, chosen, fitted) for precision in family.settings.precisions}
+    _written(family, shipped, makers)
     files = _measured(family, scorer, shipped, inputs)
     found = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
-    run.write_json(run.points_path, points.to_json(found, _meta(family, fitted)))
+    meta = _meta(family, fitted)
+    _write_elastic(family, found, makers, meta)
+    run.write_json(run.points_path, points.to_json(found, meta))
     title = f"{family.anchors['large'].name} + {family.anchors['small'].name} on {family.data.name}"
     runs.write_bytes(run.plot_path, plots.operating_points(found, title, metric(family)))
     run.finish("points")
@@ -138,24 +142,27 @@ class _Scorer:
         return np.equal(outputs.argmax(axis=1), truth)
 
 
-def _convert(
-    family: Family, shipped: Sequence[OperatingPoint], chosen: Sequence[Plan], fitted: Mapping[str, Fitted]
-) -> None:
+def _written(family: Family, shipped: Sequence[OperatingPoint], makers: Mapping[str, Linker | Converter]) -> None:
     """A ``.tflite`` of every shipped point and precision; those that are there already stay."""
-    plans = {p.name: p for p in chosen}
     jobs = [(p, precision) for p in shipped for precision in family.settings.precisions]
-    family.report.stage(f"converting {len(jobs)} files")
+    family.report.stage(f"{'linking' if family.settings.converter == 'link' else 'converting'} {len(jobs)} files")
     for done, (point, precision) in enumerate(jobs):
         path = family.run.tflite_path(point.name, precision)
         if not path.exists():
-            if point.kind == ANCHOR:
-                model = family.anchors[point.name].model
-            else:
-                model = variant.assemble(plans[point.name], family.anchors, fitted[point.name].stitch)
-            images = family.data.fit.head(_CALIBRATION_IMAGES)
-            calibration = _images(images, model.input_shape[1:])
-            runs.write_bytes(path, convert.convert(model, precision, calibration))
+            runs.write_bytes(path, makers[precision].variant(point.name))
         family.report.progress(done + 1, len(jobs))
+
+
+def _write_elastic(
+    family: Family, found: Sequence[OperatingPoint], makers: Mapping[str, Linker | Converter], meta: Mapping[str, Any]
+) -> None:
+    """One file a precision with all shipped points, which carries what is known of them."""
+    for precision, maker in makers.items():
+        if isinstance(maker, Linker):
+            members = [p for p in found if precision in p.files]
+            noted = points.to_metadata(members, precision, meta)
+            content = maker.elastic([p.name for p in members], noted)
+            runs.write_bytes(family.run.elastic_path(precision), content)
 
 
 def _measured(

@@ -1,0 +1,77 @@
+"""Budgets in words: what is understood, and how figures read."""
+
+from __future__ import annotations
+
+import pytest
+
+from tflite_export import budget
+from tflite_export.budget import Term
+from tflite_export.errors import TfliteError
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "limit"),
+    [
+        ("macs<=30", "macs", 30),
+        ("macs<=30K", "macs", 30e3),
+        ("macs<=30M", "macs", 30e6),
+        ("MACs <= 1.5g", "macs", 1.5e9),
+        ("params<2e3", "params", 2e3),
+        ("flash<=500", "flash", 500),
+        ("flash<=500B", "flash", 500),
+        ("flash<=500KB", "flash", 500e3),
+        ("flash<=500KiB", "flash", 512_000),
+        ("flash<=.5MB", "flash", 5e5),
+        ("ram<=2MiB", "ram", 2 * 1024**2),
+        ("latency<=10us", "latency", 10),
+        ("latency <= 10 ms", "latency", 10e3),
+        ("latency<=1s", "latency", 1e6),
+    ],
+)
+def test_units(text, name, limit):
+    assert budget.parse(text) == (Term(name, limit, text),)
+
+
+def test_several_terms():
+    assert [t.name for t in budget.parse(" macs<=1M , flash<=2KB, ")] == ["macs", "flash"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        (" , ", "empty"),
+        ("speed<=3", "unknown budget term 'speed'; terms are: macs, params, flash, ram, latency"),
+        ("macs>=3", "budget term 'macs>=3' is not understood"),
+        ("macs", "not understood"),
+        ("macs<=", "not understood"),
+        ("macs<=-3", "not understood"),
+        ("macs<=3 M M", "not understood"),
+        ("macs<=3KB", "macs has no unit 'KB'; units: none, K, M, G"),
+        ("flash<=3ms", "flash has no unit 'ms'"),
+        ("latency<=10", "latency has no unit ''; units: US, MS, S"),
+        ("macs<=1M, flash=2", "flash=2"),
+    ],
+)
+def test_what_is_not_understood(text, message):
+    with pytest.raises(TfliteError) as caught:
+        budget.parse(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("macs", 999, "999"),
+        ("macs", 1_230_000, "1.23 M"),
+        ("params", 4.5e9, "4.5 G"),
+        ("flash", 900, "900 B"),
+        ("flash", 29_000_000, "29 MB"),
+        ("ram", 1024, "1.02 KB"),
+        ("latency", 0.5, "0.5 us"),
+        ("latency", 12_340, "12.3 ms"),
+        ("latency", 3e6, "3 s"),
+    ],
+)
+def test_amounts(name, value, text):
+    assert budget.amount(name, value) == text

@@ -1,0 +1,70 @@
+"""Budgets in words: ``"macs<=30M, flash<=500KB"`` -> limits in base units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tflite_export.errors import TfliteError
+
+# What a budget may limit, by the kind of its unit: counts, bytes, microseconds.
+UNITS = {"macs": "count", "params": "count", "flash": "bytes", "ram": "bytes", "latency": "time"}
+_SCALES: dict[str, dict[str, float]] = {
+    "count": {"": 1, "K": 1e3, "M": 1e6, "G": 1e9},
+    "bytes": {"": 1, "B": 1, "KB": 1e3, "KIB": 1024, "MB": 1e6, "MIB": 1024**2},
+    "time": {"US": 1, "MS": 1e3, "S": 1e6},
+}
+
+
+@dataclass(frozen=True)
+class Term:
+    """One limit of a budget, in the figure's base unit (counts, bytes, microseconds)."""
+
+    name: str
+    limit: float
+    text: str
+
+
+def parse(text: str) -> tuple[Term, ...]:
+    """Terms of a budget; raises ``TfliteError`` naming the term that is not understood."""
+    terms = [_term(part.strip()) for part in text.split(",") if part.strip()]
+    if not terms:
+        raise TfliteError(f"the budget {text!r} is empty; {_known()}")
+    return tuple(terms)
+
+
+def over(terms: tuple[Term, ...], figures: Mapping[str, float]) -> dict[Term, float]:
+    """The terms that figures miss, with the share by which they are over."""
+    found = {term: figures[term.name] for term in terms}
+    return {
+        term: value / term.limit - 1 if term.limit else float("inf")
+        for term, value in found.items()
+        if value > term.limit
+    }
+
+
+def amount(name: str, value: float) -> str:
+    """A figure with its unit, as a person reads it."""
+    scales = _SCALES[UNITS[name]]
+    fitting = [(scale, unit) for unit, scale in scales.items() if "I" not in unit and value >= scale]
+    scale, unit = max(fitting, default=(1, "US" if UNITS[name] == "time" else ""))
+    return f"{value / scale:.3g} {unit.lower() if UNITS[name] == 'time' else unit}".strip()
+
+
+def _term(text: str) -> Term:
+    match = re.fullmatch(r"([a-z0-9.\-]+)\s*<=?\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]*)", text, re.IGNORECASE)
+    if match is None:
+        raise TfliteError(f"budget term {text!r} is not understood; write name<=number with a unit; {_known()}")
+    name, number, unit = match[1].lower(), float(match[2]), match[3].upper()
+    if name not in UNITS:
+        raise TfliteError(f"unknown budget term {name!r}; {_known()}")
+    scales = _SCALES[UNITS[name]]
+    if unit not in scales:
+        units = ", ".join(u or "none" for u in scales)
+        raise TfliteError(f"{text!r}: {name} has no unit {match[3]!r}; units: {units}")
+    return Term(name, number * scales[unit], text)
+
+
+def _known() -> str:
+    return f"terms are: {', '.join(UNITS)}; for example macs<=30M, flash<=500KB, ram<=128KB, latency<=10ms"
