@@ -13,10 +13,11 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
+import flatbuffers
 import numpy as np
 
 from tflite_export.errors import TfliteError
@@ -57,6 +58,11 @@ class Buffer:
     """The bytes of a constant: a view into the file that they came from, or an array of their own."""
 
     data: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8), repr=False)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of the content; empty for an empty buffer. Kept, as one buffer goes into many files."""
+        return hashlib.blake2b(self.data.data).digest() if len(self.data) else b""
 
 
 @dataclass(eq=False)
@@ -195,12 +201,10 @@ def write(model: Model, *, names: bool = True) -> bytes:
     ``names`` False leaves out the names of all tensors but the subgraphs' ends, which LiteRT does not
     need. Equal models give equal bytes. Raises TfliteError for a file beyond the 2 GiB of a flatbuffer.
     """
-    import flatbuffers
-
-    size = sum(len(b.data) for b in _buffers(model))
+    size = sum({id(b): len(b.data) for b in _buffers(model)}.values())
     if size >= 2**31 - 2**20:
         raise TfliteError(f"the weights take {size} bytes; a .tflite file holds less than 2 GiB")
-    builder = flatbuffers.Builder(size + 2**16)
+    builder = _Builder(size + 2**16)
     builder.Finish(_Writer(model, names).table().Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
@@ -366,6 +370,7 @@ class _Writer:
         self._buffer_tables: list[Any] = [schema().BufferT()]
         self._buffer_places: dict[int, int] = {}
         self._shared: dict[tuple[Any, ...], _Once] = {}
+        self._contents: dict[Any, _Once] = {}
 
     def table(self) -> Any:
         """The model's record, ready to pack."""
@@ -418,7 +423,9 @@ class _Writer:
 
     def _keep(self, key: tuple[Any, ...], made: Callable[[], Any]) -> _Once:
         if key not in self._shared:
-            self._shared[key] = _Once(made().Pack)
+            table = made()
+            # Equal records of different objects are one as well: a file that was read has lost what it shared.
+            self._shared[key] = self._contents.setdefault(_frozen(table), _Once(table.Pack))
         return self._shared[key]
 
     def _code(self, code: Any) -> int:
@@ -431,11 +438,10 @@ class _Writer:
     def _buffer(self, buffer: Buffer) -> int:
         if id(buffer) not in self._buffer_places:
             data = buffer.data
-            key = hashlib.blake2b(data.data).digest() if len(data) else b""
-            if key not in self._data:
-                self._data[key] = len(self._data)
-                self._buffer_tables.append(_Once(lambda builder: _pack_aligned(builder, data)))
-            self._buffer_places[id(buffer)] = self._data[key]
+            if buffer.digest not in self._data:
+                self._data[buffer.digest] = len(self._data)
+                self._buffer_tables.append(_Once(lambda builder: builder.pack_buffer(data)))
+            self._buffer_places[id(buffer)] = self._data[buffer.digest]
         return self._buffer_places[id(buffer)]
 
     def _signature(self, signature: Signature, number: int, places: dict[int, int]) -> Any:
@@ -446,15 +452,39 @@ class _Writer:
         return schema().SignatureDefT(maps[0], maps[1], signature.key, number)
 
 
+def _frozen(value: Any) -> Any:
+    """A record of the schema as something that equals itself by content."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.tobytes()
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, _Once) or not hasattr(value, "__dict__"):
+        return value
+    return type(value).__name__, tuple(_frozen(item) for item in vars(value).values())
+
+
 def _indices(tensors: Iterable[Tensor | None], places: dict[int, int]) -> np.ndarray:
     return np.array([-1 if t is None else places[id(t)] for t in tensors], np.int32)
 
 
-def _pack_aligned(builder: Any, data: np.ndarray) -> int:
-    # The generated code knows nothing of the schema's force_align; padding put down first does it.
-    builder.Prep(ALIGNMENT, len(data))
-    vector = builder.CreateNumpyVector(np.ascontiguousarray(data))
-    generated = schema()
-    generated.BufferStart(builder)
-    generated.BufferAddData(builder, vector)
-    return int(generated.BufferEnd(builder))
+class _Builder(flatbuffers.Builder):
+    """Equal vectors are one: the zero points of all channels would else take more room than their scales."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._vectors: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - the generated code calls it so
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._vectors:
+            self._vectors[key] = super().CreateNumpyVector(x)
+        return self._vectors[key]
+
+    def pack_buffer(self, data: np.ndarray) -> int:
+        """A buffer's table, its data aligned; the generated code knows nothing of the schema's force_align."""
+        self.Prep(ALIGNMENT, len(data))
+        vector = super().CreateNumpyVector(np.ascontiguousarray(data))
+        generated = schema()
+        generated.BufferStart(self)
+        generated.BufferAddData(self, vector)
+        return int(generated.BufferEnd(self))
