@@ -69,6 +69,8 @@ def _folded_into(node: Any, nodes: list[Any]) -> Any | None:
     readers = [n for n in nodes if any(t is source for t in n.input_tensors)]
     if made is None or len(readers) != 1 or type(made.operation).__name__ not in _KERNELS:
         return None
+    if node.operation.axis not in (-1, len(source.shape) - 1):
+        return None
     return made.operation if made.operation.activation.__name__ == "linear" else None
 
 
