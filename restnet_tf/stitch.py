@@ -6,7 +6,7 @@ sums of two shards add up and one pass over the data serves every pair of cuts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Relative to the mean diagonal of X'X: small enough to leave a well-posed fit alone, large enough
 # to keep dead or duplicated channels from blowing the kernel up.
 RIDGE = 1e-3
+_REFIT_RIDGE = 1e-2
 
 
 @dataclass
@@ -57,6 +58,30 @@ def ridge(sums: RidgeSums) -> tuple[np.ndarray, np.ndarray, float]:
     residual = total - 2 * float(np.sum(kernel * cov_xy)) + float(np.sum(kernel * (cov_xx @ kernel)))
     r2 = 1 - residual / total if total > 0 else 0.0
     return kernel.astype(np.float32), bias.astype(np.float32), r2
+
+
+def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> tuple[Stitch, np.ndarray]:
+    """The stitch that gives on ``found`` what it gave on ``wanted``, and what that is, before the clamp.
+
+    Both are features ``(n, h, w, c)`` of the same images at the front's cut, ``found`` as a quantised
+    front puts them out. Least squares, shrunk towards the stitch itself.
+    """
+    x, exact = (_rows(features, stitch) for features in (found, wanted))
+    delivered = exact @ stitch.kernel + stitch.bias
+    residual = delivered - (x @ stitch.kernel + stitch.bias)
+    mean_x, mean_r = x.mean(axis=0), residual.mean(axis=0)
+    covariance = (x - mean_x).T @ (x - mean_x)
+    penalty = _REFIT_RIDGE * (float(np.mean(np.diag(covariance))) or 1.0)
+    change = np.linalg.solve(covariance + penalty * np.eye(len(covariance)), (x - mean_x).T @ (residual - mean_r))
+    kernel, bias = stitch.kernel + change, stitch.bias + mean_r - mean_x @ change
+    return replace(stitch, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32)), delivered
+
+
+def _rows(features: np.ndarray, stitch: Stitch) -> np.ndarray:
+    """Features at the target's grid as float64 rows ``(n * h * w, c)``."""
+    for layer in resample(stitch.source_shape, stitch.target_shape):
+        features = np.asarray(layer(features))
+    return features.reshape(-1, features.shape[-1]).astype(np.float64)
 
 
 def compatible(source: Cut, target: Cut) -> str:

@@ -115,6 +115,23 @@ def elastic(
     return _finished(model, [o for r in routes.values() for o in (r.front, r.back)], names, metadata)
 
 
+def front(found: Object, cut: str) -> bytes:
+    """An object from the image to a cut, as a file that gives the cut tensor for scores."""
+    end = found.cut(cut)
+    graph = Subgraph(_leading_to(end, found.graph, None), [found.image], [end])
+    return _finished(Model([graph], [_signature(SIGNATURE, graph)]), [found], names=False, metadata=None)
+
+
+def limits(route: Route) -> tuple[float, float]:
+    """The least and the greatest value that the integers at the cut of a route's back can hold."""
+    assert route.back is not None  # a route with a stitch has one
+    target = route.back.image if route.start is None else route.back.cut(route.start)
+    room = np.iinfo(target.type.lower())
+    low, high = (float(target.scales[0]) * (int(end) - target.zero_points[0]) for end in (room.min, room.max))
+    # What the clamp takes away is not lost: the target never held it.
+    return (-np.inf if target.zero_points[0] == room.min else low), high
+
+
 def subgraph(route: Route, precision: str, *, share: bool, name: str = "main") -> Subgraph:
     """A route as a subgraph; it holds the objects' own tensors and operators wherever nothing differs."""
     front = route.front

@@ -50,6 +50,7 @@ class Settings:
     seed: int = 0
     ship_all: bool = False
     converter: str = "link"
+    recalibrate: bool = False
     controls: bool = True
     budget: tuple[Term, ...] = ()
     plans: tuple[Plan, ...] | None = None

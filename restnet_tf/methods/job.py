@@ -50,6 +50,7 @@ class Asked:
     plans: Path | None = None
     ship_all: bool = False
     converter: str = "link"
+    recalibrate: bool = False
     controls: bool = True
     seed: int = 0
 
@@ -112,6 +113,7 @@ def _settings(asked: Asked) -> Settings:
         seed=asked.seed,
         ship_all=asked.ship_all,
         converter=asked.converter,
+        recalibrate=asked.recalibrate,
         controls=asked.controls,
         budget=budget.parse(asked.budget) if asked.budget else (),
         plans=runs.read_plans(asked.plans) if asked.plans else None,

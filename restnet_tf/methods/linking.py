@@ -7,8 +7,8 @@ for it; everything else is shared with the anchors.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ import numpy as np
 
 from restnet_tf import cuts, norms, runs, stitch, variant
 from restnet_tf.records import RestnetError
-from tflite_export import convert, link
+from tflite_export import convert, link, verify
 from tflite_export.errors import TfliteError
+from tflite_export.precision import precision_named
 
 if TYPE_CHECKING:
     import keras
@@ -25,24 +26,64 @@ if TYPE_CHECKING:
     from restnet_tf.fit import Fitted
     from restnet_tf.methods.family import Family
     from restnet_tf.norms import Refolded
-    from restnet_tf.records import Plan
+    from restnet_tf.records import Plan, Stitch
 
 CONVERTERS = ("link", "tf")
 _CALIBRATION_IMAGES = 128
+_CHECKED_IMAGES = 4
 _EVERYTHING = (-np.inf, np.inf)
+# Scores of a linked float32 file may differ from Keras' by the order of sums, not by more.
+_FLOAT_ERROR = 1e-4
+# A cut that loses more of what a stitch delivers is worth a word.
+_CLIPPED = 0.01
 
 
-class Linker:
-    """The files of one family in one precision."""
+@dataclass(frozen=True)
+class Members:
+    """The points of a family with what they are made of."""
 
-    def __init__(self, family: Family, precision: str, plans: Sequence[Plan], fitted: Mapping[str, Fitted]) -> None:
-        self._family, self._precision = family, precision
-        self._plans, self._fitted = {p.name: p for p in plans}, fitted
-        self._objects: dict[str, link.Object] = {}
+    family: Family
+    plans: Mapping[str, Plan]
+    fitted: Mapping[str, Fitted]
+
+    def model(self, point: str) -> keras.Model:
+        """A point in Keras, from raw images to probabilities."""
+        if point in self.family.anchors:
+            return self.family.anchors[point].model
+        return variant.assemble(self.plans[point], self.family.anchors, self.fitted[point].stitch)
+
+    def calibration(self, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+        """Batches of raw images ``(b, h, w, c)`` that the anchors are calibrated on."""
+        yield from (np.asarray(x) for x in self.family.data.fit.head(_CALIBRATION_IMAGES).batches(shape, 64))
+
+
+class Converter:
+    """Files that TensorFlow converts whole, one by one: what linking is held against."""
+
+    def __init__(self, members: Members, precision: str) -> None:
+        self._members, self._precision = members, precision
 
     def variant(self, point: str) -> bytes:
         """One point's own file."""
-        return link.variant(self.route(point), precision=self._precision)
+        model = self._members.model(point)
+        return convert.convert(model, self._precision, self._members.calibration(model.input_shape[1:]))
+
+
+class Linker:
+    """Linked files of one family in one precision."""
+
+    def __init__(self, members: Members, precision: str) -> None:
+        self._members, self._family, self._precision = members, members.family, precision
+        self._integers = precision_named(precision).calibrated
+        self._objects: dict[str, link.Object] = {}
+        self._routes: dict[str, link.Route] = {}
+
+    def variant(self, point: str) -> bytes:
+        """One point's own file; a float32 one has been run beside Keras."""
+        content = link.variant(self.route(point), precision=self._precision)
+        if self._precision == "float32":
+            self._check(point, content)
+        return content
 
     def elastic(self, points: Sequence[str], metadata: Mapping[str, Any]) -> bytes:
         """One file with a signature for each point."""
@@ -51,19 +92,24 @@ class Linker:
 
     def route(self, point: str) -> link.Route:
         """A point as objects and what joins them; compiles what is not compiled yet."""
-        if point in self._family.anchors:
-            return link.Route(self._object(point))
-        plan, fitted = self._plans[point], self._fitted[point].stitch
+        if point not in self._routes:
+            known = point in self._family.anchors
+            self._routes[point] = link.Route(self._object(point)) if known else self._stitched(point)
+        return self._routes[point]
+
+    def _stitched(self, point: str) -> link.Route:
+        plan, fitted = self._members.plans[point], self._members.fitted[point].stitch
         front, back = plan.route
-        lead = link.Route(self._object(front.anchor), str(front.stop), fitted)
+        route = link.Route(self._object(front.anchor), str(front.stop), fitted)
         try:
             retuned = self._retuned(plan, fitted.tuned)
-            route = replace(lead, back=self._object(back.anchor), start=str(back.start), retuned=retuned)
-            link.subgraph(route, self._precision, share=True)  # refuses norms that the converter folded elsewhere
+            shared = replace(route, back=self._object(back.anchor), start=str(back.start), retuned=retuned)
+            link.subgraph(shared, self._precision, share=True)  # refuses norms that the converter folded elsewhere
+            own = self._integers and self._family.settings.recalibrate
         except (RestnetError, TfliteError):
-            # Its back is not the anchor's any more: compiled for this variant alone.
-            route = replace(lead, back=self._own_back(plan))
-        return route
+            own = True  # the back is not the anchor's any more
+        route = replace(route, back=self._own_back(plan)) if own else shared
+        return replace(route, stitch=self._through_integers(plan, route)) if self._integers else route
 
     def _retuned(self, plan: Plan, tuned: Mapping[str, np.ndarray]) -> tuple[Refolded, ...]:
         if not tuned:
@@ -72,33 +118,55 @@ class Linker:
         before = cuts.back(self._family.anchors[back.anchor], str(back.start))
         return norms.refolded(before, variant.with_weights(before, tuned))
 
+    def _through_integers(self, plan: Plan, route: link.Route) -> Stitch:
+        """The stitch refitted to what the integer front puts out; says what the back's range cuts off."""
+        fitted, front = self._members.fitted[plan.name].stitch, plan.route[0]
+        anchor = self._family.anchors[front.anchor]
+        exact, rough = self._lead(front.anchor, str(front.stop)), link.front(route.front, str(front.stop))
+        images = self._members.calibration(anchor.input_shape)
+        found = verify.run(rough, images).scores.reshape(-1, *fitted.source_shape)
+        wanted = np.concatenate(list(_run(exact, self._members.calibration(anchor.input_shape))))
+        fresh, delivered = stitch.refitted(fitted, wanted, found)
+        low, high = link.limits(route)
+        lost = float(np.mean((delivered < low) | (delivered > high)))
+        if lost > _CLIPPED and not self._family.settings.recalibrate:
+            self._family.report.say(
+                f"{plan.name} {self._precision}: {lost:.1%} of what the stitch delivers lies outside the back's range"
+                f" ({low:.3g} to {high:.3g}); --recalibrate would calibrate its back anew"
+            )
+        return fresh
+
+    def _lead(self, role: str, cut: str) -> keras.Model:
+        return cuts.front(self._family.anchors[role], cut)
+
     def _object(self, role: str) -> link.Object:
         anchor = self._family.anchors[role]
         names = [cut.name for cut in self._family.cut_lists[role] if cut.kind == "grid"]
 
         def made() -> bytes:
             tensors = {name: cuts.tensor(anchor.model, name) for name in names}
-            return convert.compile_object(anchor.model, tensors, self._precision, self._images(role))
+            images = self._members.calibration(anchor.input_shape)
+            return convert.compile_object(anchor.model, tensors, self._precision, images)
 
         return self._kept(role, [anchor.sha256, *names], made)
 
     def _own_back(self, plan: Plan) -> link.Object:
         """The back of one variant as an object of its own, calibrated on what its stitch delivers."""
-        fitted, (front, back) = self._fitted[plan.name].stitch, plan.route
+        fitted, (front, back) = self._members.fitted[plan.name].stitch, plan.route
 
         def made() -> bytes:
-            anchor = self._family.anchors[front.anchor]
-            tuned = variant.with_weights(cuts.back(self._family.anchors[back.anchor], str(back.start)), fitted.tuned)
-            lead = stitch.build(fitted)(cuts.front(anchor, str(front.stop))(anchor.model.inputs[0]))
-            features = _run(anchor.model.inputs[0], lead, self._images(front.anchor))
-            return convert.compile_object(tuned, {}, self._precision, features, limits=_EVERYTHING)
+            own = variant.with_weights(cuts.back(self._family.anchors[back.anchor], str(back.start)), fitted.tuned)
+            lead, joint = self._lead(front.anchor, str(front.stop)), stitch.build(fitted)
+            images = self._members.calibration(self._family.anchors[front.anchor].input_shape)
+            features = (np.asarray(joint(x)) for x in _run(lead, images))
+            return convert.compile_object(own, {}, self._precision, features, limits=_EVERYTHING)
 
         values = [fitted.kernel, fitted.bias, *(fitted.tuned[path] for path in sorted(fitted.tuned))]
         digests = [hashlib.sha256(np.ascontiguousarray(v).tobytes()).hexdigest() for v in values]
         anchors = [self._family.anchors[role].sha256 for role in (front.anchor, back.anchor)]
-        return self._kept(plan.name, [*anchors, *digests], made)
+        return self._kept(plan.name, [*anchors, str(back.start), *digests], made)
 
-    def _kept(self, name: str, parts: Sequence[str], made: Any) -> link.Object:
+    def _kept(self, name: str, parts: Sequence[str], made: Callable[[], bytes]) -> link.Object:
         """An object from memory, from the run, or compiled into it: its file is named by all it is made from."""
         if name not in self._objects:
             tools = [f"{package} {version(package)}" for package in ("tensorflow", "keras")]
@@ -109,33 +177,18 @@ class Linker:
             self._objects[name] = link.Object(path.read_bytes())
         return self._objects[name]
 
-    def _images(self, role: str) -> Iterator[np.ndarray]:
-        shape = self._family.anchors[role].input_shape
-        yield from (np.asarray(x) for x in self._family.data.fit.head(_CALIBRATION_IMAGES).batches(shape, 64))
+    def _check(self, point: str, content: bytes) -> None:
+        """Refuse a file that does not answer as the point does in Keras."""
+        model = self._members.model(point)
+        images = next(iter(self._members.calibration(model.input_shape[1:])))[:_CHECKED_IMAGES]
+        found, expected = verify.run(content, [images]).scores, np.asarray(model(images, training=False))
+        difference = float(np.abs(found - expected).max())
+        if not difference <= _FLOAT_ERROR:
+            raise RestnetError(
+                f"the linked file of {point} differs from Keras by {difference:.2g} in a score, above {_FLOAT_ERROR};"
+                " build with --converter tf and report this pair of anchors"
+            )
 
 
-class Converter:
-    """The files of one family in one precision, each converted whole by TensorFlow: what linking is held against."""
-
-    def __init__(self, family: Family, precision: str, plans: Sequence[Plan], fitted: Mapping[str, Fitted]) -> None:
-        self._family, self._precision = family, precision
-        self._plans, self._fitted = {p.name: p for p in plans}, fitted
-
-    def variant(self, point: str) -> bytes:
-        """One point's own file."""
-        model = self.model(point)
-        images = self._family.data.fit.head(_CALIBRATION_IMAGES).batches(model.input_shape[1:], 64)
-        return convert.convert(model, self._precision, (np.asarray(x) for x in images))
-
-    def model(self, point: str) -> keras.Model:
-        """One point in Keras, from raw images to probabilities."""
-        if point in self._family.anchors:
-            return self._family.anchors[point].model
-        return variant.assemble(self._plans[point], self._family.anchors, self._fitted[point].stitch)
-
-
-def _run(image: Any, end: Any, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    import keras
-
-    model = keras.Model(image, end)
+def _run(model: keras.Model, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     return (np.asarray(model(batch, training=False)) for batch in batches)

@@ -14,7 +14,7 @@ from benchmarks.points import ANCHOR, CONTROL, SHIPPED, STITCHED, File, Operatin
 from restnet_tf import plan, runs, variant
 from restnet_tf.fit import kl_divergence
 from restnet_tf.methods.family import Family
-from restnet_tf.methods.linking import Converter, Linker
+from restnet_tf.methods.linking import Converter, Linker, Members
 from tflite_export import memory
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def ship(family: Family, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], e
     inputs = {role: anchor.input_shape for role, anchor in family.anchors.items()}
     inputs |= {p.name: inputs[p.route[0].anchor] for p in chosen}
     maker = Linker if family.settings.converter == "link" else Converter
-    makers = {precision: maker(family, precision, chosen, fitted) for precision in family.settings.precisions}
+    members = Members(family, {p.name: p for p in chosen}, fitted)
+    makers = {precision: maker(members, precision) for precision in family.settings.precisions}
     _written(family, shipped, makers)
     files = _measured(family, scorer, shipped, inputs)
     found = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
