@@ -38,7 +38,12 @@ _IDLE_AT_INFERENCE = frozenset(
         *("Identity", "SpatialDropout2D", "StochasticDepth"),
     }
 )
-_OTHER_NAMES = {("LeakyReLU", "negative_slope"): "alpha"}
+_NOT_IN_TF_KERAS = {("Resizing", "data_format")}
+# What tf_keras calls otherwise, of a layer's config and of its variables.
+_OTHER_NAMES = {
+    ("LeakyReLU", "negative_slope"): "alpha",
+    ("DepthwiseConv2D", "kernel"): "depthwise_kernel",
+}
 # Operations that are no layers, as the layers that do the same; with a number for a tensor as rescaling.
 _AS_LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Add": ("Add", {}),
@@ -105,7 +110,7 @@ def describe(model: keras.Model) -> Ported:
         if id(operation) not in layers:
             index = len(layers)
             layers[id(operation)] = index, _layer(node, part)
-            weights |= {f"{index}/{v.name}": np.asarray(v) for v in getattr(operation, "weights", ())}
+            weights |= {f"{index}/{_short(operation, v)}": np.asarray(v) for v in getattr(operation, "weights", ())}
         listed = len(given) > 1 or isinstance(node.arguments.args[0], list | tuple)
         calls.append(Call(layers[id(operation)][0], given, listed))
         numbers[id(end)] = len(calls)
@@ -155,13 +160,13 @@ def _layer(node: Any, part: str) -> Layer:
         raise _refusal(operation, "it is called with more than its input")
     if list(operation._flatten_layers(include_self=False)):
         raise _refusal(operation, "it holds layers of its own")
-    given = {name: value for name, value in operation.get_config().items() if _matters(name)}
+    given = {name: value for name, value in operation.get_config().items() if _matters(kind, name)}
     config = {_OTHER_NAMES.get((kind, name), name): value for name, value in given.items()}
     try:
         json.dumps(config)
     except TypeError as error:
         raise _refusal(operation, str(error)) from None
-    return Layer(part, operation.name, kind, config, {v.name: v.path for v in operation.weights})
+    return Layer(part, operation.name, kind, config, {_short(operation, v): v.path for v in operation.weights})
 
 
 def _as_layer(node: Any) -> tuple[str, dict[str, Any]]:
@@ -186,5 +191,10 @@ def _refusal(operation: Any, reason: str) -> RestnetError:
     return RestnetError(f"{operation.name} ({type(operation).__name__}) cannot be ported to tf_keras: {reason}")
 
 
-def _matters(key: str) -> bool:
-    return key not in _KERAS_3_KEYS and not key.endswith(_TRAINING_KEYS)
+def _short(layer: Any, variable: Any) -> str:
+    """What tf_keras calls a variable within its layer."""
+    return _OTHER_NAMES.get((type(layer).__name__, variable.name), variable.name)
+
+
+def _matters(kind: str, key: str) -> bool:
+    return not (key in _KERAS_3_KEYS or key.endswith(_TRAINING_KEYS) or (kind, key) in _NOT_IN_TF_KERAS)

@@ -26,7 +26,6 @@ _LABEL_WEIGHT = 0.1  # beside the KL, as in the fit
 _PRUNINGS = 20  # masks drawn anew in the course of a training
 _TOLD = 100  # progress lines
 _INTEGERS = 127  # of a symmetric int8 weight, either way
-_OTHER_NAMES = {"depthwise_kernel": "kernel"}  # of tf_keras variables
 
 
 class RefusedError(Exception):
@@ -99,7 +98,8 @@ def _layer(index: int, entry: dict[str, Any]) -> Any:
     try:
         return kind.from_config({**entry["config"], "name": _name(index)})
     except (TypeError, ValueError) as error:
-        raise RefusedError(f"tf_keras takes {entry['name']} ({entry['class_name']}) not as it is: {error}") from None
+        reason = str(error).splitlines()[-1]  # tf_keras prints the whole config first
+        raise RefusedError(f"tf_keras takes {entry['name']} ({entry['class_name']}) not as it is: {reason}") from None
 
 
 def _name(index: int) -> str:
@@ -122,8 +122,7 @@ def _load(layers: list[Any], entries: list[dict[str, Any]], stored: dict[str, np
 
 
 def _short(variable: Any) -> str:
-    name = variable.name.split(":")[0].split("/")[-1]
-    return _OTHER_NAMES.get(name, name)
+    return variable.name.split(":")[0].split("/")[-1]
 
 
 def _verify(model: Any, x: np.ndarray, expected: np.ndarray) -> None:

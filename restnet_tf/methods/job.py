@@ -112,16 +112,14 @@ def _kept(asked: Asked) -> dict[str, Any]:
 
 def _absolute(option: str, value: Any) -> Any:
     """A value that names a file or folder that is there, as it can be found from anywhere; else as it is."""
-    if option not in _PATHS or value is None or value in _WORDS:
+    if option not in _PATHS or not value or value in _WORDS:
         return value
-    base, colon, variant = str(value), "", ""
-    if option in ("large", "small"):
-        base = applications.parse(base).base
-        colon, variant = str(value)[len(base) : len(base) + 1], str(value)[len(base) + 1 :]
+    text = str(value)
+    base = applications.parse(text).base if option in _ROLES else text
     path = Path(base).expanduser()
     # A folder that happens to be called like an architecture does not hide it.
     there = path.exists() if option in ("data", "weights_dir") else path.is_file()
-    return f"{path.absolute()}{colon}{variant}" if there else str(value)
+    return f"{path.absolute()}{text.removeprefix(base)}" if there else text
 
 
 def _asked(kept: Mapping[str, Any], out: Path) -> Asked:
