@@ -51,8 +51,12 @@ class Cache:
         found = self._open("labels")
         return found if found.shape[1] else None
 
+    def path(self, name: str) -> Path:
+        """The file of ``<role>.<cut>``, ``<role>.logits``, ``<role>.penultimate`` or ``labels``."""
+        return self.folder / f"{_file_name(name)}.npy"
+
     def _open(self, name: str) -> np.ndarray:
-        return np.load(self.folder / f"{_file_name(name)}.npy", mmap_mode="r")
+        return np.load(self.path(name), mmap_mode="r")
 
 
 def bytes_per_image(anchors: Mapping[str, Anchor], wanted: Mapping[str, Iterable[str]]) -> int:

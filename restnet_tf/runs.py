@@ -79,9 +79,10 @@ class Run:
         return self.path / "objects" / f"{name}.{precision}.{key}.tflite"
 
     @contextmanager
-    def opened(self, inputs: Mapping[str, Any]) -> Iterator[None]:
+    def opened(self, inputs: Mapping[str, Any], asked: Mapping[str, Any] | None = None) -> Iterator[None]:
         """Hold the directory for a build from these inputs; raises ``RestnetError`` where it cannot.
 
+        ``asked`` are the options by which the inputs can be found again; the last ones given are kept.
         Refused: a path that cannot be written, a folder that holds something else, a run of other
         inputs (the message names the first that differs), a run that another process is building.
         """
@@ -97,6 +98,7 @@ class Run:
                 if not (self.path / "run.json").exists():
                     (self.path / ".lock").unlink()  # a folder that is not ours stays as it was
                 raise
+            self._remember(asked)
             yield
 
     def done(self, step: str) -> bool:
@@ -112,6 +114,10 @@ class Run:
     def inputs(self) -> dict[str, Any]:
         """What the run was built from."""
         return self._record()["inputs"]
+
+    def asked(self) -> dict[str, Any] | None:
+        """The options that it was built with; None where a version built it that kept none."""
+        return self._record().get("asked")
 
     def write_json(self, path: Path, content: Any) -> None:
         """Readable JSON."""
@@ -151,11 +157,11 @@ class Run:
         }
         arrays = {"meta": np.array(json.dumps(meta)), "kernel": found.kernel, "bias": found.bias}
         arrays |= {f"tuned:{path}": value for path, value in found.tuned.items()}
-        write_npz(self._stitch_path(point), arrays)
+        write_npz(self.stitch_path(point), arrays)
 
     def load_fitted(self, point: str) -> Fitted | None:
         """What ``save_fitted`` wrote; None where the point is not fitted yet."""
-        path = self._stitch_path(point)
+        path = self.stitch_path(point)
         if not path.exists():
             return None
         with np.load(path) as arrays:
@@ -166,7 +172,8 @@ class Run:
         rungs = tuple(RungResult(**r) for r in meta["rungs"])
         return Fitted(found, meta["rung"], meta["kl"], meta["closed_form_kl"], rungs)
 
-    def _stitch_path(self, point: str) -> Path:
+    def stitch_path(self, point: str) -> Path:
+        """A point's fitted stitch."""
         return self.path / "stitches" / f"{point}.npz"
 
     def create(self) -> None:
@@ -195,6 +202,11 @@ class Run:
                     f"{self.path} holds a run with another {name}: {_short(known.get(name))} there,"
                     f" {_short(inputs.get(name))} now; give another --out, or delete it"
                 )
+
+    def _remember(self, asked: Mapping[str, Any] | None) -> None:
+        record = self._record()
+        if asked is not None and record.get("asked") != asked:
+            self.write_json(self.path / "run.json", record | {"asked": dict(asked)})
 
     def _record(self) -> dict[str, Any]:
         try:

@@ -25,7 +25,7 @@ from restnet_tf.runs import Run
 
 keras = networks.keras
 layers = keras.layers
-COMMANDS = ("build", "inspect", "similarity", "select")
+COMMANDS = ("build", "inspect", "similarity", "select", "optimize")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,10 @@ PACKAGES = ("restnet_tf", "tflite_export", "benchmarks")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 # Run by hand, imported by nothing: they need what they measure, once they run.
 SCRIPTS = {"benchmarks.cka", "benchmarks.linking"}
-HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "ai_edge_litert", "scipy", "tf_keras", "torch"}
+HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "ai_edge_litert", "scipy", "torch"}
+# What these do to a process (they set TF_USE_LEGACY_KERAS) stays in a process of its own.
+LEGACY = {"tf_keras", "tensorflow_model_optimization"}
+HEAVY |= LEGACY
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,16 @@ def test_nothing_imports_the_command_line_or_a_script(name):
 def test_nothing_heavy_is_imported_at_the_top(name):
     heavy = [i for i in imports_of(MODULES[name]) if i.where == "top" and package(i.target) in HEAVY]
     assert not heavy, f"{name} imports {heavy} whenever it is imported"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_legacy_keras_and_ours_meet_in_no_module(name):
+    legacy = {t for t in targets(MODULES[name]) if package(t) in LEGACY}
+    assert not legacy or name == "restnet_tf.tfmot_worker"
+
+
+def test_the_worker_knows_nothing_of_the_project():
+    assert not [t for t in targets(MODULES["restnet_tf.tfmot_worker"]) if package(t) in (*PACKAGES, "keras")]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from benchmarks import plots, points, select
 from benchmarks.points import SHIPPED, STITCHED, OperatingPoint
-from restnet_tf import cuts, data, demo, features, head, runs, zoo
+from restnet_tf import applications, cuts, data, demo, features, head, runs, zoo
 from restnet_tf.methods import restnet, shipping
 from restnet_tf.methods.family import STATISTICS_IMAGES, Family, Settings
 from restnet_tf.progress import Reporter
@@ -24,6 +25,8 @@ from tflite_export import budget
 from tflite_export import precision as precisions
 
 _ROLES = ("large", "small")
+_PATHS = ("large", "small", "data", "weights", "weights_dir", "plans")  # options that may name a file or folder
+_WORDS = ("digits", "imagenet", "none")  # meant so, even where a file has that name
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,60 @@ def build(asked: Asked, report: Reporter) -> Done:
     family = Family(run, anchors, images, settings, report)
     # Before the directory is claimed: what is refused here must not bind it to these inputs.
     restnet.check(family)
-    with run.opened(_identity(asked, settings, anchors, images)):
+    with run.opened(_identity(asked, settings, anchors, images), _kept(asked)):
         found = restnet.build(family)
         _draw_similarity(family)
     summary, shortfall = _summary(run, settings)
     return Done(found, shipping.metric(family), summary, shortfall)
+
+
+@contextmanager
+def reopened(path: Path, report: Reporter) -> Iterator[Family]:
+    """The family of a finished run, its inputs loaded anew; the run is held against other writers.
+
+    Raises ``RestnetError`` where the run is none, not finished, or older than the options that it would have
+    to keep, and where an input has changed since.
+    """
+    run = Run(path)
+    kept = run.asked()
+    if not run.done("points"):
+        raise RestnetError(f"{path} is not finished; run its build again, it goes on where it stopped")
+    if kept is None:
+        raise RestnetError(
+            f"{path} was built by a version that did not keep its options; run its build command again,"
+            " which adds them and builds nothing anew"
+        )
+    asked = _asked(kept, path)
+    settings, images = _settings(asked), _data(asked, report)
+    anchors = _anchors(asked, images, report, run)
+    with run.opened(_identity(asked, settings, anchors, images)):
+        yield Family(run, anchors, images, settings, report)
+
+
+def _kept(asked: Asked) -> dict[str, Any]:
+    """The options as ``run.json`` keeps them: paths absolute, and none to the run itself, which may move."""
+    return {name: _absolute(name, value) for name, value in asdict(asked).items() if name != "out"}
+
+
+def _absolute(option: str, value: Any) -> Any:
+    """A value that names a file or folder that is there, as it can be found from anywhere; else as it is."""
+    if option not in _PATHS or not value or value in _WORDS:
+        return value
+    text = str(value)
+    base = applications.parse(text).base if option in _ROLES else text
+    path = Path(base).expanduser()
+    # A folder that happens to be called like an architecture does not hide it.
+    there = path.exists() if option in ("data", "weights_dir") else path.is_file()
+    return f"{path.absolute()}{text.removeprefix(base)}" if there else text
+
+
+def _asked(kept: Mapping[str, Any], out: Path) -> Asked:
+    """What ``_kept`` kept."""
+    paths = {name: Path(kept[name]) for name in ("weights_dir", "plans") if kept.get(name)}
+    try:
+        return Asked(**{**kept, **paths, "out": out})
+    except TypeError as error:
+        raise RestnetError(f"{out / 'run.json'} holds options of another version: {error}") from None
 
 
 def similarity(asked: Asked, out: Path, report: Reporter) -> tuple[Path, Path]:
