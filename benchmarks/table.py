@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score, chord
@@ -10,12 +10,16 @@ from benchmarks.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, Operat
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from benchmarks.records import Verified
+
 _MARKS = {ANCHOR: "anchor", CONTROL: "control"}
 
 
 def operating_points(points: Iterable[OperatingPoint], metric: str) -> Table:
     """One row a point, cheapest first; files measured on this host, costs counted in the graph."""
     from rich.table import Table
+
+    from benchmarks.records import Verified
 
     points = sorted(points, key=lambda p: (p.kind == CONTROL, p.macs, p.name))
     n = points[0].test.n
@@ -36,6 +40,8 @@ def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
     """One row a shipped file: score, size, planned arena and latency in every precision."""
     from rich.table import Table
 
+    from benchmarks.records import Verified
+
     table = Table(title=f"Shipped files ({metric} run by the interpreter on the test split)", title_justify="left")
     table.add_column("point", no_wrap=True)
     for name in ("precision", f"{metric} % [95 %]", "flash KB", "arena KB (planned)", "median ms", "p90 ms"):
@@ -51,6 +57,30 @@ def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
                 f"{file.latency_median_us / 1e3:.2f}",
                 f"{file.latency_p90_us / 1e3:.2f}",
             )
+    return table
+
+
+def verified(found: Sequence[Verified], images: int) -> Table:
+    """One row a file: right answers of Keras, the linked file and TensorFlow's own, and how far they agree."""
+    table = Table(title=f"Files beside Keras and TensorFlow's conversion, {images} test images", title_justify="left")
+    table.add_column("point")
+    heads = ("precision", "right % keras", "linked", "converted", "top-1 as keras %: linked", "converted")
+    for head in (*heads, "SQNR dB: linked", "converted", "largest difference", "KB linked", "converted", "time ratio"):
+        table.add_column(head, justify="right")
+    for v in found:
+        right = (f"{100 * v.right[who]:.1f}" for who in ("keras", "linked", "converted"))
+        files = [v.to_keras[who] for who in ("linked", "converted")]
+        sizes = (_kilobytes(v.flash_bytes[who]) for who in ("linked", "converted"))
+        table.add_row(
+            v.point,
+            v.precision,
+            *right,
+            *(f"{100 * a.top1:.1f}" for a in files),
+            *(f"{a.sqnr_db:.1f}" for a in files),
+            f"{v.difference:.1e}",
+            *sizes,
+            f"{v.latency_ratio:.3f}",
+        )
     return table
 
 

@@ -318,6 +318,28 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
         )
 
 
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--precision", default="float32,int8", show_default=True, help="Precisions, by commas.")
+@click.option("--images", type=click.IntRange(min=1), default=256, show_default=True, help="Test images at most.")
+def verify(run: Path, precision: str, images: int) -> None:
+    """Run RUN's files beside Keras and beside TensorFlow's own conversions; exit 1 where float32 differs.
+
+    \b
+    Example:
+      restnet-tf verify runs/demo --images 100
+    """
+    _import_tensorflow()
+    from benchmarks import table
+    from restnet_tf.methods import finished, job
+
+    precisions = [name.strip() for name in precision.split(",") if name.strip()]
+    with _progress() as report, job.reopened(run, report) as family:
+        found = finished.check(family, precisions, images)
+    _console().print(table.verified(found, images))
+    finished.judge(found)
+
+
 def _show(done: Any) -> None:
     """What a build found, what it wrote, and what to do next."""
     from benchmarks import table

@@ -19,6 +19,8 @@ from restnet_tf.records import RestnetError, Stitch
 if TYPE_CHECKING:
     import keras
 
+CLOSED_FORM = "closed form"
+RUNGS = ("stitch", "norm", "back")
 _NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalization"])
 _RATES = {"stitch": 3e-3, "norm": 3e-3, "back": 1e-3}
 _BATCH = 128
@@ -88,7 +90,7 @@ def fit(
     """
     trainer = _Trainer(start, back, train, rank, seed)
     before = trainer.validate()
-    best = Fitted(trainer.result("stitch"), "closed form", before, before, ())
+    best = Fitted(trainer.result("stitch"), CLOSED_FORM, before, before, ())
     done: list[RungResult] = []
     for index, (rung, budget) in enumerate(rungs.items()):
         if rung == "back" and best.kl <= enough:

@@ -143,6 +143,10 @@ class Run:
                     solutions[source, int(i), int(j)] = solution
             return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions)
 
+    def fitted_names(self) -> tuple[str, ...]:
+        """The points that have a fitted stitch."""
+        return tuple(sorted(path.stem for path in (self.path / "stitches").glob("*.npz")))
+
     def save_fitted(self, point: str, fitted: Fitted) -> None:
         """``stitches/<point>.npz``."""
         found = fitted.stitch

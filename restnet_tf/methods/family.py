@@ -28,7 +28,7 @@ FINE_TUNES: dict[str, tuple[str, ...]] = {
 # Training compute is counted in MACs, not seconds, so that the same build gives the same result on
 # any machine; two server cores do about 4e10 a second.
 _VIEW_MACS = 3.0e12
-_RUNG_MACS = {"stitch": 0.8e12, "norm": 2.4e12, "back": 1.6e12}
+_RUNG_MACS = {"stitch": 0.4e12, "norm": 2.8e12, "back": 1.6e12}
 # Untrained stitches are told apart by few images: their KLs differ by more than their errors.
 _TRIAL_MACS, _MIN_TRIAL_IMAGES = 2.0e12, 32
 _CACHE_BYTES = 8 * 2**30

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf import cuts, norms, runs, stitch, variant
+from restnet_tf.fit import CLOSED_FORM, RUNGS
 from restnet_tf.records import RestnetError
 from tflite_export import convert, link, verify
 from tflite_export.errors import TfliteError
@@ -46,11 +47,18 @@ class Members:
     plans: Mapping[str, Plan]
     fitted: Mapping[str, Fitted]
 
-    def model(self, point: str) -> keras.Model:
-        """A point in Keras, from raw images to probabilities."""
-        if point in self.family.anchors:
-            return self.family.anchors[point].model
-        return variant.assemble(self.plans[point], self.family.anchors, self.fitted[point].stitch)
+    def model(self, point: str, *, logits: bool = False) -> keras.Model:
+        """A point in Keras, from raw images to probabilities or logits."""
+        if point not in self.family.anchors:
+            stitched = self.fitted[point].stitch
+            return variant.assemble(self.plans[point], self.family.anchors, stitched, logits=logits)
+        anchor = self.family.anchors[point]
+        return cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits) if logits else anchor.model
+
+    def input_shape(self, point: str) -> tuple[int, int, int]:
+        """``(h, w, c)`` of the images that a point takes: its front's."""
+        role = point if point in self.family.anchors else self.plans[point].route[0].anchor
+        return self.family.anchors[role].input_shape
 
     def calibration(self, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
         """Batches of raw images ``(b, h, w, c)`` that the anchors are calibrated on."""
@@ -109,7 +117,9 @@ class Linker:
         except (RestnetError, TfliteError):
             own = True  # the back is not the anchor's any more
         route = replace(route, back=self._own_back(plan)) if own else shared
-        return replace(route, stitch=self._through_integers(plan, route)) if self._integers else route
+        # What was pruned or clustered must stay so: only what a fit found may be fitted further.
+        refit = self._integers and self._members.fitted[point].rung in (CLOSED_FORM, *RUNGS)
+        return replace(route, stitch=self._through_integers(plan, route)) if refit else route
 
     def _retuned(self, plan: Plan, tuned: Mapping[str, np.ndarray]) -> tuple[Refolded, ...]:
         if not tuned:

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.points import Score
 from restnet_tf import cache, costs, cuts, features, port, runs, stitch, tfmot_worker, variant
 from restnet_tf.fit import Fitted, RungResult
-from restnet_tf.methods import job, shipping
+from restnet_tf.methods import finished, job, shipping
 from restnet_tf.methods.family import Family
 from restnet_tf.port import Ported
 from restnet_tf.progress import Reporter
@@ -98,11 +98,6 @@ def check_installed() -> None:
         )
 
 
-def deliver(family: Family, plan: Plan, fitted: Fitted, name: str) -> None:
-    """Put an optimised point into the run: its stitch for now; whoever links files of it starts here."""
-    family.run.save_fitted(name, fitted)
-
-
 def _point(run: Run, name: str) -> tuple[Plan, Fitted]:
     """A fitted point by its name; the error lists those that there are."""
     run.inputs()  # raises where this is no run
@@ -116,7 +111,7 @@ def _point(run: Run, name: str) -> tuple[Plan, Fitted]:
 def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, RungResult], wanted: Wanted) -> Outcome:
     """Score the point before and after, and hand the result over."""
     family.report.stage("accuracy before and after")
-    scorer = shipping._Scorer(family)
+    scorer = shipping.Scorer(family)
     before, after = (
         {split: scorer(model, split) for split in ("rank", "test")}
         for model in (variant.assemble(plan, family.anchors, s, logits=True) for s in (fitted.stitch, changed[0]))
@@ -124,7 +119,8 @@ def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, Run
     name = f"{plan.name}.{wanted.suffix}"
     kl = float(after["rank"].kl or 0.0)
     rungs = (*fitted.rungs, replace(changed[1], kl=kl))
-    deliver(family, plan, replace(fitted, stitch=changed[0], rung=wanted.suffix, kl=kl, rungs=rungs), name)
+    optimised = replace(fitted, stitch=changed[0], rung=wanted.suffix, kl=kl, rungs=rungs)
+    finished.add(family, replace(plan, name=name), optimised)
     return Outcome(name, family.run.stitch_path(name), shipping.metric(family), before, after)
 
 

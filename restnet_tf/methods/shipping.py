@@ -32,25 +32,38 @@ _REPEATS = 50
 
 def ship(family: Family, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], extras: Sequence[Control]) -> None:
     """Score, decide, link and measure; the result is ``points.json`` in the run."""
-    run = family.run
-    scorer = _Scorer(family)
-    scored = _scored(family, scorer, chosen, fitted, extras)
-    decided = points.decide(scored)
+    scorer = Scorer(family)
+    decided = points.decide(_scored(family, scorer, chosen, fitted, extras))
     shipped = [p for p in decided if p.kind != CONTROL and (p.status == SHIPPED or family.settings.ship_all)]
-    inputs = {role: anchor.input_shape for role, anchor in family.anchors.items()}
-    inputs |= {p.name: inputs[p.route[0].anchor] for p in chosen}
-    maker = Linker if family.settings.converter == "link" else Converter
     members = Members(family, {p.name: p for p in chosen}, fitted)
-    makers = {precision: maker(members, precision) for precision in family.settings.precisions}
-    _written(family, shipped, makers)
-    files = _measured(family, scorer, shipped, inputs)
-    found = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
-    meta = _meta(family, fitted)
-    _write_elastic(family, found, makers, meta)
-    run.write_json(run.points_path, points.to_json(found, meta))
+    made = makers(members)
+    measured = files(members, scorer, made, [p.name for p in shipped])
+    publish(family, tuple(replace(p, files=measured.get(p.name, {})) for p in decided), made, _meta(family, fitted))
+    family.run.finish("points")
+
+
+def makers(members: Members) -> dict[str, Linker | Converter]:
+    """What makes files of the family's points, by precision."""
+    maker = Linker if members.family.settings.converter == "link" else Converter
+    return {precision: maker(members, precision) for precision in members.family.settings.precisions}
+
+
+def files(
+    members: Members, scorer: Scorer, made: Mapping[str, Linker | Converter], names: Sequence[str]
+) -> dict[str, dict[str, File]]:
+    """Files of points, written and measured; by point and precision."""
+    _written(members.family, names, made)
+    return _measured(members, scorer, names)
+
+
+def publish(
+    family: Family, found: Sequence[OperatingPoint], made: Mapping[str, Linker | Converter], meta: Mapping[str, Any]
+) -> None:
+    """Write what speaks of all points: the elastic files, ``points.json`` and the plot."""
+    _write_elastic(family, found, made, meta)
+    family.run.write_json(family.run.points_path, points.to_json(found, meta))
     title = f"{family.anchors['large'].name} + {family.anchors['small'].name} on {family.data.name}"
-    runs.write_bytes(run.plot_path, plots.operating_points(found, title, metric(family)))
-    run.finish("points")
+    runs.write_bytes(family.run.plot_path, plots.operating_points(found, title, metric(family)))
 
 
 def metric(family: Family) -> str:
@@ -82,48 +95,50 @@ def _meta(family: Family, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
     }
 
 
+def stitched(family: Family, scorer: Scorer, p: Plan, fit: Fitted) -> OperatingPoint:
+    """A variant with its scores, run in Keras."""
+    names = {role: anchor.name for role, anchor in family.anchors.items()}
+    model = variant.assemble(p, family.anchors, fit.stitch, logits=True)
+    return OperatingPoint(
+        name=p.name,
+        kind=STITCHED,
+        route=plan.title(p, names),
+        macs=p.macs,
+        params=p.params,
+        rank=scorer(model, "rank"),
+        test=scorer(model, "test"),
+        rung=fit.rung,
+        unshared_params=sum(v.size for v in fit.stitch.tuned.values()),
+    )
+
+
 def _scored(
-    family: Family, scorer: _Scorer, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], extras: Sequence[Control]
+    family: Family, scorer: Scorer, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], extras: Sequence[Control]
 ) -> list[OperatingPoint]:
     """Every network run in Keras over the rank and the test split."""
     family.report.stage("accuracy of all networks on the rank and test split")
     total, found = 2 + len(chosen) + len(extras), []
 
-    def add(model: keras.Model, **known: Any) -> None:
-        found.append(OperatingPoint(rank=scorer(model, "rank"), test=scorer(model, "test"), **known))
+    def add(point: OperatingPoint) -> None:
+        found.append(point)
         family.report.progress(len(found), total)
 
-    names = {role: anchor.name for role, anchor in family.anchors.items()}
+    def known(model: keras.Model, **figures: Any) -> OperatingPoint:
+        return OperatingPoint(rank=scorer(model, "rank"), test=scorer(model, "test"), **figures)
+
     for role, anchor in family.anchors.items():
         cost = family.costs[role]
-        whole = _to_logits(anchor)
-        add(whole, name=role, kind=ANCHOR, route=anchor.name, macs=cost.macs, params=cost.params)
+        model = _to_logits(anchor)
+        add(known(model, name=role, kind=ANCHOR, route=anchor.name, macs=cost.macs, params=cost.params))
     for p in chosen:
-        fit = fitted[p.name]
-        add(
-            variant.assemble(p, family.anchors, fit.stitch, logits=True),
-            name=p.name,
-            kind=STITCHED,
-            route=plan.title(p, names),
-            macs=p.macs,
-            params=p.params,
-            rung=fit.rung,
-            unshared_params=sum(v.size for v in fit.stitch.tuned.values()),
-        )
-    for extra in extras:
-        add(
-            extra.model,
-            name=extra.name,
-            kind=CONTROL,
-            route=extra.route,
-            macs=extra.macs,
-            params=extra.params,
-            status=CONTROL,
-        )
+        add(stitched(family, scorer, p, fitted[p.name]))
+    for e in extras:
+        figures = {"name": e.name, "route": e.route, "macs": e.macs, "params": e.params}
+        add(known(e.model, kind=CONTROL, status=CONTROL, **figures))
     return found
 
 
-class _Scorer:
+class Scorer:
     """Scores of networks against the labels, or the large anchor's answers where there are none."""
 
     def __init__(self, family: Family) -> None:
@@ -132,6 +147,7 @@ class _Scorer:
         self._teacher = {name: _logits(teacher, split) for name, split in self._splits.items()}
 
     def __call__(self, model: keras.Model, name: str) -> Score:
+        """Of a network from images to logits, on the split of that name."""
         logits = _logits(model, self._splits[name])
         kl = float(np.mean(kl_divergence(self._teacher[name], logits)))
         return Score.of(self.right(logits, name), kl)
@@ -143,22 +159,22 @@ class _Scorer:
         return np.equal(outputs.argmax(axis=1), truth)
 
 
-def _written(family: Family, shipped: Sequence[OperatingPoint], makers: Mapping[str, Linker | Converter]) -> None:
-    """A ``.tflite`` of every shipped point and precision; those that are there already stay."""
-    jobs = [(p, precision) for p in shipped for precision in family.settings.precisions]
+def _written(family: Family, names: Sequence[str], made: Mapping[str, Linker | Converter]) -> None:
+    """A ``.tflite`` of every point and precision; those that are there already stay."""
+    jobs = [(name, precision) for name in names for precision in made]
     family.report.stage(f"{'linking' if family.settings.converter == 'link' else 'converting'} {len(jobs)} files")
-    for done, (point, precision) in enumerate(jobs):
-        path = family.run.tflite_path(point.name, precision)
+    for done, (name, precision) in enumerate(jobs):
+        path = family.run.tflite_path(name, precision)
         if not path.exists():
-            runs.write_bytes(path, makers[precision].variant(point.name))
+            runs.write_bytes(path, made[precision].variant(name))
         family.report.progress(done + 1, len(jobs))
 
 
 def _write_elastic(
-    family: Family, found: Sequence[OperatingPoint], makers: Mapping[str, Linker | Converter], meta: Mapping[str, Any]
+    family: Family, found: Sequence[OperatingPoint], made: Mapping[str, Linker | Converter], meta: Mapping[str, Any]
 ) -> None:
     """One file a precision with all shipped points, which carries what is known of them."""
-    for precision, maker in makers.items():
+    for precision, maker in made.items():
         if isinstance(maker, Linker):
             members = [p for p in found if precision in p.files]
             noted = points.to_metadata(members, precision, meta)
@@ -166,12 +182,11 @@ def _write_elastic(
             runs.write_bytes(family.run.elastic_path(precision), content)
 
 
-def _measured(
-    family: Family, scorer: _Scorer, shipped: Sequence[OperatingPoint], inputs: Mapping[str, tuple[int, int, int]]
-) -> dict[str, dict[str, File]]:
+def _measured(members: Members, scorer: Scorer, names: Sequence[str]) -> dict[str, dict[str, File]]:
     """What LiteRT on this host, and the arena planner, say of every file; by point and precision."""
-    report = family.report
-    jobs = [(p.name, precision) for p in shipped for precision in family.settings.precisions]
+    family, report = members.family, members.family.report
+    inputs = {name: members.input_shape(name) for name in names}
+    jobs = [(name, precision) for name in names for precision in family.settings.precisions]
     paths = {job: family.run.tflite_path(*job) for job in jobs}
     contents = {job: path.read_bytes() for job, path in paths.items()}
     report.stage("latency on this host, all files in turns")
@@ -179,14 +194,14 @@ def _measured(
     images = {"/".join(job): one[inputs[job[0]]] for job in jobs}
     timed = host.latencies({"/".join(job): contents[job] for job in jobs}, images, threads=_THREADS, repeats=_REPEATS)
     report.stage("scores of all files, run by the interpreter")
-    files: dict[str, dict[str, File]] = {}
+    found: dict[str, dict[str, File]] = {}
     for done, (name, precision) in enumerate(jobs):
         content, latency = contents[name, precision], timed[f"{name}/{precision}"]
         scores = {}
         for split in ("rank", "test"):
             outputs = host.scores(content, _images(getattr(family.data, split), inputs[name]))
             scores[split] = Score.of(scorer.right(outputs, split))
-        files.setdefault(name, {})[precision] = File(
+        found.setdefault(name, {})[precision] = File(
             path=str(paths[name, precision].relative_to(family.run.path)),
             sha256=hashlib.sha256(content).hexdigest(),
             flash_bytes=len(content),
@@ -199,7 +214,7 @@ def _measured(
             **scores,
         )
         report.progress(done + 1, len(jobs))
-    return files
+    return found
 
 
 def _to_logits(anchor: Any) -> keras.Model:
