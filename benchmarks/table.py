@@ -19,8 +19,6 @@ def operating_points(points: Iterable[OperatingPoint], metric: str) -> Table:
     """One row a point, cheapest first; files measured on this host, costs counted in the graph."""
     from rich.table import Table
 
-    from benchmarks.records import Verified
-
     points = sorted(points, key=lambda p: (p.kind == CONTROL, p.macs, p.name))
     n = points[0].test.n
     latencies = [f for p in points for f in p.files.values()]
@@ -39,8 +37,6 @@ def operating_points(points: Iterable[OperatingPoint], metric: str) -> Table:
 def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
     """One row a shipped file: score, size, planned arena and latency in every precision."""
     from rich.table import Table
-
-    from benchmarks.records import Verified
 
     table = Table(title=f"Shipped files ({metric} run by the interpreter on the test split)", title_justify="left")
     table.add_column("point", no_wrap=True)
