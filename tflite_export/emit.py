@@ -14,6 +14,10 @@ import numpy as np
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Operator, Tensor, schema
 
+LEAST_SCALE = float(np.finfo(np.float32).tiny) * 1e6
+# The largest bias that integer kernels can take: of 64 bits they use 48, and round factors below 2**-31 to 0.
+BIAS_ROOM: dict[type, int] = {np.int32: 2**30, np.int64: 2**40}
+
 _TYPES = {"f4": "FLOAT32", "f2": "FLOAT16", "i1": "INT8", "i2": "INT16", "i4": "INT32", "i8": "INT64"}
 # By operator: the version that introduced a kernel for this type of its first operand.
 _VERSIONS = {

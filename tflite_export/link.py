@@ -18,11 +18,10 @@ import numpy as np
 from tflite_export import emit, retune
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, only, read, write
-from tflite_export.precision import INPUT_KEY, LEAST_QUANTISED, OUTPUT_KEY, SIGNATURE
+from tflite_export.precision import INPUT_KEY, LEAST_QUANTISED, OUTPUT_KEY, SIGNATURE, precision_named
 from tflite_export.retune import Retuned
 
 METADATA = "restnet_tf"
-_INT32_ROOM = 2**30
 
 
 class Stitch(Protocol):
@@ -134,15 +133,18 @@ def limits(route: Route) -> tuple[float, float]:
 
 def subgraph(route: Route, precision: str, *, share: bool, name: str = "main") -> Subgraph:
     """A route as a subgraph; it holds the objects' own tensors and operators wherever nothing differs."""
-    front = route.front
+    front, kind = route.front, precision_named(precision).ends[0].upper()
+    for found in (front, route.back):
+        if found is not None and found.scores.type != kind:
+            raise TfliteError(f"asked for {precision}, of {kind}, but an object is of {found.scores.type}")
     if route.stitch is None or route.back is None or route.stop is None:
         operators, end = _leading_to(front.scores, front.graph, None), front.scores
     else:
         source, end = front.cut(route.stop), route.back.scores
         target = route.back.image if route.start is None else route.back.cut(route.start)
         tail = _leading_to(end, route.back.graph, target)
-        for found in route.retuned:
-            tail = retune.apply(tail, found, share=share)
+        for tuned in route.retuned:
+            tail = retune.apply(tail, tuned, share=share)
         operators = [
             *_leading_to(source, front.graph, None),
             *_stitching(route.stitch, source, target, precision),
@@ -191,8 +193,6 @@ def _stitching(stitch: Stitch, source: Tensor, target: Tensor, precision: str) -
         raise TfliteError(
             f"the stitch joins {stitch.source_shape} to {stitch.target_shape}, the cuts are {shapes[0]} and {shapes[1]}"
         )
-    if source.type != target.type:
-        raise TfliteError(f"the front's cut is {source.type}, the back's {target.type}; link objects of one precision")
     operators, x = _resampling(source, (target.shape[1], target.shape[2])), source
     if operators:
         x = operators[-1].outputs[0]
@@ -224,18 +224,18 @@ def _weights(stitch: Stitch, source: Tensor, precision: str) -> tuple[Tensor, Te
         return emit.constant(integers, labels[0], scales), emit.constant(bias, labels[1])
     if precision in ("int8", "int16x8"):
         step = source.scales[0]
-        integers, scales = _integers(kernel, bias / step if precision == "int8" else np.zeros(len(bias)))
-        units = np.asarray(step * scales.astype(np.float64), np.float32)
         wide = np.int32 if precision == "int8" else np.int64
+        integers, scales = _integers(kernel, bias / (step * emit.BIAS_ROOM[wide]))
+        units = np.asarray(step * scales.astype(np.float64), np.float32)
         rounded = np.rint(bias.astype(np.float64) / units).astype(wide)
         return emit.constant(integers, labels[0], scales), emit.constant(rounded, labels[1], units)
     return emit.constant(kernel, labels[0]), emit.constant(bias, labels[1])
 
 
-def _integers(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric int8 weights and their scales by output channel; a scale leaves its bias room in 32 bits."""
+def _integers(kernel: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric int8 weights and their scales by output channel, of at least ``least`` either sign."""
     peaks = np.abs(kernel).reshape(len(kernel), -1).max(axis=1) / 127
-    scales = np.maximum(np.maximum(peaks, np.abs(bias) / _INT32_ROOM), np.finfo(np.float32).tiny * 1e6)
+    scales = np.maximum(np.maximum(peaks, np.abs(least)), emit.LEAST_SCALE)
     scales = scales.astype(np.float32)
     integers = np.clip(np.rint(kernel / scales[:, None, None, None]), -127, 127)
     return integers.astype(np.int8), scales

@@ -21,6 +21,8 @@ _FOLDED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Of the largest weight: float weights as the converter folds them differ from ours by the order of the
 # arithmetic, half floats by their rounding.
 _ERRORS = {"FLOAT32": 1e-4, "FLOAT16": 1e-3}
+# A bias over a smaller factor could be beyond a float.
+_LEAST_FACTOR = 1e-30
 
 
 class Retuned(Protocol):
@@ -63,7 +65,7 @@ def apply(operators: Sequence[Operator], tuned: Retuned, *, share: bool) -> list
     weights = _stored(operators, operator)
     if weights.scales:
         fresh = [_rescaled(operator, weights, tuned, axis)]
-    elif share and np.all(tuned.ratio != 0) and weights.nbytes > 4 * len(tuned.ratio):
+    elif share and np.all(np.abs(tuned.ratio) > _LEAST_FACTOR) and weights.nbytes > 4 * len(tuned.ratio):
         fresh = _factored(operator, tuned)
     else:
         values = weights.values() * _along(tuned.ratio, axis, len(weights.shape))
@@ -80,29 +82,34 @@ def apply(operators: Sequence[Operator], tuned: Retuned, *, share: bool) -> list
 
 
 def _rescaled(operator: Operator, weights: Tensor, tuned: Retuned, axis: int) -> Operator:
-    """The same integers with other scales; where a sign turns or a scale was zero, integers of their own."""
-    scales = np.broadcast_to(np.asarray(weights.scales, np.float64), len(tuned.ratio))
+    """The same integers with other scales; integers of their own where a sign turns or a scale is too small.
+
+    A scale must be above zero, and so large that the bias, which is counted in its units, has room.
+    """
     if len(weights.scales) == 1 and not np.allclose(tuned.ratio, tuned.ratio[0]):
         raise TfliteError(f"{tuned.name}: the weights have one scale, so channels cannot be tuned apart")
-    table = copy.copy(weights.table)
-    fresh = Tensor(table, weights.buffer)
-    new_scales = np.maximum(scales * np.abs(tuned.ratio), np.finfo(np.float32).tiny * 1e6)
-    table.quantization = emit.quantisation(
-        new_scales[: len(weights.scales)], np.zeros(len(weights.scales)), weights.table.quantization.quantizedDimension
-    )
-    if np.any(tuned.ratio <= 0):
-        signs = np.sign(tuned.ratio).astype(np.int8)
-        turned = weights.values() * _along(signs, axis, len(weights.shape))
-        fresh.buffer = emit.constant(turned.astype(np.int8), "").buffer
+    step = _operand(operator, 0).scales
     old_bias = operator.inputs[2] if len(operator.inputs) > 2 else None
-    if old_bias is not None and old_bias.type == "FLOAT32":  # integer weights alone
-        bias = emit.constant(np.asarray(tuned.bias, np.float32), old_bias.name)
-        return emit.with_inputs(operator, [operator.inputs[0], fresh, bias])
-    units = _operand(operator, 0).scales[0] * new_scales
     kind = np.int64 if old_bias is not None and old_bias.type == "INT64" else np.int32
-    room = np.iinfo(kind)
-    rounded = np.clip(np.rint(tuned.bias / units), room.min / 2, room.max / 2).astype(kind)
-    bias = emit.constant(rounded, f"{tuned.name}/bias", np.asarray(units, np.float32))
+    signed = np.asarray(weights.scales, np.float64) * tuned.ratio
+    scales = np.maximum(np.abs(signed), emit.LEAST_SCALE)
+    if step:
+        scales = np.maximum(scales, np.abs(tuned.bias) / (step[0] * emit.BIAS_ROOM[kind]))
+    if len(weights.scales) == 1:
+        scales = np.full_like(scales, scales.max())
+    fresh = Tensor(copy.copy(weights.table), weights.buffer)
+    fresh.table.quantization = emit.quantisation(
+        scales[: len(weights.scales)], np.zeros(len(weights.scales)), weights.table.quantization.quantizedDimension
+    )
+    if not np.array_equal(signed, scales):
+        integers = np.rint(weights.values() * _along(signed / scales, axis, len(weights.shape)))
+        fresh.buffer = emit.constant(integers.astype(np.int8), "").buffer
+    if step:
+        units = step[0] * scales
+        rounded = np.rint(tuned.bias / units).astype(kind)
+        bias = emit.constant(rounded, f"{tuned.name}/bias", np.asarray(units, np.float32))
+    else:  # integer weights alone
+        bias = emit.constant(np.asarray(tuned.bias, np.float32), f"{tuned.name}/bias")
     return emit.with_inputs(operator, [operator.inputs[0], fresh, bias])
 
 
