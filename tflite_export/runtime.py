@@ -51,7 +51,7 @@ class ElasticModel:
         known = link.points(content)
         self._interpreter = _opened(content, threads, str(path))
         self._runners: dict[str, Any] = {}
-        self.points = tuple(_point(entry) for entry in known.get("points", ()))
+        self.points = tuple(_point(entry) for entry in known.get("points") or ())
         self.labels: tuple[str, ...] = tuple(known.get("labels") or ())
         self.sources: dict[str, str] = known.get("sources", {})
         absent = {p.name for p in self.points} - set(self._interpreter.get_signature_list())
@@ -121,7 +121,10 @@ class ElasticModel:
     def _runner(self, name: str) -> Any:
         if name not in self._runners:
             with captured():
-                self._runners[name] = self._interpreter.get_signature_runner(name)
+                try:
+                    self._runners[name] = self._interpreter.get_signature_runner(name)
+                except (ValueError, RuntimeError) as error:
+                    raise TfliteError(f"LiteRT cannot run {name}: {error}") from error
         return self._runners[name]
 
 
@@ -135,12 +138,12 @@ class LatencyController:
     """
 
     def __init__(self, model: ElasticModel, target_us: float, *, window: int = 9, margin: float = 0.1) -> None:
-        if target_us <= 0 or window < 1 or not 0 <= margin < 1:
+        if not target_us > 0 or window < 1 or not 0 <= margin < 1:
             raise TfliteError(
                 f"target_us={target_us}, window={window}, margin={margin}; give a time above 0, at least 1 run, "
                 "a share from 0 to below 1"
             )
-        if any("latency" not in p.figures for p in model.points):
+        if not all(p.figures.get("latency", 0) > 0 for p in model.points):
             raise TfliteError("the file does not say the latency of its points, so they cannot be compared")
         self._model, self._target, self._margin = model, target_us, margin
         self._factors: deque[float] = deque(maxlen=window)
@@ -183,6 +186,7 @@ def _opened(content: bytes, threads: int, name: str) -> Any:
 def _point(entry: dict[str, Any]) -> Point:
     try:
         figures = {name: float(entry[name]) for name in budget.UNITS if entry.get(name) is not None}
-        return Point(entry["name"], entry.get("route", ""), entry.get("score"), figures)
-    except (KeyError, TypeError, ValueError) as error:
+        score = entry.get("score")
+        return Point(entry["name"], entry.get("route", ""), None if score is None else float(score), figures)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TfliteError(f"a point in the file is not understood: {error}") from None
