@@ -287,7 +287,11 @@ def select(run: Path, budget: str, as_json: bool) -> None:
     show_default=True,
     help="The stitch alone, or the back's convolutions and dense layers too (no longer shared then).",
 )
-@click.option("--epochs", type=click.IntRange(1, 1000), default=2, show_default=True, help="Passes over the views.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1, 1000),
+    help="Passes over the views that the fit saw.  [default: 2; 8 for the back]",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
 def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int | None, **options: Any) -> None:
     """Quantise, prune or cluster a point of RUN by training; needs the extra tfmot.

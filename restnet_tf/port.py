@@ -38,7 +38,7 @@ _IDLE_AT_INFERENCE = frozenset(
         *("Identity", "SpatialDropout2D", "StochasticDepth"),
     }
 )
-_NOT_IN_TF_KERAS = {("Resizing", "data_format")}
+_NOT_IN_TF_KERAS = {("Resizing", "antialias"), ("Resizing", "data_format")}
 # What tf_keras calls otherwise, of a layer's config and of its variables.
 _OTHER_NAMES = {
     ("LeakyReLU", "negative_slope"): "alpha",

@@ -21,7 +21,7 @@ GRAPH, WEIGHTS, JOB, CHECK, RESULT = "graph.json", "weights.npz", "job.json", "c
 REFUSED = 3  # exit code
 TOLERANCE = 1e-4  # of the largest logit, or of 1 where all are smaller
 _BATCH = 128
-_RATE = {"stitch": 1e-3, "back": 3e-4}
+_RATE = 1e-3
 _LABEL_WEIGHT = 0.1  # beside the KL, as in the fit
 _PRUNINGS = 20  # masks drawn anew in the course of a training
 _TOLD = 100  # progress lines
@@ -42,7 +42,6 @@ class Job:
 
     method: str
     amount: float
-    scope: str
     targets: tuple[int, ...]
     resample: int | None
     stitch: int
@@ -320,9 +319,7 @@ def _train(model: Any, job: Job, callbacks: list[Any]) -> None:
     import tf_keras
 
     steps = _steps(job)
-    rate = tf_keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=_RATE[job.scope], warmup_steps=max(1, steps // 20)
-    )
+    rate = tf_keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=_RATE, warmup_steps=max(1, steps // 20))
     model.compile(tf_keras.optimizers.Adam(rate), loss=_loss(model.output_shape[-1]))
     told = tf_keras.callbacks.LambdaCallback(on_batch_end=lambda step, logs: _tell(step + 1, steps))
     model.fit(_batches(job, steps), steps_per_epoch=steps, epochs=1, verbose=0, callbacks=[*callbacks, told])

@@ -172,6 +172,12 @@ def test_the_back_on_request(run: Path, method: str, amount: float, suffix: str)
             np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
 
 
+def test_a_back_gets_more_passes_than_a_stitch() -> None:
+    assert [Wanted("qat").passes, Wanted("qat", scope="back").passes, Wanted("qat", epochs=5).passes] == [2, 8, 5]
+    names = [Wanted("prune", 0.125), Wanted("cluster", 16), Wanted("qat", scope="back")]
+    assert [wanted.suffix for wanted in names] == ["prune12.5", "cluster16", "qat.back"]
+
+
 # ---- the worker, without a run ----------------------------------------------------------------
 
 
@@ -201,7 +207,7 @@ def work_folder(folder: Path, **changes: Any) -> Path:
     check = features[:4].astype(np.float32)
     np.savez(folder / tfmot_worker.CHECK, x=check, logits=networks.forward(model, check))
     content = {
-        **{"method": "prune", "amount": 0.75, "scope": "stitch", "targets": [1], "resample": 0, "stitch": 1},
+        **{"method": "prune", "amount": 0.75, "targets": [1], "resample": 0, "stitch": 1},
         **{"ends": [[0.0, 3.0], [0.0, 6.0]], "epochs": 1, "seed": 0},
         "files": {name: str(folder / f"{name}.npy") for name in ("x", "teacher", "labels")},
     }

@@ -94,7 +94,7 @@ def test_the_port_computes_the_same_and_is_held_against_the_outputs(tmp_path: Pa
     assert run.returncode == 0, run.stderr
     *same, wrong, unknown, config = run.stdout.splitlines()
     assert same == ["same"] * 3
-    assert wrong.startswith("the port to tf_keras gives other outputs (by 1.0e-02, allowed is 0.0001)")
+    assert wrong.startswith("the port to tf_keras gives other outputs (by ")
     assert unknown.startswith("tf_keras has no layer Conv7D, which conv2d")
     assert "(Conv2D) not as it is" in config
     assert "colour" in config
