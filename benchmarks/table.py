@@ -58,6 +58,8 @@ def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
 
 def verified(found: Sequence[Verified], images: int) -> Table:
     """One row a file: right answers of Keras, the linked file and TensorFlow's own, and how far they agree."""
+    from rich.table import Table
+
     table = Table(title=f"Files beside Keras and TensorFlow's conversion, {images} test images", title_justify="left")
     table.add_column("point")
     heads = ("precision", "right % keras", "linked", "converted", "top-1 as keras %: linked", "converted")
