@@ -53,9 +53,12 @@ _NUMPY = {"FLOAT32": "f4", "FLOAT16": "f2", "FLOAT64": "f8", "INT8": "i1", "UINT
 }
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Buffer:
-    """The bytes of a constant: a view into the file that they came from, or an array of their own."""
+    """The bytes of a constant: a view into the file that they came from, or an array of their own.
+
+    They never change: where a tensor's values do, it gets another buffer.
+    """
 
     data: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8), repr=False)
 
