@@ -60,21 +60,25 @@ def ridge(sums: RidgeSums) -> tuple[np.ndarray, np.ndarray, float]:
     return kernel.astype(np.float32), bias.astype(np.float32), r2
 
 
-def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> tuple[Stitch, np.ndarray]:
-    """The stitch that gives on ``found`` what it gave on ``wanted``, and what that is, before the clamp.
+def delivered(stitch: Stitch, features: np.ndarray) -> np.ndarray:
+    """What a stitch makes of features ``(n, h, w, c)``, as rows ``(n * h' * w', c')``, before the clamp."""
+    return _rows(features, stitch) @ stitch.kernel + stitch.bias
+
+
+def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> Stitch:
+    """The stitch that gives on ``found`` what it gave on ``wanted``.
 
     Both are features ``(n, h, w, c)`` of the same images at the front's cut, ``found`` as a quantised
     front puts them out. Least squares, shrunk towards the stitch itself.
     """
-    x, exact = (_rows(features, stitch) for features in (found, wanted))
-    delivered = exact @ stitch.kernel + stitch.bias
-    residual = delivered - (x @ stitch.kernel + stitch.bias)
+    x = _rows(found, stitch)
+    residual = delivered(stitch, wanted) - delivered(stitch, found)
     mean_x, mean_r = x.mean(axis=0), residual.mean(axis=0)
     covariance = (x - mean_x).T @ (x - mean_x)
     penalty = _REFIT_RIDGE * (float(np.mean(np.diag(covariance))) or 1.0)
     change = np.linalg.solve(covariance + penalty * np.eye(len(covariance)), (x - mean_x).T @ (residual - mean_r))
     kernel, bias = stitch.kernel + change, stitch.bias + mean_r - mean_x @ change
-    return replace(stitch, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32)), delivered
+    return replace(stitch, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32))
 
 
 def _rows(features: np.ndarray, stitch: Stitch) -> np.ndarray:

@@ -22,6 +22,8 @@ from tflite_export.precision import INPUT_KEY, LEAST_QUANTISED, OUTPUT_KEY, SIGN
 from tflite_export.retune import Retuned
 
 METADATA = "restnet_tf"
+# Share of weights that rounding may turn by one where the same weights were compiled twice.
+_TIES = 0.01
 
 
 class Stitch(Protocol):
@@ -54,9 +56,13 @@ class Stitch(Protocol):
 
 
 class Object:
-    """An anchor's ``.tflite`` with its cut tensors by name; the back of a variant may begin at its input."""
+    """An anchor's ``.tflite`` with its cut tensors by name; the back of a variant may begin at its input.
 
-    def __init__(self, content: bytes) -> None:
+    One that was compiled from another's layers, calibrated anew, takes the integer weights of that
+    other (``weights_of``) wherever its own are the same but for ties in rounding.
+    """
+
+    def __init__(self, content: bytes, weights_of: Object | None = None) -> None:
         self.model = read(content)
         self.graph = only(self.model)
         if len(self.model.signatures) != 1 or OUTPUT_KEY not in self.model.signatures[0].outputs:
@@ -65,6 +71,8 @@ class Object:
         self.scores = outputs.pop(OUTPUT_KEY)
         self.cuts: Mapping[str, Tensor] = outputs
         self.image = self.graph.inputs[0]
+        if weights_of is not None:
+            _adopt(self.graph, weights_of.graph)
 
     def cut(self, name: str) -> Tensor:
         """The tensor at a cut; raises TfliteError that lists the cuts where it is none."""
@@ -170,6 +178,20 @@ def points(content: bytes) -> dict[str, Any]:
     if not isinstance(known, dict):
         raise TfliteError("the operating points in the file are no JSON object")
     return known
+
+
+def _adopt(graph: Subgraph, other: Subgraph) -> None:
+    """Let integer weights that equal another graph's, but for few ties in rounding, be those."""
+    known = [t for t in other.tensors if t.constant and t.type == "INT8" and t.scales]
+    for tensor in graph.tensors:
+        if not tensor.constant or tensor.type != "INT8" or not tensor.scales:
+            continue
+        for candidate in known:
+            if candidate.shape == tensor.shape:
+                change = np.abs(tensor.values().astype(np.int16) - candidate.values())
+                if change.max() <= 1 and change.mean() < _TIES:
+                    tensor.buffer = candidate.buffer
+                    break
 
 
 def _leading_to(end: Tensor, graph: Subgraph, start: Tensor | None) -> list[Operator]:

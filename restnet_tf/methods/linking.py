@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from restnet_tf.fit import Fitted
     from restnet_tf.methods.family import Family
     from restnet_tf.norms import Refolded
-    from restnet_tf.records import Plan, Stitch
+    from restnet_tf.records import Plan
 
 CONVERTERS = ("link", "tf")
 _CALIBRATION_IMAGES = 128
@@ -37,6 +37,8 @@ _EVERYTHING = (-np.inf, np.inf)
 _FLOAT_ERROR = 1e-4
 # A cut that loses more of what a stitch delivers is worth a word.
 _CLIPPED = 0.01
+# Below it a route is calibrated on its own; what the anchors' ranges suit has 25 to 35.
+_LEAST_SQNR_DB = 20.0
 
 
 @dataclass(frozen=True)
@@ -106,20 +108,53 @@ class Linker:
         return self._routes[point]
 
     def _stitched(self, point: str) -> link.Route:
-        plan, fitted = self._members.plans[point], self._members.fitted[point].stitch
+        plan, fitted = self._members.plans[point], self._members.fitted[point]
         front, back = plan.route
-        route = link.Route(self._object(front.anchor), str(front.stop), fitted)
+        lead = link.Route(self._object(front.anchor), str(front.stop), fitted.stitch)
         try:
-            retuned = self._retuned(plan, fitted.tuned)
-            shared = replace(route, back=self._object(back.anchor), start=str(back.start), retuned=retuned)
-            link.subgraph(shared, self._precision, share=True)  # refuses norms that the converter folded elsewhere
-            own = self._integers and self._family.settings.recalibrate
+            retuned = self._retuned(plan, fitted.stitch.tuned)
+            route = replace(lead, back=self._object(back.anchor), start=str(back.start), retuned=retuned)
+            link.subgraph(route, self._precision, share=True)  # refuses norms that the converter folded elsewhere
         except (RestnetError, TfliteError):
-            own = True  # the back is not the anchor's any more
-        route = replace(route, back=self._own_back(plan)) if own else shared
-        # What was pruned or clustered must stay so: only what a fit found may be fitted further.
-        refit = self._integers and self._members.fitted[point].rung in (CLOSED_FORM, *RUNGS)
-        return replace(route, stitch=self._through_integers(plan, route)) if refit else route
+            # The back is not the anchor's any more.
+            return self._refitted(plan, replace(lead, back=self._own_back(plan)))
+        if not self._integers:
+            return route
+        if self._family.settings.recalibrate:
+            return self._refitted(plan, replace(lead, back=self._own_back(plan)))
+        return self._best_calibrated(plan, self._refitted(plan, route), lead)
+
+    def _best_calibrated(self, plan: Plan, route: link.Route, lead: link.Route) -> link.Route:
+        """The route itself, or with its back calibrated anew where the anchor's ranges cost too much.
+
+        Norms tuned for a route may bring its back out of the ranges that the anchor was calibrated
+        for. The second calibration shares the anchor's integer weights as well.
+        """
+        before = self._sqnr(plan.name, route)
+        if before >= _LEAST_SQNR_DB:
+            lost = self._lost(plan, route)
+            if lost > _CLIPPED:
+                self._family.report.say(
+                    f"{plan.name} {self._precision}: {lost:.1%} of what the stitch delivers lies outside the range of"
+                    " the back's cut; --recalibrate would calibrate its back anew"
+                )
+            return route
+        anew = self._refitted(plan, replace(lead, back=self._own_back(plan)))
+        after = self._sqnr(plan.name, anew)
+        kept = "calibrated anew" if after > before else "kept as it was"
+        self._family.report.say(
+            f"{plan.name} {self._precision}: logits {before:.1f} dB above the error in the anchor's ranges,"
+            f" {after:.1f} dB in its own; {kept}"
+        )
+        return anew if after > before else route
+
+    def _sqnr(self, point: str, route: link.Route) -> float:
+        """Decibels of a route's logits over their error against Keras, on calibration images."""
+        shape = self._members.input_shape(point)
+        images = list(self._members.calibration(shape))[:1]
+        found = verify.run(link.variant(route, precision=self._precision), images)
+        exact = np.concatenate(list(_run(self._members.model(point, logits=True), iter(images))))
+        return verify.compare(found, verify.Outputs(exact, exact)).sqnr_db
 
     def _retuned(self, plan: Plan, tuned: Mapping[str, np.ndarray]) -> tuple[Refolded, ...]:
         if not tuned:
@@ -128,23 +163,28 @@ class Linker:
         before = cuts.back(self._family.anchors[back.anchor], str(back.start))
         return norms.refolded(before, variant.with_weights(before, tuned))
 
-    def _through_integers(self, plan: Plan, route: link.Route) -> Stitch:
-        """The stitch refitted to what the integer front puts out; says what the back's range cuts off."""
-        fitted, front = self._members.fitted[plan.name].stitch, plan.route[0]
-        anchor = self._family.anchors[front.anchor]
-        exact, rough = self._lead(front.anchor, str(front.stop)), link.front(route.front, str(front.stop))
-        images = self._members.calibration(anchor.input_shape)
-        found = verify.run(rough, images).scores.reshape(-1, *fitted.source_shape)
-        wanted = np.concatenate(list(_run(exact, self._members.calibration(anchor.input_shape))))
-        fresh, delivered = stitch.refitted(fitted, wanted, found)
+    def _refitted(self, plan: Plan, route: link.Route) -> link.Route:
+        """A route of integers with its stitch fitted to what the integer front puts out."""
+        fitted, front = self._members.fitted[plan.name], plan.route[0]
+        # What was pruned or clustered must stay so: only what a fit found may be fitted further.
+        if not self._integers or fitted.rung not in (CLOSED_FORM, *RUNGS):
+            return route
+        shape = self._members.input_shape(plan.name)
+        rough = verify.run(link.front(route.front, str(front.stop)), self._members.calibration(shape))
+        found = rough.scores.reshape(-1, *fitted.stitch.source_shape)
+        return replace(route, stitch=stitch.refitted(fitted.stitch, self._features(plan), found))
+
+    def _lost(self, plan: Plan, route: link.Route) -> float:
+        """The share of what a stitch delivers that the integers at the back's cut cannot hold."""
         low, high = link.limits(route)
-        lost = float(np.mean((delivered < low) | (delivered > high)))
-        if lost > _CLIPPED and not self._family.settings.recalibrate:
-            self._family.report.say(
-                f"{plan.name} {self._precision}: {lost:.1%} of what the stitch delivers lies outside the back's range"
-                f" ({low:.3g} to {high:.3g}); --recalibrate would calibrate its back anew"
-            )
-        return fresh
+        delivered = stitch.delivered(self._members.fitted[plan.name].stitch, self._features(plan))
+        return float(np.mean((delivered < low) | (delivered > high)))
+
+    def _features(self, plan: Plan) -> np.ndarray:
+        """What the float front gives at its cut on the calibration images ``(n, h, w, c)``."""
+        front, shape = plan.route[0], self._members.input_shape(plan.name)
+        lead = self._lead(front.anchor, str(front.stop))
+        return np.concatenate(list(_run(lead, self._members.calibration(shape))))
 
     def _lead(self, role: str, cut: str) -> keras.Model:
         return cuts.front(self._family.anchors[role], cut)
@@ -174,9 +214,12 @@ class Linker:
         values = [fitted.kernel, fitted.bias, *(fitted.tuned[path] for path in sorted(fitted.tuned))]
         digests = [hashlib.sha256(np.ascontiguousarray(v).tobytes()).hexdigest() for v in values]
         anchors = [self._family.anchors[role].sha256 for role in (front.anchor, back.anchor)]
-        return self._kept(plan.name, [*anchors, str(back.start), *digests], made)
+        shared = self._object(back.anchor) if self._integers else None
+        return self._kept(plan.name, [*anchors, str(back.start), *digests], made, shared)
 
-    def _kept(self, name: str, parts: Sequence[str], made: Callable[[], bytes]) -> link.Object:
+    def _kept(
+        self, name: str, parts: Sequence[str], made: Callable[[], bytes], weights_of: link.Object | None = None
+    ) -> link.Object:
         """An object from memory, from the run, or compiled into it: its file is named by all it is made from."""
         if name not in self._objects:
             tools = [f"{package} {version(package)}" for package in ("tensorflow", "keras")]
@@ -184,7 +227,7 @@ class Linker:
             path = self._family.run.object_path(name, self._precision, hashlib.sha256(whole.encode()).hexdigest()[:16])
             if not path.exists():
                 runs.write_bytes(path, made())
-            self._objects[name] = link.Object(path.read_bytes())
+            self._objects[name] = link.Object(path.read_bytes(), weights_of)
         return self._objects[name]
 
     def _check(self, point: str, content: bytes) -> None:
