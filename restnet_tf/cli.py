@@ -115,7 +115,7 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="LIST",
     help="Of float32, float16, dynamic, int8, int16x8.",
 )
-@click.option("--max-points", type=click.IntRange(1, 64), default=8, show_default=True, help="Variants to fit.")
+@click.option("--max-points", type=click.IntRange(1, 64), help="Variants to fit.  [default: 8; 6 for the demo]")
 @click.option(
     "--order",
     type=click.Choice(["both", "large-small", "small-large"]),
@@ -140,7 +140,7 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--effort",
     type=click.FloatRange(0.001, 1000),
-    help="Training compute; 1 is minutes on two cores.  [default: 1; 0.12 for the demo]",
+    help="Training compute; 1 is minutes on two cores.  [default: 1; less for the demo]",
 )
 @click.option("--plans", type=click.Path(path_type=Path), help="An edited plans.json to build instead.")
 @click.option(

@@ -41,19 +41,19 @@ STATISTICS_IMAGES = 1024
 class Settings:
     """What a build was asked for; all of it is part of the run's identity."""
 
-    order: str = "both"
-    rank_by: str = "cka"
-    max_points: int = 8
-    precisions: tuple[str, ...] = ("float32", "int8")
-    fine_tune: str = "auto"
-    effort: float = 1.0
-    seed: int = 0
-    ship_all: bool = False
-    converter: str = "link"
-    recalibrate: bool = False
-    controls: bool = True
-    budget: tuple[Term, ...] = ()
-    plans: tuple[Plan, ...] | None = None
+    order: str
+    rank_by: str
+    max_points: int
+    precisions: tuple[str, ...]
+    fine_tune: str
+    effort: float
+    seed: int
+    ship_all: bool
+    converter: str
+    recalibrate: bool
+    controls: bool
+    budget: tuple[Term, ...]
+    plans: tuple[Plan, ...] | None
 
 
 @dataclass(frozen=True)

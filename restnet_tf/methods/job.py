@@ -25,6 +25,7 @@ from tflite_export import budget
 from tflite_export import precision as precisions
 
 _ROLES = ("large", "small")
+_POINTS = 8
 _PATHS = ("large", "small", "data", "weights", "weights_dir", "plans")  # options that may name a file or folder
 _WORDS = ("digits", "imagenet", "none")  # meant so, even where a file has that name
 
@@ -45,7 +46,7 @@ class Asked:
     out: Path | None = None
     budget: str = ""
     precision: str = "float32,int8"
-    max_points: int = 8
+    max_points: int | None = None  # None: six for the demo, or eight
     order: str = "both"
     rank_by: str = "cka"
     fine_tune: str = "auto"
@@ -158,7 +159,7 @@ def _settings(asked: Asked) -> Settings:
     return Settings(
         order=asked.order,
         rank_by=asked.rank_by,
-        max_points=asked.max_points,
+        max_points=asked.max_points or (demo.POINTS if _is_demo(asked) else _POINTS),
         precisions=tuple(dict.fromkeys(wanted)),
         fine_tune=asked.fine_tune,
         effort=asked.effort or (demo.EFFORT if _is_demo(asked) else 1.0),
@@ -276,8 +277,9 @@ def _summary(run: Run, settings: Settings) -> tuple[str, str]:
     between = [p for p in found if p.kind == STITCHED and p.status == SHIPPED]
     spent, whole = meta["training_macs"], meta["whole_large_training_macs"]
     lines = [
-        f"{len(between)} operating points between the anchors; files in {run.path}: tflite/, points.json, points.png,"
-        " similarity.png, plans.json",
+        f"{len(between)} operating points between the anchors; files in {run.path}: tflite/,"
+        f"{' elastic.*.tflite,' if settings.converter == 'link' else ''} points.json, points.png, similarity.png,"
+        " plans.json",
         f"their {meta['metric']} lies on average {100 * points.above_chord(found):+.1f} points from the chord between"
         f" the anchors on the test split, {100 * points.above_chord(found, 'rank'):+.1f} on the rank split",
         f"training took {spent / 1e12:.2f}T MACs; fine-tuning the whole large model on as many images would take"
