@@ -24,6 +24,7 @@ from restnet_tf.cli import main
 from restnet_tf.methods import job
 from restnet_tf.methods.job import Asked
 from restnet_tf.progress import Silent
+from tflite_export.runtime import ElasticModel
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,8 @@ def content(folder: Path, *, cached: bool = False) -> dict[str, bytes]:
 
 def settled(folder: Path) -> dict[str, bytes]:
     """The files that the inputs decide to the byte: all but those that hold latencies of this host."""
-    return {n: b for n, b in content(folder).items() if n not in ("points.json", "points.png", ".lock")}
+    timed = ("points.json", "points.png", ".lock")
+    return {n: b for n, b in content(folder).items() if n not in timed and not n.startswith("elastic.")}
 
 
 def litert(path: Path, images: np.ndarray) -> np.ndarray:
@@ -64,7 +66,7 @@ def litert(path: Path, images: np.ndarray) -> np.ndarray:
 
 def some_digits(n: int = 20) -> np.ndarray:
     split = data.load("digits", seed=0).test
-    return np.asarray(next(iter(split.batches((16, 16, 1), n))))
+    return np.asarray(next(iter(split.batches((8, 8, 1), n))))
 
 
 class Interrupted(Silent):
@@ -115,8 +117,53 @@ def test_all_files_are_there(finished: Path) -> None:
     expected |= {f"stitches/{name}.npz" for name in ("distilled", "random-front", *stitched)}
     expected |= {f"anchors/{name}" for name in ANCHOR_FILES}
     expected |= {"points.json", "points.png", "plans.json", "run.json", "similarity.npz", "similarity.png", ".lock"}
+    expected |= {"elastic.float32.tflite"}
     assert len(stitched) == 2
-    assert set(content(finished)) == expected
+    found_files = set(content(finished))
+    objects = {name.split(".")[0] for name in found_files if name.startswith("objects/")}
+    assert {name for name in found_files if not name.startswith("objects/")} == expected
+    assert {"objects/large", "objects/small"} <= objects <= {f"objects/{n}" for n in ("large", "small", *stitched)}
+
+
+def test_the_elastic_file_answers_as_the_points_own_files(finished: Path) -> None:
+    model = ElasticModel(finished / "elastic.float32.tflite")
+    _, found = points.read(finished / "points.json")
+    assert [p.name for p in model.points] == [p.name for p in found if p.files]
+    images = some_digits()
+    for p in model.points:
+        own = litert(finished / "tflite" / f"{p.name}.float32.tflite", images)
+        np.testing.assert_allclose([model.run(image, p) for image in images], own, atol=1e-5)
+    parts = [len((finished / "tflite" / f"{p.name}.float32.tflite").read_bytes()) for p in model.points]
+    assert (finished / "elastic.float32.tflite").stat().st_size < 0.9 * sum(parts)
+
+
+def test_verify_holds_the_files_against_the_converter(finished: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", str(finished), "--precision", "float32", "--images", "20"])
+    assert result.exit_code == 0, result.output
+    assert "time ratio" in result.output
+    missing = CliRunner().invoke(main, ["verify", str(finished), "--precision", "int8"])
+    assert missing.exit_code == 1
+    assert "has no files of int8 to verify" in missing.output
+
+
+def test_verify_tells_a_file_that_answers_otherwise(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    shutil.copy(copy / "tflite" / "small.float32.tflite", copy / "tflite" / "large.float32.tflite")
+    result = CliRunner().invoke(main, ["verify", str(copy), "--precision", "float32", "--images", "20"])
+    assert result.exit_code == 1
+    assert "1 linked float32 files differ from TensorFlow's conversion by more than 1e-05; large by" in result.output
+
+
+def test_the_old_way_converts_every_variant_and_shares_nothing(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished / "anchors", out / "anchors")
+    build(replace(QUICK, out=out, converter="tf", controls=False))
+    files = content(out)
+    assert not [name for name in files if name.startswith(("objects/", "elastic."))]
+    name = next(n for n in files if n.startswith("tflite/L"))
+    images = some_digits()
+    np.testing.assert_allclose(litert(out / name, images), litert(finished / name, images), atol=1e-5)
 
 
 def test_the_plots_are_png(finished: Path) -> None:
@@ -327,7 +374,7 @@ def test_unlabelled_images_are_enough(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "digits"
     folder.mkdir()
     split = data.load("digits", seed=0).fit
-    for i, image in enumerate(np.concatenate([np.asarray(x) for x in split.head(120).batches((16, 16, 1), 60)])):
+    for i, image in enumerate(np.concatenate([np.asarray(x) for x in split.head(120).batches((8, 8, 1), 60)])):
         Image.fromarray(image[..., 0].astype(np.uint8)).save(folder / f"{i}.png")
     given = {role: str(finished / "anchors" / "seed-0" / f"digits-{role}.keras") for role in ("large", "small")}
     asked = replace(QUICK, **given, data=str(folder), out=tmp_path / "run", max_points=1)
@@ -341,7 +388,7 @@ def test_unlabelled_images_are_enough(finished: Path, tmp_path: Path) -> None:
     assert {p.name for p in found if p.kind == CONTROL} == {"distilled", "random-front"}
     # Agreement is with the large anchor's answers, not with labels.
     test = data.load(str(folder), seed=0).test
-    images = np.asarray(next(iter(test.batches((16, 16, 1), len(test)))))
+    images = np.asarray(next(iter(test.batches((8, 8, 1), len(test)))))
     answers = [np.asarray(zoo.load(given[role]).model(images)).argmax(axis=1) for role in ("large", "small")]
     small = next(p for p in found if p.name == "small")
     assert small.test.value == pytest.approx(np.mean(answers[0] == answers[1]))

@@ -46,6 +46,9 @@ BITS = {
     "UINT4": 4,
     "INT2": 2,
 }
+_SUMS = ("ADD", "SUB")
+# How far, in bits, LiteRT's integer sums can bring an operand's scale to that of the result.
+_SUMS_ROOM = {"INT8": 19, "UINT8": 19, "INT16": 14}
 _NUMPY = {"FLOAT32": "f4", "FLOAT16": "f2", "FLOAT64": "f8", "INT8": "i1", "UINT8": "u1", "INT16": "i2"} | {
     "INT32": "i4",
     "INT64": "i8",
@@ -327,7 +330,27 @@ def _check(subgraph: Subgraph) -> None:
             # An empty tensor has no bytes to hold and none to read.
             if read is not None and id(read) not in known and 0 not in read.shape:
                 raise TfliteError(f"not a whole .tflite file: {operator.name} reads {read.name!r} before it is made")
+        _check_sum(operator)
         known |= {id(t) for t in operator.outputs}
+    for end in subgraph.outputs:
+        if id(end) not in known and 0 not in end.shape:
+            raise TfliteError(f"not a whole .tflite file: no operator makes the output {end.name!r}")
+
+
+def _check_sum(operator: Operator) -> None:
+    """Refuse integer sums that end LiteRT's process: of several types, without scales, beyond its shifts."""
+    if operator.name not in _SUMS:
+        return
+    operands = [t for t in (*operator.inputs, *operator.outputs) if t is not None]
+    kinds = {t.type for t in operands}
+    bits = max((_SUMS_ROOM.get(kind, 0) for kind in kinds), default=0)
+    if not bits:
+        return
+    scales = [t.scales[0] if len(t.scales) == 1 else 0.0 for t in operands]
+    if len(kinds) > 1 or not all(0 < scale < math.inf for scale in scales) or max(scales[:-1]) >= 2**bits * scales[-1]:
+        raise TfliteError(
+            f"not a whole .tflite file: {operator.name} works on {', '.join(sorted(kinds))} with the scales {scales}"
+        )
 
 
 def _at(items: list[Any], index: int, what: str) -> Any:
