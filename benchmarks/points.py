@@ -158,6 +158,8 @@ def to_metadata(points: Iterable[OperatingPoint], precision: str, meta: Mapping[
                 "params": p.params,
                 "score": round(file.test.value, 6),
                 "score_images": file.test.n,
+                "rank_score": round(file.rank.value, 6),
+                "rank_images": file.rank.n,
                 "flash": file.flash_bytes,
                 "ram": file.arena_bytes,
                 "latency": round(file.latency_median_us, 3),

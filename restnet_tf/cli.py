@@ -153,6 +153,7 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--recalibrate", is_flag=True, help="Calibrate the back of every integer variant anew on what its stitch delivers."
 )
+@click.option("--uint8-input", is_flag=True, help="int8 files take images as bytes 0..255, as cameras give them.")
 @click.option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
 @click.option("--controls/--no-controls", default=True, show_default=True, help="Fit the controls too.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")

@@ -131,6 +131,17 @@ def test_every_point_answers_as_its_single_file(routes, paths, precision: str):
             np.testing.assert_allclose(answer, expected, atol=limit, rtol=0)
 
 
+def test_validation_decides_and_test_images_only_report(paths, tmp_path: Path):
+    entries = [
+        {"name": "large", "score": 0.9, "rank_score": 0.7, "latency": 9},
+        {"name": "both", "score": 0.5, "rank_score": 0.8, "latency": 8},
+        {"name": "small", "score": 0.6, "rank_score": 0.6, "latency": 2},
+    ]
+    found = ElasticModel(noted(paths["float32"], tmp_path, {"points": entries}))
+    assert (found.point.name, found.point.score) == ("both", 0.5)
+    assert found.select("latency<=100us").name == "both"
+
+
 def test_answers_of_points_and_images_differ(model: ElasticModel):
     answers = [model.run(image("large", seed), name) for name in ("large", "both") for seed in range(2)]
     assert len({a.tobytes() for a in answers}) == 4

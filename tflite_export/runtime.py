@@ -27,17 +27,24 @@ class Point:
     """One operating point as the file describes it.
 
     ``figures`` are by the names that a budget uses: counts, bytes, microseconds; where a figure comes
-    from stands in ``ElasticModel.sources``. ``score`` is 0..1, None where it was not measured.
+    from stands in ``ElasticModel.sources``. ``score``, 0..1, is that on test images, None where it was
+    not measured; ``rank_score``, on validation images, decides between points where the file has it.
     """
 
     name: str
     route: str
     score: float | None
     figures: dict[str, float] = field(default_factory=dict)
+    rank_score: float | None = None
+
+    @property
+    def merit(self) -> float:
+        """What points are chosen by."""
+        return self.rank_score or self.score or 0.0
 
 
 class ElasticModel:
-    """An elastic file, open and ready; begins at the point with the highest score.
+    """An elastic file, open and ready; begins at the point that ranks highest.
 
     Not for use by several threads at once: all points run in one arena each of one interpreter.
     Raises TfliteError for a file that cannot be opened or that has no operating points in it.
@@ -57,7 +64,7 @@ class ElasticModel:
         absent = {p.name for p in self.points} - set(self._interpreter.get_signature_list())
         if absent or not self.points:
             raise TfliteError(f"{path} describes points that it does not hold: {', '.join(sorted(absent)) or 'none'}")
-        self.point = max(self.points, key=lambda p: (p.score or 0.0, -p.figures.get("macs", 0.0)))
+        self.point = max(self.points, key=lambda p: (p.merit, -p.figures.get("macs", 0.0)))
 
     def switch(self, point: str | Point) -> Point:
         """Make a point the one that ``run`` takes; raises TfliteError that lists the points."""
@@ -69,7 +76,7 @@ class ElasticModel:
         return found
 
     def select(self, limits: str) -> Point:
-        """Switch to the point of the highest score within a budget such as ``macs<=30M, latency<=5ms``.
+        """Switch to the point that ranks highest within a budget such as ``macs<=30M, latency<=5ms``.
 
         Ties go to the cheaper. Raises TfliteError where a term is not understood, or no point fits.
         """
@@ -83,7 +90,7 @@ class ElasticModel:
             missed = budget.over(terms, nearest.figures)
             words = ", ".join(f"{t.text} by {share:.0%}" for t, share in missed.items())
             raise TfliteError(f"no point meets the budget; the nearest, {nearest.name}, misses {words}")
-        return self.switch(max(fitting, key=lambda p: (p.score or 0.0, -p.figures.get("macs", 0.0))))
+        return self.switch(max(fitting, key=lambda p: (p.merit, -p.figures.get("macs", 0.0))))
 
     def run(self, image: np.ndarray, point: str | Point | None = None) -> np.ndarray:
         """Scores ``(classes,)`` float32 of one raw image ``(h, w, c)`` of 0..255.
@@ -168,7 +175,7 @@ class LatencyController:
     def _best(self, fitting: Sequence[Point]) -> Point:
         if not fitting:
             return min(self._model.points, key=lambda p: p.figures["latency"])
-        return max(fitting, key=lambda p: (p.score or 0.0, -p.figures["latency"]))
+        return max(fitting, key=lambda p: (p.merit, -p.figures["latency"]))
 
 
 def _opened(content: bytes, threads: int, name: str) -> Any:
@@ -186,7 +193,7 @@ def _opened(content: bytes, threads: int, name: str) -> Any:
 def _point(entry: dict[str, Any]) -> Point:
     try:
         figures = {name: float(entry[name]) for name in budget.UNITS if entry.get(name) is not None}
-        score = entry.get("score")
-        return Point(entry["name"], entry.get("route", ""), None if score is None else float(score), figures)
+        score, rank = (None if entry.get(k) is None else float(entry[k]) for k in ("score", "rank_score"))
+        return Point(entry["name"], entry.get("route", ""), score, figures, rank)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TfliteError(f"a point in the file is not understood: {error}") from None

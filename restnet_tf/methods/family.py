@@ -51,6 +51,7 @@ class Settings:
     ship_all: bool
     converter: str
     recalibrate: bool
+    uint8_input: bool
     controls: bool
     budget: tuple[Term, ...]
     plans: tuple[Plan, ...] | None

@@ -55,6 +55,7 @@ class Asked:
     ship_all: bool = False
     converter: str = "link"
     recalibrate: bool = False
+    uint8_input: bool = False
     controls: bool = True
     seed: int = 0
 
@@ -167,6 +168,7 @@ def _settings(asked: Asked) -> Settings:
         ship_all=asked.ship_all,
         converter=asked.converter,
         recalibrate=asked.recalibrate,
+        uint8_input=asked.uint8_input,
         controls=asked.controls,
         budget=budget.parse(asked.budget) if asked.budget else (),
         plans=runs.read_plans(asked.plans) if asked.plans else None,

@@ -62,6 +62,11 @@ class Members:
         role = point if point in self.family.anchors else self.plans[point].route[0].anchor
         return self.family.anchors[role].input_shape
 
+    def input_type(self, precision: str) -> str | None:
+        """What files take images as where it was asked for, None for what is usual for the precision."""
+        asked = self.family.settings.uint8_input and "uint8" in precision_named(precision).ends
+        return "uint8" if asked else None
+
     def calibration(self, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
         """Batches of raw images ``(b, h, w, c)`` that the anchors are calibrated on."""
         yield from (np.asarray(x) for x in self.family.data.fit.head(_CALIBRATION_IMAGES).batches(shape, 64))
@@ -76,7 +81,9 @@ class Converter:
     def variant(self, point: str) -> bytes:
         """One point's own file."""
         model = self._members.model(point)
-        return convert.convert(model, self._precision, self._members.calibration(model.input_shape[1:]))
+        images = self._members.calibration(model.input_shape[1:])
+        taken = self._members.input_type(self._precision)
+        return convert.convert(model, self._precision, images, input_type=taken)
 
 
 class Linker:
@@ -192,13 +199,14 @@ class Linker:
     def _object(self, role: str) -> link.Object:
         anchor = self._family.anchors[role]
         names = [cut.name for cut in self._family.cut_lists[role] if cut.kind == "grid"]
+        taken = self._members.input_type(self._precision)
 
         def made() -> bytes:
             tensors = {name: cuts.tensor(anchor.model, name) for name in names}
             images = self._members.calibration(anchor.input_shape)
-            return convert.compile_object(anchor.model, tensors, self._precision, images)
+            return convert.compile_object(anchor.model, tensors, self._precision, images, input_type=taken)
 
-        return self._kept(role, [anchor.sha256, *names], made)
+        return self._kept(role, [anchor.sha256, *names, taken or ""], made)
 
     def _own_back(self, plan: Plan) -> link.Object:
         """The back of one variant as an object of its own, calibrated on what its stitch delivers."""
