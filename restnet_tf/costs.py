@@ -81,6 +81,12 @@ def macs(calls: Iterable[Any]) -> int:
     return total
 
 
+def values(calls: Iterable[Any]) -> int:
+    """Values that the calls counted by ``macs`` put out for one image: what is moved, not multiplied."""
+    counted = (node for node in calls if type(node.operation).__name__ in _MACS)
+    return sum(prod(t.shape[1:]) for node in counted for t in node.output_tensors)
+
+
 def params(calls: Iterable[Any]) -> int:
     """Parameters that these calls read; a layer that is called twice counts once."""
     layers = {id(node.operation): node.operation for node in calls}

@@ -27,10 +27,12 @@ _BATCH = 128
 _CHECKS = 6  # validations a rung
 _PATIENCE = 2  # validations without a gain that a rung may see; the next one stops it
 _MIN_GAIN = 0.02
-# A network smaller than this is bound by memory and calls, not by arithmetic: count it as so much.
-_LEAST_MACS = 2_000_000
-_MAX_PASSES = 6  # over the views, a rung: a small back would else see them dozens of times
-_FUSED_MACS = 5e11
+# A value that a layer puts out takes as long to move, forwards and backwards, as so many MACs (measured:
+# ResNets of 16 channels train at 21 GMAC/s, of 64 at 40), and calls take what the least of networks takes.
+_MACS_A_VALUE = 335
+_LEAST_WORK = 2_000_000
+_MAX_REPEATS = 6  # of the views in a rung: a small back would else see them dozens of times
+_FUSED_WORK = 9e11
 _LABEL_WEIGHT = 0.1
 
 
@@ -50,12 +52,16 @@ class Examples:
 
 @dataclass(frozen=True)
 class RungResult:
-    """What one rung reached: KL to the large anchor on the rank split, and what it cost."""
+    """What one rung reached: KL to the large anchor on the rank split, and what it cost.
+
+    ``images`` counts repeats; ``work`` is MACs with what moving values takes beside them, in MACs.
+    """
 
     rung: str
     kl: float
-    images: int  # training images passed through, repeats included
-    macs: int  # multiply-accumulates of its training
+    images: int
+    macs: int
+    work: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def fit(
     seed: int = 0,
     progress: Callable[[str, int, int], None] = lambda rung, done, total: None,
 ) -> Fitted:
-    """Climb ``rungs``, which give the training MACs of each, from the closed-form ``start``.
+    """Climb ``rungs``, which give the work (``RungResult``) of each, from the closed-form ``start``.
 
     ``back`` maps the target cut to ``[penultimate features, logits]``; where ``start`` is None there
     is no stitch and ``back`` is a whole anchor. A rung is kept where it lowers the KL on the rank
@@ -123,7 +129,9 @@ class _Trainer:
         self._edge = stitch.build(start) if start else keras.Sequential([keras.layers.Identity()])
         self._back = keras.models.clone_model(back)
         self._back.set_weights(back.get_weights())
-        self._macs = max(_LEAST_MACS, costs.macs(costs.nodes(back)))
+        calls = costs.nodes(back)
+        self._macs = costs.macs(calls)
+        self._work = max(_LEAST_WORK, self._macs + _MACS_A_VALUE * costs.values(calls))
         self._rng = np.random.default_rng(seed)
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
 
@@ -132,20 +140,20 @@ class _Trainer:
         import tensorflow as tf
 
         # Backward costs one more forward for the activations, and one where convolutions are trained.
-        per_image = self._macs * (3 if rung == "back" else 2)
-        passes = _MAX_PASSES * len(self._train.x)
-        steps = max(_CHECKS, min(passes, budget // max(1, per_image)) // _BATCH)
+        passes = 3 if rung == "back" else 2
+        images = min(_MAX_REPEATS * len(self._train.x), budget // (passes * self._work))
+        steps = max(_CHECKS, images // _BATCH)
         variables = self._variables(rung)
         optimizer = _Adam(variables, _RATES[rung], steps)
         # XLA fuses the frozen norms into their neighbours: 1.3 to 1.8 times as fast. It takes seconds to
         # compile, and its gradients of convolution kernels on a CPU are slower than TensorFlow's own.
-        fused = rung != "back" and steps * _BATCH * per_image > _FUSED_MACS
+        fused = rung != "back" and steps * _BATCH * passes * self._work > _FUSED_WORK
         step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True, jit_compile=fused)
-        best, state, stale, images = self.validate(), self._weights(), 0, 0
+        best, state, stale, seen = self.validate(), self._weights(), 0, 0
         for index, rows in enumerate(self._batches(steps)):
             # Matching first: it needs no labels and finds the way where the task loss alone fails.
             step(*self._batch(rows), tf.constant(match and index < steps // 4))
-            taken, images = index + 1, images + len(rows)
+            taken, seen = index + 1, seen + len(rows)
             progress(rung, taken, steps)
             if taken * _CHECKS % steps < _CHECKS or taken == steps:
                 kl = self.validate()
@@ -155,7 +163,7 @@ class _Trainer:
                 if stale > _PATIENCE:
                     break
         self._restore(state)
-        return RungResult(rung, best, images, images * per_image)
+        return RungResult(rung, best, seen, seen * passes * self._macs, seen * passes * self._work)
 
     def validate(self) -> float:
         """Mean KL to the large anchor on the rank split."""

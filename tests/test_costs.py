@@ -83,6 +83,14 @@ def test_nodes_are_in_order_and_without_the_input():
     assert id(model.outputs[0]) in made
 
 
+def test_values_are_those_that_leave_what_multiplies():
+    image = keras.Input((6, 8, 3))
+    x = keras.layers.Conv2D(5, 3, strides=2, padding="same", activation="relu")(image)  # 3 x 4 x 5
+    x = keras.layers.DepthwiseConv2D(2)(keras.layers.BatchNormalization()(x))  # 2 x 3 x 5
+    x = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x))
+    assert costs.values(costs.nodes(keras.Model(image, x))) == 60 + 30 + 7
+
+
 def test_a_cut_divides_the_whole():
     model = anchor((4, 6), 2).model
     calls = costs.nodes(model)

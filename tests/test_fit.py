@@ -16,7 +16,7 @@ from restnet_tf.fit import Examples, Fitted
 from restnet_tf.records import Anchor, RestnetError, Stitch
 
 FRONT, BACK = "0.1.out", "0.0.out"  # large, (8, 8, 6) -> small, (8, 8, 4)
-ENOUGH_MACS = 400_000_000  # some 60 steps of the small back
+ENOUGH_WORK = 400_000_000  # some 60 steps of the small back
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,12 @@ def back_of(anchors: dict[str, Anchor], cut: str = BACK) -> Any:
 def run(anchors: dict[str, Anchor], caches: dict[str, cache.Cache], start: Stitch) -> Any:
     """A fit of the pair; keywords replace its examples, rungs and so on."""
 
-    def fitted(*rungs: str, macs: int = ENOUGH_MACS, **changes: Any) -> Fitted:
+    def fitted(*rungs: str, work: int = ENOUGH_WORK, **changes: Any) -> Fitted:
         train = changes.pop("train", examples(caches["train"]))
         ranked = changes.pop("ranked", examples(caches["rank"]))
         first = changes.pop("start", start)
         back = changes.pop("back", None) or back_of(anchors)
-        return fit.fit(first, back, train, ranked, rungs=dict.fromkeys(rungs, macs), **changes)
+        return fit.fit(first, back, train, ranked, rungs=dict.fromkeys(rungs, work), **changes)
 
     return fitted
 
@@ -219,23 +219,25 @@ def test_what_gains_nothing_is_stopped_early_and_not_kept(run: Any, anchors: Any
     assert found.rungs[0].images == 128 * taken
 
 
-def test_training_keeps_to_its_macs(run: Any, anchors: Any) -> None:
+def test_training_keeps_to_its_work(run: Any, anchors: Any) -> None:
     from restnet_tf import costs, fit
 
-    # So small a network is counted as the least that one costs.
-    forward = fit._LEAST_MACS
-    assert costs.macs(costs.nodes(back_of(anchors))) < forward
-    found = run("stitch", macs=2 * forward * 128 * 7)
-    assert (found.rungs[0].images, found.rungs[0].macs) == (7 * 128, 7 * 128 * 2 * forward)
-    found = run("back", macs=3 * forward * 128 * 6)
-    assert found.rungs[0].macs <= 6 * 128 * 3 * forward
+    calls = costs.nodes(back_of(anchors))
+    forward = costs.macs(calls) + fit._MACS_A_VALUE * costs.values(calls)
+    # So small a network is counted as the least that one takes.
+    assert costs.macs(calls) < forward < fit._LEAST_WORK
+    found = run("stitch", work=2 * fit._LEAST_WORK * 128 * 7).rungs[0]
+    assert (found.images, found.work) == (7 * 128, 7 * 128 * 2 * fit._LEAST_WORK)
+    assert found.macs == 7 * 128 * 2 * costs.macs(calls)
+    found = run("back", work=3 * fit._LEAST_WORK * 128 * 6).rungs[0]
+    assert found.work <= 6 * 128 * 3 * fit._LEAST_WORK
 
 
 def test_few_examples_are_counted_as_they_are(run: Any, caches: Any) -> None:
     few = examples(caches["train"])
     few = Examples(few.x[:50], few.teacher[:50], few.match[:50], few.labels[:50])  # type: ignore[index]
     steps: list[int] = []
-    found = run("stitch", macs=1, train=few, progress=lambda rung, done, total: steps.append(total))
+    found = run("stitch", work=1, train=few, progress=lambda rung, done, total: steps.append(total))
     assert found.rungs[0].images <= 50 * steps[0]
     assert found.rungs[0].images % 50 == 0
 

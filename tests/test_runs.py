@@ -64,8 +64,11 @@ def test_fitted_round_trip(tmp_path):
     tuned = {"block/conv/kernel": np.ones((3, 3, 2, 2), np.float32), "a:b": np.zeros(3, np.float32)}
     given = Fitted(
         Stitch(np.eye(2, 3, dtype="f4"), np.zeros(3, "f4"), (8, 8, 2), (4, 4, 3), (0.0, None), tuned),
-        "norm", 0.25, 0.5, (RungResult("stitch", 0.3, 1000, 10**12), RungResult("norm", 0.25, 500, 10**11)),
-    )  # fmt: skip
+        "norm",
+        0.25,
+        0.5,
+        (RungResult("stitch", 0.3, 1000, 10**11, 10**12), RungResult("norm", 0.25, 500, 10**10, 10**11)),
+    )
     assert Run(tmp_path).load_fitted("L0-S0") is None
     Run(tmp_path).save_fitted("L0-S0", given)
     found = Run(tmp_path).load_fitted("L0-S0")

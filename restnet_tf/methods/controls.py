@@ -38,7 +38,7 @@ def fit_all(
     family: Family, chosen: list[Plan], fitted: Mapping[str, Fitted], train: Cache, ranked: Cache
 ) -> tuple[Control, ...]:
     """Both controls, from the run or trained into it."""
-    compute = int(median(sum(r.macs for r in fitted[p.name].rungs) for p in chosen))
+    compute = int(median(sum(r.work for r in fitted[p.name].rungs) for p in chosen))
     middle = sorted(chosen, key=lambda p: (p.macs, p.name))[len(chosen) // 2]
     return (
         _distilled(family, compute, train, ranked),
@@ -47,13 +47,15 @@ def fit_all(
 
 
 def _distilled(family: Family, compute: int, train: Cache, ranked: Cache) -> Control:
-    """The small anchor, all of it trained on the large one's outputs."""
+    """The small anchor trained on the large one's outputs: its norms, then all of it where that gains."""
     small = family.anchors["small"]
     sets = [examples(c, "small", cache.INPUT, "small") for c in (train, ranked)]
-    fitted = family.fit("distilled", {"back": compute}, None, family.back("small", cache.INPUT), *sets)
+    fitted = family.fit(
+        "distilled", {"norm": compute // 2, "back": compute // 2}, None, family.back("small", cache.INPUT), *sets
+    )
     logits = cuts.between(small.model, small.model.inputs[0], small.logits)
     costs = family.costs["small"]
-    route = f"{small.name}, all of it distilled from {family.anchors['large'].name}"
+    route = f"{small.name} distilled from {family.anchors['large'].name}"
     return Control("distilled", route, variant.with_weights(logits, fitted.stitch.tuned), costs.macs, costs.params)
 
 
@@ -71,7 +73,7 @@ def _random_front(family: Family, plan: Plan, twin: Fitted, train: Cache, ranked
             replace(examples(real, "small", cache.INPUT, back.anchor), x=blind.features(front.anchor, cut))
             for real, blind in ((train, views), (ranked, rank_set))
         ]
-        rungs = {r.rung: r.macs for r in twin.rungs if r.rung == "stitch"}
+        rungs = {r.rung: r.work for r in twin.rungs if r.rung == "stitch"}
         model = family.back(back.anchor, str(back.start))
         fitted = family.fit("random-front", rungs, _closed_form(family, plan, anchors), model, *sets)
     model = variant.assemble(plan, anchors, fitted.stitch, logits=True)

@@ -25,10 +25,10 @@ FINE_TUNES: dict[str, tuple[str, ...]] = {
     "back": ("stitch", "norm", "back"),
     "auto": ("stitch", "norm", "back"),
 }
-# Training compute is counted in MACs, not seconds, so that the same build gives the same result on
-# any machine; two server cores do about 4e10 a second.
+# Training compute is counted in MACs and work (``fit.RungResult``), not seconds, so that the same build
+# gives the same result on any machine; two server cores do about 6e10 a second.
 _VIEW_MACS = 3.0e12
-_RUNG_MACS = {"stitch": 0.4e12, "norm": 2.8e12, "back": 1.6e12}
+_RUNG_WORK = {"stitch": 0.7e12, "norm": 4.8e12, "back": 2.7e12}
 # Untrained stitches are told apart by few images: their KLs differ by more than their errors.
 _TRIAL_MACS, _MIN_TRIAL_IMAGES = 2.0e12, 32
 _CACHE_BYTES = 8 * 2**30
@@ -124,7 +124,7 @@ class Family:
         *,
         enough: float = 0.0,
     ) -> Fitted:
-        """Fit a stitched model, or take it from the run; ``rungs`` gives the training MACs of each."""
+        """Fit a stitched model, or take it from the run; ``rungs`` gives the work of each."""
         known = self.run.load_fitted(name)
         if known is not None:
             return known
@@ -159,9 +159,9 @@ class Family:
         return float(np.mean(fit.kl_divergence(ranked.logits("large"), ranked.logits("small"))))
 
     def rungs(self) -> dict[str, int]:
-        """The ladder that the settings ask for, with the training MACs of each rung."""
+        """The ladder that the settings ask for, with the work of each rung."""
         asked = FINE_TUNES[self.settings.fine_tune]
-        return {rung: int(_RUNG_MACS[rung] * self.settings.effort) for rung in asked}
+        return {rung: int(_RUNG_WORK[rung] * self.settings.effort) for rung in asked}
 
     def _view_batches(self, anchors: Mapping[str, Anchor]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         large = self.anchors["large"]

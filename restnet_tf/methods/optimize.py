@@ -154,7 +154,7 @@ def _optimised(family: Family, plan: Plan, fitted: Fitted, wanted: Wanted) -> tu
     images = int(result["images"])
     # Backward costs one more forward for the activations, and one where convolutions are trained.
     macs = costs.macs(costs.nodes(back)) * (3 if wanted.scope == "back" else 2)
-    return new, RungResult(wanted.suffix, float("nan"), images, images * macs)
+    return new, RungResult(wanted.suffix, float("nan"), images, images * macs, images * macs)
 
 
 def _tail(fitted: Stitch, back: keras.Model) -> keras.Model:
