@@ -27,6 +27,7 @@ from benchmarks.host import scores
 from restnet_tf import cuts, norms, stitch, variant
 from restnet_tf.methods.linking import Linker, Members
 from restnet_tf.norms import Refolded
+from restnet_tf.progress import Silent
 from restnet_tf.records import Anchor, Piece, Plan, Stitch
 from tflite_export import link
 from tflite_export.convert import compile_object, convert
@@ -687,7 +688,7 @@ def test_a_norm_whose_weights_no_operator_holds_is_refused():
 # --- builds that fall back ------------------------------------------------------------------------
 
 
-def small_family(folder: Path) -> Any:
+def small_family(folder: Path, **settings: Any) -> Any:
     """What ``Linker`` reads of a family."""
 
     def batches(shape: tuple[int, ...], size: int) -> list[np.ndarray]:
@@ -699,6 +700,8 @@ def small_family(folder: Path) -> Any:
         anchors={n: anchor(n) for n in names},
         cut_lists={n: cuts.find(anchor(n).model) for n in names},
         data=SimpleNamespace(fit=split, sha256="digits"),
+        settings=SimpleNamespace(**({"uint8_input": False, "recalibrate": False} | settings)),
+        report=Silent(),
         run=SimpleNamespace(object_path=lambda name, precision, digest: folder / f"{name}.{precision}.{digest}.tflite"),
     )
 
@@ -728,6 +731,56 @@ def test_a_back_that_cannot_be_retuned_is_compiled_for_its_variant(kind: str, tm
     expected = forward(variant.assemble(plan(CASES[name]), found.anchors, fit), x)
     np.testing.assert_allclose(scores(linker.variant(name), [x]), expected, atol=2e-5, rtol=2e-6)
     assert np.abs(expected - forward(variant.assemble(plan(CASES[name]), found.anchors, fitted(name)), x)).max() > 0.05
+
+
+def integers(graph: Subgraph) -> set[bytes]:
+    """Contents of the weights of a graph's convolutions and dense layers."""
+    return contents([t for t in operands(graph) if t.constant and t.type == "INT8" and len(t.shape) > 1])
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_a_back_calibrated_anew_shares_the_anchors_integers(name: str, tmp_path: Path):
+    case, found = CASES[name], small_family(tmp_path, recalibrate=True)
+    fit = SimpleNamespace(stitch=replace(fitted(name), tuned=tuned(case)), rung="norm")
+    linker = Linker(Members(found, {name: plan(case, name)}, {name: fit}), "int8")  # type: ignore[dict-item]
+    made, whole = linker.route(name), linker.route(case.back).front
+    assert made.back is not None
+    assert made.start is None
+    assert made.back is not whole
+    assert len(integers(made.back.graph)) > 3
+    assert integers(made.back.graph) <= integers(whole.graph)
+    # Its ranges are its own, though: the cut's, to begin with.
+    assert made.back.image.scales != whole.cut(case.start).scales
+    x = unseen(name)[:60]
+    expected = forward(assembled(name, fit.stitch.tuned), x)
+    assert sqnr(scores(linker.variant(name), [x]), expected) > 20
+
+
+@pytest.mark.parametrize("factor", [1.0, 8.0])
+def test_ranges_that_do_not_suit_a_route_are_left_for_its_own(factor: float, tmp_path: Path):
+    # Through an anchor's own cut, unchanged: only the norms behind it can leave its ranges.
+    case, found = Case("resnet", "r0", "resnet", "r0", ("r1_conv1", "r1_conv2")), small_family(tmp_path)
+    cut = next(c for c in found.cut_lists["resnet"] if c.name == "r0")
+    weights = tuned(case, lambda gamma, rng: gamma * factor)
+    straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.shape, cut.shape, cut.clamp, weights)
+    fit = SimpleNamespace(stitch=straight, rung="norm")
+    members = Members(found, {"p": plan(case)}, {"p": fit})  # type: ignore[dict-item]
+    linker = Linker(members, "int8")
+    assert (linker.route("p").start is None) == (factor > 1)
+    told = [line for line in found.report.lines if line.endswith("calibrated anew")]
+    assert bool(told) == (factor > 1)
+    x = digits(16, 0, 64)  # what they are calibrated on: 64 digits bound no others
+    assert sqnr(scores(linker.variant("p"), [x]), forward(members.model("p"), x)) > 17  # the anchor itself has 17.7
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_an_anchor_stitched_to_itself_at_one_cut_is_the_anchor(precision: str):
+    found = obj("resnet", precision)
+    cut = next(c for c in cuts.find(anchor("resnet").model) if c.name == "r0")
+    straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.shape, cut.shape, cut.clamp)
+    made = link.variant(link.Route(found, "r0", straight, found, "r0"), precision=precision)
+    whole, x = link.variant(link.Route(found), precision=precision), digits(16, 400, 460)
+    np.testing.assert_allclose(scores(made, [x]), scores(whole, [x]), atol=1e-6)
 
 
 # --- TensorFlow Lite Micro ------------------------------------------------------------------------

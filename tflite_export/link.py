@@ -8,6 +8,7 @@ calling convention: the stitch reads the front's and delivers the back's.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,6 +152,10 @@ def subgraph(route: Route, precision: str, *, share: bool, name: str = "main") -
         source, end = front.cut(route.stop), route.back.scores
         target = route.back.image if route.start is None else route.back.cut(route.start)
         tail = _leading_to(end, route.back.graph, target)
+        if target is source:
+            # Back into the anchor at the very cut that it was left at: no operator may read and write one tensor.
+            target = Tensor(copy.copy(source.table), source.buffer)
+            tail = [emit.with_inputs(op, [target if t is source else t for t in op.inputs]) for op in tail]
         for tuned in route.retuned:
             tail = retune.apply(tail, tuned, share=share)
         operators = [
