@@ -210,9 +210,10 @@ def write(model: Model, *, names: bool = True) -> bytes:
     size = sum({id(b): len(b.data) for b in _buffers(model)}.values())
     if size >= 2**31 - 2**20:
         raise TfliteError(f"the weights take {size} bytes; a .tflite file holds less than 2 GiB")
-    builder = _Builder(size + 2**16)
+    builder = _Builder(size + size // 8 + 2**16)  # room for all tables, so that it need not grow
     builder.Finish(_Writer(model, names).table().Pack(builder), file_identifier=IDENTIFIER)
-    return bytes(builder.Output())
+    # ``Output`` would copy the file once more.
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def only(model: Model) -> Subgraph:
