@@ -17,6 +17,7 @@ from benchmarks.records import BenchError
 # Units: flash and ram in bytes, latency in microseconds.
 SOURCES = {
     "score": "run by the interpreter on the test split",
+    "rank_score": "run by the interpreter on the rank split",
     "macs": "counted in the graph",
     "params": "counted in the graph",
     "flash": "size of the point's own file",

@@ -253,7 +253,10 @@ def test_what_is_printed(finished: Path) -> None:
     for p in found:
         assert f" {p.name} " in printed
     between = sum(p.kind == STITCHED and p.status == "shipped" for p in found)
-    assert f"{between} operating points between the anchors; files in {finished}: tflite/, points.json" in printed
+    assert (
+        f"{between} operating points between the anchors; files in {finished}: tflite/, elastic.*.tflite, points"
+        in printed
+    )
     assert "times as much" in printed
     following = printed.rstrip().splitlines()[-1]
     assert following.startswith(f'next: restnet-tf select {finished} --budget "macs<=')
@@ -330,7 +333,7 @@ def test_interrupted_at_every_step_and_killed_it_ends_the_same(finished: Path, t
             assert not (out / "points.json").exists()
     words = (
         *("reading", "training the large", "training the small", "similarity", "closed-form", "features"),
-        *("fitting L", "fitting distilled", "fitting random-front", "accuracy", "converting", "latency", "scores"),
+        *("fitting L", "fitting distilled", "fitting random-front", "accuracy", "linking", "latency", "scores"),
     )
     for word in words:
         assert any(stage.startswith(word) for stage in hit), f"{word} was not interrupted: {hit}"

@@ -25,7 +25,7 @@ from restnet_tf.runs import Run
 
 keras = networks.keras
 layers = keras.layers
-COMMANDS = ("build", "inspect", "similarity", "select", "optimize")
+COMMANDS = ("build", "inspect", "similarity", "select", "optimize", "verify")
 
 
 @dataclass(frozen=True)
@@ -486,7 +486,7 @@ def test_select_says_which_file_and_why(run: Path) -> None:
     assert "accuracy 89.0 % [" in answer.out
     assert "of 200 test images" in answer.out
     assert "macs 3 M (counted in the graph)" in answer.out
-    assert "flash 300 KB (size of the file)" in answer.out
+    assert "flash 300 KB (size of the point's own file)" in answer.out
     assert answer.out.rstrip().endswith(f"file {run / 'tflite/L1-S0.float32.tflite'}")
 
 

@@ -126,9 +126,10 @@ def _calibration_images(
             raise TfliteError(f"calibration batch {number} is {values.shape}; (b, {str(shape)[1:]} is needed")
         # A NaN fails both comparisons.
         if values.size and not (values.min() >= limits[0] and values.max() <= limits[1]):
+            wanted = "raw images" if limits == RAW else "values"
             raise TfliteError(
                 f"calibration batch {number} runs from {values.min():g} to {values.max():g}; "
-                f"values of {limits[0]:g}..{limits[1]:g} are needed"
+                f"{wanted} of {limits[0]:g}..{limits[1]:g} are needed"
             )
         images.extend(np.split(values, len(values)) if len(values) else ())
     if not images:
@@ -166,7 +167,9 @@ def _converter(model: keras.Model, cuts: Mapping[str, Any], shape: tuple[int, in
     import keras
     import tensorflow as tf
 
-    whole = keras.Model(model.inputs[0], {OUTPUT_KEY: model.outputs[0], **cuts}) if cuts else model
+    # Named: an automatic name counts what the process has made before, and goes into every tensor's name.
+    ends = {OUTPUT_KEY: model.outputs[0], **cuts}
+    whole = keras.Model(model.inputs[0], ends, name=model.name) if cuts else model
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = whole(image, training=False)
