@@ -146,7 +146,7 @@ def _pairs(found: Mapping[str, Sequence[Cut]], count: int) -> dict[str, Pair]:
     for at in np.linspace(0, len(joined) - 1, min(count, len(joined))).astype(int):
         source, a, b = joined[at]
         kernel = rng.normal(0, a.shape[-1] ** -0.5, (a.shape[-1], b.shape[-1])).astype(np.float32)
-        fitted = Stitch(kernel, np.zeros(b.shape[-1], np.float32), a.shape, b.shape, b.clamp)
+        fitted = Stitch(kernel, np.zeros(b.shape[-1], np.float32), a.layout, b.layout, b.clamp)
         pairs[f"{source[0].upper()}{a.index}-{b.index}"] = Pair(source, a.name, b.name, fitted)
     return pairs
 
@@ -154,7 +154,7 @@ def _pairs(found: Mapping[str, Sequence[Cut]], count: int) -> dict[str, Pair]:
 def _compiled(anchor: Anchor, found: Sequence[Cut], precision: str) -> bytes:
     from restnet_tf import cuts
 
-    tensors = {cut.name: cuts.tensor(anchor.model, cut.name) for cut in found if cut.kind == "grid"}
+    tensors = {cut.name: cuts.tensor(anchor.model, cut.name) for cut in found if cut.kind != "vector"}
     return convert.compile_object(anchor.model, tensors, precision, _calibration(anchor.input_shape))
 
 

@@ -1,4 +1,4 @@
-"""Models of Keras Applications by name: ``MobileNetV2:alpha=0.35,input=96`` -> a bare keras.Model."""
+"""Models of Keras Applications and Vision Transformers by name: ``MobileNetV2:alpha=0.35`` -> a bare keras.Model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restnet_tf import graph, preprocess, pretrained
+from restnet_tf import graph, preprocess, pretrained, vit
 from restnet_tf.records import RestnetError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Spec:
     @property
     def name(self) -> str:
         """A short name fit for files: ``MobileNetV2-alpha0.35-input96``."""
-        stem = re.sub(r"(\.weights)?\.(keras|h5|hdf5)$", "", Path(self.base).name)
+        stem = re.sub(r"(\.weights)?\.(keras|h5|hdf5|npz|safetensors|pth|pt)$", "", Path(self.base).name)
         return re.sub(r"[^\w.-]+", "-", "-".join([stem, *(f"{k}{v}" for k, v in self.options.items())]))
 
 
@@ -71,7 +71,7 @@ def _value(text: str) -> Any:
 
 
 def constructors() -> dict[str, Callable[..., keras.Model]]:
-    """All model constructors of ``keras.applications``, by name."""
+    """All model constructors of ``keras.applications``, and of ``vit``, by name."""
     import keras
 
     found: dict[str, Callable[..., keras.Model]] = {}
@@ -79,7 +79,7 @@ def constructors() -> dict[str, Callable[..., keras.Model]]:
         thing = getattr(keras.applications, name)
         if inspect.isfunction(thing) and {"weights", "input_tensor"} <= set(inspect.signature(thing).parameters):
             found[name] = thing
-    return found
+    return found | vit.constructors()
 
 
 def unknown(base: str) -> str:
@@ -118,6 +118,9 @@ def construct(spec: Spec, weights: str | None = None) -> keras.Model:
 
 def mode(base: str) -> str:
     """Name the preprocessing that the family of a constructor expects before it."""
+    transformer = vit.family(base)
+    if transformer is not None:
+        return vit.MODES[transformer]
     family = constructors()[base].__module__.rpartition(".")[2]
     if family not in preprocess.FAMILY_MODES:
         raise RestnetError(f"the preprocessing of {base} (family {family}) is not known to this version")

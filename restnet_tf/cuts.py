@@ -8,6 +8,7 @@ architecture itself hands from block to block.
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 from restnet_tf import costs
@@ -41,7 +42,18 @@ _POINTWISE = frozenset(
     }
 )
 # Behind these nothing is worth stitching: one more step of the same block.
-_INNER = frozenset({"LayerScale", "Multiply", "Permute", "Reshape", "StochasticDepth", "ZeroPadding2D"})
+_INNER = frozenset(
+    {
+        "Cropping1D",
+        "LayerScale",
+        "Multiply",
+        "Permute",
+        "Reshape",
+        "StochasticDepth",
+        "ZeroPadding1D",
+        "ZeroPadding2D",
+    }
+)
 # Zero padding too: every range that is known here holds zero.
 _KEEPS_RANGE = frozenset(
     {"AveragePooling2D", "Dropout", "Identity", "MaxPooling2D", "SpatialDropout2D", "ZeroPadding2D"}
@@ -63,7 +75,7 @@ def find(model: keras.Model) -> tuple[Cut, ...]:
             f"{model.name} cannot be cut: of its {len(calls)} operations none ends a block where a single"
             " tensor is live; every place is bridged by a skip connection, or the model has one block"
         )
-    return tuple(_cut(calls, step, index) for index, step in enumerate(kept))
+    return tuple(_cut(calls, steps, step, index) for index, step in enumerate(kept))
 
 
 def articulations(model: keras.Model) -> list[int]:
@@ -186,7 +198,7 @@ def _is_narrowed(calls: list[Any], step: int) -> bool:
     return fused and _kind_of(reader) == "Conv2D" and set(reader.operation.kernel_size) == {1}
 
 
-def _cut(calls: list[Any], step: int, index: int) -> Cut:
+def _cut(calls: list[Any], steps: Sequence[int], step: int, index: int) -> Cut:
     result = calls[step].output_tensors[0]
     shape = tuple(result.shape[1:])
     before, after = calls[: step + 1], calls[step + 1 :]
@@ -200,7 +212,22 @@ def _cut(calls: list[Any], step: int, index: int) -> Cut:
         macs_after=costs.macs(after),
         params_before=costs.params(before),
         params_after=costs.params(after),
+        grid=_token_grid(calls, steps, step) if len(shape) == 2 else None,
     )
+
+
+def _token_grid(calls: list[Any], steps: Sequence[int], step: int) -> tuple[int, int] | None:
+    """Height and width of the grid that tokens come from: the last in front of them of as many places.
+
+    A class token may stand before them. Where the graph has no such grid, it is taken to be a square.
+    """
+    count = calls[step].output_tensors[0].shape[1]
+    for earlier in reversed([s for s in steps if s < step]):
+        shape = calls[earlier].output_tensors[0].shape
+        if len(shape) == 4 and count - shape[1] * shape[2] in (0, 1):
+            return shape[1], shape[2]
+    side = next((isqrt(n) for n in (count, count - 1) if n > 0 and isqrt(n) ** 2 == n), None)
+    return (side, side) if side else None
 
 
 def _clamp(calls: list[Any], step: int) -> tuple[float | None, float | None]:

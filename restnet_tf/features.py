@@ -14,28 +14,35 @@ import numpy as np
 
 from restnet_tf import cuts, stitch
 from restnet_tf.cka import CkaSums
-from restnet_tf.records import Anchor, Cut, RestnetError
+from restnet_tf.records import Anchor, Cut, Layout, RestnetError
 
 if TYPE_CHECKING:
     from restnet_tf.data import Split
 
 # (source anchor, source cut, target cut), cuts by index: one way of stitching.
 PairKey = tuple[str, int, int]
-Grid = tuple[int, ...]
+# What a class token is made of, where the front has none, is solved beside the map itself.
+_MAP, _CLASS = "map", "class"
+_PLAIN_SUMS = ("crosses", "target_squares", "sums_x", "sums_y", "rows")
 
 _CKA_BATCH = 128
 _BATCH_BYTES = 512 * 2**20
-# Neighbouring pixels repeat each other; this many an image already determine a 1x1 map.
+# Neighbouring pixels repeat each other; so many of an image already determine a 1x1 map.
 _POSITIONS = 256
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The closed-form stitch of one pair and how much of the target's variance it explains."""
+    """The closed-form map of one pair and how much of the target's variance it explains.
+
+    ``bias`` is ``(places, c_out)``. ``pooled`` holds kernel and bias of a class token made of the pooled
+    front, None where there is none to make.
+    """
 
     kernel: np.ndarray
     bias: np.ndarray
     r2: float
+    pooled: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,64 +114,114 @@ def observer(anchor: Anchor, found: Iterable[Cut], more: Iterable[Any] = ()) -> 
     return observe
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Pairs that are solved from one product: of one direction, with the same adapter."""
+
+    source: str
+    front: tuple[bool, int]
+    back: tuple[bool, tuple[int, int], int]
+    part: str
+
+    @classmethod
+    def of(cls, source: str, a: Layout, b: Layout, part: str) -> _Group:
+        return cls(source, (a.tokens, a.classes), (b.tokens, b.size, b.classes), part)
+
+
+@dataclass(frozen=True)
+class _Products:
+    """Sums over rows of what one group needs; ``sums`` are of each place that has a bias of its own."""
+
+    squares: list[np.ndarray]
+    crosses: np.ndarray
+    target_squares: np.ndarray
+    sums_x: np.ndarray
+    sums_y: np.ndarray
+    rows: int
+
+    @classmethod
+    def of(cls, xs: list[np.ndarray], ys: list[np.ndarray], places: int) -> _Products:
+        """Of one batch of features ``(n, rows, c)``; ``places`` is 1 or the number of rows."""
+        sides = [np.concatenate(features, axis=2).astype(np.float64) for features in (xs, ys)]
+        x, y = (side.reshape(-1, side.shape[2]) for side in sides)
+        sums_x, sums_y = (side.sum(axis=0) if places > 1 else side.sum(axis=(0, 1))[None] for side in sides)
+        ends = np.cumsum([features.shape[2] for features in xs])[:-1]
+        squares = [part.T @ part for part in np.split(x, ends, axis=1)]
+        return cls(squares, x.T @ y, np.einsum("ij,ij->j", y, y), sums_x, sums_y, len(x) // places)
+
+    def __add__(self, more: _Products) -> _Products:
+        """The sums of both."""
+        squares = [a + b for a, b in zip(self.squares, more.squares, strict=True)]
+        return _Products(squares, **{name: getattr(self, name) + getattr(more, name) for name in _PLAIN_SUMS})
+
+
 class _Sums:
-    """Ridge sums of all pairs: one product a direction and grid, since many skinny ones are slow."""
+    """Ridge sums of all pairs: one product a group, since many skinny ones are slow."""
 
     def __init__(self, cut_lists: Mapping[str, tuple[Cut, ...]], keys: list[PairKey]) -> None:
         self._cuts, self._keys = cut_lists, keys
-        self._groups: dict[tuple[str, Grid], tuple[list[int], list[int]]] = {}
+        self._groups: dict[_Group, tuple[list[int], list[int]]] = {}
         for source, i, j in keys:
-            group = self._groups.setdefault((source, self._grid(source, j)), ([], []))
-            for members, index in zip(group, (i, j), strict=True):
-                if index not in members:
-                    members.append(index)
-        self._squares: dict[tuple[str, Grid], list[np.ndarray]] = {}
-        self._crosses: dict[tuple[str, Grid], np.ndarray] = {}
-        self._target_squares: dict[tuple[str, Grid], np.ndarray] = {}
-        self._resamplers: dict[tuple[tuple[int, ...], Grid], Any] = {}
+            for group in self._groups_of(source, i, j):
+                members = self._groups.setdefault(group, ([], []))
+                for known, index in zip(members, (i, j), strict=True):
+                    if index not in known:
+                        known.append(index)
+        self._products: dict[_Group, _Products] = {}
 
     def update(self, seen: Mapping[str, list[np.ndarray]]) -> None:
         for group, (sources, targets) in self._groups.items():
-            source, grid = group
-            xs = [_with_ones(_rows(self._resample(seen[source][i], grid))) for i in sources]
-            y = np.concatenate([_rows(seen[other(source)][j]) for j in targets], axis=1)
-            squares = [x.T @ x for x in xs]
-            known = self._squares.get(group, [0.0] * len(squares))
-            self._squares[group] = [a + b for a, b in zip(known, squares, strict=True)]
-            self._crosses[group] = self._crosses.get(group, 0) + np.concatenate(xs, axis=1).T @ y
-            self._target_squares[group] = self._target_squares.get(group, 0) + np.einsum("ij,ij->j", y, y)
+            back = other(group.source)
+            first = self._layout(group.source, sources[0]), self._layout(back, targets[0])
+            xs = [_rows(seen[group.source][i], self._layout(group.source, i), first[1], group.part) for i in sources]
+            ys = [_targets(seen[back][j], first[0], self._layout(back, j), group.part) for j in targets]
+            found = _Products.of(xs, ys, self._places(group))
+            self._products[group] = self._products[group] + found if group in self._products else found
 
     def solve(self) -> dict[PairKey, Solution]:
         found = {}
-        for source, i, j in self._keys:
-            group = source, self._grid(source, j)
-            sources, targets = self._groups[group]
-            rows = self._slice(source, sources, i, extra=1)
-            columns = self._slice(other(source), targets, j, extra=0)
-            sums = stitch.RidgeSums(
-                self._squares[group][sources.index(i)],
-                self._crosses[group][rows, columns],
-                self._target_squares[group][columns],
-            )
-            found[source, i, j] = Solution(*stitch.ridge(sums))
+        for pair in self._keys:
+            groups = self._groups_of(*pair)
+            kernel, bias, r2 = stitch.ridge(self._of(groups[0], pair))
+            pooled = None
+            if len(groups) > 1:
+                class_kernel, class_bias, _ = stitch.ridge(self._of(groups[1], pair))
+                pooled = class_kernel, class_bias[0]
+            found[pair] = Solution(kernel, bias, r2, pooled)
         return found
 
-    def _grid(self, source: str, j: int) -> Grid:
-        return self._cuts[other(source)][j].shape[:2]
+    def _of(self, group: _Group, pair: PairKey) -> stitch.RidgeSums:
+        """The sums of one pair out of its group's."""
+        source, i, j = pair
+        (sources, targets), known = self._groups[group], self._products[group]
+        rows, columns = self._slice(source, sources, i), self._slice(other(source), targets, j)
+        square = known.squares[sources.index(i)]
+        sums_x, sums_y = known.sums_x[:, rows], known.sums_y[:, columns]
+        return stitch.RidgeSums(
+            np.block([[square, sums_x.T], [sums_x, known.rows * np.eye(len(sums_x))]]),
+            np.concatenate([known.crosses[rows, columns], sums_y]),
+            known.target_squares[columns],
+            len(sums_x),
+        )
 
-    def _slice(self, role: str, members: list[int], index: int, extra: int) -> slice:
-        """Where a cut's channels stand in a group's product; ``extra`` columns behind each cut's."""
-        widths = [self._cuts[role][m].shape[-1] + extra for m in members]
+    def _groups_of(self, source: str, i: int, j: int) -> list[_Group]:
+        a, b = self._layout(source, i), self._layout(other(source), j)
+        parts = [_MAP, _CLASS] if stitch.pools_class(a, b) else [_MAP]
+        return [_Group.of(source, a, b, part) for part in parts]
+
+    def _places(self, group: _Group) -> int:
+        sources, targets = self._groups[group]
+        ends = self._layout(group.source, sources[0]), self._layout(other(group.source), targets[0])
+        return stitch.places(*ends) if group.part == _MAP else 1
+
+    def _layout(self, role: str, index: int) -> Layout:
+        return self._cuts[role][index].layout
+
+    def _slice(self, role: str, members: list[int], index: int) -> slice:
+        """Where a cut's channels stand in a group's product."""
+        widths = [self._cuts[role][m].shape[-1] for m in members]
         at = members.index(index)
         return slice(sum(widths[:at]), sum(widths[: at + 1]))
-
-    def _resample(self, x: np.ndarray, grid: Grid) -> np.ndarray:
-        key = x.shape[1:], grid
-        if key not in self._resamplers:
-            self._resamplers[key] = stitch.resample(x.shape[1:], grid)
-        for layer in self._resamplers[key]:
-            x = np.asarray(layer(x))
-        return x
 
 
 def other(role: str) -> str:
@@ -172,14 +229,23 @@ def other(role: str) -> str:
     return "small" if role == "large" else "large"
 
 
-def _rows(x: np.ndarray) -> np.ndarray:
-    """``(n, h, w, c)`` -> float64 ``(n * positions, c)``, evenly spread positions of every image."""
-    n, h, w, c = x.shape
-    flat = x.reshape(n, h * w, c)
-    if h * w > _POSITIONS:
-        flat = flat[:, np.linspace(0, h * w - 1, _POSITIONS).astype(int)]
-    return flat.reshape(-1, c).astype(np.float64)
+def _rows(x: np.ndarray, source: Layout, target: Layout, part: str) -> np.ndarray:
+    """Features ``(n, ...)`` as the map of a group reads them: ``(n, rows, c)``."""
+    if part == _CLASS:
+        return x.reshape(len(x), -1, source.channels).mean(axis=1, keepdims=True)
+    return _spread(stitch.adapted(x, source, target), stitch.places(source, target))
 
 
-def _with_ones(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+def _targets(y: np.ndarray, source: Layout, target: Layout, part: str) -> np.ndarray:
+    """Features ``(n, ...)`` at the back's cut as the map of a group should deliver them: ``(n, rows, c)``."""
+    if part == _CLASS:
+        return y[:, :1]
+    return _spread(stitch.wanted(y, source, target), stitch.places(source, target))
+
+
+def _spread(rows: np.ndarray, biases: int) -> np.ndarray:
+    """Evenly spread rows ``(n, rows, c)`` of every image; all of them where each has a bias of its own."""
+    count = rows.shape[1]
+    if biases > 1 or count <= _POSITIONS:
+        return rows
+    return rows[:, np.linspace(0, count - 1, _POSITIONS).astype(int)]

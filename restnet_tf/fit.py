@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf import costs, stitch
-from restnet_tf.records import RestnetError, Stitch
+from restnet_tf.records import Layout, RestnetError, Stitch
 
 if TYPE_CHECKING:
     import keras
@@ -178,10 +178,10 @@ class _Trainer:
         """The stitch as it stands, with what the rung changed in the back."""
         tuned = {v.path: np.asarray(v) for v in self._tuned(rung)}
         if self._start is None:
-            shape = self._train.x.shape[1:]
-            return Stitch(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), shape, shape, (None, None), tuned)
-        kernel, bias = self._edge.get_layer("project").get_weights()
-        return replace(self._start, kernel=kernel[0, 0], bias=bias, tuned=tuned)
+            whole = Layout(self._train.x.shape[1:])
+            none = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
+            return Stitch(*none, whole, whole, (None, None), tuned=tuned)
+        return replace(stitch.trained(self._start, self._edge), tuned=tuned)
 
     def _forward(self, x: Any) -> Any:
         import tensorflow as tf

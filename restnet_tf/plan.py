@@ -124,8 +124,8 @@ def _assess(
     macs = a.macs_before + b.macs_after
     params = a.params_before + b.params_after
     if not reason:
-        macs += stitch.macs(a.shape, b.shape)
-        params += stitch.params(a.shape, b.shape)
+        macs += stitch.macs(a.layout, b.layout)
+        params += stitch.params(a.layout, b.layout)
         if macs >= anchors["large"].macs:
             reason = "costs no less than the large anchor"
         elif macs <= anchors["small"].macs:

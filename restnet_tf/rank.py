@@ -56,8 +56,14 @@ def closed_form(
 def initial(pair: PairKey, cut_lists: Mapping[str, tuple[Cut, ...]], statistics: Statistics) -> Stitch:
     """The closed-form stitch of a pair."""
     source, i, j = pair
-    solution, target = statistics.solutions[pair], cut_lists[other(source)][j]
-    return Stitch(solution.kernel, solution.bias, cut_lists[source][i].shape, target.shape, target.clamp)
+    found, target = statistics.solutions[pair], cut_lists[other(source)][j]
+    bias = found.bias.mean(axis=0)
+    made = Stitch(found.kernel, bias, cut_lists[source][i].layout, target.layout, target.clamp)
+    if len(found.bias) > 1:
+        made = replace(made, positions=found.bias - bias)
+    if found.pooled is not None:
+        made = replace(made, class_kernel=found.pooled[0], class_bias=found.pooled[1])
+    return made
 
 
 class _Backs:

@@ -7,6 +7,7 @@ know about another stage's result stands in a record.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,11 +70,46 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How the values of a cut lie: a grid ``(h, w, c)``, or tokens ``(t, c)``.
+
+    The last ``h * w`` tokens are those of ``grid`` ``(h, w)``, row by row, and what comes before them are
+    class tokens; where ``grid`` is None, nothing is known of them.
+    """
+
+    shape: tuple[int, ...]
+    grid: tuple[int, int] | None = None
+
+    @property
+    def channels(self) -> int:
+        """Values a position."""
+        return self.shape[-1]
+
+    @property
+    def tokens(self) -> bool:
+        """Whether these are tokens and no grid."""
+        return len(self.shape) == 2
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(h, w)``; of tokens without a known grid, a column of all of them."""
+        if self.tokens:
+            return self.grid or (self.shape[0], 1)
+        return self.shape[0], self.shape[1]
+
+    @property
+    def classes(self) -> int:
+        """How many class tokens stand before the grid."""
+        return self.shape[0] - prod(self.size) if self.tokens else 0
+
+
+@dataclass(frozen=True)
 class Cut:
     """A tensor that every path from input to output runs through, at a block boundary.
 
     ``shape`` is without the batch; ``clamp`` is the range that the tensor's own activation
-    allows, ``(None, None)`` where it has none; costs are of one image.
+    allows, ``(None, None)`` where it has none; costs are of one image. ``grid`` is the height and width
+    that tokens come from, None where it is not known; those before it are class tokens.
     """
 
     name: str
@@ -85,6 +121,12 @@ class Cut:
     macs_after: int
     params_before: int
     params_after: int
+    grid: tuple[int, int] | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """How its values lie."""
+        return Layout(self.shape, self.grid)
 
 
 @dataclass(frozen=True)
@@ -117,15 +159,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stitch:
-    """A fitted 1x1 map ``(c_in, c_out)`` with bias, between two grids, ending in a clamp.
+    """A fitted 1x1 map ``(c_in, c_out)`` with bias, between two cuts, ending in a clamp.
 
-    ``tuned`` holds the weights of the back that were trained with it, by weight path; empty where
-    the back is the anchor's own.
+    ``positions`` ``(h * w, c_out)`` is added to the tokens that a grid becomes; ``class_kernel`` and
+    ``class_bias`` make a class token of the mean of a source that has none. ``tuned`` holds the weights
+    of the back that were trained with it, by weight path; empty where the back is the anchor's own.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
-    source_shape: tuple[int, ...]
-    target_shape: tuple[int, ...]
+    source: Layout
+    target: Layout
     clamp: tuple[float | None, float | None]
+    positions: np.ndarray | None = None
+    class_kernel: np.ndarray | None = None
+    class_bias: np.ndarray | None = None
     tuned: dict[str, np.ndarray] = field(default_factory=dict)

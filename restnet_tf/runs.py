@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ import numpy as np
 
 from restnet_tf.features import Solution, Statistics
 from restnet_tf.fit import Fitted, RungResult
-from restnet_tf.records import Piece, Plan, RestnetError, Stitch
+from restnet_tf.records import Layout, Piece, Plan, RestnetError, Stitch
 
-_FORMAT = 1
+_FORMAT = 2
+# Parts that only some stitches have.
+_OPTIONAL = ("positions", "class_kernel", "class_bias")
 _PLAN_STATES = ("candidate", "chosen", "rejected")
 
 
@@ -129,6 +131,8 @@ class Run:
         for (source, i, j), found in statistics.solutions.items():
             stem = f"{source}.{i}.{j}"
             arrays |= {f"{stem}.kernel": found.kernel, f"{stem}.bias": found.bias, f"{stem}.r2": found.r2}
+            if found.pooled is not None:
+                arrays |= {f"{stem}.class_kernel": found.pooled[0], f"{stem}.class_bias": found.pooled[1]}
         write_npz(self.path / "similarity.npz", arrays)
 
     def load_statistics(self) -> Statistics:
@@ -139,8 +143,11 @@ class Run:
                 if name.endswith(".r2"):
                     source, i, j, _ = name.split(".")
                     stem = name.removesuffix(".r2")
-                    solution = Solution(arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[name]))
-                    solutions[source, int(i), int(j)] = solution
+                    pooled = None
+                    if f"{stem}.class_kernel" in arrays:
+                        pooled = arrays[f"{stem}.class_kernel"], arrays[f"{stem}.class_bias"]
+                    plain = arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[name])
+                    solutions[source, int(i), int(j)] = Solution(*plain, pooled)
             return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions)
 
     def fitted_names(self) -> tuple[str, ...]:
@@ -155,11 +162,12 @@ class Run:
             "kl": fitted.kl,
             "closed_form_kl": fitted.closed_form_kl,
             "rungs": [asdict(r) for r in fitted.rungs],
-            "source_shape": found.source_shape,
-            "target_shape": found.target_shape,
+            "source": asdict(found.source),
+            "target": asdict(found.target),
             "clamp": found.clamp,
         }
         arrays = {"meta": np.array(json.dumps(meta)), "kernel": found.kernel, "bias": found.bias}
+        arrays |= {name: value for name in _OPTIONAL if (value := getattr(found, name)) is not None}
         arrays |= {f"tuned:{path}": value for path, value in found.tuned.items()}
         write_npz(self.stitch_path(point), arrays)
 
@@ -171,8 +179,9 @@ class Run:
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
             tuned = {n.removeprefix("tuned:"): arrays[n] for n in arrays.files if n.startswith("tuned:")}
-            shapes = tuple(meta["source_shape"]), tuple(meta["target_shape"])
-            found = Stitch(arrays["kernel"], arrays["bias"], *shapes, tuple(meta["clamp"]), tuned)
+            source, target = (_layout(meta[end]) for end in ("source", "target"))
+            found = Stitch(arrays["kernel"], arrays["bias"], source, target, tuple(meta["clamp"]), tuned=tuned)
+            found = replace(found, **{name: arrays[name] for name in _OPTIONAL if name in arrays})
         rungs = tuple(RungResult(**r) for r in meta["rungs"])
         return Fitted(found, meta["rung"], meta["kl"], meta["closed_form_kl"], rungs)
 
@@ -271,6 +280,10 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_bytes(path, buffer.getvalue())
+
+
+def _layout(kept: Mapping[str, Any]) -> Layout:
+    return Layout(tuple(kept["shape"]), tuple(kept["grid"]) if kept["grid"] else None)
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,14 @@
-"""The layer between two anchors: a resize or pool, a 1x1 map with bias, and the clamp of its target.
+"""The layer between two anchors: an adapter of places, a 1x1 map with bias, and the clamp of its target.
 
 The map starts at its closed-form ridge solution, which needs only sums over samples, so that the
 sums of two shards add up and one pass over the data serves every pair of cuts.
+
+| from -> to | adapter |
+|---|---|
+| grid -> grid | pool by a whole ratio, else bilinear resize; none where the grids are the same |
+| tokens -> tokens | the same for the grid behind the class token, which runs through the map as well |
+| grid -> tokens | the same; a bias for every position; a class token as a map of the pooled grid |
+| tokens -> grid | the class token is left out |
 """
 
 from __future__ import annotations
@@ -12,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf.records import Cut, RestnetError, Stitch
+from restnet_tf.records import Cut, Layout, RestnetError, Stitch
 
 if TYPE_CHECKING:
     import keras
@@ -25,54 +32,62 @@ _REFIT_RIDGE = 1e-2
 
 @dataclass
 class RidgeSums:
-    """Running ``[X 1]'[X 1]``, ``[X 1]'Y`` and ``[Y 1]'[Y 1]``'s diagonal of one pair, float64."""
+    """Running ``[X P]'[X P]``, ``[X P]'Y`` and ``[Y P]'[Y P]``'s diagonal of one pair, float64.
+
+    ``P`` says which of ``places`` biases a row has, a one in each: a column of ones where there is one.
+    """
 
     xtx: np.ndarray
     xty: np.ndarray
     y_squares: np.ndarray
+    places: int = 1
 
     def __add__(self, other: RidgeSums) -> RidgeSums:
         """The sums of both shards together."""
-        return RidgeSums(self.xtx + other.xtx, self.xty + other.xty, self.y_squares + other.y_squares)
+        return RidgeSums(self.xtx + other.xtx, self.xty + other.xty, self.y_squares + other.y_squares, self.places)
 
 
 def ridge(sums: RidgeSums) -> tuple[np.ndarray, np.ndarray, float]:
-    """Closed-form kernel ``(c_in, c_out)``, bias ``(c_out,)`` and R2 from the sums of a pair.
+    """Closed-form kernel ``(c_in, c_out)``, biases ``(places, c_out)`` and R2 from the sums of a pair.
 
-    R2 is over all rows and channels together, 1 at a perfect fit, 0 at the mean of the target. The
-    bias is not shrunk. Raises ``RestnetError`` where the features hold NaN or infinity.
+    R2 is over all rows and channels together, 1 at a perfect fit, 0 at the mean of the target (of its
+    place). The bias is not shrunk. Raises ``RestnetError`` where the features hold NaN or infinity.
     """
-    xtx, xty = sums.xtx, sums.xty
+    xtx, xty, width = sums.xtx, sums.xty, len(sums.xtx) - sums.places
     if not (np.isfinite(xtx).all() and np.isfinite(xty).all()):
         raise RestnetError("the features at this cut hold NaN or infinity; the anchor's weights are broken")
-    n = xtx[-1, -1]
-    mean_x, mean_y = xtx[-1, :-1] / n, xty[-1] / n
+    n = np.diag(xtx)[width:, None]
+    mean_x, mean_y = xtx[width:, :width] / n, xty[width:] / n
     # Centred, the intercept drops out and the penalty touches the kernel alone.
-    cov_xx = xtx[:-1, :-1] - n * np.outer(mean_x, mean_x)
-    cov_xy = xty[:-1] - n * np.outer(mean_x, mean_y)
+    cov_xx = xtx[:width, :width] - (n * mean_x).T @ mean_x
+    cov_xy = xty[:width] - (n * mean_x).T @ mean_y
     # Channels that are all dead leave nothing to scale by; any penalty gives them a kernel of zeros.
-    penalty = RIDGE * (float(np.mean(np.diag(xtx)[:-1])) or 1.0)
-    kernel = np.linalg.solve(cov_xx + penalty * np.eye(len(cov_xx)), cov_xy)
+    penalty = RIDGE * (float(np.mean(np.diag(xtx)[:width])) or 1.0)
+    kernel = np.linalg.solve(cov_xx + penalty * np.eye(width), cov_xy)
     bias = mean_y - mean_x @ kernel
-    total = float(np.sum(sums.y_squares - n * mean_y**2))
+    total = float(np.sum(sums.y_squares) - np.sum(n * mean_y**2))
     residual = total - 2 * float(np.sum(kernel * cov_xy)) + float(np.sum(kernel * (cov_xx @ kernel)))
     r2 = 1 - residual / total if total > 0 else 0.0
     return kernel.astype(np.float32), bias.astype(np.float32), r2
 
 
 def delivered(stitch: Stitch, features: np.ndarray) -> np.ndarray:
-    """What a stitch makes of features ``(n, h, w, c)``, as rows ``(n * h' * w', c')``, before the clamp."""
-    return _rows(features, stitch) @ stitch.kernel + stitch.bias
+    """What the map makes of features ``(n, ...)``: ``(n, places, c_out)``, before the clamp.
+
+    A class token that is made of the pooled grid is not among the places.
+    """
+    made = adapted(features, stitch.source, stitch.target).astype(np.float64) @ stitch.kernel + stitch.bias
+    return made if stitch.positions is None else made + stitch.positions
 
 
 def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> Stitch:
     """The stitch that gives on ``found`` what it gave on ``wanted``.
 
-    Both are features ``(n, h, w, c)`` of the same images at the front's cut, ``found`` as a quantised
+    Both are features ``(n, ...)`` of the same images at the front's cut, ``found`` as a quantised
     front puts them out. Least squares, shrunk towards the stitch itself.
     """
-    x = _rows(found, stitch)
-    residual = delivered(stitch, wanted) - delivered(stitch, found)
+    x = _flat(adapted(found, stitch.source, stitch.target))
+    residual = _flat(delivered(stitch, wanted) - delivered(stitch, found))
     mean_x, mean_r = x.mean(axis=0), residual.mean(axis=0)
     covariance = (x - mean_x).T @ (x - mean_x)
     penalty = _REFIT_RIDGE * (float(np.mean(np.diag(covariance))) or 1.0)
@@ -81,34 +96,68 @@ def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> Stitch:
     return replace(stitch, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32))
 
 
-def _rows(features: np.ndarray, stitch: Stitch) -> np.ndarray:
-    """Features at the target's grid as float64 rows ``(n * h * w, c)``."""
-    for layer in resample(stitch.source_shape, stitch.target_shape):
-        features = np.asarray(layer(features))
-    return features.reshape(-1, features.shape[-1]).astype(np.float64)
+def _flat(rows: np.ndarray) -> np.ndarray:
+    return rows.reshape(-1, rows.shape[-1]).astype(np.float64)
 
 
 def compatible(source: Cut, target: Cut) -> str:
     """Why these cuts cannot be stitched; empty where they can.
 
-    Grids of the same or the adjacent resolution are joined: a factor of about two either way.
+    Grids, of pixels or tokens, of the same or the adjacent resolution are joined: a factor of about two
+    either way.
     """
-    if source.kind != "grid" or target.kind != "grid":
+    if "vector" in (source.kind, target.kind):
         return f"no adapter from {source.kind} to {target.kind}"
-    ratio = source.shape[0] / target.shape[0]
-    if not 0.45 <= ratio <= 2.2:
-        return f"resolutions too far apart: {source.shape[0]}x{source.shape[1]} to {target.shape[0]}x{target.shape[1]}"
+    a, b = source.layout, target.layout
+    if any(end.tokens and end.grid is None for end in (a, b)):
+        alike = a.tokens and b.tokens and a.size == b.size
+        return "" if alike else "tokens whose places are not known go to as many such tokens alone"
+    if a.classes and b.classes and a.classes != b.classes:
+        return f"no adapter from {a.classes} class tokens to {b.classes}"
+    if not 0.45 <= a.size[0] / b.size[0] <= 2.2:
+        return f"resolutions too far apart: {a.size[0]}x{a.size[1]} to {b.size[0]}x{b.size[1]}"
     return ""
 
 
-def resample(source: tuple[int, ...], target: tuple[int, ...]) -> list[Any]:
-    """Keras layers that bring a grid ``(h, w, c)`` to the height and width of another; may be none.
+def pools_class(source: Layout, target: Layout) -> bool:
+    """Whether the target's class token is made of the pooled source, which has none."""
+    return target.classes > 0 and not source.classes
+
+
+def places(source: Layout, target: Layout) -> int:
+    """How many biases the map has: one, or one for each token that a grid becomes."""
+    return prod(target.size) if target.tokens and not source.tokens else 1
+
+
+def adapted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
+    """Features ``(n, ...)`` as the map reads them: ``(n, places, c_in)``, at the target's places.
+
+    A class token that the target has too comes first; one that it lacks is left out.
+    """
+    head = features[:, : source.classes] if source.classes and target.classes else None
+    grid = features[:, source.classes :] if source.tokens else features
+    if source.size != target.size:
+        grid = grid.reshape(len(grid), *source.size, source.channels)
+        for layer in resample(source, target):
+            grid = np.asarray(layer(grid))
+    rows = grid.reshape(len(grid), -1, source.channels)
+    return rows if head is None else np.concatenate([head, rows], axis=1)
+
+
+def wanted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
+    """Features ``(n, ...)`` of the target at the places that ``adapted`` gives: ``(n, places, c_out)``."""
+    rows = features.reshape(len(features), -1, target.channels)
+    return rows[:, target.classes :] if target.classes and not source.classes else rows
+
+
+def resample(source: Layout, target: Layout) -> list[Any]:
+    """Keras layers that bring a grid ``(n, h, w, c)`` to the height and width of another; may be none.
 
     A whole ratio down is an average pool, anything else a bilinear resize.
     """
     import keras
 
-    (h, w), (th, tw) = source[:2], target[:2]
+    (h, w), (th, tw) = source.size, target.size
     if (h, w) == (th, tw):
         return []
     if h % th == 0 and w % tw == 0:
@@ -117,26 +166,91 @@ def resample(source: tuple[int, ...], target: tuple[int, ...]) -> list[Any]:
 
 
 def build(stitch: Stitch) -> keras.Model:
-    """The stitch as a Keras model ``(n, h, w, c)`` -> ``(n, h', w', c')`` with its fitted weights."""
+    """The stitch as a Keras model from source to target ``(n, ...)`` with its fitted weights."""
     import keras
 
-    x = inputs = keras.Input(stitch.source_shape)
-    for layer in resample(stitch.source_shape, stitch.target_shape):
-        x = layer(x)
-    project = keras.layers.Conv2D(stitch.kernel.shape[1], 1, name="project")
-    x = project(x)
+    source, target = stitch.source, stitch.target
+    inputs = keras.Input(source.shape)
+    project = (keras.layers.Dense if target.tokens else _Conv)(target.channels, name="project")
+    x = project(_at_target(inputs, source, target))
+    if stitch.positions is not None:
+        from restnet_tf.tokens import PositionBias
+
+        x = PositionBias(name="positions")(x)
+    if stitch.class_kernel is not None:
+        pool = keras.layers.GlobalAveragePooling1D if source.tokens else keras.layers.GlobalAveragePooling2D
+        pooled = pool(name="class_pool")(inputs)
+        made = keras.layers.Dense(target.channels, name="class_project")(pooled)
+        made = keras.layers.Reshape((1, target.channels), name="class_token")(made)
+        x = keras.layers.Concatenate(axis=1, name="tokens")([made, x])
     low, high = stitch.clamp
     if low is not None:
         x = keras.layers.ReLU(max_value=high, name="clamp")(x)
-    project.set_weights([stitch.kernel[None, None], stitch.bias])
-    return keras.Model(inputs, x, name="stitch")
+    model = keras.Model(inputs, x, name="stitch")
+    for name, values in _weights(stitch).items():
+        model.get_layer(name).set_weights(
+            [v.reshape(w.shape) for v, w in zip(values, model.get_layer(name).weights, strict=True)]
+        )
+    return model
 
 
-def macs(source: tuple[int, ...], target: tuple[int, ...]) -> int:
-    """MACs of the 1x1 map, which runs at the target's grid."""
-    return prod(target[:2]) * source[-1] * target[-1]
+def trained(stitch: Stitch, model: keras.Model) -> Stitch:
+    """The stitch with the weights that its model (``build``) has by now."""
+    values = {name: model.get_layer(name).get_weights() for name in _weights(stitch)}
+    kernel, bias = values["project"]
+    found = replace(stitch, kernel=kernel.reshape(stitch.kernel.shape), bias=bias)
+    if "positions" in values:
+        found = replace(found, positions=values["positions"][0])
+    if "class_project" in values:
+        found = replace(found, class_kernel=values["class_project"][0], class_bias=values["class_project"][1])
+    return found
 
 
-def params(source: tuple[int, ...], target: tuple[int, ...]) -> int:
-    """Kernel and bias."""
-    return (source[-1] + 1) * target[-1]
+def _weights(stitch: Stitch) -> dict[str, list[np.ndarray]]:
+    """Fitted weights by the layer of ``build`` that holds them."""
+    found = {"project": [stitch.kernel, stitch.bias]}
+    if stitch.positions is not None:
+        found["positions"] = [stitch.positions]
+    if stitch.class_kernel is not None and stitch.class_bias is not None:
+        found["class_project"] = [stitch.class_kernel, stitch.class_bias]
+    return found
+
+
+def _Conv(channels: int, name: str) -> Any:  # noqa: N802 (stands for a layer's class)
+    import keras
+
+    return keras.layers.Conv2D(channels, 1, name=name)
+
+
+def _at_target(x: Any, source: Layout, target: Layout) -> Any:
+    """``adapted`` in layers: a grid for a grid, tokens for tokens."""
+    from keras import layers
+
+    same, classes = source.size == target.size, source.classes
+    if source.tokens and target.tokens and same and bool(classes) == bool(target.classes):
+        return x
+    grid = layers.Cropping1D((classes, 0), name="patches")(x) if classes else x
+    if source.tokens and not (same and target.tokens):
+        grid = layers.Reshape((*source.size, source.channels), name="grid")(grid)
+    for layer in resample(source, target):
+        grid = layer(grid)
+    if not target.tokens:
+        return grid
+    if len(grid.shape) == 4:
+        grid = layers.Reshape((prod(target.size), source.channels), name="rows")(grid)
+    if classes and target.classes:
+        head = layers.Cropping1D((0, source.shape[0] - classes), name="class_of_front")(x)
+        grid = layers.Concatenate(axis=1, name="with_class")([head, grid])
+    return grid
+
+
+def macs(source: Layout, target: Layout) -> int:
+    """MACs of the map, which runs at the target's places, and of that of a pooled class token."""
+    rows = prod(target.size) + (target.classes if source.classes else 0)
+    return (rows + pools_class(source, target)) * source.channels * target.channels
+
+
+def params(source: Layout, target: Layout) -> int:
+    """Kernel and bias, those of a pooled class token, and a bias for each position of new tokens."""
+    count = (source.channels + 1) * target.channels * (1 + pools_class(source, target))
+    return count + (prod(target.size) * target.channels if places(source, target) > 1 else 0)

@@ -1,4 +1,4 @@
-"""Name or file -> Anchor: Keras Applications, saved models, and weight files of the former.
+"""Name or file -> Anchor: Keras Applications, Vision Transformers, saved models, and weight files of the former.
 
 Whatever the source, the result takes raw 0..255 images and is one flat functional graph with its
 logits and penultimate features known; see ``applications``, ``pretrained``, ``preprocess``,
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restnet_tf import applications, ends, graph, preprocess, pretrained
+from restnet_tf import applications, ends, graph, preprocess, pretrained, vit, vit_weights
 from restnet_tf.records import Anchor, RestnetError
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ def _from_name(spec: applications.Spec, weights: str, weights_dir: Path | None) 
         return _from_weight_file(path, spec, spec)
     if weights == "none":
         return _anchor(applications.construct(spec), spec.name, applications.mode(spec.base), spec.side)
+    if vit.family(spec.base):
+        model, side = _transformer(_published(spec, weights_dir), spec)
+        return _anchor(model, spec.name, applications.mode(spec.base), side, _imagenet_names(weights_dir))
     with pretrained.imagenet_files(spec.base, weights_dir):
         try:
             model = applications.construct(spec, weights="imagenet")
@@ -90,8 +93,42 @@ def _from_weight_file(path: Path, spec: applications.Spec, arch: applications.Sp
     if spec is not arch:
         _only_input(spec)
         arch = replace(arch, options={**arch.options, **spec.options})
+    if vit.family(arch.base):
+        model, side = _transformer(path, arch)
+        return _anchor(model, spec.name, applications.mode(arch.base), side)
     model = _fitted(path, arch)
     return _anchor(model, spec.name, applications.mode(arch.base), arch.side, after=_efficientnet_scale(model))
+
+
+def _published(spec: applications.Spec, weights_dir: Path | None) -> Path:
+    """The file of a Vision Transformer's ImageNet weights, by timm's name for it, where it lies here."""
+    family = str(vit.family(spec.base))
+    size = spec.base.removeprefix(family)
+    if not size:
+        raise RestnetError(
+            f"{spec.base} has no published weights; name a size, as in {family}Tiny, or use weights 'none'"
+        )
+    stem = f"{family.lower()}_{size.lower()}_patch{spec.options.get('patch', 16)}_224"
+    folders = [*([weights_dir] if weights_dir else []), pretrained.cache_folder()]
+    for folder in folders:
+        for suffix in vit_weights.SUFFIXES:
+            if (folder / f"{stem}{suffix}").is_file():
+                return folder / f"{stem}{suffix}"
+    places = " or ".join(str(folder) for folder in folders)
+    raise RestnetError(
+        f"{spec.base}: no weights {stem} ({', '.join(vit_weights.SUFFIXES)}) in {places}; put timm's there,"
+        " or use weights 'none'"
+    )
+
+
+def _transformer(path: Path, arch: applications.Spec) -> tuple[keras.Model, int]:
+    """Build the Vision Transformer that a file's weights belong to and fill it; its side in pixels."""
+    state = vit_weights.read(path)
+    wanted = replace(arch, options={**vit.sizes(arch.base), **arch.options})
+    options = vit_weights.fitted_options(vit_weights.described(state, path), wanted, path)
+    model = applications.construct(applications.Spec(str(vit.family(arch.base)), options))
+    vit_weights.assign(model, state, path)
+    return model, options["input"]
 
 
 def _fitted(path: Path, arch: applications.Spec) -> keras.Model:
@@ -146,6 +183,8 @@ def _from_model_file(path: Path, spec: applications.Spec, mode: str) -> Anchor:
 
     _only_input(spec)
     _check_is_model(path)
+    from restnet_tf import tokens  # noqa: F401 (Keras finds the layer of saved ViTs once it is imported)
+
     with graph.repeatable():
         try:
             old = {"DepthwiseConv2D": _OldDepthwise} if path.suffix != ".keras" else None
@@ -182,6 +221,8 @@ def _check_is_model(path: Path) -> None:
         raise RestnetError(
             f"{path} holds weights but no architecture; name it, for example --large-arch MobileNetV2:alpha=0.35"
         )
+    if path.suffix in vit_weights.SUFFIXES:
+        raise RestnetError(f"{path} may hold weights, but no architecture; name it, for example --large-arch DeiTTiny")
     raise RestnetError(f"{path} is not a Keras model; expected a .keras or .h5 file that model.save wrote")
 
 

@@ -230,10 +230,10 @@ def test_a_stitched_file_computes_its_route(finished: Path) -> None:
         x = keras.Model(front.input, front.get_layer(first["stop"]).output)(images, training=False)
         with np.load(finished / "stitches" / f"{point.name}.npz") as fitted:
             meta = json.loads(str(fitted["meta"]))
-            ratio = x.shape[1] // meta["target_shape"][0]
+            ratio = x.shape[1] // meta["target"]["shape"][0]
             if ratio > 1:
                 x = keras.ops.average_pool(x, ratio)
-            assert tuple(x.shape[1:3]) == tuple(meta["target_shape"][:2]), "a resize: pick another way to check it"
+            assert tuple(x.shape[1:3]) == tuple(meta["target"]["shape"][:2]), "a resize: pick another way to check it"
             x = keras.ops.relu(x @ fitted["kernel"] + fitted["bias"])
             assert meta["clamp"] == [0.0, None]
             copy = keras.models.clone_model(back)

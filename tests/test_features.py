@@ -8,7 +8,7 @@ from networks import anchor, forward, images, pair, split
 
 from restnet_tf import cuts, features, stitch
 from restnet_tf.cka import cka
-from restnet_tf.records import RestnetError
+from restnet_tf.records import Layout, RestnetError
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_solutions_are_those_of_all_features_at_once(collected):
     for (source, i, j), solution in found.solutions.items():
         a, b = cut_lists[source][i], cut_lists[features.other(source)][j]
         xs, ys = at(anchors, source, a, x), at(anchors, features.other(source), b, x)
-        for layer in stitch.resample(a.shape, b.shape):
+        for layer in stitch.resample(a.layout, b.layout):
             xs = np.asarray(layer(xs))
         xs, ys = (v.reshape(-1, v.shape[-1]).astype(np.float64) for v in (xs, ys))
         ones = np.c_[xs, np.ones(len(xs))]
@@ -126,7 +126,8 @@ def test_batch_size_keeps_features_within_half_a_gibibyte():
 
 def test_many_positions_are_sampled_evenly():
     x = np.arange(32 * 32, dtype=np.float32).reshape(1, 32, 32, 1)
-    rows = features._rows(x)
-    assert rows.shape == (256, 1)
-    assert (rows[0], rows[-1]) == (0, 1023)
-    assert set(np.diff(rows[:, 0])) <= {4.0, 5.0}
+    whole = Layout((32, 32, 1))
+    rows = features._rows(x, whole, whole, "map")
+    assert rows.shape == (1, 256, 1)
+    assert (rows[0, 0], rows[0, -1]) == (0, 1023)
+    assert set(np.diff(rows[0, :, 0])) <= {4.0, 5.0}

@@ -160,14 +160,14 @@ def fitted(name: str) -> Stitch:
     x, y = (forward(cuts.front(a, cut), digits(a.input_shape[0], 0, 128)) for a, cut in ends)
     source, target = (next(c for c in cuts.find(a.model) if c.name == cut) for a, cut in ends)
     image = resampled = keras.Input(source.shape)
-    for layer in stitch.resample(source.shape, target.shape):
+    for layer in stitch.resample(source.layout, target.layout):
         resampled = layer(resampled)
     if resampled is not image:
         x = forward(keras.Model(image, resampled), x)
     kernel = np.random.default_rng(list(CASES).index(name)).normal(0, 1, (x.shape[-1], y.shape[-1]))
     kernel *= 0.7 * y.std((0, 1, 2)) / (x @ kernel).std((0, 1, 2))
     bias = y.mean((0, 1, 2)) - (x @ kernel).mean((0, 1, 2))
-    return Stitch(kernel.astype(np.float32), bias.astype(np.float32), source.shape, target.shape, target.clamp)
+    return Stitch(kernel.astype(np.float32), bias.astype(np.float32), source.layout, target.layout, target.clamp)
 
 
 def tuned(case: Case, change: Callable[[np.ndarray, Any], np.ndarray] | None = None) -> dict[str, np.ndarray]:
@@ -249,7 +249,7 @@ def answers(file: bytes, key: str, images: np.ndarray) -> np.ndarray:
 
 
 def test_the_cases_are_what_their_names_say():
-    found = {n: (fitted(n).source_shape[:2], fitted(n).target_shape[:2], fitted(n).clamp) for n in PLAIN}
+    found = {n: (fitted(n).source.size, fitted(n).target.size, fitted(n).clamp) for n in PLAIN}
     assert found == {
         "same grid, linear": ((16, 16), (16, 16), (None, None)),
         "same grid, ReLU6": ((16, 16), (16, 16), (0.0, 6.0)),
@@ -313,7 +313,7 @@ def test_integer_stitches_hit_the_integers_of_exact_arithmetic(name: str, precis
     file, fit = linked(name, precision), fitted(name)
     graph = only(read(file))
     place = next(i for i, op in enumerate(graph.operators) if op.inputs[-1].name == "stitch/bias")
-    resampling = stitch.resample(fit.source_shape, fit.target_shape)
+    resampling = stitch.resample(fit.source, fit.target)
     source, target = graph.operators[place - len(resampling)].inputs[0], graph.operators[place].outputs[0]
     interpreter = Interpreter(
         model_content=file,
@@ -762,7 +762,7 @@ def test_ranges_that_do_not_suit_a_route_are_left_for_its_own(factor: float, tmp
     case, found = Case("resnet", "r0", "resnet", "r0", ("r1_conv1", "r1_conv2")), small_family(tmp_path)
     cut = next(c for c in found.cut_lists["resnet"] if c.name == "r0")
     weights = tuned(case, lambda gamma, rng: gamma * factor)
-    straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.shape, cut.shape, cut.clamp, weights)
+    straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.layout, cut.layout, cut.clamp, tuned=weights)
     fit = SimpleNamespace(stitch=straight, rung="norm")
     members = Members(found, {"p": plan(case)}, {"p": fit})  # type: ignore[dict-item]
     linker = Linker(members, "int8")
@@ -777,7 +777,7 @@ def test_ranges_that_do_not_suit_a_route_are_left_for_its_own(factor: float, tmp
 def test_an_anchor_stitched_to_itself_at_one_cut_is_the_anchor(precision: str):
     found = obj("resnet", precision)
     cut = next(c for c in cuts.find(anchor("resnet").model) if c.name == "r0")
-    straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.shape, cut.shape, cut.clamp)
+    straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.layout, cut.layout, cut.clamp)
     made = link.variant(link.Route(found, "r0", straight, found, "r0"), precision=precision)
     whole, x = link.variant(link.Route(found), precision=precision), digits(16, 400, 460)
     np.testing.assert_allclose(scores(made, [x]), scores(whole, [x]), atol=1e-6)

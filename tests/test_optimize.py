@@ -108,7 +108,7 @@ def test_pruning_holds_and_touches_the_stitch_alone(run: Path) -> None:
     assert set(new.stitch.tuned) == set(old.stitch.tuned)
     for path, value in old.stitch.tuned.items():
         np.testing.assert_array_equal(new.stitch.tuned[path], value)
-    assert (new.stitch.clamp, new.stitch.source_shape) == (old.stitch.clamp, old.stitch.source_shape)
+    assert (new.stitch.clamp, new.stitch.source) == (old.stitch.clamp, old.stitch.source)
     assert new.rung == "prune50"
     assert new.rungs[:-1] == old.rungs
     assert new.rungs[-1].images > 0

@@ -67,7 +67,7 @@ def test_the_initial_stitch_is_the_solution_with_the_targets_clamp():
     statistics = features.collect(anchors, cut_lists, split(40))
     fitted = rank.initial(("small", 1, 2), cut_lists, statistics)
     np.testing.assert_array_equal(fitted.kernel, statistics.solutions["small", 1, 2].kernel)
-    assert fitted.source_shape == cut_lists["small"][1].shape
-    assert fitted.target_shape == cut_lists["large"][2].shape
+    assert fitted.source == cut_lists["small"][1].layout
+    assert fitted.target == cut_lists["large"][2].layout
     assert fitted.clamp == cut_lists["large"][2].clamp == (0.0, None)
     assert fitted.tuned == {}

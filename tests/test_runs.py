@@ -13,7 +13,7 @@ import pytest
 from restnet_tf import runs
 from restnet_tf.features import Solution, Statistics
 from restnet_tf.fit import Fitted, RungResult
-from restnet_tf.records import Piece, Plan, RestnetError, Stitch
+from restnet_tf.records import Layout, Piece, Plan, RestnetError, Stitch
 from restnet_tf.runs import Run
 
 INPUTS = {"large": "abc", "small": "def", "seed": 0}
@@ -63,7 +63,9 @@ def test_statistics_round_trip(tmp_path):
 def test_fitted_round_trip(tmp_path):
     tuned = {"block/conv/kernel": np.ones((3, 3, 2, 2), np.float32), "a:b": np.zeros(3, np.float32)}
     given = Fitted(
-        Stitch(np.eye(2, 3, dtype="f4"), np.zeros(3, "f4"), (8, 8, 2), (4, 4, 3), (0.0, None), tuned),
+        Stitch(
+            np.eye(2, 3, dtype="f4"), np.zeros(3, "f4"), Layout((8, 8, 2)), Layout((4, 4, 3)), (0.0, None), tuned=tuned
+        ),
         "norm",
         0.25,
         0.5,
@@ -75,7 +77,7 @@ def test_fitted_round_trip(tmp_path):
     assert replace(found, stitch=given.stitch) == given
     for name in ("kernel", "bias"):
         np.testing.assert_array_equal(getattr(found.stitch, name), getattr(given.stitch, name))
-    for name in ("source_shape", "target_shape", "clamp"):
+    for name in ("source", "target", "clamp"):
         assert getattr(found.stitch, name) == getattr(given.stitch, name)
     assert set(found.stitch.tuned) == set(tuned)
     for name, value in tuned.items():

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.host import scores
 from restnet_tf import cuts
-from restnet_tf.records import Stitch
+from restnet_tf.records import Layout, Stitch
 from tflite_export import link
 from tflite_export.convert import compile_object
 from tflite_export.errors import TfliteError
@@ -44,7 +44,7 @@ def routes() -> dict[str, dict[str, Route]]:
     }
     rng = np.random.default_rng(4)
     kernel, bias = rng.normal(0, 0.4, (6, 8)).astype(np.float32), rng.normal(0, 0.2, 8).astype(np.float32)
-    stitch = Stitch(kernel, bias, (16, 16, 6), (8, 8, 8), (0.0, None))
+    stitch = Stitch(kernel, bias, Layout((16, 16, 6)), Layout((8, 8, 8)), (0.0, None))
     found = {}
     for precision in PRECISIONS:
         objects = {}

@@ -7,7 +7,7 @@ import pytest
 from networks import forward
 
 from restnet_tf import costs, stitch
-from restnet_tf.records import Cut, RestnetError, Stitch
+from restnet_tf.records import Cut, Layout, RestnetError, Stitch
 from restnet_tf.stitch import RidgeSums
 
 
@@ -35,7 +35,7 @@ def test_ridge_without_penalty_is_least_squares(monkeypatch):
     kernel, bias, r2 = stitch.ridge(sums(x, y))
     expected = np.linalg.lstsq(np.c_[x, np.ones(len(x))], y, rcond=None)[0]
     np.testing.assert_allclose(kernel, expected[:-1], rtol=1e-5)
-    np.testing.assert_allclose(bias, expected[-1], rtol=1e-5)
+    np.testing.assert_allclose(bias, expected[-1:], rtol=1e-5)
     residual = y - np.c_[x, np.ones(len(x))] @ expected
     assert r2 == pytest.approx(1 - (residual**2).sum() / ((y - y.mean(axis=0)) ** 2).sum(), abs=1e-9)
     assert (kernel.dtype, bias.dtype) == (np.float32, np.float32)
@@ -47,7 +47,7 @@ def test_ridge_is_the_minimum_of_its_penalised_loss():
     penalty = stitch.RIDGE * np.mean((x**2).sum(axis=0))
     padded_x = np.r_[np.c_[x, np.ones(60)], np.c_[np.sqrt(penalty) * np.eye(5), np.zeros(5)]]
     expected = np.linalg.lstsq(padded_x, np.r_[y, np.zeros((5, 3))], rcond=None)[0]
-    np.testing.assert_allclose(np.r_[kernel, bias[None]], expected, rtol=1e-5)
+    np.testing.assert_allclose(np.r_[kernel, bias], expected, rtol=1e-5)
     residual = y - x @ kernel - bias
     assert r2 == pytest.approx(1 - (residual**2).sum() / ((y - y.mean(axis=0)) ** 2).sum(), abs=1e-6)
 
@@ -57,7 +57,7 @@ def test_the_intercept_is_not_shrunk(monkeypatch):
     x, y = draw()
     kernel, bias, r2 = stitch.ridge(sums(x, y + 100))
     np.testing.assert_allclose(kernel, 0, atol=1e-9)
-    np.testing.assert_allclose(bias, (y + 100).mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(bias[0], (y + 100).mean(axis=0), rtol=1e-6)
     assert r2 == pytest.approx(0, abs=1e-9)
 
 
@@ -77,7 +77,7 @@ def test_all_channels_dead():
     _, y = draw()
     kernel, bias, r2 = stitch.ridge(sums(np.zeros((len(y), 2)), y))
     np.testing.assert_array_equal(kernel, 0)
-    np.testing.assert_allclose(bias, y.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(bias[0], y.mean(axis=0), rtol=1e-6)
     assert r2 == 0
 
 
@@ -128,7 +128,7 @@ def test_neighbouring_grids_go_together(source, target):
     [
         (cut(16, 16, 4), cut(4, 4, 4), "resolutions too far apart: 16x16 to 4x4"),
         (cut(4, 4, 4), cut(16, 16, 4), "resolutions too far apart: 4x4 to 16x16"),
-        (cut(9, 4, kind="tokens"), cut(4, 4, 4), "no adapter from tokens to grid"),
+        (cut(7, 4, kind="tokens"), cut(4, 4, 4), "tokens whose places are not known go to as many such tokens alone"),
         (cut(4, 4, 4), cut(4, kind="vector"), "no adapter from grid to vector"),
     ],
 )
@@ -142,7 +142,7 @@ def test_why_cuts_do_not_go_together(source, target, reason):
 def fitted(source: tuple[int, ...], target: tuple[int, ...], clamp: tuple = (None, None)) -> Stitch:
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(source[-1], target[-1])).astype(np.float32)
-    return Stitch(kernel, rng.normal(size=target[-1]).astype(np.float32), source, target, clamp)
+    return Stitch(kernel, rng.normal(size=target[-1]).astype(np.float32), Layout(source), Layout(target), clamp)
 
 
 def grid(*shape: int) -> np.ndarray:
@@ -178,7 +178,7 @@ def test_pooled():
 @pytest.mark.parametrize("target", [(8, 8, 3), (5, 5, 3), (3, 3, 3), (7, 7, 3)])
 def test_resized(target):
     given, x = fitted((4, 4, 5), target), grid(4, 4, 5)
-    (found,) = stitch.resample((4, 4, 5), target)
+    (found,) = stitch.resample(Layout((4, 4, 5)), Layout(target))
     assert type(found).__name__ == "Resizing"
     model = stitch.build(given)
     resized = bilinear(bilinear(x, target[0], axis=1), target[1], axis=2)
@@ -198,8 +198,8 @@ def bilinear(x: np.ndarray, size: int, axis: int) -> np.ndarray:
 @pytest.mark.parametrize(("source", "target"), [((8, 8, 5), (4, 4, 3)), ((4, 4, 5), (8, 8, 3)), ((4, 4, 5), (4, 4, 7))])
 def test_costs_are_those_of_the_built_model(source, target):
     calls = costs.nodes(stitch.build(fitted(source, target, (0.0, None))))
-    assert stitch.macs(source, target) == costs.macs(calls)
-    assert stitch.params(source, target) == costs.params(calls)
+    assert stitch.macs(Layout(source), Layout(target)) == costs.macs(calls)
+    assert stitch.params(Layout(source), Layout(target)) == costs.params(calls)
 
 
 def test_the_layers_are_named():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from restnet_tf import cuts, variant
-from restnet_tf.records import Anchor, Piece, Plan, RestnetError, Stitch
+from restnet_tf.records import Anchor, Layout, Piece, Plan, RestnetError, Stitch
 
 FRONT, BACK = "0.1.out", "1.0.out"  # (8, 8, 6) of the large anchor, (4, 4, 6) of the small one
 
@@ -25,7 +25,7 @@ def stitch(**changes: object) -> Stitch:
     rng = np.random.default_rng(3)
     kernel = rng.normal(0, 0.5, (6, 6)).astype(np.float32)
     bias = rng.normal(0, 0.5, 6).astype(np.float32)
-    return Stitch(kernel, bias, (8, 8, 6), (4, 4, 6), **{"clamp": (0.0, None), **changes})  # type: ignore[arg-type]
+    return Stitch(kernel, bias, Layout((8, 8, 6)), Layout((4, 4, 6)), **{"clamp": (0.0, None), **changes})  # type: ignore[arg-type]
 
 
 def by_hand(anchors: dict[str, Anchor], fitted: Stitch, x: np.ndarray, output: str) -> np.ndarray:

@@ -6,11 +6,12 @@ gives ``scores`` (1, classes), whatever the anchor's own layers are called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tflite_export import lowering
 from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, check_file, precision_named
@@ -28,17 +29,19 @@ def convert(
     calibration: Iterable[np.ndarray] | None = None,
     *,
     input_type: str | None = None,
+    lower: Collection[str] = (),
 ) -> bytes:
     """Convert a model of one image input and one output to .tflite bytes, with a batch of 1.
 
     ``calibration`` holds batches (b, h, w, c) of raw images 0..255; int8 and int16x8 need it, the
     others leave it unread. Input and output are float32 for float32, float16 and dynamic, int8
     for int8 (``input_type="uint8"`` makes its input uint8) and int16 for int16x8. ``dynamic``
-    leaves weights of under 1,024 values in float, as TensorFlow does. Raises TfliteError for
+    leaves weights of under 1,024 values in float, as TensorFlow does. ``lower`` names operators
+    (``lowering.LOWERED``) that are to be made of others. Raises TfliteError for
     what cannot be converted, and for a result that is not wholly of the precision asked for.
     Not for use by several threads at once: it holds back what the process prints meanwhile.
     """
-    return _converted(model, {}, precision, calibration, input_type, RAW)
+    return _converted(model, {}, precision, calibration, input_type, RAW, lower)
 
 
 def compile_object(
@@ -49,13 +52,14 @@ def compile_object(
     *,
     input_type: str | None = None,
     limits: tuple[float, float] = RAW,
+    lower: Collection[str] = (),
 ) -> bytes:
     """Convert an anchor once for all its variants: to a file whose signature also gives its cut tensors.
 
     ``cuts`` are symbolic tensors of ``model`` by name. The rest is as in ``convert``; a model that is
     the back of an anchor takes features for images, whose ``limits`` may be infinite.
     """
-    return _converted(model, cuts, precision, calibration, input_type, limits)
+    return _converted(model, cuts, precision, calibration, input_type, limits, lower)
 
 
 def _converted(
@@ -65,15 +69,17 @@ def _converted(
     calibration: Iterable[np.ndarray] | None,
     input_type: str | None,
     limits: tuple[float, float],
+    lower: Collection[str],
 ) -> bytes:
     recipe = precision_named(precision)
+    lowering.check(lower)
     if input_type is not None and input_type not in recipe.ends:
         raise TfliteError(f"{precision} files take {' or '.join(recipe.ends)} input, not input_type={input_type!r}")
     shape = _image_shape(model)
     _check_weights(model)
     images = _calibration_images(calibration, shape, precision, limits) if recipe.calibrated else ()
-    result = _run(model, cuts, shape, precision, input_type or recipe.ends[0], images)
-    check_file(result, precision, (OUTPUT_KEY, *cuts))
+    result = _run(model, cuts, shape, precision, input_type or recipe.ends[0], images, lower)
+    check_file(result, precision, (OUTPUT_KEY, *cuts), [lowering.LOWERED[name] for name in lower])
     _check_runs(result, precision)
     return result
 
@@ -144,10 +150,11 @@ def _run(
     precision: str,
     input_type: str,
     images: tuple[np.ndarray, ...],
+    lower: Collection[str],
 ) -> bytes:
     with captured() as printed:
         try:
-            converter = _converter(model, cuts, shape)
+            converter = _converter(model, cuts, shape, precision, lower)
             _configure(converter, precision, input_type, images)
             return bytes(converter.convert())
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
@@ -158,7 +165,9 @@ def _run(
             ) from error
 
 
-def _converter(model: keras.Model, cuts: Mapping[str, Any], shape: tuple[int, int, int]) -> tf.lite.TFLiteConverter:
+def _converter(
+    model: keras.Model, cuts: Mapping[str, Any], shape: tuple[int, int, int], precision: str, lower: Collection[str]
+) -> tf.lite.TFLiteConverter:
     """Trace the model for one image.
 
     Handing the Keras 3 model itself to ``from_concrete_functions`` gives a file of uninitialised
@@ -170,13 +179,14 @@ def _converter(model: keras.Model, cuts: Mapping[str, Any], shape: tuple[int, in
     # Named: an automatic name counts what the process has made before, and goes into every tensor's name.
     ends = {OUTPUT_KEY: model.outputs[0], **cuts}
     whole = keras.Model(model.inputs[0], ends, name=model.name) if cuts else model
+    whole = lowering.lowered(whole, lower, precision)
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = whole(image, training=False)
         return outputs if cuts else {OUTPUT_KEY: outputs}
 
     holder = tf.Module()
-    holder.held = [variable.value for variable in model.variables]
+    holder.held = [variable.value for variable in whole.variables]
     traced = tf.function(serve, input_signature=[tf.TensorSpec((1, *shape), tf.float32, name=INPUT_KEY)])
     return tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], holder)
 

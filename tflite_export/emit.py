@@ -25,6 +25,10 @@ _VERSIONS = {
     "AVERAGE_POOL_2D": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
     "RESIZE_BILINEAR": {"FLOAT32": 3, "INT8": 3, "INT16": 4},
     "MUL": {"FLOAT32": 1},
+    "ADD": {"FLOAT32": 1, "INT8": 2, "INT16": 2},
+    "RESHAPE": {"FLOAT32": 1, "INT8": 1, "INT16": 1},
+    "SLICE": {"FLOAT32": 1, "INT8": 2, "INT16": 4},
+    "CONCATENATION": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
     "DEQUANTIZE": {"FLOAT16": 3},
 }
 _HYBRID_CONV = 5  # float activations, int8 weights with a scale a channel
@@ -95,6 +99,32 @@ def mul(x: Tensor, factors: Tensor, y: Tensor, activation: int) -> Operator:
     """``y = act(x * factors)`` with factors along the last axis."""
     options = schema().MulOptionsT(fusedActivationFunction=activation)
     return _operator("MUL", [x, factors], y, "MulOptions", options)
+
+
+def add(x: Tensor, values: Tensor, y: Tensor, activation: int) -> Operator:
+    """``y = act(x + values)``."""
+    options = schema().AddOptionsT(fusedActivationFunction=activation, potScaleInt16=False)
+    return _operator("ADD", [x, values], y, "AddOptions", options)
+
+
+def reshape(x: Tensor, y: Tensor) -> Operator:
+    """The same values in another shape."""
+    shape = constant(np.array(y.shape, np.int32), "stitch/shape")
+    return _operator("RESHAPE", [x, shape], y, "ReshapeOptions", schema().ReshapeOptionsT(newShape=list(y.shape)))
+
+
+def tokens(x: Tensor, start: int, count: int) -> Operator:
+    """Some consecutive tokens of ``(1, t, c)``."""
+    begin = constant(np.array([0, start, 0], np.int32), "stitch/begin")
+    size = constant(np.array([1, count, x.shape[2]], np.int32), "stitch/count")
+    y = activation((1, count, x.shape[2]), x.type, "stitch/tokens", like=x)
+    return _operator("SLICE", [x, begin, size], y, "SliceOptions", schema().SliceOptionsT())
+
+
+def concatenate(parts: Sequence[Tensor], y: Tensor) -> Operator:
+    """Tokens ``(1, t, c)`` one behind the other; all have the quantisation of ``y``."""
+    options = schema().ConcatenationOptionsT(axis=1)
+    return _operator("CONCATENATION", list(parts), y, "ConcatenationOptions", options)
 
 
 def dequantize(x: Tensor) -> Operator:

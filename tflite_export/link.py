@@ -27,8 +27,32 @@ METADATA = "restnet_tf"
 _TIES = 0.01
 
 
+class Layout(Protocol):
+    """What the linker reads of how a cut's values lie: a grid, or class tokens and the tokens of a grid."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(h, w, c)``, or ``(t, c)`` of tokens."""
+        ...
+
+    @property
+    def tokens(self) -> bool:
+        """Whether these are tokens."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(h, w)`` of the grid."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """How many class tokens stand before the grid's."""
+        ...
+
+
 class Stitch(Protocol):
-    """What the linker reads of a fitted stitch: a 1x1 map ``(c_in, c_out)`` with bias, grids, clamp."""
+    """What the linker reads of a fitted stitch: a 1x1 map ``(c_in, c_out)`` with bias, layouts, clamp."""
 
     @property
     def kernel(self) -> np.ndarray:
@@ -41,18 +65,33 @@ class Stitch(Protocol):
         ...
 
     @property
-    def source_shape(self) -> tuple[int, ...]:
-        """``(h, w, c_in)`` of the front's cut."""
+    def source(self) -> Layout:
+        """Of the front's cut."""
         ...
 
     @property
-    def target_shape(self) -> tuple[int, ...]:
-        """``(h, w, c_out)`` of the back's cut."""
+    def target(self) -> Layout:
+        """Of the back's cut."""
         ...
 
     @property
     def clamp(self) -> tuple[float | None, float | None]:
         """Least and greatest value of the target, None for no bound."""
+        ...
+
+    @property
+    def positions(self) -> np.ndarray | None:
+        """What is added to the tokens that a grid becomes, ``(h * w, c_out)``."""
+        ...
+
+    @property
+    def class_kernel(self) -> np.ndarray | None:
+        """The map ``(c_in, c_out)`` from the mean of a grid to a class token, where the target alone has one."""
+        ...
+
+    @property
+    def class_bias(self) -> np.ndarray | None:
+        """Its bias ``(c_out,)``."""
         ...
 
 
@@ -215,34 +254,128 @@ def _leading_to(end: Tensor, graph: Subgraph, start: Tensor | None) -> list[Oper
 
 def _stitching(stitch: Stitch, source: Tensor, target: Tensor, precision: str) -> list[Operator]:
     """The stitch from one tensor to another, in the form of their types."""
-    shapes = (source.shape[1:], target.shape[1:])
-    if shapes != (tuple(stitch.source_shape), tuple(stitch.target_shape)):
-        raise TfliteError(
-            f"the stitch joins {stitch.source_shape} to {stitch.target_shape}, the cuts are {shapes[0]} and {shapes[1]}"
-        )
-    operators, x = _resampling(source, (target.shape[1], target.shape[2])), source
-    if operators:
-        x = operators[-1].outputs[0]
-    weights, bias = _weights(stitch, source, precision)
-    if weights.type == "FLOAT16":
-        operators += [emit.dequantize(weights), emit.dequantize(bias)]
-        weights, bias = (op.outputs[0] for op in operators[-2:])
-    return [*operators, emit.conv_1x1(x, weights, bias, target, emit.fused(stitch.clamp))]
+    shapes, wanted = (source.shape[1:], target.shape[1:]), (tuple(stitch.source.shape), tuple(stitch.target.shape))
+    if shapes != wanted:
+        raise TfliteError(f"the stitch joins {wanted[0]} to {wanted[1]}, the cuts are {shapes[0]} and {shapes[1]}")
+    made = _Chain(source, precision)
+    return _to_tokens(made, stitch, target) if stitch.target.tokens else _to_grid(made, stitch, target)
 
 
-def _resampling(source: Tensor, size: tuple[int, int]) -> list[Operator]:
-    _, h, w, _ = source.shape
-    if (h, w) == size:
-        return []
-    if h % size[0] == 0 and w % size[1] == 0:
-        return [emit.average_pool(source, (h // size[0], w // size[1]))]
-    return [emit.resize_bilinear(source, size)]
+class _Chain:
+    """Operators of a stitch, one after the other, as they are added."""
+
+    def __init__(self, source: Tensor, precision: str) -> None:
+        self.source, self.precision = source, precision
+        self.operators: list[Operator] = []
+
+    def add(self, operator: Operator) -> Tensor:
+        """Append an operator; what it puts out."""
+        self.operators.append(operator)
+        return operator.outputs[0]
+
+    def reshaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The same values in another shape; themselves where it is theirs."""
+        if x.shape == shape:
+            return x
+        return self.add(emit.reshape(x, emit.activation(shape, x.type, "stitch/reshaped", like=x)))
+
+    def resampled(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """A grid at another height and width."""
+        _, h, w, _ = x.shape
+        if (h, w) == size:
+            return x
+        if h % size[0] == 0 and w % size[1] == 0:
+            return self.add(emit.average_pool(x, (h // size[0], w // size[1])))
+        return self.add(emit.resize_bilinear(x, size))
+
+    def mapped(self, x: Tensor, kernel: np.ndarray, bias: np.ndarray, y: Tensor, activation: int = 0) -> Tensor:
+        """The 1x1 map, in the form that the precision and the front's quantisation ask for."""
+        weights, offsets = _weights(kernel, bias, self.source, self.precision)
+        if weights.type == "FLOAT16":
+            weights, offsets = (self.add(emit.dequantize(half)) for half in (weights, offsets))
+        return self.add(emit.conv_1x1(x, weights, offsets, y, activation))
 
 
-def _weights(stitch: Stitch, source: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+def _to_grid(made: _Chain, stitch: Stitch, target: Tensor) -> list[Operator]:
+    x = _grid(made, stitch.source)
+    x = made.resampled(x, stitch.target.size)
+    made.mapped(x, stitch.kernel, stitch.bias, target, emit.fused(stitch.clamp))
+    return made.operators
+
+
+def _to_tokens(made: _Chain, stitch: Stitch, target: Tensor) -> list[Operator]:
+    """Tokens run through the map as a column of pixels, since every target has that convolution."""
+    source, end, activation = stitch.source, stitch.target, emit.fused(stitch.clamp)
+    channels_in, channels = stitch.kernel.shape
+    keeps_class = bool(source.classes and end.classes)
+    if source.tokens and source.size == end.size and (keeps_class or not source.classes):
+        x = made.source
+    else:
+        x = made.resampled(_grid(made, source), end.size)
+        x = made.reshaped(x, (1, end.size[0] * end.size[1], channels_in))
+        if keeps_class:
+            head = made.add(emit.tokens(made.source, 0, source.classes))
+            both = emit.activation((1, source.classes + x.shape[1], channels_in), x.type, "stitch/all", like=x)
+            x = made.add(emit.concatenate([head, x], both))
+    rows = x.shape[1]
+    x = made.reshaped(x, (1, rows, 1, channels_in))
+    class_kernel, class_bias = stitch.class_kernel, stitch.class_bias
+    pools_class = class_kernel is not None and class_bias is not None
+    tokens = emit.activation((1, rows, channels), target.type, "stitch/patches", like=target)
+    last = tokens if pools_class else target
+    column = emit.activation((1, rows, 1, channels), target.type, "stitch/column", like=target)
+    if stitch.positions is None:
+        made.add(emit.reshape(made.mapped(x, stitch.kernel, stitch.bias, column, activation), last))
+    else:
+        values, offsets = _placed(stitch.positions, target)
+        column.table.quantization = offsets
+        unplaced = emit.activation((1, rows, channels), target.type, "stitch/unplaced", like=column)
+        made.add(emit.reshape(made.mapped(x, stitch.kernel, stitch.bias, column), unplaced))
+        made.add(emit.add(unplaced, values, last, activation))
+    if class_kernel is not None and class_bias is not None:
+        pooled = made.resampled(_grid(made, source), (1, 1))
+        pixel = emit.activation((1, 1, 1, channels), target.type, "stitch/class", like=target)
+        made.mapped(pooled, class_kernel, class_bias, pixel, activation)
+        made.add(emit.concatenate([made.reshaped(pixel, (1, 1, channels)), tokens], target))
+    return made.operators
+
+
+def _grid(made: _Chain, source: Layout) -> Tensor:
+    """The front's values as a grid ``(1, h, w, c)``, without class tokens."""
+    x = made.source
+    if not source.tokens:
+        return x
+    if source.classes:
+        x = made.add(emit.tokens(x, source.classes, x.shape[1] - source.classes))
+    return made.reshaped(x, (1, *source.size, x.shape[2]))
+
+
+def _placed(positions: np.ndarray, target: Tensor) -> tuple[Tensor, Any]:
+    """What is added at each place as a constant, and the quantisation of what it is added to.
+
+    Whatever the target can hold, less the least or the most that is added, can be held before.
+    """
+    values = np.asarray(positions, np.float32)[None]
+    if not target.scales:
+        return emit.constant(values, "stitch/positions"), None
+    room = np.iinfo(target.type.lower())
+    steps = (room.max - room.min) // 2
+    scale = max(float(np.abs(values).max()) / steps, emit.LEAST_SCALE)
+    integers = np.rint(values / scale).astype(room.dtype)
+    low, high = (float(target.scales[0]) * (end - int(target.zero_points[0])) for end in (room.min, room.max))
+    low, high = low - float(values.max()), high - float(values.min())
+    if target.type == "INT16":  # symmetric
+        wide, zero = np.array([max(-low, high) / steps]), np.array([0])
+    else:
+        wide = np.array([(high - low) / (room.max - room.min)])
+        zero = np.clip(np.rint(room.min - low / wide), room.min, room.max).astype(int)
+    return emit.constant(integers, "stitch/positions", np.array([scale])), emit.quantisation(wide, zero)
+
+
+def _weights(kernel: np.ndarray, bias: np.ndarray, source: Tensor, precision: str) -> tuple[Tensor, Tensor]:
     """Kernel and bias in the form that the precision and the front's quantisation ask for."""
-    kernel = np.ascontiguousarray(stitch.kernel.T, np.float32)[:, None, None]
-    bias = np.asarray(stitch.bias, np.float32)
+    kernel = np.ascontiguousarray(kernel.T, np.float32)[:, None, None]
+    bias = np.asarray(bias, np.float32)
     labels = ("stitch/kernel", "stitch/bias")
     if precision == "float16":
         return emit.constant(kernel.astype(np.float16), labels[0]), emit.constant(bias.astype(np.float16), labels[1])

@@ -52,17 +52,19 @@ _PRECISIONS = {
 PRECISIONS = tuple(_PRECISIONS)
 
 
-def check_file(content: bytes, precision: str, outputs: Sequence[str] = (OUTPUT_KEY,)) -> None:
+def check_file(
+    content: bytes, precision: str, outputs: Sequence[str] = (OUTPUT_KEY,), banned: Sequence[str] = ()
+) -> None:
     """Refuse a .tflite file that is not wholly what ``precision`` promises.
 
-    Raises TfliteError, naming the first operator or tensor at fault, for variables, custom or
-    TensorFlow operators, another signature than the one of this module with these ``outputs``, an
+    Raises TfliteError, naming the first operator or tensor at fault, for variables, custom, TensorFlow or
+    ``banned`` operators, another signature than the one of this module with these ``outputs``, an
     open dimension, values of another type, and constants that are not finite or were clipped.
     """
     recipe = precision_named(precision)
     model = read(content)
     graph = only(model)
-    _check_operators(graph)
+    _check_operators(graph, banned)
     _check_interface(model, recipe, outputs)
     _check_types(graph, recipe, precision)
     _check_constants(graph, recipe, precision)
@@ -75,8 +77,10 @@ def precision_named(precision: str) -> Precision:
     return _PRECISIONS[precision]
 
 
-def _check_operators(graph: Subgraph) -> None:
+def _check_operators(graph: Subgraph, banned: Sequence[str]) -> None:
     for operator in graph.operators:
+        if operator.name in banned:
+            raise TfliteError(f"the file still needs {operator.name}, in a form that cannot be lowered")
         if operator.name in _VARIABLE_OPERATORS:
             raise TfliteError(
                 f"the file reads its weights from variables ({operator.name}), which nothing sets; "

@@ -178,7 +178,7 @@ class Linker:
             return route
         shape = self._members.input_shape(plan.name)
         rough = verify.run(link.front(route.front, str(front.stop)), self._members.calibration(shape))
-        found = rough.scores.reshape(-1, *fitted.stitch.source_shape)
+        found = rough.scores.reshape(-1, *fitted.stitch.source.shape)
         return replace(route, stitch=stitch.refitted(fitted.stitch, self._features(plan), found))
 
     def _lost(self, plan: Plan, route: link.Route) -> float:
@@ -198,7 +198,7 @@ class Linker:
 
     def _object(self, role: str) -> link.Object:
         anchor = self._family.anchors[role]
-        names = [cut.name for cut in self._family.cut_lists[role] if cut.kind == "grid"]
+        names = [cut.name for cut in self._family.cut_lists[role] if cut.kind != "vector"]
         taken = self._members.input_type(self._precision)
 
         def made() -> bytes:

@@ -134,6 +134,8 @@ def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, Run
 def _optimised(family: Family, plan: Plan, fitted: Fitted, wanted: Wanted) -> tuple[Stitch, RungResult]:
     """The optimised stitch, and what its training cost (its KL is not known yet)."""
     first, last = plan.route
+    if fitted.stitch.source.tokens or fitted.stitch.target.tokens:
+        raise RestnetError(f"{plan.name} stitches tokens; optimize takes stitches between grids alone")
     anchor = family.anchors[last.anchor]
     back = variant.with_weights(cuts.back(anchor, str(last.start), anchor.logits), fitted.stitch.tuned)
     tail = _tail(fitted.stitch, back)
@@ -161,7 +163,7 @@ def _tail(fitted: Stitch, back: keras.Model) -> keras.Model:
     """Stitch and back as one model, from the front's features to logits."""
     import keras
 
-    x = keras.Input(fitted.source_shape)
+    x = keras.Input(fitted.source.shape)
     return keras.Model(x, back(stitch.build(fitted)(x)), name="tail")
 
 
