@@ -154,6 +154,9 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--recalibrate", is_flag=True, help="Calibrate the back of every integer variant anew on what its stitch delivers."
 )
 @click.option("--uint8-input", is_flag=True, help="int8 files take images as bytes 0..255, as cameras give them.")
+@click.option(
+    "--lower", default="", metavar="LIST", help="Operators to make of others, for targets without them: gelu."
+)
 @click.option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
 @click.option("--controls/--no-controls", default=True, show_default=True, help="Fit the controls too.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
@@ -343,6 +346,32 @@ def verify(run: Path, precision: str, images: int) -> None:
         found = finished.check(family, precisions, images)
     _console().print(table.verified(found, images))
     finished.judge(found)
+
+
+@main.command()
+@click.argument("arch")
+@click.option("--data", metavar="DATA", required=True, help="Labelled images: a folder, an .npz file, or digits.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The .keras file to write.")
+@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Passes over the fit images.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True, help="Learning rate.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
+def train(arch: str, data: str, out: Path, **options: Any) -> None:
+    """Train ARCH from nothing on small labelled images, where no pretrained anchor is at hand.
+
+    \b
+    Example:
+      restnet-tf train ViT:input=8,patch=2,width=64,depth=6,heads=4 --data digits --out vit6.keras
+    """
+    _import_tensorflow()
+    from restnet_tf.methods import job
+
+    with _progress() as report:
+        done = job.train(arch, data, out, **options, report=report)
+    click.echo(
+        f"wrote {done.path}: {100 * done.rank:.1f} % of {done.images[0]} rank images right,"
+        f" {100 * done.test:.1f} % of {done.images[1]} test images"
+    )
+    click.echo(f"next: restnet-tf build --large {done.path} --small ANOTHER.keras --data {data}")
 
 
 def _show(done: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import graph
+from restnet_tf import graph, training
 from restnet_tf.runs import write_bytes
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, i
     paths = {role: folder / f"seed-{seed}" / f"digits-{role}.keras" for role in RECIPES}
     for role, path in paths.items():
         if not path.exists():
-            write_bytes(path, _as_file(_trained(role, data.fit, seed, progress)))
+            write_bytes(path, training.as_file(_trained(role, data.fit, seed, progress)))
     return paths
 
 
@@ -107,12 +107,3 @@ def _trained(role: str, split: Split, seed: int, progress: Callable[[str, int, i
     )
     model.fit(images, split.labels, batch_size=_BATCH, epochs=recipe.epochs, verbose=0, callbacks=[told])
     return model
-
-
-def _as_file(model: keras.Model) -> bytes:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.keras"
-        model.save(path)
-        return path.read_bytes()

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PairKey = tuple[str, int, int]
 # What a class token is made of, where the front has none, is solved beside the map itself.
 _MAP, _CLASS = "map", "class"
-_PLAIN_SUMS = ("crosses", "target_squares", "sums_x", "sums_y", "rows")
 
 _CKA_BATCH = 128
 _BATCH_BYTES = 512 * 2**20
@@ -128,7 +127,7 @@ class _Group:
         return cls(source, (a.tokens, a.classes), (b.tokens, b.size, b.classes), part)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Products:
     """Sums over rows of what one group needs; ``sums`` are of each place that has a bias of its own."""
 
@@ -149,10 +148,14 @@ class _Products:
         squares = [part.T @ part for part in np.split(x, ends, axis=1)]
         return cls(squares, x.T @ y, np.einsum("ij,ij->j", y, y), sums_x, sums_y, len(x) // places)
 
-    def __add__(self, more: _Products) -> _Products:
-        """The sums of both."""
-        squares = [a + b for a, b in zip(self.squares, more.squares, strict=True)]
-        return _Products(squares, **{name: getattr(self, name) + getattr(more, name) for name in _PLAIN_SUMS})
+    def add(self, more: _Products) -> None:
+        """Take the sums of another batch in; in place, as the products may be large."""
+        for total, part in zip(self._arrays(), more._arrays(), strict=True):
+            total += part
+        self.rows += more.rows
+
+    def _arrays(self) -> list[np.ndarray]:
+        return [*self.squares, self.crosses, self.target_squares, self.sums_x, self.sums_y]
 
 
 class _Sums:
@@ -176,7 +179,10 @@ class _Sums:
             xs = [_rows(seen[group.source][i], self._layout(group.source, i), first[1], group.part) for i in sources]
             ys = [_targets(seen[back][j], first[0], self._layout(back, j), group.part) for j in targets]
             found = _Products.of(xs, ys, self._places(group))
-            self._products[group] = self._products[group] + found if group in self._products else found
+            if group in self._products:
+                self._products[group].add(found)
+            else:
+                self._products[group] = found
 
     def solve(self) -> dict[PairKey, Solution]:
         found = {}

@@ -54,7 +54,8 @@ class Examples:
 class RungResult:
     """What one rung reached: KL to the large anchor on the rank split, and what it cost.
 
-    ``images`` counts repeats; ``work`` is MACs with what moving values takes beside them, in MACs.
+    ``images`` counts repeats; ``work`` is MACs with what moving values takes beside them, in MACs;
+    ``matched`` is the KL once the penultimate features were matched, None where that was no part of it.
     """
 
     rung: str
@@ -62,6 +63,7 @@ class RungResult:
     images: int
     macs: int
     work: int
+    matched: float | None = None
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,14 @@ class _Trainer:
         # compile, and its gradients of convolution kernels on a CPU are slower than TensorFlow's own.
         fused = rung != "back" and steps * _BATCH * passes * self._work > _FUSED_WORK
         step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True, jit_compile=fused)
-        best, state, stale, seen = self.validate(), self._weights(), 0, 0
+        best, state, stale, seen, matched = self.validate(), self._weights(), 0, 0, None
         for index, rows in enumerate(self._batches(steps)):
             # Matching first: it needs no labels and finds the way where the task loss alone fails.
             step(*self._batch(rows), tf.constant(match and index < steps // 4))
             taken, seen = index + 1, seen + len(rows)
             progress(rung, taken, steps)
+            if match and taken == steps // 4:
+                matched = self.validate()
             if taken * _CHECKS % steps < _CHECKS or taken == steps:
                 kl = self.validate()
                 stale = 0 if kl < best else stale + 1
@@ -163,7 +167,7 @@ class _Trainer:
                 if stale > _PATIENCE:
                     break
         self._restore(state)
-        return RungResult(rung, best, seen, seen * passes * self._macs, seen * passes * self._work)
+        return RungResult(rung, best, seen, seen * passes * self._macs, seen * passes * self._work, matched)
 
     def validate(self) -> float:
         """Mean KL to the large anchor on the rank split."""

@@ -700,7 +700,7 @@ def small_family(folder: Path, **settings: Any) -> Any:
         anchors={n: anchor(n) for n in names},
         cut_lists={n: cuts.find(anchor(n).model) for n in names},
         data=SimpleNamespace(fit=split, sha256="digits"),
-        settings=SimpleNamespace(**({"uint8_input": False, "recalibrate": False} | settings)),
+        settings=SimpleNamespace(**({"uint8_input": False, "recalibrate": False, "lower": ()} | settings)),
         report=Silent(),
         run=SimpleNamespace(object_path=lambda name, precision, digest: folder / f"{name}.{precision}.{digest}.tflite"),
     )

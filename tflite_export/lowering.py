@@ -70,7 +70,7 @@ def gelu(x: Any) -> Any:
     import keras
 
     bounded = keras.ops.clip(x, -_GELU_REACH, _GELU_REACH)
-    inner = bounded * (0.7978845608 + 0.0356774081 * keras.ops.square(bounded))
+    inner = bounded * (0.7978845608 + 0.0356774081 * (bounded * bounded))
     return x * (0.5 + 0.5 * keras.ops.tanh(inner))
 
 

@@ -52,6 +52,7 @@ class Settings:
     converter: str
     recalibrate: bool
     uint8_input: bool
+    lower: tuple[str, ...]
     controls: bool
     budget: tuple[Term, ...]
     plans: tuple[Plan, ...] | None

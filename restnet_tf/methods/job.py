@@ -15,13 +15,13 @@ import numpy as np
 
 from benchmarks import plots, points, select
 from benchmarks.points import SHIPPED, STITCHED, OperatingPoint
-from restnet_tf import applications, cuts, data, demo, features, head, runs, zoo
+from restnet_tf import applications, cuts, data, demo, features, head, runs, training, zoo
 from restnet_tf.methods import restnet, shipping
 from restnet_tf.methods.family import STATISTICS_IMAGES, Family, Settings
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, Data, RestnetError
 from restnet_tf.runs import Run
-from tflite_export import budget
+from tflite_export import budget, lowering
 from tflite_export import precision as precisions
 
 _ROLES = ("large", "small")
@@ -56,6 +56,7 @@ class Asked:
     converter: str = "link"
     recalibrate: bool = False
     uint8_input: bool = False
+    lower: str = ""
     controls: bool = True
     seed: int = 0
 
@@ -136,6 +137,35 @@ def _asked(kept: Mapping[str, Any], out: Path) -> Asked:
         raise RestnetError(f"{out / 'run.json'} holds options of another version: {error}") from None
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A trained anchor: its file, its share of right answers on the rank and test split, and their sizes."""
+
+    path: Path
+    rank: float
+    test: float
+    images: tuple[int, int]
+
+
+def train(arch: str, source: str, out: Path, *, epochs: int, rate: float, seed: int, report: Reporter) -> Trained:
+    """Train a named architecture from nothing on labelled images and write it as a ``.keras`` file."""
+    if out.suffix != ".keras":
+        raise RestnetError(f"{out}: a trained anchor is written as a .keras file; give --out a name that ends so")
+    _check_writable(out.parent)
+    images = _data(Asked(data=source, seed=seed), report)
+    spec = applications.parse(arch)
+    if spec.base not in applications.constructors():
+        raise RestnetError(applications.unknown(spec.base))
+    if "classes" not in spec.options and images.class_names:
+        arch += f"{',' if spec.options else ':'}classes={len(images.class_names)}"
+    anchor = zoo.load(arch, weights="none")
+    report.stage(f"training {anchor.name}, {epochs} passes over {len(images.fit)} images")
+    training.train(anchor, images, epochs=epochs, rate=rate, seed=seed, progress=report.progress)
+    runs.write_bytes(out, training.as_file(anchor.model))
+    right = [training.accuracy(anchor, split) for split in (images.rank, images.test)]
+    return Trained(out, right[0], right[1], (len(images.rank), len(images.test)))
+
+
 def similarity(asked: Asked, out: Path, report: Reporter) -> tuple[Path, Path]:
     """Write the CKA matrix of two anchors as ``out.png`` and ``out.npz``; returns both paths."""
     _check_writable(out.parent)
@@ -157,6 +187,8 @@ def _settings(asked: Asked) -> Settings:
     wanted = tuple(p.strip() for p in asked.precision.split(",") if p.strip())
     for name in wanted or ("",):
         precisions.precision_named(name)
+    lower = tuple(sorted({name for part in asked.lower.split(",") if (name := part.strip().lower())}))
+    lowering.check(lower)
     return Settings(
         order=asked.order,
         rank_by=asked.rank_by,
@@ -169,6 +201,7 @@ def _settings(asked: Asked) -> Settings:
         converter=asked.converter,
         recalibrate=asked.recalibrate,
         uint8_input=asked.uint8_input,
+        lower=lower,
         controls=asked.controls,
         budget=budget.parse(asked.budget) if asked.budget else (),
         plans=runs.read_plans(asked.plans) if asked.plans else None,

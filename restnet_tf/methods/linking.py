@@ -17,7 +17,7 @@ import numpy as np
 from restnet_tf import cuts, norms, runs, stitch, variant
 from restnet_tf.fit import CLOSED_FORM, RUNGS
 from restnet_tf.records import RestnetError
-from tflite_export import convert, link, verify
+from tflite_export import convert, link, lowering, verify
 from tflite_export.errors import TfliteError
 from tflite_export.precision import precision_named
 
@@ -83,7 +83,8 @@ class Converter:
         model = self._members.model(point)
         images = self._members.calibration(model.input_shape[1:])
         taken = self._members.input_type(self._precision)
-        return convert.convert(model, self._precision, images, input_type=taken)
+        lower = self._members.family.settings.lower
+        return convert.convert(model, self._precision, images, input_type=taken, lower=lower)
 
 
 class Linker:
@@ -92,6 +93,7 @@ class Linker:
     def __init__(self, members: Members, precision: str) -> None:
         self._members, self._family, self._precision = members, members.family, precision
         self._integers = precision_named(precision).calibrated
+        self._lower = members.family.settings.lower
         self._objects: dict[str, link.Object] = {}
         self._routes: dict[str, link.Route] = {}
 
@@ -204,9 +206,27 @@ class Linker:
         def made() -> bytes:
             tensors = {name: cuts.tensor(anchor.model, name) for name in names}
             images = self._members.calibration(anchor.input_shape)
-            return convert.compile_object(anchor.model, tensors, self._precision, images, input_type=taken)
+            return convert.compile_object(
+                anchor.model, tensors, self._precision, images, input_type=taken, lower=self._lower
+            )
 
-        return self._kept(role, [anchor.sha256, *names, taken or ""], made)
+        new = role not in self._objects
+        found = self._kept(role, [anchor.sha256, *names, taken or ""], made)
+        if new and self._lower:
+            self._tell_lowered(role, found)
+        return found
+
+    def _tell_lowered(self, role: str, found: link.Object) -> None:
+        """Say how far an anchor made of other operators is from what it was in Keras."""
+        model = self._members.model(role)
+        images = next(iter(self._members.calibration(model.input_shape[1:])))
+        scores = verify.run(link.variant(link.Route(found), precision=self._precision), [images]).scores
+        exact = np.asarray(model(images, training=False))
+        same = float(np.mean(scores.argmax(1) == exact.argmax(1)))
+        self._family.report.say(
+            f"{role} {self._precision}, without {', '.join(self._lower)}: {same:.1%} of {len(images)} answers as in"
+            f" Keras, scores within {float(np.abs(scores - exact).max()):.2g}"
+        )
 
     def _own_back(self, plan: Plan) -> link.Object:
         """The back of one variant as an object of its own, calibrated on what its stitch delivers."""
@@ -217,7 +237,7 @@ class Linker:
             lead, joint = self._lead(front.anchor, str(front.stop)), stitch.build(fitted)
             images = self._members.calibration(self._family.anchors[front.anchor].input_shape)
             features = (np.asarray(joint(x)) for x in _run(lead, images))
-            return convert.compile_object(own, {}, self._precision, features, limits=_EVERYTHING)
+            return convert.compile_object(own, {}, self._precision, features, limits=_EVERYTHING, lower=self._lower)
 
         values = [fitted.kernel, fitted.bias, *(fitted.tuned[path] for path in sorted(fitted.tuned))]
         digests = [hashlib.sha256(np.ascontiguousarray(v).tobytes()).hexdigest() for v in values]
@@ -231,7 +251,9 @@ class Linker:
         """An object from memory, from the run, or compiled into it: its file is named by all it is made from."""
         if name not in self._objects:
             tools = [f"{package} {version(package)}" for package in ("tensorflow", "keras")]
-            whole = "\n".join([*parts, self._precision, self._family.data.sha256, str(_CALIBRATION_IMAGES), *tools])
+            whole = "\n".join(
+                [*parts, *self._lower, self._precision, self._family.data.sha256, str(_CALIBRATION_IMAGES), *tools]
+            )
             path = self._family.run.object_path(name, self._precision, hashlib.sha256(whole.encode()).hexdigest()[:16])
             if not path.exists():
                 runs.write_bytes(path, made())
@@ -240,7 +262,7 @@ class Linker:
 
     def _check(self, point: str, content: bytes) -> None:
         """Refuse a file that does not answer as the point does in Keras."""
-        model = self._members.model(point)
+        model = lowering.lowered(self._members.model(point), self._lower)
         images = next(iter(self._members.calibration(model.input_shape[1:])))[:_CHECKED_IMAGES]
         found, expected = verify.run(content, [images]).scores, np.asarray(model(images, training=False))
         difference = float(np.abs(found - expected).max())
