@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 CLOSED_FORM = "closed form"
 RUNGS = ("stitch", "norm", "back")
 _NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalization"])
+_DEPTHWISE = frozenset(["DepthwiseConv2D", "SeparableConv2D"])
 _RATES = {"stitch": 3e-3, "norm": 3e-3, "back": 1e-3}
-_BATCH = 128
+_BATCH, _LEAST_BATCH = 128, 16
+_LEAST_STEPS = 60  # where the work is for few images, smaller batches still make so many steps of them
 _CHECKS = 6  # validations a rung
 _PATIENCE = 2  # validations without a gain that a rung may see; the next one stops it
 _MIN_GAIN = 0.02
@@ -134,6 +136,7 @@ class _Trainer:
         calls = costs.nodes(back)
         self._macs = costs.macs(calls)
         self._work = max(_LEAST_WORK, self._macs + _MACS_A_VALUE * costs.values(calls))
+        self._depthwise = any(type(node.operation).__name__ in _DEPTHWISE for node in calls)
         self._rng = np.random.default_rng(seed)
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
 
@@ -144,15 +147,17 @@ class _Trainer:
         # Backward costs one more forward for the activations, and one where convolutions are trained.
         passes = 3 if rung == "back" else 2
         images = min(_MAX_REPEATS * len(self._train.x), budget // (passes * self._work))
-        steps = max(_CHECKS, images // _BATCH)
+        batch = min(len(self._train.x), max(_LEAST_BATCH, min(_BATCH, images // _LEAST_STEPS)))
+        steps = max(_CHECKS, images // batch)
         variables = self._variables(rung)
         optimizer = _Adam(variables, _RATES[rung], steps)
         # XLA fuses the frozen norms into their neighbours: 1.3 to 1.8 times as fast. It takes seconds to
-        # compile, and its gradients of convolution kernels on a CPU are slower than TensorFlow's own.
-        fused = rung != "back" and steps * _BATCH * passes * self._work > _FUSED_WORK
+        # compile, and on a CPU its gradients of convolution kernels, and its depthwise convolutions, are
+        # slower than TensorFlow's own (five times, of MobileNetV2).
+        fused = rung != "back" and not self._depthwise and steps * batch * passes * self._work > _FUSED_WORK
         step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True, jit_compile=fused)
         best, state, stale, seen, matched = self.validate(), self._weights(), 0, 0, None
-        for index, rows in enumerate(self._batches(steps)):
+        for index, rows in enumerate(self._batches(steps, batch)):
             # Matching first: it needs no labels and finds the way where the task loss alone fails.
             step(*self._batch(rows), tf.constant(match and index < steps // 4))
             taken, seen = index + 1, seen + len(rows)
@@ -213,9 +218,8 @@ class _Trainer:
 
         return step
 
-    def _batches(self, steps: int) -> Iterator[np.ndarray]:
+    def _batches(self, steps: int, size: int) -> Iterator[np.ndarray]:
         n = len(self._train.x)
-        size = min(_BATCH, n)
         order = np.empty(0, dtype=int)
         for _ in range(steps):
             if len(order) < size:
