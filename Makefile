@@ -19,7 +19,7 @@ lint: $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV) || (apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,mcu]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,mcu,vit]"
 	touch $@
 
 clean:

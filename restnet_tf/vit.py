@@ -32,6 +32,7 @@ def network(
     heads: int = 3,
     expansion: int = 4,
     pooling: str = "token",
+    epsilon: float = EPSILON,
     name: str = "vit",
 ) -> keras.Model:
     """An untrained network from preprocessed images ``(n, h, w, c)`` to probabilities, or to features.
@@ -60,8 +61,8 @@ def network(
         x = layers.ZeroPadding1D((1, 0), name="class_place")(x)
     x = PositionBias(name="embed")(x)
     for block in range(1, depth + 1):
-        x = _block(x, width, heads, expansion, f"block{block}")
-    x = _norm("norm")(x)
+        x = _block(x, heads, expansion, epsilon, f"block{block}")
+    x = _norm(epsilon, "norm")(x)
     if pooling == "token":
         x = layers.Cropping1D((0, x.shape[1] - 1), name="class_alone")(x)
         x = layers.Flatten(name="class_token")(x)
@@ -106,18 +107,19 @@ def _sized(size: str) -> Callable[..., keras.Model]:
     return build
 
 
-def _block(x: Any, width: int, heads: int, expansion: int, name: str) -> Any:
+def _block(x: Any, heads: int, expansion: int, epsilon: float, name: str) -> Any:
     from keras import layers
 
+    width = x.shape[-1]
     attention = layers.MultiHeadAttention(heads, width // heads, name=f"{name}.attend")
-    y = _norm(f"{name}.norm1")(x)
+    y = _norm(epsilon, f"{name}.norm1")(x)
     x = layers.Add(name=f"{name}.attention")([x, attention(y, y)])
-    y = layers.Dense(expansion * width, name=f"{name}.widen")(_norm(f"{name}.norm2")(x))
+    y = layers.Dense(expansion * width, name=f"{name}.widen")(_norm(epsilon, f"{name}.norm2")(x))
     y = layers.Activation("gelu", name=f"{name}.gelu")(y)
     return layers.Add(name=f"{name}.out")([x, layers.Dense(width, name=f"{name}.narrow")(y)])
 
 
-def _norm(name: str) -> Any:
+def _norm(epsilon: float, name: str) -> Any:
     from keras import layers
 
-    return layers.LayerNormalization(epsilon=EPSILON, name=name)
+    return layers.LayerNormalization(epsilon=epsilon, name=name)

@@ -60,7 +60,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
 
 
-def described(state: State, path: Path) -> Shape:
+def described(state: State, path: Path | str) -> Shape:
     """What the weights say of their network; raises ``RestnetError`` where they are of no plain ViT."""
     needed = ("patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weight", "norm.weight")
     missing = [name for name in needed if name not in state]
@@ -85,7 +85,7 @@ def described(state: State, path: Path) -> Shape:
     )
 
 
-def fitted_options(found: Shape, wanted: Spec, path: Path) -> dict[str, Any]:
+def fitted_options(found: Shape, wanted: Spec, name: str) -> dict[str, Any]:
     """The options of ``vit.network`` that suit the weights; raises ``RestnetError`` where those asked for do not."""
     options: dict[str, Any] = {
         name: getattr(found, name) for name in ("width", "depth", "patch", "expansion", "pooling")
@@ -93,18 +93,18 @@ def fitted_options(found: Shape, wanted: Spec, path: Path) -> dict[str, Any]:
     options |= {"heads": max(1, found.width // _HEAD_WIDTH), "include_top": found.classes > 0}
     if found.classes:
         options["classes"] = found.classes
-    for name, value in wanted.options.items():
-        if name in ("heads", "input"):
+    for key, value in wanted.options.items():
+        if key in ("heads", "input", "epsilon"):
             continue
-        if options.get(name, value) != value:
-            raise RestnetError(f"{path.name} holds weights of {name}={options[name]}, not {name}={value}")
+        if options.get(key, value) != value:
+            raise RestnetError(f"{name} holds weights of {key}={options[key]}, not {key}={value}")
     side = wanted.side or (found.grid * found.patch if found.grid else None)
     if side is None:
-        raise RestnetError(f"{path.name} was made for images that are not square; say the size, as in input=224")
-    return options | {"heads": wanted.options.get("heads", options["heads"]), "input": side}
+        raise RestnetError(f"{name} was made for images that are not square; say the size, as in input=224")
+    return options | {k: wanted.options[k] for k in ("heads", "epsilon") if k in wanted.options} | {"input": side}
 
 
-def assign(model: keras.Model, state: State, path: Path) -> None:
+def assign(model: keras.Model, state: State, name: str) -> None:
     """Put the weights into a network of ``vit.network``; raises ``RestnetError`` where they do not fit.
 
     Position embeddings made for another grid are resampled (bicubic, antialiased, as timm does).
@@ -113,14 +113,14 @@ def assign(model: keras.Model, state: State, path: Path) -> None:
     used = set(_names(state))
     strange = sorted(set(state) - used)
     if strange:
-        raise RestnetError(f"{path.name} is of another architecture: {_some(strange)} have no place in a plain ViT")
+        raise RestnetError(f"{name} is of another architecture: {_some(strange)} have no place in a plain ViT")
     for layer in model.layers:
         if not layer.weights:
             continue
         arrays, shapes = values[layer.name], [tuple(w.shape) for w in layer.weights]
         if [a.shape for a in arrays] != shapes:
             raise RestnetError(
-                f"{path.name} is of another architecture: {layer.name} has {[a.shape for a in arrays]}"
+                f"{name} is of another architecture: {layer.name} has {[a.shape for a in arrays]}"
                 f" in the file and {shapes} in the model"
             )
         layer.set_weights(arrays)
@@ -225,9 +225,9 @@ def _torch(path: Path) -> dict[str, Any]:
     try:
         # Weights alone: a pickle may otherwise run code.
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
         raise RestnetError(
-            f"{path} holds more than weights, which is not loaded: {str(error).splitlines()[0]}"
+            f"{path} is no PyTorch file of weights alone; whatever else it holds is not loaded"
         ) from None
     found = found.get("model", found.get("state_dict", found))
     return {name: value.float().numpy() for name, value in found.items()}

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restnet_tf import applications, ends, graph, preprocess, pretrained, vit, vit_weights
+from restnet_tf import applications, ends, graph, preprocess, pretrained, vit, vit_hub, vit_weights
 from restnet_tf.records import Anchor, RestnetError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def load(
     arch: str | None = None,
     preprocess: str = "none",
 ) -> Anchor:
-    """Load an anchor by name (``MobileNetV2:alpha=0.35,input=96``) or from a ``.keras``/``.h5`` file.
+    """Load an anchor by name (``MobileNetV2:alpha=0.35,input=96``, ``hub:`` and a preset) or from a file.
 
     ``weights`` is for names: "imagenet", "none" (random, the same for the same spec) or a weight file.
     ``arch`` names the architecture of a file that holds only weights; whether it has a classifier, and
@@ -51,6 +51,8 @@ def _load(wanted: applications.Spec, weights: str, weights_dir: Path | None, arc
         if arch is not None:
             raise RestnetError(f"{wanted.base} is an architecture itself; {arch!r} is for a file of weights")
         return _from_name(wanted, weights, weights_dir)
+    if wanted.base.startswith(vit_hub.PREFIX):
+        return _from_hub(wanted)
     path = Path(wanted.base).expanduser()
     if not path.exists():
         raise RestnetError(applications.unknown(wanted.base))
@@ -123,12 +125,22 @@ def _published(spec: applications.Spec, weights_dir: Path | None) -> Path:
 
 def _transformer(path: Path, arch: applications.Spec) -> tuple[keras.Model, int]:
     """Build the Vision Transformer that a file's weights belong to and fill it; its side in pixels."""
-    state = vit_weights.read(path)
     wanted = replace(arch, options={**vit.sizes(arch.base), **arch.options})
-    options = vit_weights.fitted_options(vit_weights.described(state, path), wanted, path)
-    model = applications.construct(applications.Spec(str(vit.family(arch.base)), options))
-    vit_weights.assign(model, state, path)
+    return _filled(vit_weights.read(path), wanted, path.name)
+
+
+def _filled(state: vit_weights.State, wanted: applications.Spec, name: str) -> tuple[keras.Model, int]:
+    options = vit_weights.fitted_options(vit_weights.described(state, name), wanted, name)
+    model = applications.construct(applications.Spec(str(vit.family(wanted.base)), options))
+    vit_weights.assign(model, state, name)
     return model, options["input"]
+
+
+def _from_hub(spec: applications.Spec) -> Anchor:
+    preset = spec.base.removeprefix(vit_hub.PREFIX)
+    state, known = vit_hub.load(preset)
+    model, side = _filled(state, applications.Spec("ViT", {**known, **spec.options}), preset)
+    return _anchor(model, spec.name, applications.mode("ViT"), side)
 
 
 def _fitted(path: Path, arch: applications.Spec) -> keras.Model:

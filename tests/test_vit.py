@@ -109,7 +109,7 @@ def state_of(places: int, *, width: int = 8, depth: int = 2, mean: bool = False,
 def test_a_network_with_weights_computes_what_is_written_out(mean):
     state, x = state_of(9, mean=mean), images(3, (12, 12))
     model = network((12, 12), pooling="mean" if mean else "token")
-    vit_weights.assign(model, state, Path("x.npz"))
+    vit_weights.assign(model, state, "x.npz")
     logits = keras.Model(model.input, model.get_layer("head").output)
     np.testing.assert_allclose(forward(logits, x), by_hand(state, x, HEADS, mean=mean), atol=2e-5)
 
@@ -317,7 +317,7 @@ def written(path: Path, state: dict[str, np.ndarray]) -> Path:
     if path.suffix == ".npz":
         np.savez(path, **state)
     elif path.suffix == ".safetensors":
-        pytest.importorskip("safetensors", reason="the library safetensors is not installed").numpy.save_file(
+        pytest.importorskip("safetensors.numpy", reason="the library safetensors is not installed").save_file(
             state, path
         )
     else:
@@ -376,7 +376,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, state, arch, said):
 def test_files_that_are_no_weights_are_refused(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"not weights at all")
-    with pytest.raises(RestnetError, match=r"cannot be read|no \.npz|come as one of|needs"):
+    with pytest.raises(RestnetError, match=r"cannot be read|no \.npz|come as one of|needs|weights alone"):
         spec_of(path)
 
 
@@ -388,7 +388,7 @@ def test_a_pickle_that_would_run_code_is_not_loaded(tmp_path):
             return (Path.touch, (tmp_path / "ran",))
 
     torch.save({"model": Trap()}, tmp_path / "x.pth")
-    with pytest.raises(RestnetError, match="more than weights"):
+    with pytest.raises(RestnetError, match="no PyTorch file of weights alone"):
         spec_of(tmp_path / "x.pth")
     assert not (tmp_path / "ran").exists()
 
@@ -418,6 +418,38 @@ def test_published_deit_tiny_answers_as_published():
         pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32)[None]
         right += int(forward(found.model, pixels).argmax()) == int(file.name[:4])
     assert right / len(files) > 0.7
+
+
+def hub_classifier(**options):
+    hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed")
+    keras.utils.set_random_seed(3)
+    sizes = {"patch_size": 4, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 32}
+    backbone = hub.models.ViTBackbone(image_shape=(8, 8, 3), layer_norm_epsilon=1e-3, **sizes)
+    model = hub.models.ViTImageClassifier(backbone, num_classes=5, **options)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.dtype == "float32":
+            weight.assign(rng.normal(1 if "gamma" in weight.path else 0, 0.3, weight.shape))
+    return model
+
+
+def test_a_keras_hub_preset_becomes_an_anchor_of_raw_images(tmp_path):
+    """From a folder, as there is no network; a name goes the same way."""
+    theirs = hub_classifier()
+    theirs.save_to_preset(tmp_path / "preset")
+    found = zoo.load(f"hub:{tmp_path / 'preset'}")
+    raw = np.random.default_rng(1).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
+    logits = forward(keras.Model(found.model.input, found.logits), raw)
+    np.testing.assert_allclose(logits, forward(theirs, raw / 127.5 - 1), atol=1e-4)
+    assert len(cuts.find(found.model)) == 7
+
+
+def test_presets_that_are_none_are_refused(tmp_path):
+    hub_classifier(pooling="gap").save_to_preset(tmp_path / "preset")
+    with pytest.raises(RestnetError, match="a ViT that reads its class token is needed"):
+        zoo.load(f"hub:{tmp_path / 'preset'}")
+    with pytest.raises(RestnetError, match="keras-hub cannot load"):
+        zoo.load(f"hub:{tmp_path / 'nothing'}")
 
 
 def test_a_saved_vit_is_loaded_again(tmp_path):
