@@ -27,7 +27,10 @@ _RATES = {"stitch": 3e-3, "norm": 3e-3, "back": 1e-3}
 _BATCH, _LEAST_BATCH = 128, 16
 _LEAST_STEPS = 60  # where the work is for few images, smaller batches still make so many steps of them
 _CHECKS = 6  # validations a rung
-_PATIENCE = 2  # validations without a gain that a rung may see; the next one stops it
+# Validations without a gain, one after the other, that a rung may see; the next one stops it. From the second
+# on, training goes on from the best weights at a part of the rate: what suits a net of CIFAR is too much for
+# one of ImageNet. The first may be the hill before the valley.
+_PATIENCE, _CALM_FROM, _CALMER = 3, 2, 0.3
 _MIN_GAIN = 0.02
 # A value that a layer puts out takes as long to move, forwards and backwards, as so many MACs (measured:
 # ResNets of 16 channels train at 21 GMAC/s, of 64 at 40), and calls take what the least of networks takes.
@@ -115,6 +118,12 @@ def fit(
     return replace(best, rungs=tuple(done))
 
 
+def work(back: keras.Model) -> int:
+    """What one pass of an image through a back takes, in MACs, with what moving values takes beside them."""
+    calls = costs.nodes(back)
+    return max(_LEAST_WORK, costs.macs(calls) + _MACS_A_VALUE * costs.values(calls))
+
+
 def kl_divergence(teacher: Any, logits: Any) -> Any:
     """KL(teacher || student) of softmaxed logits ``(n, classes)``, in nats, a value a row."""
     import tensorflow as tf
@@ -134,8 +143,7 @@ class _Trainer:
         self._back = keras.models.clone_model(back)
         self._back.set_weights(back.get_weights())
         calls = costs.nodes(back)
-        self._macs = costs.macs(calls)
-        self._work = max(_LEAST_WORK, self._macs + _MACS_A_VALUE * costs.values(calls))
+        self._macs, self._work = costs.macs(calls), work(back)
         self._depthwise = any(type(node.operation).__name__ in _DEPTHWISE for node in calls)
         self._rng = np.random.default_rng(seed)
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
@@ -169,8 +177,11 @@ class _Trainer:
                 stale = 0 if kl < best else stale + 1
                 if kl < best:
                     best, state = kl, self._weights()
-                if stale > _PATIENCE:
+                elif stale > _PATIENCE:
                     break
+                elif stale >= _CALM_FROM:
+                    self._restore(state)
+                    optimizer.calm(_CALMER)
         self._restore(state)
         return RungResult(rung, best, seen, seen * passes * self._macs, seen * passes * self._work, matched)
 
@@ -270,14 +281,18 @@ class _Adam:
         self._schedule = keras.optimizers.schedules.CosineDecay(
             0.0, steps, warmup_target=rate, warmup_steps=max(1, steps // 20)
         )
-        self._taken = tf.Variable(0, dtype=tf.int64)
+        self._taken, self._scale = tf.Variable(0, dtype=tf.int64), tf.Variable(1.0)
         self._slots = [(v.value, tf.Variable(tf.zeros(v.shape)), tf.Variable(tf.zeros(v.shape))) for v in variables]
+
+    def calm(self, factor: float) -> None:
+        """Multiply the rate of all further steps."""
+        self._scale.assign(self._scale * factor)
 
     def apply(self, gradients: list[Any]) -> None:
         """One step, from a gradient, or None, for each variable."""
         import tensorflow as tf
 
-        rate, count = self._schedule(self._taken), tf.cast(self._taken + 1, tf.float32)
+        rate, count = self._scale * self._schedule(self._taken), tf.cast(self._taken + 1, tf.float32)
         (beta1, beta2), epsilon = self._BETAS, self._EPSILON
         for (variable, m, v), gradient in zip(self._slots, gradients, strict=True):
             if gradient is not None:

@@ -216,7 +216,7 @@ def test_what_gains_nothing_is_stopped_early_and_not_kept(run: Any, anchors: Any
     assert found.kl == found.closed_form_kl
     assert found.stitch.tuned == {}
     np.testing.assert_array_equal(found.stitch.kernel, start.kernel)
-    assert found.rungs[0].images == 128 * taken
+    assert found.rungs[0].images == 16 * taken
 
 
 def test_training_keeps_to_its_work(run: Any, anchors: Any) -> None:
@@ -235,11 +235,45 @@ def test_training_keeps_to_its_work(run: Any, anchors: Any) -> None:
 
 def test_few_examples_are_counted_as_they_are(run: Any, caches: Any) -> None:
     few = examples(caches["train"])
-    few = Examples(few.x[:50], few.teacher[:50], few.match[:50], few.labels[:50])  # type: ignore[index]
+    few = Examples(few.x[:10], few.teacher[:10], few.match[:10], few.labels[:10])  # type: ignore[index]
     steps: list[int] = []
     found = run("stitch", work=1, train=few, progress=lambda rung, done, total: steps.append(total))
-    assert found.rungs[0].images <= 50 * steps[0]
-    assert found.rungs[0].images % 50 == 0
+    assert 0 < found.rungs[0].images <= 10 * steps[0]
+    assert found.rungs[0].images % 10 == 0
+
+
+def test_the_rate_falls_where_validation_gains_nothing(run: Any, caches: Any) -> None:
+    """At a rate that is far too high, the best of a fit that calms down beats that of one that does not."""
+    from restnet_tf import fit
+
+    rates = {"stitch": 0.3, "norm": 0.3, "back": 0.3}
+    found = {}
+    for factor in (1.0, fit._CALMER):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fit, "_RATES", rates)
+            patch.setattr(fit, "_CALMER", factor)
+            found[factor] = run("stitch", work=2 * fit._LEAST_WORK * 128 * 60)
+    assert found[fit._CALMER].kl <= found[1.0].kl
+
+
+def test_a_large_back_leaves_the_stitch_images_of_the_norms_share(anchors: Any) -> None:
+    from types import SimpleNamespace
+
+    from restnet_tf import fit
+    from restnet_tf.methods.family import _LEAST_IMAGES, _RUNG_WORK, Family
+
+    def shares(work: int, fine_tune: str = "auto") -> dict[str, int]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fit, "work", lambda back: work)
+            settings = SimpleNamespace(effort=1.0, fine_tune=fine_tune)
+            return Family.rungs(SimpleNamespace(settings=settings), None)  # type: ignore[arg-type]
+
+    assert shares(10**6) == {rung: int(share) for rung, share in _RUNG_WORK.items()}
+    large = shares(10**9)
+    assert large["stitch"] == 2 * _LEAST_IMAGES * 10**9
+    assert large["stitch"] + large["norm"] == _RUNG_WORK["stitch"] + _RUNG_WORK["norm"]
+    assert shares(10**11)["stitch"] == shares(10**11)["norm"]
+    assert shares(10**11, "stitch") == {"stitch": int(_RUNG_WORK["stitch"])}
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])

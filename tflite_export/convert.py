@@ -75,7 +75,7 @@ def _converted(
     lowering.check(lower)
     if input_type is not None and input_type not in recipe.ends:
         raise TfliteError(f"{precision} files take {' or '.join(recipe.ends)} input, not input_type={input_type!r}")
-    shape = _image_shape(model)
+    shape = _input_shape(model, features=limits != RAW)
     _check_weights(model)
     images = _calibration_images(calibration, shape, precision, limits) if recipe.calibrated else ()
     result = _run(model, cuts, shape, precision, input_type or recipe.ends[0], images, lower)
@@ -84,7 +84,8 @@ def _converted(
     return result
 
 
-def _image_shape(model: keras.Model) -> tuple[int, int, int]:
+def _input_shape(model: keras.Model, *, features: bool) -> tuple[int, ...]:
+    """The shape of one image, or where a model takes ``features``, of one grid or one sequence of tokens."""
     inputs: list[Any] = list(model.inputs or ())
     outputs: list[Any] = list(model.outputs or ())
     if len(inputs) != 1 or len(outputs) != 1:
@@ -93,14 +94,15 @@ def _image_shape(model: keras.Model) -> tuple[int, int, int]:
             "with one of each is needed"
         )
     shape = tuple(inputs[0].shape)
-    if len(shape) != 4 or None in shape[1:] or shape[0] not in (None, 1):
+    ranks = (3, 4) if features else (4,)
+    if len(shape) not in ranks or None in shape[1:] or shape[0] not in (None, 1):
         raise TfliteError(
             f"{model.name!r} takes {shape}; an image input (None, height, width, channels) is needed, "
             "with all but the batch fixed"
         )
     if inputs[0].dtype != "float32":
         raise TfliteError(f"{model.name!r} takes {inputs[0].dtype} images; float32 is needed")
-    return shape[1], shape[2], shape[3]
+    return shape[1:]
 
 
 def _check_weights(model: keras.Model) -> None:
@@ -116,15 +118,13 @@ def _check_weights(model: keras.Model) -> None:
 
 def _calibration_images(
     batches: Iterable[np.ndarray] | None,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     precision: str,
     limits: tuple[float, float],
 ) -> tuple[np.ndarray, ...]:
     """Split into images (1, h, w, c); held in memory, since the converter may ask for them twice."""
     if batches is None:
-        raise TfliteError(
-            f"{precision} needs calibration images: batches (b, {shape[0]}, {shape[1]}, {shape[2]}) of 0..255"
-        )
+        raise TfliteError(f"{precision} needs calibration images: batches (b, {str(shape)[1:]} of 0..255")
     images: list[np.ndarray] = []
     for number, batch in enumerate(batches):
         values = np.asarray(batch, np.float32)
@@ -146,7 +146,7 @@ def _calibration_images(
 def _run(
     model: keras.Model,
     cuts: Mapping[str, Any],
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     precision: str,
     input_type: str,
     images: tuple[np.ndarray, ...],
@@ -166,7 +166,7 @@ def _run(
 
 
 def _converter(
-    model: keras.Model, cuts: Mapping[str, Any], shape: tuple[int, int, int], precision: str, lower: Collection[str]
+    model: keras.Model, cuts: Mapping[str, Any], shape: tuple[int, ...], precision: str, lower: Collection[str]
 ) -> tf.lite.TFLiteConverter:
     """Trace the model for one image.
 

@@ -29,6 +29,7 @@ FINE_TUNES: dict[str, tuple[str, ...]] = {
 # gives the same result on any machine; two server cores do about 6e10 a second.
 _VIEW_MACS = 3.0e12
 _RUNG_WORK = {"stitch": 0.7e12, "norm": 4.8e12, "back": 2.7e12}
+_LEAST_IMAGES = 1_000  # that a stitch is trained on
 # Untrained stitches are told apart by few images: their KLs differ by more than their errors.
 _TRIAL_MACS, _MIN_TRIAL_IMAGES = 2.0e12, 32
 _CACHE_BYTES = 8 * 2**30
@@ -159,10 +160,18 @@ class Family:
         ranked = Cache(self.run.cache_path("rank"))
         return float(np.mean(fit.kl_divergence(ranked.logits("large"), ranked.logits("small"))))
 
-    def rungs(self) -> dict[str, int]:
-        """The ladder that the settings ask for, with the work of each rung."""
-        asked = FINE_TUNES[self.settings.fine_tune]
-        return {rung: int(_RUNG_WORK[rung] * self.settings.effort) for rung in asked}
+    def rungs(self, back: Any) -> dict[str, int]:
+        """The ladder that the settings ask for behind a ``back``, with the work of each rung.
+
+        Large backs would leave the stitch too few images of its small share: it gets some of the norms'.
+        """
+        shares = {rung: _RUNG_WORK[rung] * self.settings.effort for rung in FINE_TUNES[self.settings.fine_tune]}
+        least = min(2 * _LEAST_IMAGES * fit.work(back), (shares["stitch"] + shares.get("norm", 0)) / 2)
+        lent = max(0.0, least - shares["stitch"])
+        shares["stitch"] += lent
+        if "norm" in shares:
+            shares["norm"] -= lent
+        return {rung: int(share) for rung, share in shares.items()}
 
     def _view_batches(self, anchors: Mapping[str, Anchor]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         large = self.anchors["large"]

@@ -141,7 +141,7 @@ def _fitted(family: Family, p: Plan, statistics: Statistics, train: Cache, ranke
     start = rank.initial(plan.key(p, family.cut_lists), family.cut_lists, statistics)
     sets = [examples(c, front.anchor, str(front.stop), back.anchor) for c in (train, ranked)]
     model = family.back(back.anchor, str(back.start))
-    fitted = family.fit(p.name, family.rungs(), start, model, *sets, enough=enough)
+    fitted = family.fit(p.name, family.rungs(model), start, model, *sets, enough=enough)
     matched = (f"matched {r.matched:.3f}, " if r.matched is not None else "" for r in fitted.rungs)
     trail = ", ".join(f"{before}{r.rung} {r.kl:.3f}" for before, r in zip(matched, fitted.rungs, strict=True))
     family.report.say(f"{p.name}: KL {fitted.closed_form_kl:.3f} in closed form, then {trail}; kept: {fitted.rung}")
