@@ -399,7 +399,7 @@ def _cut_table(anchor: Anchor, found: Any) -> Any:
         clamp = "" if cut.clamp[0] is None else "ReLU6" if cut.clamp[1] == 6 else "ReLU"
         table.add_row(
             cut.name,
-            cut.kind,
+            cut.kind if cut.grid is None else f"tokens of {cut.grid[0]}x{cut.grid[1]}",
             "x".join(map(str, cut.shape)),
             clamp,
             f"{cut.macs_before / 1e6:.1f}",
