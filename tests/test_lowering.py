@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 from networks import forward
 
-from tflite_export import lowering
+from restnet_tf import vit
+from tflite_export import lowering, memory
 from tflite_export.convert import convert
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only, read
@@ -97,3 +103,62 @@ def test_what_cannot_be_lowered_is_said():
     bare = keras.Model(image, keras.layers.Dense(5)(keras.ops.gelu(keras.layers.Flatten()(image), approximate=False)))
     with pytest.raises(TfliteError, match="still needs GELU"):
         convert(bare, "float32", lower=["gelu"])
+
+
+# Reads a model and images as .npy, prints the outputs; the arena's figures go to descriptor 2.
+_MICRO = """
+import io, sys
+import numpy as np
+from tflite_micro.python.tflite_micro import runtime
+model, images = (sys.stdin.buffer.read(int(n)) for n in sys.argv[1:])
+found = runtime.Interpreter.from_bytes(model, arena_size=4 << 20)
+outputs = []
+for image in np.load(io.BytesIO(images)):
+    found.set_input(image[None], 0)
+    found.invoke()
+    outputs.append(found.get_output(0).copy())
+found.print_allocations()
+buffer = io.BytesIO()
+np.save(buffer, np.concatenate(outputs))
+sys.stdout.buffer.write(buffer.getvalue())
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is missing (extra 'mcu')")
+def test_a_lowered_transformer_runs_on_tflite_micro_as_on_litert():
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    keras.utils.set_random_seed(1)
+    model = vit.network(input_shape=(16, 16, 3), patch=4, width=16, depth=2, heads=2, classes=5)
+    x = np.random.default_rng(0).uniform(0, 255, (16, 16, 16, 3)).astype(np.float32)
+    content = convert(model, "int8", [x], lower=["gelu"])
+    litert = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    litert.allocate_tensors()
+    entry, end = litert.get_input_details()[0], litert.get_output_details()[0]
+    scale, zero = entry["quantization"]
+    images = np.clip(np.rint(x[:4] / scale + zero), -128, 127).astype(np.int8)
+    expected = []
+    for image in images:
+        litert.set_tensor(entry["index"], image[None])
+        litert.invoke()
+        expected.append(litert.get_tensor(end["index"]).copy())
+    held = io.BytesIO()
+    np.save(held, images)
+    given = held.getvalue()
+    sizes = [str(len(content)), str(len(given))]
+    done = subprocess.run([sys.executable, "-c", _MICRO, *sizes], input=content + given, capture_output=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    found = np.load(io.BytesIO(done.stdout)).astype(int)
+    assert np.abs(found - np.concatenate(expected)).max() <= 1  # at FULLY_CONNECTED the two round differently
+    assert f"Arena allocation head {memory.plan(memory.ranges(content)).size}".encode() in done.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is missing (extra 'mcu')")
+def test_tflite_micro_has_no_gelu():
+    """Should it get one, there is nothing left to lower."""
+    content, given = convert(network(), "int8", [images()]), io.BytesIO()
+    np.save(given, np.zeros((1, 8, 8, 3), np.int8))
+    sizes = [str(len(content)), str(len(given.getvalue()))]
+    done = subprocess.run([sys.executable, "-c", _MICRO, *sizes], input=content + given.getvalue(), capture_output=True)
+    assert done.returncode != 0
+    assert b"GELU" in done.stderr
