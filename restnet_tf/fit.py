@@ -25,6 +25,8 @@ _NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalizat
 _DEPTHWISE = frozenset(["DepthwiseConv2D", "SeparableConv2D"])
 _RATES = {"stitch": 3e-3, "norm": 3e-3, "back": 1e-3}
 _BATCH, _LEAST_BATCH = 128, 16
+# Of what the values of a batch take, forwards and backwards; CIFAR-sized backs are far below.
+_BATCH_BYTES, _BYTES_A_VALUE = 2 * 2**30, 12
 _LEAST_STEPS = 60  # where the work is for few images, smaller batches still make so many steps of them
 _CHECKS = 6  # validations a rung
 # Validations without a gain, one after the other, that a rung may see; the next one stops it. From the second
@@ -144,6 +146,7 @@ class _Trainer:
         self._back.set_weights(back.get_weights())
         calls = costs.nodes(back)
         self._macs, self._work = costs.macs(calls), work(back)
+        self._room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, costs.values(calls)))
         self._depthwise = any(type(node.operation).__name__ in _DEPTHWISE for node in calls)
         self._rng = np.random.default_rng(seed)
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
@@ -155,7 +158,7 @@ class _Trainer:
         # Backward costs one more forward for the activations, and one where convolutions are trained.
         passes = 3 if rung == "back" else 2
         images = min(_MAX_REPEATS * len(self._train.x), budget // (passes * self._work))
-        batch = min(len(self._train.x), max(_LEAST_BATCH, min(_BATCH, images // _LEAST_STEPS)))
+        batch = min(len(self._train.x), max(_LEAST_BATCH, min(_BATCH, self._room, images // _LEAST_STEPS)))
         steps = max(_CHECKS, images // batch)
         variables = self._variables(rung)
         optimizer = _Adam(variables, _RATES[rung], steps)
@@ -188,10 +191,11 @@ class _Trainer:
     def validate(self) -> float:
         """Mean KL to the large anchor on the rank split."""
         total = 0.0
-        for at in range(0, len(self._rank.x), 256):
-            x = self._rank.x[at : at + 256].astype(np.float32)
+        batch = max(_LEAST_BATCH, min(2 * _BATCH, self._room))
+        for at in range(0, len(self._rank.x), batch):
+            x = self._rank.x[at : at + batch].astype(np.float32)
             logits = self._forward(x)[1]
-            total += float(np.sum(kl_divergence(self._rank.teacher[at : at + 256], logits)))
+            total += float(np.sum(kl_divergence(self._rank.teacher[at : at + batch], logits)))
         return total / len(self._rank.x)
 
     def result(self, rung: str) -> Stitch:

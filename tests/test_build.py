@@ -30,7 +30,7 @@ from tflite_export.runtime import ElasticModel
 pytestmark = pytest.mark.slow
 
 # Everything of a real build, with hardly any training: what is tested here is not how well it learns.
-QUICK = Asked(effort=0.001, max_points=2, precision="float32", ship_all=True)
+QUICK = Asked(effort=0.001, max_points=2, precision="float32", fine_tune="norm", ship_all=True)
 ANCHOR_FILES = ("seed-0/digits-large.keras", "seed-0/digits-small.keras")
 
 
@@ -97,7 +97,18 @@ class Interrupted(Silent):
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded default, uninterrupted, by the command."""
     out = tmp_path_factory.mktemp("finished") / "run"
-    words = ["build", "--effort", "0.001", "--max-points", "2", "--precision", "float32", "--ship-all"]
+    words = [
+        "build",
+        "--effort",
+        "0.001",
+        "--max-points",
+        "2",
+        "--precision",
+        "float32",
+        "--fine-tune",
+        "norm",
+        "--ship-all",
+    ]
     result = CliRunner().invoke(main, [*words, "--out", str(out)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     (out.parent / "printed").write_text(result.stdout)
@@ -291,7 +302,18 @@ class Stages(Silent):
 def killed_at(out: Path, stage: str) -> None:
     """Build in a process of its own and kill it, without a chance to tidy up, when a stage begins."""
     code = "from restnet_tf.cli import main; main()"
-    words = ["build", "--effort", "0.001", "--max-points", "2", "--precision", "float32", "--ship-all"]
+    words = [
+        "build",
+        "--effort",
+        "0.001",
+        "--max-points",
+        "2",
+        "--precision",
+        "float32",
+        "--fine-tune",
+        "norm",
+        "--ship-all",
+    ]
     with subprocess.Popen(
         [sys.executable, "-c", code, *words, "--out", str(out)],
         stdout=subprocess.DEVNULL,
