@@ -25,7 +25,7 @@ from restnet_tf.runs import Run
 
 keras = networks.keras
 layers = keras.layers
-COMMANDS = ("build", "inspect", "similarity", "select", "optimize", "verify")
+COMMANDS = ("train", "build", "inspect", "similarity", "select", "optimize", "verify")
 
 
 @dataclass(frozen=True)
@@ -351,6 +351,8 @@ def test_the_output_of_another_run_names_what_differs(
         ["select", "runs/demo"],
         ["inspect"],
         ["assemble"],
+        ["train", "ViT"],
+        ["build", "--lower"],
     ],
     ids=" ".join,
 )
