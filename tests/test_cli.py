@@ -352,7 +352,6 @@ def test_the_output_of_another_run_names_what_differs(
         ["inspect"],
         ["assemble"],
         ["train", "ViT"],
-        ["build", "--lower"],
     ],
     ids=" ".join,
 )
