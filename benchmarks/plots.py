@@ -33,7 +33,7 @@ def operating_points(points: Iterable[OperatingPoint], title: str, metric: str) 
         axes.spines[["top", "right"]].set_visible(False)
     n = points[0].test.n
     left.set_ylabel(f"{metric}, % of {n} test images; bars: 95 % interval")
-    left.legend(loc="lower right", fontsize=8, frameon=False)
+    left.legend(loc="best", fontsize=8, frameon=False)
     for axes in (left, right):
         _frame(axes, points)
     figure.suptitle(title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -14,6 +15,8 @@ from restnet_tf import applications, costs, cuts, features, rank, stitch, varian
 from restnet_tf.data import Split
 from restnet_tf.images import Pixels
 from restnet_tf.records import Anchor, Layout, Piece, Plan, RestnetError, Stitch
+from tflite_export.convert import convert
+from tflite_export.verify import run
 
 SHARED = Path(__file__).parents[2] / "shared"
 DEIT = SHARED / "anchors" / "deit_tiny_patch16_224.npz"
@@ -402,22 +405,43 @@ def test_published_weights_come_from_the_weights_folder(tmp_path):
         zoo.load(str(written(tmp_path / "x.npz", state_of(4))))
 
 
-@pytest.mark.skipif(not DEIT.exists(), reason=f"the published DeiT-Tiny is not at {DEIT}")
-def test_published_deit_tiny_answers_as_published():
-    """80.4 % of these 500; 72.2 % is published of all of ImageNet's validation images, which are harder."""
+needs_deit = pytest.mark.skipif(not DEIT.exists(), reason=f"the published DeiT-Tiny is not at {DEIT}")
+
+
+@cache
+def sample() -> tuple[np.ndarray, np.ndarray]:
+    """Every fifth of the sample's images, centre-cropped ``(100, 224, 224, 3)``, and their classes."""
     from PIL import Image
 
-    found = zoo.load("DeiTTiny", weights_dir=DEIT.parent)
-    files = sorted((SHARED / "data" / "imagenet_sample").glob("*"))[::5]
-    right = 0
-    for file in files:
+    images, classes = [], []
+    for file in sorted((SHARED / "data" / "imagenet_sample").glob("*"))[::5]:
         image = Image.open(file).convert("RGB")
         scale = 224 / min(image.size)
         image = image.resize([round(scale * side) for side in image.size], Image.Resampling.BICUBIC)
         left, top = (image.width - 224) // 2, (image.height - 224) // 2
-        pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32)[None]
-        right += int(forward(found.model, pixels).argmax()) == int(file.name[:4])
-    assert right / len(files) > 0.7
+        images.append(np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32))
+        classes.append(int(file.name[:4]))
+    return np.stack(images), np.array(classes)
+
+
+@needs_deit
+def test_published_deit_tiny_answers_as_published():
+    """72.2 % is published, of all of ImageNet's validation images, which are harder than these."""
+    x, classes = sample()
+    answers = forward(zoo.load("DeiTTiny", weights_dir=DEIT.parent).model, x).argmax(1)
+    print(f"DeiT-Tiny: {(answers == classes).mean():.1%} of {len(x)} right")
+    assert (answers == classes).mean() > 0.7
+
+
+@needs_deit
+@pytest.mark.parametrize(("precision", "least"), [("float32", 1.0), ("int8", 0.75), ("int16x8", 0.97)])
+def test_published_deit_tiny_in_tflite(precision, least):
+    model, (x, classes) = zoo.load("DeiTTiny", weights_dir=DEIT.parent).model, sample()
+    file = convert(model, precision, [x[1::2]])
+    expected, found = forward(model, x).argmax(1), run(file, [x]).scores.argmax(1)
+    same = (found == expected).mean()
+    print(f"DeiT-Tiny {precision}: {(found == classes).mean():.1%} of {len(x)} right, {same:.1%} as in Keras")
+    assert same >= least
 
 
 def hub_classifier(**options):
