@@ -87,6 +87,18 @@ def values(calls: Iterable[Any]) -> int:
     return sum(prod(t.shape[1:]) for node in counted for t in node.output_tensors)
 
 
+def held(calls: Iterable[Any]) -> int:
+    """Values that all calls put out for one image, inside attention too: what training keeps for its way back."""
+    total = 0
+    for node in calls:
+        total += sum(prod(t.shape[1:]) for t in node.output_tensors)
+        if type(node.operation).__name__ == "MultiHeadAttention":
+            query, layer = node.input_tensors[0], node.operation
+            tokens = prod(query.shape[1:-1])
+            total += layer.num_heads * tokens * (4 * layer.key_dim + 3 * tokens)
+    return total
+
+
 def params(calls: Iterable[Any]) -> int:
     """Parameters that these calls read; a layer that is called twice counts once."""
     layers = {id(node.operation): node.operation for node in calls}

@@ -26,7 +26,7 @@ _DEPTHWISE = frozenset(["DepthwiseConv2D", "SeparableConv2D"])
 _RATES = {"stitch": 3e-3, "norm": 3e-3, "back": 1e-3}
 _BATCH, _LEAST_BATCH = 128, 16
 # Of what the values of a batch take, forwards and backwards; CIFAR-sized backs are far below.
-_BATCH_BYTES, _BYTES_A_VALUE = 2 * 2**30, 12
+_BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8
 _LEAST_STEPS = 60  # where the work is for few images, smaller batches still make so many steps of them
 _CHECKS = 6  # validations a rung
 # Validations without a gain, one after the other, that a rung may see; the next one stops it. From the second
@@ -146,7 +146,7 @@ class _Trainer:
         self._back.set_weights(back.get_weights())
         calls = costs.nodes(back)
         self._macs, self._work = costs.macs(calls), work(back)
-        self._room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, costs.values(calls)))
+        self._room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, costs.held(calls)))
         self._depthwise = any(type(node.operation).__name__ in _DEPTHWISE for node in calls)
         self._rng = np.random.default_rng(seed)
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)

@@ -91,6 +91,15 @@ def test_values_are_those_that_leave_what_multiplies():
     assert costs.values(costs.nodes(keras.Model(image, x))) == 60 + 30 + 7
 
 
+def test_what_training_holds_is_all_that_is_put_out_and_what_attention_keeps():
+    tokens = keras.Input((5, 8))
+    x = keras.layers.LayerNormalization()(tokens)
+    x = keras.layers.MultiHeadAttention(2, 4)(x, x)
+    x = keras.layers.Activation("gelu")(x)
+    inside = 4 * 5 * 2 * 4 + 3 * 2 * 5 * 5  # queries, keys, values, mixed; scores, scaled and softmaxed
+    assert costs.held(costs.nodes(keras.Model(tokens, x))) == 3 * 5 * 8 + inside
+
+
 def test_a_cut_divides_the_whole():
     model = anchor((4, 6), 2).model
     calls = costs.nodes(model)

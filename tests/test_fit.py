@@ -256,6 +256,16 @@ def test_the_rate_falls_where_validation_gains_nothing(run: Any, caches: Any) ->
     assert found[fit._CALMER].kl <= found[1.0].kl
 
 
+def test_batches_are_bounded_by_what_they_hold(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from restnet_tf import fit
+
+    monkeypatch.setattr(fit, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(fit, "_LEAST_BATCH", 8)
+    steps: list[int] = []
+    found = run("stitch", work=2 * fit._LEAST_WORK * 128 * 7, progress=lambda rung, done, total: steps.append(total))
+    assert (found.rungs[0].images, steps[0]) == (8 * steps[0], 7 * 128 // 8)
+
+
 def test_a_large_back_leaves_the_stitch_images_of_the_norms_share(anchors: Any) -> None:
     from types import SimpleNamespace
 
