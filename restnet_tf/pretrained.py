@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,11 @@ def cache_folder() -> Path:
     return (Path(home) if home else Path.home() / ".keras") / "models"
 
 
+def folders(weights_dir: Path | None) -> list[Path]:
+    """Where weight files are looked for, in this order: the user's folder, where given, and Keras' own."""
+    return [*([weights_dir] if weights_dir else []), cache_folder()]
+
+
 @contextmanager
 def imagenet_files(label: str, weights_dir: Path | None) -> Iterator[None]:
     """Let a Keras Applications constructor find its files here, and load them by ``load``.
@@ -86,8 +91,8 @@ def _find(
     download: Callable[..., str],
     validate: Callable[[str, str], bool],
 ) -> Path:
-    folders = [*([weights_dir] if weights_dir else []), cache_folder()]
-    for folder in folders:
+    places = folders(weights_dir)
+    for folder in places:
         path = folder / fname
         if path.is_file():
             if file_hash and not validate(str(path), file_hash):
@@ -102,10 +107,9 @@ def _find(
         root = str(cache_folder().parent)
         return Path(download(fname, origin, file_hash=file_hash, cache_subdir="models", cache_dir=root))
     except Exception as error:
-        places = " or ".join(str(folder) for folder in folders)
         raise RestnetError(
             f"{label}: the ImageNet weights {fname} are not here and cannot be downloaded "
-            f"({first_line(error)}); put {fname} into {places}, or use weights 'none'"
+            f"({first_line(error)}); put {fname} into {' or '.join(map(str, places))}, or use weights 'none'"
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
@@ -131,16 +135,15 @@ def assign(model: Any, fit: Fit) -> None:
 def misfit(fit: Fit, path: Path, label: str) -> str:
     """Say in one line why the file does not fit the architecture."""
 
-    def some(what: str, items: tuple[str, ...]) -> list[str]:
-        rest = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-        return [f"{what} {', '.join(items[:SHOWN])}{rest}"] if items else []
-
-    reasons = [
-        *some("shapes differ:", fit.differing),
-        *some("not in the file:", fit.missing),
-        *some("only in the file:", fit.extra),
-    ]
+    kinds = {"shapes differ:": fit.differing, "not in the file:": fit.missing, "only in the file:": fit.extra}
+    reasons = [f"{what} {some(items)}" for what, items in kinds.items() if items]
     return f"{path.name} holds the weights of another architecture than {label}: {'; '.join(reasons)}"
+
+
+def some(items: Sequence[str]) -> str:
+    """The first few items, and how many more there are."""
+    rest = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + rest
 
 
 def holds_weights(path: Path) -> bool:

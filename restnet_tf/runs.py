@@ -209,11 +209,12 @@ class Run:
             self.write_json(record_path, {"format": _FORMAT, "inputs": dict(inputs), "steps": {}})
             return
         known = self.inputs()
-        for name in {**known, **inputs}:
-            if known.get(name) != inputs.get(name):
+        now = json.loads(json.dumps(dict(inputs)))  # as the file keeps them: it has lists for tuples
+        for name in {**known, **now}:
+            if known.get(name) != now.get(name):
                 raise RestnetError(
                     f"{self.path} holds a run with another {name}: {_short(known.get(name))} there,"
-                    f" {_short(inputs.get(name))} now; give another --out, or delete it"
+                    f" {_short(now.get(name))} now; give another --out, or delete it"
                 )
 
     def _remember(self, asked: Mapping[str, Any] | None) -> None:

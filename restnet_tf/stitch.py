@@ -171,7 +171,10 @@ def build(stitch: Stitch) -> keras.Model:
 
     source, target = stitch.source, stitch.target
     inputs = keras.Input(source.shape)
-    project = (keras.layers.Dense if target.tokens else _Conv)(target.channels, name="project")
+    if target.tokens:
+        project = keras.layers.Dense(target.channels, name="project")
+    else:
+        project = keras.layers.Conv2D(target.channels, 1, name="project")
     x = project(_at_target(inputs, source, target))
     if stitch.positions is not None:
         from restnet_tf.tokens import PositionBias
@@ -187,7 +190,7 @@ def build(stitch: Stitch) -> keras.Model:
     if low is not None:
         x = keras.layers.ReLU(max_value=high, name="clamp")(x)
     model = keras.Model(inputs, x, name="stitch")
-    for name, values in _weights(stitch).items():
+    for name, values in weights(stitch).items():
         model.get_layer(name).set_weights(
             [v.reshape(w.shape) for v, w in zip(values, model.get_layer(name).weights, strict=True)]
         )
@@ -196,7 +199,7 @@ def build(stitch: Stitch) -> keras.Model:
 
 def trained(stitch: Stitch, model: keras.Model) -> Stitch:
     """The stitch with the weights that its model (``build``) has by now."""
-    values = {name: model.get_layer(name).get_weights() for name in _weights(stitch)}
+    values = {name: model.get_layer(name).get_weights() for name in weights(stitch)}
     kernel, bias = values["project"]
     found = replace(stitch, kernel=kernel.reshape(stitch.kernel.shape), bias=bias)
     if "positions" in values:
@@ -206,7 +209,7 @@ def trained(stitch: Stitch, model: keras.Model) -> Stitch:
     return found
 
 
-def _weights(stitch: Stitch) -> dict[str, list[np.ndarray]]:
+def weights(stitch: Stitch) -> dict[str, list[np.ndarray]]:
     """Fitted weights by the layer of ``build`` that holds them."""
     found = {"project": [stitch.kernel, stitch.bias]}
     if stitch.positions is not None:
@@ -214,12 +217,6 @@ def _weights(stitch: Stitch) -> dict[str, list[np.ndarray]]:
     if stitch.class_kernel is not None and stitch.class_bias is not None:
         found["class_project"] = [stitch.class_kernel, stitch.class_bias]
     return found
-
-
-def _Conv(channels: int, name: str) -> Any:  # noqa: N802 (stands for a layer's class)
-    import keras
-
-    return keras.layers.Conv2D(channels, 1, name=name)
 
 
 def _at_target(x: Any, source: Layout, target: Layout) -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf import pretrained
 from restnet_tf.records import RestnetError
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".npz", ".safetensors", ".pth", ".pt")
 _HEAD_WIDTH = 64  # of every published ViT and DeiT
-_SHOWN = 3
+# Every name that a plain ViT may have.
+_PLAIN = re.compile(
+    r"cls_token|pos_embed|(patch_embed\.proj|norm|head)\.(weight|bias)"
+    r"|blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
+)
 
 State = Mapping[str, np.ndarray]
 
@@ -88,7 +93,7 @@ def described(state: State, path: Path | str) -> Shape:
 def fitted_options(found: Shape, wanted: Spec, name: str) -> dict[str, Any]:
     """The options of ``vit.network`` that suit the weights; raises ``RestnetError`` where those asked for do not."""
     options: dict[str, Any] = {
-        name: getattr(found, name) for name in ("width", "depth", "patch", "expansion", "pooling")
+        part: getattr(found, part) for part in ("width", "depth", "patch", "expansion", "pooling")
     }
     options |= {"heads": max(1, found.width // _HEAD_WIDTH), "include_top": found.classes > 0}
     if found.classes:
@@ -110,10 +115,11 @@ def assign(model: keras.Model, state: State, name: str) -> None:
     Position embeddings made for another grid are resampled (bicubic, antialiased, as timm does).
     """
     values = _by_layer(state, model)
-    used = set(_names(state))
-    strange = sorted(set(state) - used)
+    strange = sorted(key for key in state if not _PLAIN.fullmatch(key))
     if strange:
-        raise RestnetError(f"{name} is of another architecture: {_some(strange)} have no place in a plain ViT")
+        raise RestnetError(
+            f"{name} is of another architecture: {pretrained.some(strange)} have no place in a plain ViT"
+        )
     for layer in model.layers:
         if not layer.weights:
             continue
@@ -186,20 +192,6 @@ def _class_places(state: State) -> int:
     count = state["pos_embed"].shape[1]
     has_token = "cls_token" in state
     return int(has_token and isqrt(count) ** 2 != count)
-
-
-def _names(state: State) -> list[str]:
-    """Every name that a plain ViT may have."""
-    pattern = re.compile(
-        r"cls_token|pos_embed|(patch_embed\.proj|norm|head)\.(weight|bias)"
-        r"|blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
-    )
-    return [name for name in state if pattern.fullmatch(name)]
-
-
-def _some(names: list[str]) -> str:
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + rest
 
 
 def _npz(path: Path) -> dict[str, Any]:

@@ -111,12 +111,12 @@ def _published(spec: applications.Spec, weights_dir: Path | None) -> Path:
             f"{spec.base} has no published weights; name a size, as in {family}Tiny, or use weights 'none'"
         )
     stem = f"{family.lower()}_{size.lower()}_patch{spec.options.get('patch', 16)}_224"
-    folders = [*([weights_dir] if weights_dir else []), pretrained.cache_folder()]
+    folders = pretrained.folders(weights_dir)
     for folder in folders:
         for suffix in vit_weights.SUFFIXES:
             if (folder / f"{stem}{suffix}").is_file():
                 return folder / f"{stem}{suffix}"
-    places = " or ".join(str(folder) for folder in folders)
+    places = " or ".join(map(str, folders))
     raise RestnetError(
         f"{spec.base}: no weights {stem} ({', '.join(vit_weights.SUFFIXES)}) in {places}; put timm's there,"
         " or use weights 'none'"
@@ -271,7 +271,7 @@ def _anchor(
 
 def _imagenet_names(weights_dir: Path | None) -> tuple[str, ...] | None:
     """Read the ImageNet class names from Keras' own list where it lies in one of the weight folders."""
-    for folder in [*([weights_dir] if weights_dir else []), pretrained.cache_folder()]:
+    for folder in pretrained.folders(weights_dir):
         path = folder / "imagenet_class_index.json"
         if path.is_file():
             try:

@@ -31,6 +31,19 @@ pytestmark = pytest.mark.slow
 
 # Everything of a real build, with hardly any training: what is tested here is not how well it learns.
 QUICK = Asked(effort=0.001, max_points=2, precision="float32", fine_tune="norm", ship_all=True)
+# The same by the command line.
+WORDS = [
+    "build",
+    "--effort",
+    "0.001",
+    "--max-points",
+    "2",
+    "--precision",
+    "float32",
+    "--fine-tune",
+    "norm",
+    "--ship-all",
+]
 ANCHOR_FILES = ("seed-0/digits-large.keras", "seed-0/digits-small.keras")
 
 
@@ -97,19 +110,7 @@ class Interrupted(Silent):
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded default, uninterrupted, by the command."""
     out = tmp_path_factory.mktemp("finished") / "run"
-    words = [
-        "build",
-        "--effort",
-        "0.001",
-        "--max-points",
-        "2",
-        "--precision",
-        "float32",
-        "--fine-tune",
-        "norm",
-        "--ship-all",
-    ]
-    result = CliRunner().invoke(main, [*words, "--out", str(out)], catch_exceptions=False)
+    result = CliRunner().invoke(main, [*WORDS, "--out", str(out)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     (out.parent / "printed").write_text(result.stdout)
     return out
@@ -302,20 +303,8 @@ class Stages(Silent):
 def killed_at(out: Path, stage: str) -> None:
     """Build in a process of its own and kill it, without a chance to tidy up, when a stage begins."""
     code = "from restnet_tf.cli import main; main()"
-    words = [
-        "build",
-        "--effort",
-        "0.001",
-        "--max-points",
-        "2",
-        "--precision",
-        "float32",
-        "--fine-tune",
-        "norm",
-        "--ship-all",
-    ]
     with subprocess.Popen(
-        [sys.executable, "-c", code, *words, "--out", str(out)],
+        [sys.executable, "-c", code, *WORDS, "--out", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -122,9 +122,20 @@ buffer = io.BytesIO()
 np.save(buffer, np.concatenate(outputs))
 sys.stdout.buffer.write(buffer.getvalue())
 """
+needs_micro = pytest.mark.skipif(
+    importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is missing (extra 'mcu')"
+)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is missing (extra 'mcu')")
+def on_micro(content: bytes, given: np.ndarray) -> subprocess.CompletedProcess[bytes]:
+    """TensorFlow Lite Micro, which may die, in a process of its own."""
+    held = io.BytesIO()
+    np.save(held, given)
+    sizes = [str(len(content)), str(len(held.getvalue()))]
+    return subprocess.run([sys.executable, "-c", _MICRO, *sizes], input=content + held.getvalue(), capture_output=True)
+
+
+@needs_micro
 def test_a_lowered_transformer_runs_on_tflite_micro_as_on_litert():
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -142,23 +153,16 @@ def test_a_lowered_transformer_runs_on_tflite_micro_as_on_litert():
         litert.set_tensor(entry["index"], image[None])
         litert.invoke()
         expected.append(litert.get_tensor(end["index"]).copy())
-    held = io.BytesIO()
-    np.save(held, images)
-    given = held.getvalue()
-    sizes = [str(len(content)), str(len(given))]
-    done = subprocess.run([sys.executable, "-c", _MICRO, *sizes], input=content + given, capture_output=True)
+    done = on_micro(content, images)
     assert done.returncode == 0, done.stderr[-500:]
     found = np.load(io.BytesIO(done.stdout)).astype(int)
     assert np.abs(found - np.concatenate(expected)).max() <= 1  # at FULLY_CONNECTED the two round differently
     assert f"Arena allocation head {memory.plan(memory.ranges(content)).size}".encode() in done.stderr
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is missing (extra 'mcu')")
+@needs_micro
 def test_tflite_micro_has_no_gelu():
     """Should it get one, there is nothing left to lower."""
-    content, given = convert(network(), "int8", [images()]), io.BytesIO()
-    np.save(given, np.zeros((1, 8, 8, 3), np.int8))
-    sizes = [str(len(content)), str(len(given.getvalue()))]
-    done = subprocess.run([sys.executable, "-c", _MICRO, *sizes], input=content + given.getvalue(), capture_output=True)
+    done = on_micro(convert(network(), "int8", [images()]), np.zeros((1, 8, 8, 3), np.int8))
     assert done.returncode != 0
     assert b"GELU" in done.stderr

@@ -273,11 +273,7 @@ def _identity(asked: Asked, settings: Settings, anchors: Mapping[str, Anchor], i
         "small anchor": f"{anchors['small'].name} {anchors['small'].sha256[:16]}",
         "data": f"{images.name} {images.sha256[:16]}",
     }
-    plain = asdict(settings) | {
-        "budget": asked.budget,
-        "precisions": list(settings.precisions),
-        "lower": list(settings.lower),
-    }
+    plain = asdict(settings) | {"budget": asked.budget}
     plain["plans"] = hashlib.sha256(asked.plans.read_bytes()).hexdigest()[:16] if asked.plans else None
     packages = ("restnet-tf", "tensorflow", "keras", "ai-edge-litert")
     return found | plain | {f"{name} version": version(name) for name in packages}

@@ -239,7 +239,8 @@ class Linker:
             features = (np.asarray(joint(x)) for x in _run(lead, images))
             return convert.compile_object(own, {}, self._precision, features, limits=_EVERYTHING, lower=self._lower)
 
-        values = [fitted.kernel, fitted.bias, *(fitted.tuned[path] for path in sorted(fitted.tuned))]
+        parts = (value for part in stitch.weights(fitted).values() for value in part)
+        values = [*parts, *(fitted.tuned[path] for path in sorted(fitted.tuned))]
         digests = [hashlib.sha256(np.ascontiguousarray(v).tobytes()).hexdigest() for v in values]
         anchors = [self._family.anchors[role].sha256 for role in (front.anchor, back.anchor)]
         shared = self._object(back.anchor) if self._integers else None

@@ -142,7 +142,7 @@ def _fitted(family: Family, p: Plan, statistics: Statistics, train: Cache, ranke
     sets = [examples(c, front.anchor, str(front.stop), back.anchor) for c in (train, ranked)]
     model = family.back(back.anchor, str(back.start))
     fitted = family.fit(p.name, family.rungs(model), start, model, *sets, enough=enough)
-    matched = (f"matched {r.matched:.3f}, " if r.matched is not None else "" for r in fitted.rungs)
-    trail = ", ".join(f"{before}{r.rung} {r.kl:.3f}" for before, r in zip(matched, fitted.rungs, strict=True))
+    steps = [(name, kl) for r in fitted.rungs for name, kl in (("matched", r.matched), (r.rung, r.kl))]
+    trail = ", ".join(f"{name} {kl:.3f}" for name, kl in steps if kl is not None)
     family.report.say(f"{p.name}: KL {fitted.closed_form_kl:.3f} in closed form, then {trail}; kept: {fitted.rung}")
     return fitted
