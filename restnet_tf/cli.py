@@ -54,8 +54,10 @@ def main() -> None:
 
 def _import_tensorflow() -> None:
     """Import TensorFlow without its start-up chatter, which tells a user nothing."""
+    from restnet_tf import heap
     from tflite_export import chatter
 
+    heap.keep_freed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Part of the chatter comes before its own logging heeds any level.
     with chatter.captured():
