@@ -134,7 +134,7 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--fine-tune",
-    type=click.Choice(["auto", "stitch", "norm", "back"]),
+    type=click.Choice(["auto", "stitch", "norm", "relu", "back"]),
     default="auto",
     show_default=True,
     help="How far up the ladder a fit may climb.",

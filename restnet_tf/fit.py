@@ -1,8 +1,9 @@
 """Training a stitch behind cached front features, and the ladder above it.
 
 Rungs: ``stitch`` trains the 1x1 map alone; ``norm`` adds the scales and shifts of the back's
-normalisation layers; ``back`` adds every weight of the back. Each starts from where the rung below
-ended. The anchors themselves are never touched: what a rung changes is a copy.
+normalisation layers; ``relu`` adds ReLU features for the map to read; ``back`` adds every weight of the
+back. Each starts from where the rung below ended. The anchors themselves are never touched: what a rung
+changes is a copy.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     import keras
 
 CLOSED_FORM = "closed form"
-RUNGS = ("stitch", "norm", "back")
+RUNGS = ("stitch", "norm", "relu", "back")
+# What a point has to pay for: at run time, or by weights that it cannot share.
+_COSTLY = frozenset(["relu", "back"])
 _NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalization"])
 _DEPTHWISE = frozenset(["DepthwiseConv2D", "SeparableConv2D"])
-_RATES = {"stitch": 3e-3, "norm": 3e-3, "back": 1e-3}
+_RATES = {"stitch": 3e-3, "norm": 3e-3, "relu": 3e-3, "back": 1e-3}
 _BATCH, _LEAST_BATCH = 128, 16
 # Of what the values of a batch take, forwards and backwards; CIFAR-sized backs are far below.
 _BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8
@@ -41,6 +44,7 @@ _LEAST_WORK = 2_000_000
 _MAX_REPEATS = 6  # of the views in a rung: a small back would else see them dozens of times
 _FUSED_WORK = 9e11
 _LABEL_WEIGHT = 0.1
+_HEAD = 128  # images whose features tell how high those of a front reach
 
 
 @dataclass(frozen=True)
@@ -99,17 +103,19 @@ def fit(
 
     ``back`` maps the target cut to ``[penultimate features, logits]``; where ``start`` is None there
     is no stitch and ``back`` is a whole anchor. A rung is kept where it lowers the KL on the rank
-    split by 2 % of what it was; the first is kept where it gains at all. The ``back`` rung, whose
-    weights can then not be shared, is tried only where the KL is still above ``enough``. Raises
-    ``RestnetError`` where the KL is not finite.
+    split by 2 % of what it was; the first is kept where it gains at all. The ``relu`` rung, which costs
+    time on the device, and the ``back`` rung, whose weights can then not be shared, are tried only where
+    the KL is still above ``enough``. Raises ``RestnetError`` where the KL is not finite.
     """
     trainer = _Trainer(start, back, train, rank, seed)
     before = trainer.validate()
     best = Fitted(trainer.result("stitch"), CLOSED_FORM, before, before, ())
     done: list[RungResult] = []
     for index, (rung, budget) in enumerate(rungs.items()):
-        if rung == "back" and best.kl <= enough:
+        if rung in _COSTLY and best.kl <= enough:
             break
+        if rung == "relu":
+            trainer.widen()
         result = trainer.climb(rung, budget, progress, match=index == 0 and start is not None)
         done.append(result)
         if not np.isfinite(result.kl):
@@ -117,6 +123,8 @@ def fit(
         needed = best.kl * (1 - (_MIN_GAIN if index else 0))
         if result.kl < needed:
             best = replace(best, stitch=trainer.result(rung), rung=rung, kl=result.kl)
+        elif rung == "relu":
+            trainer.narrow()
     return replace(best, rungs=tuple(done))
 
 
@@ -140,8 +148,9 @@ class _Trainer:
     def __init__(self, start: Stitch | None, back: keras.Model, train: Examples, rank: Examples, seed: int) -> None:
         import keras
 
-        self._start, self._train, self._rank = start, train, rank
+        self._start, self._train, self._rank, self._seed = start, train, rank, seed
         self._edge = stitch.build(start) if start else keras.Sequential([keras.layers.Identity()])
+        self._plain: tuple[Stitch, keras.Model] | None = None
         self._back = keras.models.clone_model(back)
         self._back.set_weights(back.get_weights())
         calls = costs.nodes(back)
@@ -188,6 +197,20 @@ class _Trainer:
         self._restore(state)
         return RungResult(rung, best, seen, seen * passes * self._macs, seen * passes * self._work, matched)
 
+    def widen(self) -> None:
+        """Give the map ReLU features to read; what it computes stays the same until they are trained."""
+        assert self._start is not None  # a whole anchor has no stitch to widen
+        now = stitch.trained(self._start, self._edge)
+        self._plain = now, self._edge
+        self._start = stitch.widened(now, self._head(), self._seed)
+        self._put(stitch.build(self._start))
+
+    def narrow(self) -> None:
+        """Take them away again, with what was trained beside them."""
+        assert self._plain is not None
+        self._start, edge = self._plain
+        self._put(edge)
+
     def validate(self) -> float:
         """Mean KL to the large anchor on the rank split."""
         total = 0.0
@@ -205,7 +228,15 @@ class _Trainer:
             whole = Layout(self._train.x.shape[1:])
             none = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
             return Stitch(*none, whole, whole, (None, None), tuned=tuned)
-        return replace(stitch.trained(self._start, self._edge), tuned=tuned)
+        found = stitch.balanced(stitch.trained(self._start, self._edge), self._head())
+        return replace(found, tuned=tuned)
+
+    def _head(self) -> np.ndarray:
+        return self._train.x[:_HEAD].astype(np.float32)
+
+    def _put(self, edge: keras.Model) -> None:
+        self._edge = edge
+        del self._infer  # which was traced with the other
 
     def _forward(self, x: Any) -> Any:
         import tensorflow as tf
@@ -257,7 +288,7 @@ class _Trainer:
     def _tuned(self, rung: str) -> list[Any]:
         if rung == "back":
             return list(self._back.trainable_variables)
-        if rung == "norm":
+        if rung in ("norm", "relu"):
             norms = [layer for layer in self._back.layers if type(layer).__name__ in _NORMS]
             return [v for layer in norms for v in layer.trainable_variables]
         return []

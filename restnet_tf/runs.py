@@ -25,7 +25,7 @@ from restnet_tf.records import Layout, Piece, Plan, RestnetError, Stitch
 
 _FORMAT = 2
 # Parts that only some stitches have.
-_OPTIONAL = ("positions", "class_kernel", "class_bias")
+_OPTIONAL = ("hidden_kernel", "hidden_bias", "positions", "class_kernel", "class_bias")
 _PLAN_STATES = ("candidate", "chosen", "rejected")
 
 

@@ -9,6 +9,9 @@ sums of two shards add up and one pass over the data serves every pair of cuts.
 | tokens -> tokens | the same for the grid behind the class token, which runs through the map as well |
 | grid -> tokens | the same; a bias for every position; a class token as a map of the pooled grid |
 | tokens -> grid | the class token is left out |
+
+A map that is too little for unlike anchors can be widened: beside the front's channels it then reads a few
+ReLU features of them, made by a low-rank map of their own.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 # to keep dead or duplicated channels from blowing the kernel up.
 RIDGE = 1e-3
 _REFIT_RIDGE = 1e-2
+# Of the narrower side: hidden features then cost half of what the map itself does, where both are as wide.
+_HIDDEN_SHARE, _HIDDEN_STEP = 4, 8
 
 
 @dataclass
@@ -76,7 +81,7 @@ def delivered(stitch: Stitch, features: np.ndarray) -> np.ndarray:
 
     A class token that is made of the pooled grid is not among the places.
     """
-    made = adapted(features, stitch.source, stitch.target).astype(np.float64) @ stitch.kernel + stitch.bias
+    made = read(stitch, features) @ stitch.kernel + stitch.bias
     return made if stitch.positions is None else made + stitch.positions
 
 
@@ -86,7 +91,7 @@ def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> Stitch:
     Both are features ``(n, ...)`` of the same images at the front's cut, ``found`` as a quantised
     front puts them out. Least squares, shrunk towards the stitch itself.
     """
-    x = _flat(adapted(found, stitch.source, stitch.target))
+    x = _flat(read(stitch, found))
     residual = _flat(delivered(stitch, wanted) - delivered(stitch, found))
     mean_x, mean_r = x.mean(axis=0), residual.mean(axis=0)
     covariance = (x - mean_x).T @ (x - mean_x)
@@ -94,6 +99,50 @@ def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> Stitch:
     change = np.linalg.solve(covariance + penalty * np.eye(len(covariance)), (x - mean_x).T @ (residual - mean_r))
     kernel, bias = stitch.kernel + change, stitch.bias + mean_r - mean_x @ change
     return replace(stitch, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32))
+
+
+def read(stitch: Stitch, features: np.ndarray) -> np.ndarray:
+    """What the map reads of features ``(n, ...)``: ``(n, places, c_in)``, float64, hidden features last."""
+    x = adapted(features, stitch.source, stitch.target).astype(np.float64)
+    if stitch.hidden_kernel is None or stitch.hidden_bias is None:
+        return x
+    return np.concatenate([x, np.maximum(x @ stitch.hidden_kernel + stitch.hidden_bias, 0)], axis=2)
+
+
+def widened(stitch: Stitch, features: np.ndarray, seed: int) -> Stitch:
+    """The same function with hidden features that its map does not heed yet, to be trained.
+
+    They are random directions of the features ``(n, ...)`` at the front's cut, each on at half of them.
+    """
+    x = _flat(adapted(features, stitch.source, stitch.target))
+    width = max(_HIDDEN_STEP, min(stitch.kernel.shape) // _HIDDEN_SHARE // _HIDDEN_STEP * _HIDDEN_STEP)
+    kernel = np.random.default_rng(seed).normal(size=(x.shape[1], width))
+    made = replace(
+        stitch,
+        kernel=np.concatenate([stitch.kernel, np.zeros((width, stitch.kernel.shape[1]), np.float32)]),
+        hidden_kernel=kernel.astype(np.float32),
+        hidden_bias=-(x.mean(axis=0) @ kernel).astype(np.float32),
+    )
+    return balanced(made, features)
+
+
+def balanced(stitch: Stitch, features: np.ndarray) -> Stitch:
+    """The same function with hidden features that reach as high as the front's own.
+
+    A ReLU passes factors on to the map behind it. Integers then hold both by one scale and zero point.
+    """
+    if stitch.hidden_kernel is None or stitch.hidden_bias is None:
+        return stitch
+    rows, width = _flat(read(stitch, features)), stitch.hidden_kernel.shape[1]
+    highest, peaks = float(rows[:, :-width].max()), rows[:, -width:].max(axis=0)
+    if highest <= 0:
+        return stitch
+    factors = np.where(peaks > 0, highest / np.where(peaks > 0, peaks, 1), 1).astype(np.float32)
+    kernel = stitch.kernel.copy()
+    kernel[-width:] /= factors[:, None]
+    return replace(
+        stitch, kernel=kernel, hidden_kernel=stitch.hidden_kernel * factors, hidden_bias=stitch.hidden_bias * factors
+    )
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:
@@ -171,11 +220,11 @@ def build(stitch: Stitch) -> keras.Model:
 
     source, target = stitch.source, stitch.target
     inputs = keras.Input(source.shape)
-    if target.tokens:
-        project = keras.layers.Dense(target.channels, name="project")
-    else:
-        project = keras.layers.Conv2D(target.channels, 1, name="project")
-    x = project(_at_target(inputs, source, target))
+    x = _at_target(inputs, source, target)
+    if stitch.hidden_bias is not None:
+        hidden = _map(target, len(stitch.hidden_bias), name="hidden", activation="relu")(x)
+        x = keras.layers.Concatenate(name="wide")([x, hidden])
+    x = _map(target, target.channels, name="project")(x)
     if stitch.positions is not None:
         from restnet_tf.tokens import PositionBias
 
@@ -202,6 +251,9 @@ def trained(stitch: Stitch, model: keras.Model) -> Stitch:
     values = {name: model.get_layer(name).get_weights() for name in weights(stitch)}
     kernel, bias = values["project"]
     found = replace(stitch, kernel=kernel.reshape(stitch.kernel.shape), bias=bias)
+    if "hidden" in values:
+        kernel, bias = values["hidden"]
+        found = replace(found, hidden_kernel=kernel.reshape(kernel.shape[-2:]), hidden_bias=bias)
     if "positions" in values:
         found = replace(found, positions=values["positions"][0])
     if "class_project" in values:
@@ -212,11 +264,20 @@ def trained(stitch: Stitch, model: keras.Model) -> Stitch:
 def weights(stitch: Stitch) -> dict[str, list[np.ndarray]]:
     """Fitted weights by the layer of ``build`` that holds them."""
     found = {"project": [stitch.kernel, stitch.bias]}
+    if stitch.hidden_kernel is not None and stitch.hidden_bias is not None:
+        found["hidden"] = [stitch.hidden_kernel, stitch.hidden_bias]
     if stitch.positions is not None:
         found["positions"] = [stitch.positions]
     if stitch.class_kernel is not None and stitch.class_bias is not None:
         found["class_project"] = [stitch.class_kernel, stitch.class_bias]
     return found
+
+
+def _map(target: Layout, channels: int, **options: Any) -> Any:
+    """The layer of a 1x1 map to a grid or to tokens."""
+    from keras import layers
+
+    return layers.Dense(channels, **options) if target.tokens else layers.Conv2D(channels, 1, **options)
 
 
 def _at_target(x: Any, source: Layout, target: Layout) -> Any:
@@ -241,13 +302,25 @@ def _at_target(x: Any, source: Layout, target: Layout) -> Any:
     return grid
 
 
-def macs(source: Layout, target: Layout) -> int:
+def macs(source: Layout, target: Layout, hidden: int = 0) -> int:
     """MACs of the map, which runs at the target's places, and of that of a pooled class token."""
-    rows = prod(target.size) + (target.classes if source.classes else 0)
-    return (rows + pools_class(source, target)) * source.channels * target.channels
+    rows = _rows(source, target)
+    wide = rows * hidden * (source.channels + target.channels)
+    return wide + (rows + pools_class(source, target)) * source.channels * target.channels
 
 
-def params(source: Layout, target: Layout) -> int:
+def params(source: Layout, target: Layout, hidden: int = 0) -> int:
     """Kernel and bias, those of a pooled class token, and a bias for each position of new tokens."""
     count = (source.channels + 1) * target.channels * (1 + pools_class(source, target))
+    count += hidden * (source.channels + 1 + target.channels)
     return count + (prod(target.size) * target.channels if places(source, target) > 1 else 0)
+
+
+def widening(stitch: Stitch) -> tuple[int, int]:
+    """MACs and parameters that a fitted stitch has beyond those of a map without hidden features."""
+    ends, hidden = (stitch.source, stitch.target), 0 if stitch.hidden_bias is None else len(stitch.hidden_bias)
+    return macs(*ends, hidden) - macs(*ends), params(*ends, hidden) - params(*ends)
+
+
+def _rows(source: Layout, target: Layout) -> int:
+    return prod(target.size) + (target.classes if source.classes else 0)

@@ -172,6 +172,43 @@ def test_enough_spares_the_back(run: Any, climbed: Fitted) -> None:
     assert all(path.endswith(("gamma", "beta")) for path in spared.stitch.tuned)
     tried = run("stitch", "norm", "back", enough=norm * 0.99)
     assert [r.rung for r in tried.rungs] == ["stitch", "norm", "back"]
+    assert [r.rung for r in run("stitch", "norm", "relu", enough=norm * 1.01).rungs] == ["stitch", "norm"]
+
+
+@pytest.fixture(scope="module")
+def bent(anchors: Any, caches: Any, start: Stitch) -> dict[str, Any]:
+    """A teacher that answers to how bright a feature is, either way: no affine map can tell it."""
+    sets = {}
+    for name in ("train", "rank"):
+        plain = examples(caches[name])
+        x = np.asarray(plain.x, np.float32).reshape(len(plain.x), -1)
+        turned = np.abs(x - np.median(x, axis=0)).mean(axis=1)
+        logits = np.zeros_like(np.asarray(plain.teacher))
+        logits[:, 0] = 40 * (turned - turned.mean())
+        sets[name] = replace(plain, teacher=logits, labels=None)
+    return {"train": sets["train"], "ranked": sets["rank"]}
+
+
+def test_relu_features_help_where_an_affine_map_cannot(run: Any, bent: Any) -> None:
+    found = run("stitch", "norm", "relu", **bent)
+    assert [r.rung for r in found.rungs] == ["stitch", "norm", "relu"]
+    assert found.rung == "relu"
+    assert found.rungs[2].kl < 0.98 * found.rungs[1].kl
+    assert found.stitch.hidden_kernel is not None
+    assert found.stitch.kernel.shape[0] == 6 + found.stitch.hidden_kernel.shape[1]
+    assert all(path.endswith(("gamma", "beta")) for path in found.stitch.tuned)
+
+
+def test_relu_features_that_do_not_help_are_taken_away(run: Any, caches: Any) -> None:
+    plain = run("stitch", "norm", "back")
+    wrong = replace(examples(caches["train"]), teacher=-3 * np.asarray(caches["train"].logits("large")), labels=None)
+    found = run("stitch", "norm", "relu", "back", train=wrong)
+    assert [r.rung for r in found.rungs] == ["stitch", "norm", "relu", "back"]
+    assert found.stitch.hidden_kernel is None
+    assert found.stitch.kernel.shape == plain.stitch.kernel.shape
+    # What follows them starts where the rung before them ended.
+    without = run("stitch", "norm", "back", train=wrong)
+    assert found.kl == without.kl
 
 
 def test_without_labels_the_teacher_is_enough(run: Any, caches: Any) -> None:

@@ -64,7 +64,14 @@ def test_fitted_round_trip(tmp_path):
     tuned = {"block/conv/kernel": np.ones((3, 3, 2, 2), np.float32), "a:b": np.zeros(3, np.float32)}
     given = Fitted(
         Stitch(
-            np.eye(2, 3, dtype="f4"), np.zeros(3, "f4"), Layout((8, 8, 2)), Layout((4, 4, 3)), (0.0, None), tuned=tuned
+            np.eye(4, 3, dtype="f4"),
+            np.zeros(3, "f4"),
+            Layout((8, 8, 2)),
+            Layout((4, 4, 3)),
+            (0.0, None),
+            hidden_kernel=np.ones((2, 2), "f4"),
+            hidden_bias=np.ones(2, "f4"),
+            tuned=tuned,
         ),
         "norm",
         0.25,
@@ -75,7 +82,7 @@ def test_fitted_round_trip(tmp_path):
     Run(tmp_path).save_fitted("L0-S0", given)
     found = Run(tmp_path).load_fitted("L0-S0")
     assert replace(found, stitch=given.stitch) == given
-    for name in ("kernel", "bias"):
+    for name in ("kernel", "bias", "hidden_kernel", "hidden_bias"):
         np.testing.assert_array_equal(getattr(found.stitch, name), getattr(given.stitch, name))
     for name in ("source", "target", "clamp"):
         assert getattr(found.stitch, name) == getattr(given.stitch, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from networks import forward
@@ -200,6 +202,85 @@ def test_costs_are_those_of_the_built_model(source, target):
     calls = costs.nodes(stitch.build(fitted(source, target, (0.0, None))))
     assert stitch.macs(Layout(source), Layout(target)) == costs.macs(calls)
     assert stitch.params(Layout(source), Layout(target)) == costs.params(calls)
+
+
+# --- hidden features ------------------------------------------------------------------------------
+
+
+def wide(given: Stitch, x: np.ndarray) -> Stitch:
+    """With hidden features that the map heeds."""
+    made = stitch.widened(given, x, seed=3)
+    kernel = made.kernel.copy()
+    kernel[given.kernel.shape[0] :] = np.random.default_rng(4).normal(size=kernel[given.kernel.shape[0] :].shape)
+    return replace(made, kernel=kernel)
+
+
+ENDS = [((4, 4, 40), (4, 4, 33)), ((8, 8, 5), (4, 4, 3)), ((4, 4, 5), (7, 7, 3))]
+
+
+@pytest.mark.parametrize(("source", "target"), ENDS)
+def test_a_widened_stitch_is_the_same_function_until_it_is_trained(source, target):
+    given, x = fitted(source, target, (0.0, None)), grid(*source)
+    made = stitch.widened(given, x, seed=3)
+    assert made.hidden_kernel.shape == (source[-1], 8)
+    np.testing.assert_allclose(forward(stitch.build(made), x), forward(stitch.build(given), x), atol=1e-6)
+    hidden = stitch.read(made, x)[..., source[-1] :]
+    assert 0.2 < np.mean(hidden > 0) < 0.8
+    assert not np.array_equal(stitch.widened(given, x, seed=4).hidden_kernel, made.hidden_kernel)
+
+
+@pytest.mark.parametrize(("source", "target"), ENDS)
+def test_hidden_features_by_hand(source, target):
+    x = grid(*source)
+    made = wide(fitted(source, target), x)
+    adapted = stitch.adapted(x, made.source, made.target)
+    hidden = np.maximum(adapted @ made.hidden_kernel + made.hidden_bias, 0)
+    expected = adapted @ made.kernel[: source[-1]] + hidden @ made.kernel[source[-1] :] + made.bias
+    np.testing.assert_allclose(stitch.delivered(made, x), expected, atol=1e-4)
+    found = forward(stitch.build(made), x)
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("source", "target"), ENDS)
+def test_costs_of_hidden_features_are_those_of_the_built_model(source, target):
+    made = wide(fitted(source, target), grid(*source))
+    calls = costs.nodes(stitch.build(made))
+    macs, params = stitch.widening(made)
+    assert stitch.macs(made.source, made.target) + macs == costs.macs(calls)
+    assert stitch.params(made.source, made.target) + params == costs.params(calls)
+    assert stitch.widening(fitted(source, target)) == (0, 0)
+
+
+def test_balanced_features_reach_as_high_as_the_fronts_own_and_change_nothing():
+    x = grid(6, 6, 5)
+    made = wide(fitted((6, 6, 5), (6, 6, 3)), x)
+    uneven = np.geomspace(0.01, 100, 8, dtype=np.float32)
+    given = replace(made, hidden_kernel=made.hidden_kernel * uneven, hidden_bias=made.hidden_bias * uneven)
+    found = stitch.balanced(given, x)
+    np.testing.assert_allclose(stitch.delivered(found, x), stitch.delivered(given, x), rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(stitch.read(found, x)[..., 5:].max(axis=(0, 1)), x.max(), rtol=1e-4)
+
+
+def test_a_hidden_feature_that_is_never_on_stays_as_it_is():
+    x = grid(6, 6, 5)
+    made = wide(fitted((6, 6, 5), (6, 6, 3)), x)
+    dead = np.where(np.arange(8) == 2, -1e3, made.hidden_bias).astype(np.float32)
+    found = stitch.balanced(replace(made, hidden_bias=dead), x)
+    assert found.hidden_bias[2] == dead[2]
+    assert np.isfinite(found.kernel).all()
+    assert stitch.balanced(replace(made, hidden_bias=dead), -np.abs(x)).hidden_bias is dead
+
+
+def test_a_stitch_trained_in_layers_comes_back_with_its_hidden_features():
+    x = grid(6, 6, 5)
+    made = wide(fitted((6, 6, 5), (6, 6, 3)), x)
+    model = stitch.build(made)
+    for layer, factor in (("hidden", 2), ("project", 3)):
+        model.get_layer(layer).set_weights([factor * w for w in model.get_layer(layer).get_weights()])
+    found = stitch.trained(made, model)
+    np.testing.assert_array_equal(found.hidden_kernel, 2 * made.hidden_kernel)
+    np.testing.assert_array_equal(found.hidden_bias, 2 * made.hidden_bias)
+    np.testing.assert_array_equal(found.kernel, 3 * made.kernel)
 
 
 def test_the_layers_are_named():

@@ -121,9 +121,9 @@ def tokens(x: Tensor, start: int, count: int) -> Operator:
     return _operator("SLICE", [x, begin, size], y, "SliceOptions", schema().SliceOptionsT())
 
 
-def concatenate(parts: Sequence[Tensor], y: Tensor) -> Operator:
-    """Tokens ``(1, t, c)`` one behind the other; all have the quantisation of ``y``."""
-    options = schema().ConcatenationOptionsT(axis=1)
+def concatenate(parts: Sequence[Tensor], y: Tensor, axis: int = 1) -> Operator:
+    """Tokens ``(1, t, c)`` one behind the other, or whatever along another axis; all quantised as ``y`` is."""
+    options = schema().ConcatenationOptionsT(axis=axis)
     return _operator("CONCATENATION", list(parts), y, "ConcatenationOptions", options)
 
 

@@ -56,7 +56,7 @@ class Stitch(Protocol):
 
     @property
     def kernel(self) -> np.ndarray:
-        """``(c_in, c_out)``."""
+        """``(c_in, c_out)``; the last of ``c_in`` are the hidden features."""
         ...
 
     @property
@@ -77,6 +77,19 @@ class Stitch(Protocol):
     @property
     def clamp(self) -> tuple[float | None, float | None]:
         """Least and greatest value of the target, None for no bound."""
+        ...
+
+    @property
+    def hidden_kernel(self) -> np.ndarray | None:
+        """The map ``(c, h)`` to hidden features, behind a ReLU, that the map reads beside the front's ``c``.
+
+        They reach about as high as the front's own, whose quantisation they share.
+        """
+        ...
+
+    @property
+    def hidden_bias(self) -> np.ndarray | None:
+        """Its bias ``(h,)``."""
         ...
 
     @property
@@ -288,6 +301,16 @@ class _Chain:
             return self.add(emit.average_pool(x, (h // size[0], w // size[1])))
         return self.add(emit.resize_bilinear(x, size))
 
+    def widened(self, x: Tensor, stitch: Stitch) -> Tensor:
+        """Pixels ``(1, h, w, c)`` as the map reads them, hidden features behind the front's own."""
+        if stitch.hidden_kernel is None or stitch.hidden_bias is None:
+            return x
+        room, width = x.shape[:-1], len(stitch.hidden_bias)
+        hidden = emit.activation((*room, width), x.type, "stitch/hidden", like=x)
+        self.mapped(x, stitch.hidden_kernel, stitch.hidden_bias, hidden, emit.fused((0.0, None)))
+        both = emit.activation((*room, x.shape[-1] + width), x.type, "stitch/wide", like=x)
+        return self.add(emit.concatenate([x, hidden], both, axis=3))
+
     def mapped(self, x: Tensor, kernel: np.ndarray, bias: np.ndarray, y: Tensor, activation: int = 0) -> Tensor:
         """The 1x1 map, in the form that the precision and the front's quantisation ask for."""
         weights, offsets = _weights(kernel, bias, self.source, self.precision)
@@ -298,7 +321,7 @@ class _Chain:
 
 def _to_grid(made: _Chain, stitch: Stitch, target: Tensor) -> list[Operator]:
     x = _grid(made, stitch.source)
-    x = made.resampled(x, stitch.target.size)
+    x = made.widened(made.resampled(x, stitch.target.size), stitch)
     made.mapped(x, stitch.kernel, stitch.bias, target, emit.fused(stitch.clamp))
     return made.operators
 
@@ -306,7 +329,7 @@ def _to_grid(made: _Chain, stitch: Stitch, target: Tensor) -> list[Operator]:
 def _to_tokens(made: _Chain, stitch: Stitch, target: Tensor) -> list[Operator]:
     """Tokens run through the map as a column of pixels, since every target has that convolution."""
     source, end, activation = stitch.source, stitch.target, emit.fused(stitch.clamp)
-    channels_in, channels = stitch.kernel.shape
+    channels_in, channels = source.shape[-1], end.shape[-1]
     keeps_class = bool(source.classes and end.classes)
     if source.tokens and source.size == end.size and (keeps_class or not source.classes):
         x = made.source
@@ -318,7 +341,7 @@ def _to_tokens(made: _Chain, stitch: Stitch, target: Tensor) -> list[Operator]:
             both = emit.activation((1, source.classes + x.shape[1], channels_in), x.type, "stitch/all", like=x)
             x = made.add(emit.concatenate([head, x], both))
     rows = x.shape[1]
-    x = made.reshaped(x, (1, rows, 1, channels_in))
+    x = made.widened(made.reshaped(x, (1, rows, 1, channels_in)), stitch)
     class_kernel, class_bias = stitch.class_kernel, stitch.class_bias
     pools_class = class_kernel is not None and class_bias is not None
     tokens = emit.activation((1, rows, channels), target.type, "stitch/patches", like=target)

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 FINE_TUNES: dict[str, tuple[str, ...]] = {
     "stitch": ("stitch",),
     "norm": ("stitch", "norm"),
+    "relu": ("stitch", "norm", "relu"),
     "back": ("stitch", "norm", "back"),
-    "auto": ("stitch", "norm", "back"),
+    "auto": ("stitch", "norm", "relu", "back"),
 }
 # Training compute is counted in MACs and work (``fit.RungResult``), not seconds, so that the same build
 # gives the same result on any machine; two server cores do about 6e10 a second.
 _VIEW_MACS = 3.0e12
-_RUNG_WORK = {"stitch": 0.7e12, "norm": 4.8e12, "back": 2.7e12}
+_RUNG_WORK = {"stitch": 0.7e12, "norm": 4.8e12, "relu": 0.7e12, "back": 2.7e12}
 _LEAST_IMAGES = 1_000  # that a stitch is trained on
 # Untrained stitches are told apart by few images: their KLs differ by more than their errors.
 _TRIAL_MACS, _MIN_TRIAL_IMAGES = 2.0e12, 32

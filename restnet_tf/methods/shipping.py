@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import host, plots, points
 from benchmarks.points import ANCHOR, CONTROL, SHIPPED, STITCHED, File, OperatingPoint, Score
-from restnet_tf import plan, runs, variant
+from restnet_tf import plan, runs, stitch, variant
 from restnet_tf.fit import kl_divergence
 from restnet_tf.methods.family import Family
 from restnet_tf.methods.linking import Converter, Linker, Members
@@ -99,12 +99,13 @@ def stitched(family: Family, scorer: Scorer, p: Plan, fit: Fitted) -> OperatingP
     """A variant with its scores, run in Keras."""
     names = {role: anchor.name for role, anchor in family.anchors.items()}
     model = variant.assemble(p, family.anchors, fit.stitch, logits=True)
+    macs, params = stitch.widening(fit.stitch)
     return OperatingPoint(
         name=p.name,
         kind=STITCHED,
         route=plan.title(p, names),
-        macs=p.macs,
-        params=p.params,
+        macs=p.macs + macs,
+        params=p.params + params,
         rank=scorer(model, "rank"),
         test=scorer(model, "test"),
         rung=fit.rung,
