@@ -32,6 +32,8 @@ SHIPPED, DOMINATED = "shipped", "dominated"
 class Score:
     """Which of n images are right (or as the large anchor has them), and the mean KL to that anchor.
 
+    ``agreement`` is the share of images whose answer is the large anchor's, right or wrong.
+
     ``hits`` is a bit an image, in the order of the split, as hexadecimal digits: scores of the same
     images can be compared image by image. ``kl`` is None for files: quantised probabilities of zero
     have no finite one.
@@ -40,11 +42,12 @@ class Score:
     n: int
     hits: str
     kl: float | None = None
+    agreement: float | None = None
 
     @classmethod
-    def of(cls, right: np.ndarray, kl: float | None = None) -> Score:
+    def of(cls, right: np.ndarray, kl: float | None = None, agreement: float | None = None) -> Score:
         """From a boolean for each image."""
-        return cls(len(right), np.packbits(right).tobytes().hex(), kl)
+        return cls(len(right), np.packbits(right).tobytes().hex(), kl, agreement)
 
     @cached_property
     def right(self) -> np.ndarray:

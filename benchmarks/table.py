@@ -26,7 +26,17 @@ def operating_points(points: Iterable[OperatingPoint], metric: str) -> Table:
     table = Table(title=f"Operating points ({metric} on {n} test images{host})", title_justify="left")
     table.add_column("point", no_wrap=True)
     table.add_column("route")
-    for name in (f"{metric} % [95 %]", "chord %", "KL", "MMACs", "params", "unshared", "file KB", "ms (p90)"):
+    for name in (
+        f"{metric} % [95 %]",
+        "chord %",
+        "as large %",
+        "KL",
+        "MMACs",
+        "params",
+        "unshared",
+        "file KB",
+        "ms (p90)",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("front", no_wrap=True)
     for point in points:
@@ -89,6 +99,7 @@ def _row(point: OperatingPoint, points: Iterable[OperatingPoint]) -> tuple[str, 
         point.route + (f" [{point.rung}]" if point.rung else "").replace("[", "\\["),
         _score(point.test),
         f"{100 * chord(points, point.macs):.1f}" if point.kind == STITCHED else "",
+        f"{100 * point.test.agreement:.1f}" if point.test.agreement is not None else "",
         f"{point.test.kl:.3f}",
         f"{point.macs / 1e6:.1f}",
         f"{point.params / 1e3:.0f}K",

@@ -41,6 +41,11 @@ class Run:
         return self.path / "points.json"
 
     @property
+    def measurements_path(self) -> Path:
+        """What devices, interpreters and compilers said of the files."""
+        return self.path / "measurements.json"
+
+    @property
     def plot_path(self) -> Path:
         """Accuracy against cost."""
         return self.path / "points.png"

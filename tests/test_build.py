@@ -138,6 +138,18 @@ def test_all_files_are_there(finished: Path) -> None:
     assert {"objects/large", "objects/small"} <= objects <= {f"objects/{n}" for n in ("large", "small", *stitched)}
 
 
+def test_agreement_with_the_large_anchor_stands_beside_accuracy(finished: Path) -> None:
+    test = data.load("digits", seed=0).test
+    images = np.asarray(next(iter(test.batches((8, 8, 1), len(test)))))
+    files = {role: finished / "anchors" / "seed-0" / f"digits-{role}.keras" for role in ("large", "small")}
+    answers = {role: np.asarray(zoo.load(str(path)).model(images)).argmax(axis=1) for role, path in files.items()}
+    found = {p.name: p for p in points.read(finished / "points.json")[1]}
+    assert found["large"].test.agreement == 1.0
+    assert found["small"].test.agreement == pytest.approx(np.mean(answers["large"] == answers["small"]))
+    assert found["small"].test.agreement != found["small"].test.value
+    assert "as large %" in (finished.parent / "printed").read_text()
+
+
 def test_the_elastic_file_answers_as_the_points_own_files(finished: Path) -> None:
     model = ElasticModel(finished / "elastic.float32.tflite")
     _, found = points.read(finished / "points.json")
@@ -419,5 +431,6 @@ def test_unlabelled_images_are_enough(finished: Path, tmp_path: Path) -> None:
     answers = [np.asarray(zoo.load(given[role]).model(images)).argmax(axis=1) for role in ("large", "small")]
     small = next(p for p in found if p.name == "small")
     assert small.test.value == pytest.approx(np.mean(answers[0] == answers[1]))
+    assert all(p.test.agreement == pytest.approx(p.test.value) for p in found)
     chosen = CliRunner().invoke(main, ["select", str(tmp_path / "run"), "--budget", "macs<=1G"])
     assert "agreement" in chosen.output

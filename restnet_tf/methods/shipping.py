@@ -150,8 +150,10 @@ class Scorer:
     def __call__(self, model: keras.Model, name: str) -> Score:
         """Of a network from images to logits, on the split of that name."""
         logits = _logits(model, self._splits[name])
-        kl = float(np.mean(kl_divergence(self._teacher[name], logits)))
-        return Score.of(self.right(logits, name), kl)
+        teacher = self._teacher[name]
+        kl = float(np.mean(kl_divergence(teacher, logits)))
+        same = float(np.mean(logits.argmax(axis=1) == teacher.argmax(axis=1)))
+        return Score.of(self.right(logits, name), kl, same)
 
     def right(self, outputs: np.ndarray, name: str) -> np.ndarray:
         """Which rows have their highest output where it should be."""
