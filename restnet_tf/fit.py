@@ -32,6 +32,7 @@ _BATCH, _LEAST_BATCH = 128, 16
 _BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8
 _LEAST_STEPS = 60  # where the work is for few images, smaller batches still make so many steps of them
 _CHECKS = 6  # validations a rung
+_LEAST_JUDGES = 128  # images that validations see where all of them would take longer than the training
 # Validations without a gain, one after the other, that a rung may see; the next one stops it. From the second
 # on, training goes on from the best weights at a part of the rate: what suits a net of CIFAR is too much for
 # one of ImageNet. The first may be the hill before the valley.
@@ -63,7 +64,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class RungResult:
-    """What one rung reached: KL to the large anchor on the rank split, and what it cost.
+    """What one rung reached: KL to the large anchor on the rank split, or on part of it, and what it cost.
 
     ``images`` counts repeats; ``work`` is MACs with what moving values takes beside them, in MACs;
     ``matched`` is the KL once the penultimate features were matched, None where that was no part of it.
@@ -107,7 +108,7 @@ def fit(
     time on the device, and the ``back`` rung, whose weights can then not be shared, are tried only where
     the KL is still above ``enough``. Raises ``RestnetError`` where the KL is not finite.
     """
-    trainer = _Trainer(start, back, train, rank, seed)
+    trainer = _Trainer(start, back, train, _judges(rank, back, sum(rungs.values()) // len(rungs)), seed)
     before = trainer.validate()
     best = Fitted(trainer.result("stitch"), CLOSED_FORM, before, before, ())
     done: list[RungResult] = []
@@ -126,6 +127,16 @@ def fit(
         elif rung == "relu":
             trainer.narrow()
     return replace(best, rungs=tuple(done))
+
+
+def _judges(rank: Examples, back: keras.Model, budget: int) -> Examples:
+    """As many images of the rank split, evenly spread, as validations can see while a rung of so much work trains."""
+    count = max(_LEAST_JUDGES, budget // ((_CHECKS + 2) * work(back)))
+    if count >= len(rank.x):
+        return rank
+    rows = np.linspace(0, len(rank.x) - 1, count).astype(int)
+    labels = None if rank.labels is None else rank.labels[rows]
+    return Examples(rank.x[rows], rank.teacher[rows], rank.match[rows], labels)
 
 
 def work(back: keras.Model) -> int:

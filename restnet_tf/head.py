@@ -6,7 +6,9 @@ standardisation folded into one Dense layer, so that nothing but a Dense and a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +28,11 @@ ITERATIONS = 500
 
 @dataclass(frozen=True)
 class HeadFit:
-    """What a new head was fitted on, and how well it does on images that it did not see.
+    """A new head: its weights, what it was fitted on, and how well it does on images that it did not see.
 
-    ``penalty`` is scikit-learn's C, chosen by cross-validation inside ``images`` fit images (None
-    score: too few images a class to validate); ``rank_accuracy`` is of ``rank_images`` images.
+    ``key`` stands for all that decides it; ``kernel`` is ``(features, classes)``. ``penalty`` is
+    scikit-learn's C, chosen by cross-validation inside ``images`` fit images (None score: too few images a
+    class to validate); ``rank_accuracy`` is of ``rank_images`` images.
     """
 
     anchor: str
@@ -40,14 +43,23 @@ class HeadFit:
     validation_loss: float | None
     rank_images: int
     rank_accuracy: float
+    key: str
+    kernel: np.ndarray = field(repr=False, compare=False)
+    bias: np.ndarray = field(repr=False, compare=False)
 
 
-def match_labels(large: Anchor, small: Anchor, data: Data, seed: int) -> tuple[Anchor, Anchor, tuple[HeadFit, ...]]:
+def match_labels(
+    large: Anchor,
+    small: Anchor,
+    data: Data,
+    seed: int,
+    recall: Callable[[str], HeadFit | None] = lambda key: None,
+) -> tuple[Anchor, Anchor, tuple[HeadFit, ...]]:
     """Bring both anchors into one label space, the data's where it has labels.
 
     Classes that agree in number and, where known, in name stay as they are; an anchor with others,
-    or none, gets a new head from labelled data. Raises RestnetError where that needs labels that the
-    data does not have.
+    or none, gets a new head from labelled data, or the one that ``recall`` knows by its key. Raises
+    RestnetError where that needs labels that the data does not have.
     """
     if not data.labelled:
         _check_unlabelled(large, small, data)
@@ -57,8 +69,9 @@ def match_labels(large: Anchor, small: Anchor, data: Data, seed: int) -> tuple[A
     matched = []
     for anchor in (large, small):
         if not _agrees(anchor, classes, names):
-            anchor, fit = fit_head(anchor, data, seed)
+            fit = recall(_key(anchor, data, seed)) or fit_head(anchor, data, seed)
             fits.append(fit)
+            anchor = with_head(anchor, fit.kernel, fit.bias, names)
         matched.append(anchor)
     return matched[0], matched[1], tuple(fits)
 
@@ -103,8 +116,8 @@ def _data_classes(data: Data) -> tuple[int, tuple[str, ...] | None]:
     return 1 + max(int(s.labels.max()) for s in splits if s.labels is not None and len(s.labels)), None
 
 
-def fit_head(anchor: Anchor, data: Data, seed: int) -> tuple[Anchor, HeadFit]:
-    """Fit a classifier of the data's classes on the anchor's features; the rest stays as it is.
+def fit_head(anchor: Anchor, data: Data, seed: int) -> HeadFit:
+    """Fit a classifier of the data's classes on the anchor's features.
 
     Uses at most ``MAX_IMAGES`` images of the fit split, drawn by ``seed``, and nothing of the others
     but the accuracy on the rank split. Raises RestnetError without labels, with fewer than two classes
@@ -121,13 +134,26 @@ def fit_head(anchor: Anchor, data: Data, seed: int) -> tuple[Anchor, HeadFit]:
     kernel, bias = dense_weights(features, labels, penalty)
     if not np.isfinite(kernel).all():
         raise RestnetError(f"{anchor.name}: no classifier can be fitted, its features are not finite")
-    new = with_head(anchor, kernel, bias, names)
     ranked = np.argmax(extract(anchor, data.rank) @ kernel + bias, axis=1)
     accuracy = float(np.mean(ranked == np.asarray(data.rank.labels))) if len(ranked) else float("nan")
-    fit = HeadFit(
-        anchor.name, len(labels), features.shape[1], classes, penalty, loss, len(ranked), accuracy
-    )  # fmt: skip
-    return new, fit
+    return HeadFit(
+        anchor=anchor.name,
+        images=len(labels),
+        features=features.shape[1],
+        classes=classes,
+        penalty=penalty,
+        validation_loss=loss,
+        rank_images=len(ranked),
+        rank_accuracy=accuracy,
+        key=_key(anchor, data, seed),
+        kernel=kernel,
+        bias=bias,
+    )
+
+
+def _key(anchor: Anchor, data: Data, seed: int) -> str:
+    told = [anchor.sha256, data.sha256, seed, PENALTIES, FOLDS, MAX_IMAGES, ITERATIONS]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _check_classes(labels: np.ndarray, classes: int, names: tuple[str, ...] | None, where: str) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from restnet_tf.features import Solution, Statistics
 from restnet_tf.fit import Fitted, RungResult
+from restnet_tf.head import HeadFit
 from restnet_tf.records import Layout, Piece, Plan, RestnetError, Stitch
 
 _FORMAT = 2
@@ -62,7 +63,7 @@ class Run:
 
     @property
     def anchors_path(self) -> Path:
-        """Where the demo keeps the anchors that it trained."""
+        """Where the demo keeps the anchors that it trained, and any build the classifiers that it fitted."""
         return self.path / "anchors"
 
     def cache_path(self, name: str) -> Path:
@@ -154,6 +155,22 @@ class Run:
                     plain = arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[name])
                     solutions[source, int(i), int(j)] = Solution(*plain, pooled)
             return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions)
+
+    def save_head(self, head: HeadFit) -> None:
+        """``anchors/head-<key>.npz``: a new classifier, which takes minutes to fit."""
+        told = {name: value for name, value in vars(head).items() if name not in ("kernel", "bias")}
+        write_npz(self._head_path(head.key), {"told": json.dumps(told), "kernel": head.kernel, "bias": head.bias})
+
+    def load_head(self, key: str) -> HeadFit | None:
+        """What ``save_head`` wrote; None where this head is not kept."""
+        path = self._head_path(key)
+        if not path.exists():
+            return None
+        with np.load(path) as arrays:
+            return HeadFit(**json.loads(str(arrays["told"])), kernel=arrays["kernel"], bias=arrays["bias"])
+
+    def _head_path(self, key: str) -> Path:
+        return self.anchors_path / f"head-{key}.npz"
 
     def fitted_names(self) -> tuple[str, ...]:
         """The points that have a fitted stitch."""

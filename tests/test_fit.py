@@ -303,6 +303,21 @@ def test_batches_are_bounded_by_what_they_hold(run: Any, monkeypatch: pytest.Mon
     assert (found.rungs[0].images, steps[0]) == (8 * steps[0], 7 * 128 // 8)
 
 
+def test_validations_take_no_longer_than_the_training(run: Any, caches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from restnet_tf import fit
+
+    ranked, seen = examples(caches["rank"]), []
+    validate = fit._Trainer.validate
+    monkeypatch.setattr(fit._Trainer, "validate", lambda self: seen.append(len(self._rank.x)) or validate(self))
+    monkeypatch.setattr(fit, "_LEAST_JUDGES", 10)
+    run("stitch", work=8 * fit._LEAST_WORK * 32)
+    assert set(seen) == {32}
+    run("stitch", work=8 * fit._LEAST_WORK * 5)
+    assert set(seen) == {32, 10}
+    run("stitch", work=8 * fit._LEAST_WORK * 1000)
+    assert set(seen) == {32, 10, len(ranked.x)}
+
+
 def test_a_large_back_leaves_the_stitch_images_of_the_norms_share(anchors: Any) -> None:
     from types import SimpleNamespace
 

@@ -12,6 +12,7 @@ import pytest
 
 from restnet_tf import head, zoo
 from restnet_tf.records import Anchor, Data, RestnetError
+from restnet_tf.runs import Run
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -87,7 +88,8 @@ def test_dense_weights_are_scikit_learns_probabilities(classes: int) -> None:
 @pytest.mark.parametrize("classes", [5, None])
 def test_a_new_head_classifies_and_leaves_the_rest_alone(tmp_path: Path, classes: int | None) -> None:
     old, images = anchor(tmp_path, classes), data(names=("a", "b", "c"))
-    new, fit = head.fit_head(old, images, seed=0)
+    fit = head.fit_head(old, images, seed=0)
+    new = head.with_head(old, fit.kernel, fit.bias, images.class_names)
     assert new.classes == fit.classes == 3
     assert new.class_names == ("a", "b", "c")
     assert new.sha256 != old.sha256
@@ -117,11 +119,10 @@ def test_the_same_seed_gives_the_same_head_and_few_images_are_drawn_by_it(
 ) -> None:
     old, images = anchor(tmp_path), data()
     monkeypatch.setattr(head, "MAX_IMAGES", 60)
-    one, fit = head.fit_head(old, images, seed=3)
-    two, _ = head.fit_head(old, images, seed=3)
-    other, _ = head.fit_head(old, images, seed=4)
-    assert fit.images == 60
-    assert one.sha256 == two.sha256 != other.sha256
+    one, two, other = (head.fit_head(old, images, seed=seed) for seed in (3, 3, 4))
+    assert one.images == 60
+    assert one.kernel.tobytes() == two.kernel.tobytes() != other.kernel.tobytes()
+    assert one.key == two.key != other.key
 
 
 def test_noise_is_penalised_more_than_signal() -> None:
@@ -170,6 +171,20 @@ def test_only_the_anchor_of_other_classes_gets_a_new_head(tmp_path: Path) -> Non
     assert one.logits is not None
 
 
+def test_a_head_that_is_known_is_not_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small, run = anchor(tmp_path, 5, 0), anchor(tmp_path, 3, 1), Run(tmp_path / "run")
+    one, _, (fitted,) = head.match_labels(large, small, data(), 0, run.load_head)
+    run.save_head(fitted)
+    monkeypatch.setattr(head, "fit_head", None)
+    again, _, (known,) = head.match_labels(large, small, data(), 0, run.load_head)
+    assert known == fitted
+    assert again.sha256 == one.sha256
+    with pytest.raises(TypeError):
+        head.match_labels(large, small, data(), 1, run.load_head)
+    with pytest.raises(TypeError):
+        head.match_labels(anchor(tmp_path, 5, 2), small, data(), 0, run.load_head)
+
+
 def test_equal_numbers_of_differently_named_classes_get_new_heads(tmp_path: Path) -> None:
     names = ("cat", "dog", "cow")
     large = small = anchor(tmp_path, 3, 0, names)
@@ -199,6 +214,6 @@ def test_a_headless_shared_anchor_learns_clothes() -> None:
         pytest.skip("no ../shared/data/clothing here")
     path = SHARED / "anchors" / "mobilenet_v2_0.35_224_no_top.weights.h5"
     old = zoo.load(str(path), arch="MobileNetV2:alpha=0.35,input=224")
-    _, fit = head.fit_head(old, data_module.load(str(SHARED / "data" / "clothing")), seed=0)
+    fit = head.fit_head(old, data_module.load(str(SHARED / "data" / "clothing")), seed=0)
     assert fit.classes == 10
     assert fit.rank_accuracy > 0.817 - 2.5 * (0.817 * 0.183 / fit.rank_images) ** 0.5

@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks import plots, points, select
 from benchmarks.points import SHIPPED, STITCHED, OperatingPoint
 from restnet_tf import applications, cuts, data, demo, features, head, runs, training, zoo
+from restnet_tf.head import HeadFit
 from restnet_tf.methods import restnet, shipping
 from restnet_tf.methods.family import STATISTICS_IMAGES, Family, Settings
 from restnet_tf.progress import Reporter
@@ -77,11 +78,13 @@ def build(asked: Asked, report: Reporter) -> Done:
     images = _data(asked, report)
     run = Run(asked.out or _default_out(asked))
     _check_writable(run.path)
-    anchors = _anchors(asked, images, report, run)
+    anchors, heads = _anchors(asked, images, report, run)
     family = Family(run, anchors, images, settings, report)
     # Before the directory is claimed: what is refused here must not bind it to these inputs.
     restnet.check(family)
     with run.opened(_identity(asked, settings, anchors, images), _kept(asked)):
+        for fitted in heads:
+            run.save_head(fitted)
         found = restnet.build(family)
         _draw_similarity(family)
     summary, shortfall = _summary(run, settings)
@@ -106,7 +109,7 @@ def reopened(path: Path, report: Reporter) -> Iterator[Family]:
         )
     asked = _asked(kept, path)
     settings, images = _settings(asked), _data(asked, report)
-    anchors = _anchors(asked, images, report, run)
+    anchors, _ = _anchors(asked, images, report, run)
     with run.opened(_identity(asked, settings, anchors, images)):
         yield Family(run, anchors, images, settings, report)
 
@@ -227,7 +230,8 @@ def _data(asked: Asked, report: Reporter) -> Data:
     return images
 
 
-def _anchors(asked: Asked, images: Data, report: Reporter, run: Run) -> dict[str, Anchor]:
+def _anchors(asked: Asked, images: Data, report: Reporter, run: Run) -> tuple[dict[str, Anchor], tuple[HeadFit, ...]]:
+    """Both anchors in the data's label space, and the classifiers that brought them there."""
     if _is_demo(asked):
 
         def tell(what: str, done: int, total: int) -> None:
@@ -240,13 +244,13 @@ def _anchors(asked: Asked, images: Data, report: Reporter, run: Run) -> dict[str
     else:
         report.stage("loading the anchors")
         loaded = {role: _load(asked, role) for role in _ROLES}
-    large, small, heads = head.match_labels(loaded["large"], loaded["small"], images, asked.seed)
+    large, small, heads = head.match_labels(loaded["large"], loaded["small"], images, asked.seed, run.load_head)
     for fitted in heads:
         report.say(
             f"{fitted.anchor}: a new head for {fitted.classes} classes, fitted on {fitted.images} images, has"
             f" {100 * fitted.rank_accuracy:.1f} % of {fitted.rank_images} rank images right"
         )
-    return {"large": large, "small": small}
+    return {"large": large, "small": small}, heads
 
 
 def _is_demo(asked: Asked) -> bool:
