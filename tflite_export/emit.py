@@ -30,6 +30,11 @@ _VERSIONS = {
     "SLICE": {"FLOAT32": 1, "INT8": 2, "INT16": 4},
     "CONCATENATION": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
     "DEQUANTIZE": {"FLOAT16": 3},
+    "QUANTIZE": {"INT8": 1, "INT16": 2},
+    "EQUAL": {"INT32": 1},
+    "LESS_EQUAL": {"INT32": 1},
+    "GREATER_EQUAL": {"INT32": 1},
+    "IF": {"BOOL": 1},
 }
 _HYBRID_CONV = 5  # float activations, int8 weights with a scale a channel
 _ACTIVATIONS = {(None, None): "NONE", (0.0, None): "RELU", (0.0, 6.0): "RELU6"}
@@ -131,6 +136,25 @@ def dequantize(x: Tensor) -> Operator:
     """Float16 constants as float32."""
     y = activation(x.shape, "FLOAT32", f"{x.name}/float")
     return _operator("DEQUANTIZE", [x], y, "DequantizeOptions", schema().DequantizeOptionsT())
+
+
+def quantize(x: Tensor, y: Tensor) -> Operator:
+    """Integers in other steps, of the same type."""
+    return _operator("QUANTIZE", [x], y, "QuantizeOptions", schema().QuantizeOptionsT())
+
+
+def compared(x: Tensor, relation: str, number: int) -> Operator:
+    """Whether one integer is EQUAL, LESS_EQUAL or GREATER_EQUAL to a constant."""
+    kind = f"{relation.title().replace('_', '')}Options"
+    against = constant(np.array([number], np.int32), "router/number")
+    y = activation((1,), "BOOL", "router/chosen")
+    return _operator(relation, [x, against], y, kind, getattr(schema(), f"{kind}T")())
+
+
+def branch(condition: Tensor, inputs: Sequence[Tensor], y: Tensor, then: int, otherwise: int) -> Operator:
+    """``y`` as the subgraph of one number or of the other makes it of the same inputs."""
+    options = schema().IfOptionsT(thenSubgraphIndex=then, elseSubgraphIndex=otherwise)
+    return _operator("IF", [condition, *inputs], y, "IfOptions", options)
 
 
 def with_inputs(operator: Operator, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor] = ()) -> Operator:

@@ -23,6 +23,7 @@ from tflite_export.precision import INPUT_KEY, LEAST_QUANTISED, OUTPUT_KEY, SIGN
 from tflite_export.retune import Retuned
 
 METADATA = "restnet_tf"
+RUNTIME = "min_runtime_version"
 # Share of weights that rounding may turn by one where the same weights were compiled twice.
 _TIES = 0.01
 
@@ -218,6 +219,17 @@ def subgraph(route: Route, precision: str, *, share: bool, name: str = "main") -
     graph = Subgraph(operators, [front.image], [end])
     graph.table.name = name
     return graph
+
+
+def finished(model: Model, made_of: Sequence[Model], names: bool, metadata: Mapping[str, Any] | None) -> bytes:
+    """A file of what was linked from others, which needs the newest runtime that any of them does."""
+    model.table.description = "linked by restnet-tf"
+    needed = [found.metadata[RUNTIME].data.tobytes() for found in (model, *made_of) if RUNTIME in found.metadata]
+    notes = {RUNTIME: max(needed, key=_version, default=b"1.14.0".ljust(16, b"\0"))}
+    if metadata is not None:
+        notes[METADATA] = json.dumps(metadata, separators=(",", ":"), sort_keys=True).encode()
+    model.metadata = {name: Buffer(np.frombuffer(value, np.uint8)) for name, value in notes.items()}
+    return write(model, names=names)
 
 
 def points(content: bytes) -> dict[str, Any]:
@@ -429,23 +441,8 @@ def _signature(key: str, graph: Subgraph) -> Signature:
 
 
 def _finished(model: Model, objects: Sequence[Object | None], names: bool, metadata: Mapping[str, Any] | None) -> bytes:
-    model.table.description = "linked by restnet-tf"
-    notes = {"min_runtime_version": _oldest_runtime(objects)}
-    if metadata is not None:
-        notes[METADATA] = json.dumps(metadata, separators=(",", ":"), sort_keys=True).encode()
-    model.metadata = {name: Buffer(np.frombuffer(value, np.uint8)) for name, value in notes.items()}
-    return write(model, names=names)
+    return finished(model, [found.model for found in objects if found], names, metadata)
 
 
-def _oldest_runtime(objects: Sequence[Object | None]) -> bytes:
-    """The oldest runtime that runs all of it, which is the newest that any object needs."""
-
-    def version(value: bytes) -> tuple[int, ...]:
-        return tuple(int(part) for part in value.rstrip(b"\0").split(b".") if part.isdigit())
-
-    known = [o.model.metadata["min_runtime_version"].data.tobytes() for o in objects if o and _has_runtime(o)]
-    return max(known, key=version, default=b"1.14.0".ljust(16, b"\0"))
-
-
-def _has_runtime(found: Object) -> bool:
-    return "min_runtime_version" in found.model.metadata
+def _version(value: bytes) -> tuple[int, ...]:
+    return tuple(int(part) for part in value.rstrip(b"\0").split(b".") if part.isdigit())

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from tflite_export.flatbuffer import Subgraph, only, read
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Model, Operator, Subgraph, read
 
 ALIGNMENT = 16
 
@@ -22,7 +24,8 @@ _REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
 class LiveRange:
     """Bytes that must lie somewhere from step ``first`` to step ``last``, both included.
 
-    Step 0 is before the first operator, step i + 1 is operator i.
+    Step 0 is before the first operator, step i + 1 is operator i. The steps of an IF's two branches
+    follow its own, one branch after the other, each with a step before its first operator.
     """
 
     name: str
@@ -44,27 +47,23 @@ class ArenaPlan:
 
 
 def ranges(model: bytes) -> tuple[LiveRange, ...]:
-    """List the live ranges of a file's activations in the order of its tensor table, then scratch.
+    """List the live ranges of a file's activations in the order of its tensor tables, then scratch.
 
     An input lives from step 0, an output to the last step; constants, variables and tensors that
-    nothing uses need no place. Source: TensorFlow Lite Micro, ``micro_allocation_info.cc``.
-    Raises TfliteError for a damaged file, several subgraphs, and tensors of unknown size.
+    nothing uses need no place. What an IF reads and gives lives through both of its branches, which
+    have one arena with the rest. Source: TensorFlow Lite Micro, ``micro_allocation_info.cc``.
+    Raises TfliteError for a damaged file, subgraphs that the first one does not call exactly once,
+    and tensors of unknown size.
     """
-    graph = only(read(model))
-    first: dict[int, int] = {id(tensor): 0 for tensor in graph.inputs}
-    last = dict(first)
-    for step, operator in enumerate(graph.operators, start=1):
-        for tensor in operator.outputs:
-            first.setdefault(id(tensor), step)
-        for touched in (*operator.inputs, *operator.outputs):
-            last[id(touched)] = step
-    last |= {id(tensor): len(graph.operators) for tensor in graph.outputs}
+    found = read(model)
+    lives = _Lives(found)
     tensors = tuple(
-        LiveRange(tensor.name, tensor.nbytes, first[id(tensor)], last[id(tensor)])
+        LiveRange(tensor.name, tensor.nbytes, *lives.tensors[id(tensor)])
+        for graph in found.subgraphs
         for tensor in graph.tensors
-        if id(tensor) in first and not tensor.constant and not tensor.table.isVariable and tensor.nbytes
+        if id(tensor) in lives.tensors and not tensor.constant and not tensor.table.isVariable and tensor.nbytes
     )
-    return tensors + _scratch(graph)
+    return tensors + tuple(item for graph in found.subgraphs for item in _scratch(graph, lives))
 
 
 def plan(live: Sequence[LiveRange]) -> ArenaPlan:
@@ -122,21 +121,70 @@ def check(live: Sequence[LiveRange], arena: ArenaPlan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(faults))
 
 
-def _scratch(graph: Subgraph) -> tuple[LiveRange, ...]:
+class _Lives:
+    """First and last step of every tensor and operator, by id, as TensorFlow Lite Micro counts them."""
+
+    def __init__(self, model: Model) -> None:
+        self.tensors: dict[int, tuple[int, int]] = {}
+        self.operators: dict[int, tuple[int, int]] = {}
+        self._model, self._called = model, {0}
+        if model.subgraphs:
+            self._walk(model.subgraphs[0], 0)
+        if len(self._called) != len(model.subgraphs):
+            raise TfliteError(
+                f"the file has {len(model.subgraphs)} subgraphs, of which its first calls {len(self._called) - 1}; "
+                "this needs a file of exactly one network, such as a router's"
+            )
+
+    def _walk(self, graph: Subgraph, step: int) -> int:
+        """Note a subgraph's lives from a step on; its last step."""
+        self._begun((*graph.inputs, *graph.outputs), step)
+        for operator in graph.operators:
+            step += 1
+            first = step
+            self._begun(operator.outputs, step)
+            for branch in self._branches(operator):
+                step = self._walk(branch, step + 1)
+            self._used((*operator.inputs, *operator.outputs), step)
+            self.operators[id(operator)] = first, step
+        self._used(graph.outputs, step)
+        return step
+
+    def _begun(self, tensors: Sequence[Any], step: int) -> None:
+        self.tensors.update({id(tensor): (step, step) for tensor in tensors})
+
+    def _used(self, tensors: Sequence[Any], step: int) -> None:
+        self.tensors.update({id(t): (self.tensors[id(t)][0], step) for t in tensors if id(t) in self.tensors})
+
+    def _branches(self, operator: Operator) -> tuple[Subgraph, ...]:
+        if operator.name != "IF":
+            return ()
+        options = operator.table.builtinOptions
+        numbers = options.thenSubgraphIndex, options.elseSubgraphIndex
+        for number in numbers:
+            # Its tensors would have a place during the last call alone.
+            if not 0 <= number < len(self._model.subgraphs) or number in self._called:
+                raise TfliteError(f"IF calls subgraph {number}, which is not there or called elsewhere as well")
+            self._called.add(number)
+        return self._model.subgraphs[numbers[0]], self._model.subgraphs[numbers[1]]
+
+
+def _scratch(graph: Subgraph, lives: _Lives) -> tuple[LiveRange, ...]:
     """List what the reduction kernels request for the length of their own step.
 
     An index of the input's rank and the resolved axes; means and sums of integers also one int32
     an output value. Source: ``micro/kernels/reduce_common.cc``, and the wheel's own figures.
     """
     found = []
-    for step, operator in enumerate(graph.operators, start=1):
+    for operator in graph.operators:
         if operator.name not in _REDUCTIONS:
             continue
         source, axes = (tensor for tensor in operator.inputs[:2] if tensor is not None)
         sizes = [4 * len(source.shape), axes.nbytes]
         if operator.name in ("MEAN", "SUM") and source.type in ("INT8", "INT16"):
             sizes.append(4 * math.prod(operator.outputs[0].shape))
-        found += [LiveRange(f"scratch of {operator.name} {step}", size, step, step) for size in sizes]
+        first, last = lives.operators[id(operator)]
+        found += [LiveRange(f"scratch of {operator.name} {first}", size, first, last) for size in sizes]
     return tuple(found)
 
 
