@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("restnet_tf", "tflite_export", "benchmarks")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 # Run by hand, imported by nothing: they need what they measure, once they run.
-SCRIPTS = {"benchmarks.cka", "benchmarks.elastic", "benchmarks.heap", "benchmarks.linking"}
+SCRIPTS = {"benchmarks.cka", "benchmarks.elastic", "benchmarks.heap", "benchmarks.linking", "benchmarks.router"}
 HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "ai_edge_litert", "scipy", "torch"}
 # Holds a Keras layer, so it imports Keras, and others import it in functions only.
 LAYERS = "restnet_tf.tokens"

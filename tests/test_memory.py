@@ -19,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
 
+from tflite_export import emit
 from tflite_export.convert import convert
 from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Model, Subgraph, write
 from tflite_export.memory import ArenaPlan, LiveRange, check, plan, ranges
 
 # tflite-micro takes the whole process down with it on files that it cannot run.
@@ -146,6 +148,23 @@ def test_scratch_of_a_mean_worked_out_by_hand():
     scratch = [item for item in ranges(_int8(_pooled())) if item.name.startswith("scratch")]
     # Four dimensions, two axes, five sums, of four bytes each, in the step of the mean alone.
     assert [(item.size, item.first, item.last) for item in scratch] == [(16, 1, 1), (8, 1, 1), (20, 1, 1)]
+
+
+def test_ranges_of_branches_worked_out_by_hand():
+    x, y, inner, result, kept = (emit.activation((1, 32), "INT8", n) for n in ("x", "y", "in", "out", "kept"))
+    flag = emit.activation((1,), "BOOL", "flag")
+    main = Subgraph([emit.branch(flag, [x], y, 1, 2)], [flag, x], [y])
+    branches = Subgraph([emit.reshape(inner, result)], [inner], [result]), Subgraph([], [kept], [kept])
+    found = ranges(write(Model([main, *branches])))
+    # The IF is step 1, its branches begin at 2 and 4; all that it reads and gives outlives both.
+    assert [(r.name, r.size, r.first, r.last) for r in found] == [
+        ("flag", 1, 0, 4),
+        ("x", 32, 0, 4),
+        ("y", 32, 1, 4),
+        ("in", 32, 2, 3),
+        ("out", 32, 3, 3),
+        ("kept", 32, 4, 4),
+    ]
 
 
 def test_plan_worked_out_by_hand():

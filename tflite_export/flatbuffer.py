@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import ModuleType
@@ -207,13 +207,35 @@ def write(model: Model, *, names: bool = True) -> bytes:
     ``names`` False leaves out the names of all tensors but the subgraphs' ends, which LiteRT does not
     need. Equal models give equal bytes. Raises TfliteError for a file beyond the 2 GiB of a flatbuffer.
     """
-    size = sum({id(b): len(b.data) for b in _buffers(model)}.values())
-    if size >= 2**31 - 2**20:
-        raise TfliteError(f"the weights take {size} bytes; a .tflite file holds less than 2 GiB")
-    builder = _Builder(size + size // 8 + 2**16)  # room for all tables, so that it need not grow
-    builder.Finish(_Writer(model, names).table().Pack(builder), file_identifier=IDENTIFIER)
+    builder = _room([model])
+    builder.Finish(_Writer([model], names).table(model).Pack(builder), file_identifier=IDENTIFIER)
     # ``Output`` would copy the file once more.
     return bytes(memoryview(builder.Bytes)[builder.Head() :])
+
+
+def write_several(models: Sequence[Model], *, names: bool = False) -> bytes:
+    """Write files into one another: the file from byte 16 i on is model i, and what they share is there once.
+
+    A reader goes where a file's first bytes point, which may be anywhere behind them: so every model has
+    its first 16 bytes and its own root, and all of them one set of buffers, operators and tensors.
+    """
+    builder, writer = _room(models), _Writer(models, names)
+    tables = [writer.table(model) for model in models]  # all of them, before the lists that they share are packed
+    roots = [table.Pack(builder) for table in tables]
+    builder.Prep(ALIGNMENT, ALIGNMENT * len(roots))
+    for root in reversed(roots):  # a flatbuffer grows towards its beginning
+        builder.Pad(ALIGNMENT - 8)
+        for letter in reversed(IDENTIFIER):
+            builder.PrependByte(letter)
+        builder.PrependUOffsetTRelative(root)
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
+
+
+def _room(models: Sequence[Model]) -> _Builder:
+    size = sum({id(b): len(b.data) for model in models for b in _buffers(model)}.values())
+    if size >= 2**31 - 2**20:
+        raise TfliteError(f"the weights take {size} bytes; a .tflite file holds less than 2 GiB")
+    return _Builder(size + size // 8 + 2**16)  # room for all tables, so that it need not grow
 
 
 def only(model: Model) -> Subgraph:
@@ -386,22 +408,22 @@ class _Once:
 
 
 class _Writer:
-    """One file being written: every object's place in the tables of indices."""
+    """Files being written that share what they can: every object's place in the tables of indices."""
 
-    def __init__(self, model: Model, names: bool) -> None:
-        self._model, self._names = model, names
-        self._ends = {id(t) for s in model.subgraphs for t in (*s.inputs, *s.outputs)}
+    def __init__(self, models: Sequence[Model], names: bool) -> None:
+        self._names = names
+        self._ends = {id(t) for m in models for s in m.subgraphs for t in (*s.inputs, *s.outputs)}
         self._codes: dict[tuple[Any, ...], int] = {}
         self._code_tables: list[Any] = []
         self._data: dict[bytes, int] = {b"": 0}  # buffer 0 is empty, by convention
-        self._buffer_tables: list[Any] = [schema().BufferT()]
+        self._buffer_tables: list[Any] = [_Once(schema().BufferT().Pack)]
         self._buffer_places: dict[int, int] = {}
         self._shared: dict[tuple[Any, ...], _Once] = {}
         self._contents: dict[Any, _Once] = {}
 
-    def table(self) -> Any:
-        """The model's record, ready to pack."""
-        model, table = self._model, copy.copy(self._model.table)
+    def table(self, model: Model) -> Any:
+        """A model's record, ready to pack."""
+        table = copy.copy(model.table)
         places = {id(s): (number, self._index(s)) for number, s in enumerate(model.subgraphs)}
         table.subgraphs = [self._subgraph(s, places[id(s)][1]) for s in model.subgraphs]
         table.signatureDefs = [self._signature(s, *places[id(s.subgraph)]) for s in model.signatures]
@@ -459,7 +481,7 @@ class _Writer:
         key = (code.deprecatedBuiltinCode, code.builtinCode, text(code.customCode), code.version)
         if key not in self._codes:
             self._codes[key] = len(self._codes)
-            self._code_tables.append(code)
+            self._code_tables.append(_Once(code.Pack))
         return self._codes[key]
 
     def _buffer(self, buffer: Buffer) -> int:

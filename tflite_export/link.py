@@ -221,15 +221,14 @@ def subgraph(route: Route, precision: str, *, share: bool, name: str = "main") -
     return graph
 
 
-def finished(model: Model, made_of: Sequence[Model], names: bool, metadata: Mapping[str, Any] | None) -> bytes:
-    """A file of what was linked from others, which needs the newest runtime that any of them does."""
+def finish(model: Model, made_of: Sequence[Model], metadata: Mapping[str, Any] | None) -> None:
+    """Note in a model what made it, and the newest runtime that it or any of what it is made of needs."""
     model.table.description = "linked by restnet-tf"
     needed = [found.metadata[RUNTIME].data.tobytes() for found in (model, *made_of) if RUNTIME in found.metadata]
     notes = {RUNTIME: max(needed, key=_version, default=b"1.14.0".ljust(16, b"\0"))}
     if metadata is not None:
         notes[METADATA] = json.dumps(metadata, separators=(",", ":"), sort_keys=True).encode()
     model.metadata = {name: Buffer(np.frombuffer(value, np.uint8)) for name, value in notes.items()}
-    return write(model, names=names)
 
 
 def points(content: bytes) -> dict[str, Any]:
@@ -441,7 +440,8 @@ def _signature(key: str, graph: Subgraph) -> Signature:
 
 
 def _finished(model: Model, objects: Sequence[Object | None], names: bool, metadata: Mapping[str, Any] | None) -> bytes:
-    return finished(model, [found.model for found in objects if found], names, metadata)
+    finish(model, [found.model for found in objects if found], metadata)
+    return write(model, names=names)
 
 
 def _version(value: bytes) -> tuple[int, ...]:
