@@ -351,6 +351,27 @@ def verify(run: Path, precision: str, images: int) -> None:
 
 
 @main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The .html to write, its tables beside it.  [default: RUN/report.html]",
+)
+def report(run: Path, out: Path | None) -> None:
+    """Write what RUN found as one page that needs no network, and as tables in Markdown and CSV.
+
+    \b
+    Example:
+      restnet-tf report runs/demo
+    """
+    from restnet_tf.methods import report as reporting
+
+    for path in reporting.write(run, out):
+        click.echo(f"wrote {path}")
+
+
+@main.command()
 @click.argument("arch")
 @click.option("--data", metavar="DATA", required=True, help="Labelled images: a folder, an .npz file, or digits.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The .keras file to write.")

@@ -47,6 +47,11 @@ class Run:
         return self.path / "measurements.json"
 
     @property
+    def report_path(self) -> Path:
+        """The page for people; its tables lie beside it."""
+        return self.path / "report.html"
+
+    @property
     def plot_path(self) -> Path:
         """Accuracy against cost."""
         return self.path / "points.png"
@@ -89,6 +94,10 @@ class Run:
     def object_path(self, name: str, precision: str, key: str) -> Path:
         """An anchor, or the back of one variant, compiled once; ``key`` stands for all it is made from."""
         return self.path / "objects" / f"{name}.{precision}.{key}.tflite"
+
+    def object_paths(self, name: str) -> tuple[Path, ...]:
+        """What is there of an anchor, compiled, in any precision."""
+        return tuple(sorted((self.path / "objects").glob(f"{name}.*.tflite")))
 
     @contextmanager
     def opened(self, inputs: Mapping[str, Any], asked: Mapping[str, Any] | None = None) -> Iterator[None]:
@@ -175,6 +184,11 @@ class Run:
 
     def _head_path(self, key: str) -> Path:
         return self.anchors_path / f"head-{key}.npz"
+
+    def load_similarity(self) -> np.ndarray:
+        """The CKA matrix ``(large cuts, small cuts)`` alone."""
+        with np.load(self.path / "similarity.npz") as arrays:
+            return arrays["cka"]
 
     def fitted_names(self) -> tuple[str, ...]:
         """The points that have a fitted stitch."""

@@ -1,0 +1,71 @@
+"use strict";
+// Shared by the scripts that follow: the data, elements, amounts with units, the card, the copy buttons.
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const SCALES = {
+  count: [["", 1], ["K", 1e3], ["M", 1e6], ["G", 1e9]],
+  bytes: [["", 1], ["KB", 1e3], ["MB", 1e6]],
+  time: [["us", 1], ["ms", 1e3], ["s", 1e6]],
+};
+
+function made(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+const element = (tag, attributes, ...children) => made(document.createElement(tag), attributes, children);
+const drawn = (tag, attributes, ...children) =>
+  made(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+// The largest unit that leaves at least one, as tflite_export.budget has it.
+function scaleOf(kind, value) {
+  const fitting = SCALES[kind].filter(([, scale]) => value >= scale);
+  return fitting.length ? fitting[fitting.length - 1] : SCALES[kind][0];
+}
+function amount(kind, value, digits = 3) {
+  const [unit, scale] = scaleOf(kind, value);
+  return `${Number((value / scale).toPrecision(digits))} ${unit}`.trim();
+}
+const percent = (share) => (100 * share).toFixed(1);
+const interval = (s) => `${percent(s.score)} % [${percent(s.low)}, ${percent(s.high)}]`;
+
+// Figures that files were given by devices, interpreters and compilers; one axis a device, figure, kind and tool.
+const originOf = (m) => `${m.device}: ${m.figure} (${data.kinds[m.kind]} by ${m.tool})`;
+const measured = new Map();
+for (const m of data.measurements) measured.set(`${m.point}/${m.precision}/${originOf(m)}`, m.value);
+
+const card = byId("card");
+function showCard(node, title, note, rows) {
+  const list = element("dl");
+  for (const [name, value, source] of rows) {
+    if (value === null || value === undefined || value === "") continue;
+    list.append(element("dt", {}, name), element("dd", {}, value, source ? element("small", {}, ` ${source}`) : null));
+  }
+  card.replaceChildren(element("h4", {}, title), element("p", {}, note), list);
+  card.hidden = false;
+  const at = node.getBoundingClientRect(), size = card.getBoundingClientRect(), gap = 10;
+  const wide = document.documentElement.clientWidth, high = window.innerHeight;
+  const left = Math.max(8, Math.min(at.left + at.width / 2 + gap, wide - size.width - 8));
+  const below = at.bottom + gap + size.height < high || at.top - gap - size.height < 0;
+  card.style.left = `${left + window.scrollX}px`;
+  card.style.top = `${(below ? at.bottom + gap : at.top - gap - size.height) + window.scrollY}px`;
+}
+const hideCard = () => { card.hidden = true; };
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideCard(); });
+
+for (const code of document.querySelectorAll("code.copy")) {
+  const button = element("button", { type: "button", class: "copier" }, "copy");
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "copied";
+    } catch {
+      // A page from disk may have no clipboard: select the words instead.
+      getSelection().selectAllChildren(code);
+      button.textContent = "selected";
+    }
+    setTimeout(() => { button.textContent = "copy"; }, 1500);
+  });
+  code.after(button);
+}
+for (const section of document.querySelectorAll(".scripted")) section.hidden = false;

@@ -1,0 +1,214 @@
+"""From a finished run to its report: gathers what the run's files say; nothing is computed anew, no TensorFlow."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+from benchmarks import measurements, points, sheets, webpage
+from benchmarks.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
+from benchmarks.report import STITCH, Ladder, Pair, Part, Report
+from restnet_tf import runs, stitch
+from restnet_tf.fit import CLOSED_FORM, Fitted
+from restnet_tf.methods.job import Asked
+from restnet_tf.records import Plan, RestnetError
+from restnet_tf.runs import Run
+from tflite_export import macs
+from tflite_export.errors import TfliteError
+from tflite_export.link import Object
+
+_MATCHED = "matched"
+_TOLD = ("seed", "effort", "order", "rank_by", "fine_tune", "converter", "budget")
+_ROLES = ("large", "small")
+
+
+def write(path: Path, out: Path | None = None) -> tuple[Path, Path, Path]:
+    """Write the page and, beside it, its tables as Markdown and CSV; returns the three paths.
+
+    Raises ``RestnetError`` where the run is none, not finished or damaged, or ``out`` is no name of a page.
+    """
+    run = Run(path)
+    page = out or run.report_path
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise RestnetError(f"{page}: a report is written as an .html file; give --out a name that ends so")
+    found = gather(run)
+    files = (page, page.with_suffix(".md"), page.with_suffix(".csv"))
+    texts = (webpage.html(found), sheets.markdown(found), sheets.as_csv(found))
+    for file, text in zip(files, texts, strict=True):
+        runs.write_bytes(file, text.encode())
+    return files
+
+
+def gather(run: Run) -> Report:
+    """What a finished run's files say; raises ``RestnetError`` where they cannot be read."""
+    if not run.done("points"):
+        raise RestnetError(f"{run.path} is not finished; run its build again, it goes on where it stopped")
+    meta, known = points.read(run.points_path)
+    try:
+        plans = {plan.name: plan for plan in runs.read_plans(run.plans_path)}
+        cka = run.load_similarity()
+        names = {p.name for p in known if p.kind == STITCHED}
+        fitted = {n: f for n in run.fitted_names() if n in names and (f := run.load_fitted(n))}
+        anchors = {role: str(meta[role]) for role in _ROLES}
+        title, metric = f"{anchors['large']} + {anchors['small']} on {meta['data']}", str(meta["metric"])
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        raise RestnetError(f"{run.path} is damaged: {error}; build it again") from None
+    cuts = _cut_names(plans, cka.shape)
+    return Report(
+        run=str(run.path),
+        title=title,
+        metric=metric,
+        anchors=anchors,
+        facts=_facts(run, meta, known),
+        command=_command(run),
+        points=known,
+        measurements=measurements.read(run.measurements_path),
+        cuts=cuts,
+        cka=tuple(tuple(float(v) for v in row) for row in cka),
+        pairs=_pairs(plans, cuts),
+        parts=_parts(run, known, plans, fitted),
+        ladders={name: _ladder(found) for name, found in fitted.items()},
+    )
+
+
+def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:
+    """What the head of a report says, in words."""
+    inputs = run.inputs()
+    between = [p for p in known if p.kind == STITCHED]
+    shipped = [p for p in between if p.status == SHIPPED]
+    classes = len(meta.get("class_names") or ())
+    lead = {split: f"{100 * points.above_chord(known, split):+.1f} points" for split in ("test", "rank")}
+    versions = {name: value for name, value in inputs.items() if name.endswith(" version")}
+    told = (f"{name.replace('_', ' ')} {inputs[name]}" for name in _TOLD if inputs.get(name) not in (None, ""))
+    return {
+        "large anchor": str(inputs.get("large anchor", meta["large"])),
+        "small anchor": str(inputs.get("small anchor", meta["small"])),
+        "data": f"{inputs.get('data', meta['data'])}, {classes} classes",
+        "images": f"{known[0].test.n} to test, {known[0].rank.n} to rank",
+        "metric": f"{meta['metric']}; intervals are of 95 %",
+        "points between the anchors": f"{len(shipped)} shipped of {len(between)}",
+        "from the chord, on average": f"{lead['test']} on the test split, {lead['rank']} on the rank split",
+        "precisions": ", ".join(sorted({name for p in known for name in p.files})),
+        "settings": ", ".join(told),
+        "versions": ", ".join(f"{name.removesuffix(' version')} {value}" for name, value in versions.items()),
+        "training": f"{meta['training_macs'] / 1e12:.2f}T MACs; fine-tuning all of the large anchor on as many images:"
+        f" {meta['whole_large_training_macs'] / 1e12:.2f}T",
+        "finished": datetime.fromtimestamp(run.points_path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _command(run: Run) -> str:
+    """The build command that the run remembers, without what is its default."""
+    asked, usual = run.asked(), asdict(Asked())
+    words = ["restnet-tf", "build"]
+    for name, value in (asked or {}).items():
+        option = f"--{name.replace('_', '-')}"
+        if value is None or value == usual.get(name):
+            continue
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        else:
+            words += [option, str(value)]
+    if asked is None:
+        return "restnet-tf build (a version built it that kept no options)"
+    return shlex.join([*words, "--out", str(run.path)])
+
+
+def _cut_names(plans: Mapping[str, Plan], shape: tuple[int, ...]) -> dict[str, tuple[str, ...]]:
+    """The cuts in the order of the CKA matrix, as most plans call them; one in no plan goes by its number."""
+    said = Counter(
+        (role, int(number), cut)
+        for plan in plans.values()
+        if (named := re.fullmatch(r"[LS](\d+)-[LS](\d+)", plan.name))
+        for (role, cut), number in zip(_ends(plan).items(), named.groups(), strict=True)
+    )
+    # Of few sayings first, so that what most say overwrites them: a person may have edited a plan.
+    found = {(role, index): cut for (role, index, cut), _ in sorted(said.items(), key=lambda kv: (kv[1], kv[0]))}
+    sizes = zip(_ROLES, shape, strict=True)
+    return {role: tuple(found.get((role, i), f"cut {i} of {role}") for i in range(size)) for role, size in sizes}
+
+
+def _pairs(plans: Mapping[str, Plan], cuts: Mapping[str, tuple[str, ...]]) -> tuple[Pair, ...]:
+    """What became of every pair of cuts that the matrix shows."""
+    found = []
+    for plan in plans.values():
+        ends = _ends(plan)
+        if any(ends.get(role) not in cuts[role] for role in _ROLES):
+            continue
+        at = {role: cuts[role].index(ends[role]) for role in _ROLES}
+        figures = {name: v if isfinite(v := getattr(plan, name)) else None for name in ("cka", "r2")}
+        rest = {"macs": plan.macs, "kl": plan.kl, "status": plan.status, "reason": plan.reason}
+        found.append(Pair(name=plan.name, front=plan.route[0].anchor, **at, **figures, **rest))
+    return tuple(found)
+
+
+def _ends(plan: Plan) -> dict[str, str]:
+    """The two cuts that a plan joins, by anchor, the front's first."""
+    front, back = plan.route
+    return {front.anchor: str(front.stop), back.anchor: str(back.start)}
+
+
+def _ladder(found: Fitted) -> Ladder:
+    steps = {CLOSED_FORM: found.closed_form_kl}
+    for rung in found.rungs:
+        steps |= {_MATCHED: rung.matched} if rung.matched is not None else {}
+        steps[rung.rung] = rung.kl
+    return Ladder(found.rung, steps)
+
+
+def _parts(
+    run: Run, known: tuple[OperatingPoint, ...], plans: Mapping[str, Plan], fitted: Mapping[str, Fitted]
+) -> dict[str, tuple[Part, ...]]:
+    """The stretches of every anchor and stitched point; MACs where they add up to the point's."""
+    anchors = {p.name: p for p in known if p.kind == ANCHOR}
+    counted = {role: _counted(run, anchors[role]) for role in anchors}
+    found = {role: (Part(role, "whole", p.macs),) for role, p in anchors.items()}
+    for p in known:
+        plan = plans.get(p.name.split(".")[0])
+        if p.name in fitted and plan is not None:
+            found[p.name] = _stretches(p, plan, fitted[p.name], counted)
+    return found
+
+
+def _counted(run: Run, anchor: OperatingPoint) -> tuple[int, Mapping[str, int]]:
+    """MACs of an anchor, and up to its cuts, counted in the file that it was compiled to; no cuts where none fits."""
+    for path in run.object_paths(anchor.name):
+        try:
+            whole, cuts = macs.before_cuts(Object(path.read_bytes()))
+        except (OSError, TfliteError):
+            continue
+        if whole == anchor.macs:
+            return whole, cuts
+    return anchor.macs, {}
+
+
+def _stretches(
+    point: OperatingPoint, plan: Plan, found: Fitted, counted: Mapping[str, tuple[int, Mapping[str, int]]]
+) -> tuple[Part, Part, Part]:
+    front, back = plan.route
+    made = found.stitch
+    hidden = 0 if made.hidden_bias is None else len(made.hidden_bias)
+    joint = stitch.macs(made.source, made.target, hidden)
+    costs: list[int | None] = [None, joint, None]
+    (_, before), (whole, after) = counted[front.anchor], counted[back.anchor]
+    if front.stop in before and back.start in after:
+        ends = before[front.stop], whole - after[back.start]
+        # Pruned, lowered or converted otherwise, a file may hold other operators than the graph.
+        if ends[0] + joint + ends[1] == point.macs:
+            costs = [ends[0], joint, ends[1]]
+    shapes = " to ".join("x".join(map(str, layout.shape)) for layout in (made.source, made.target))
+    tuned = sum(weight.size for weight in made.tuned.values())
+    note = f"{tuned:,} parameters its own ({found.rung})" if tuned else "as in the anchor"
+    return (
+        Part(front.anchor, f"to {front.stop}", costs[0], "as in the anchor"),
+        Part(STITCH, shapes, costs[1], found.rung + (f", {hidden} ReLU features" if hidden else "")),
+        Part(back.anchor, f"from {back.start}", costs[2], note),
+    )
