@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from benchmarks.measurements import KINDS, UNITS, Measurement
-from benchmarks.points import CONTROL, DOMINATED, SHIPPED, SOURCES, STITCHED, OperatingPoint, Score, chord
+from benchmarks.points import CONTROL, DOMINATED, SOURCES, STITCHED, OperatingPoint, Score, chord
 
 STITCH = "stitch"
 KERAS = "run in Keras"
+_LATER = "measurements.json, which was filled after the build"
 # By the kind of unit: how a table counts, and by what the base unit (bytes, microseconds) is divided.
 _SHOWN = {"bytes": ("KB", 1e3), "time": ("ms", 1e3), "count": ("", 1.0)}
 
@@ -111,12 +112,10 @@ def tables(report: Report) -> tuple[Table, ...]:
 
 
 def networks(report: Report) -> Table:
-    """One row a point: scores in Keras, costs counted in the graph."""
+    """One row a point: scores in Keras, costs counted in the graph; columns that no point fills are left out."""
     columns = (
         Column("point"),
-        Column("route"),
         Column("front"),
-        Column("rung"),
         Column(f"{report.metric}, % [95 %]", f"{KERAS} on the test split; interval by Wilson"),
         Column("rank split, %", f"{KERAS} on the rank split, which decides"),
         Column("chord, %", "straight line between the anchors over MACs, test split"),
@@ -125,10 +124,15 @@ def networks(report: Report) -> Table:
         Column("MMACs", SOURCES["macs"]),
         Column("params, K", SOURCES["params"]),
         Column("unshared, K", "parameters that no anchor has, counted in the fitted stitch"),
+        Column("rung"),
+        Column("route"),
+        Column("why not"),
     )
     note = f"Run in Keras on {report.points[0].test.n} test images; every point, with a file or without."
     rows = tuple(_network(p, report.points) for p in report.ordered)
-    return Table("points", "Points", note, columns, rows)
+    filled = [at for at in range(len(columns)) if any(row[at].value is not None for row in rows)]
+    shown = tuple(tuple(row[at] for at in filled) for row in rows)
+    return Table("points", "Points", note, tuple(columns[at] for at in filled), shown)
 
 
 def files(report: Report) -> Table:
@@ -197,42 +201,58 @@ def ladder(report: Report) -> Table:
 
 
 def standing(point: OperatingPoint) -> str:
-    """In words: anchor, control, shipped, or why not."""
-    if point.kind != STITCHED:
-        return point.kind
-    return SHIPPED if point.status != DOMINATED else f"{DOMINATED}: {point.reason}"
+    """In a word: anchor, control, shipped or dominated."""
+    return point.status if point.kind == STITCHED else point.kind
+
+
+def aside(point: OperatingPoint) -> bool:
+    """Whether a point is no member of the family that is shipped: shown, but dimmed."""
+    return standing(point) in (CONTROL, DOMINATED)
+
+
+def millions(count: float) -> str:
+    """Of MACs or parameters, three digits or more."""
+    return f"{count / 1e6:.{1 if count >= 1e7 else 2 if count >= 1e6 else 3}f}"
 
 
 def sources(report: Report) -> tuple[tuple[str, str, str], ...]:
-    """Every figure of every table with its source and the command that made it."""
-    found: dict[tuple[str, str], str] = {}
+    """Every figure with its source and the command that made it, those of one table and source together."""
+    found: dict[tuple[str, str], list[str]] = {}
     for table in tables(report):
         for column in table.columns:
             if column.source:
-                command = "measured afterwards" if table.key == "devices" else report.command
-                found.setdefault((f"{table.title}: {column.head}", column.source), command)
-    pair = "CKA, % and R2", "debiased minibatch CKA and ridge solution of both anchors' features, fit split"
-    found |= {pair: report.command} if report.cka else {}
+                found.setdefault((table.title, column.source), []).append(column.head)
+    measured = devices(report).title
+    told = [
+        (f"{title}: {'; '.join(heads)}", source, _LATER if title == measured else report.command)
+        for (title, source), heads in found.items()
+    ]
     if report.parts:
-        found["MACs of a route's parts", "counted in the compiled anchors, objects/"] = report.command
-    return tuple((figure, source, command) for (figure, source), command in found.items())
+        told.append(("Routes: MACs of the parts", "counted in the compiled anchors, objects/", report.command))
+    if report.cka:
+        source = "features of both anchors on the fit split: debiased minibatch CKA; R2 of the ridge solution"
+        told.append(("Similarity: CKA; R2", source, report.command))
+        source = f"closed-form stitch, {KERAS} on the rank split"
+        told.append(("Similarity: KL", source, report.command))
+    return tuple(told)
 
 
 def _network(p: OperatingPoint, points: Iterable[OperatingPoint]) -> tuple[Cell, ...]:
     between = p.kind == STITCHED
     return (
         _words(p.name),
-        _words(p.route),
         _words(standing(p)),
-        _words(p.rung),
         _share(p.test),
         _number(100 * p.rank.value, 1),
         _number(100 * chord(points, p.macs) if between else None, 1),
         _number(None if p.test.agreement is None else 100 * p.test.agreement, 1),
         _number(p.test.kl, 3),
-        _number(p.macs / 1e6, 1 if p.macs >= 1e7 else 3),
+        Cell(millions(p.macs), p.macs / 1e6),
         _number(p.params / 1e3, 1),
         _number(p.unshared_params / 1e3 if between else None, 1),
+        _words(p.rung),
+        _words(p.route),
+        _words(p.reason),
     )
 
 

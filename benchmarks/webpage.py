@@ -49,7 +49,12 @@ def _next(report: Report) -> str:
         ("Hold every file against TensorFlow's own conversion", f"restnet-tf verify {run}"),
     ]
     if shipped:
-        steps.append(("Prune a point further", f"restnet-tf optimize {run} --point {shipped[0].name} --prune 0.5"))
+        steps.append(
+            (
+                "Prune a stitch between grids (needs the extra tfmot)",
+                f"restnet-tf optimize {run} --point {shipped[0].name} --prune 0.5",
+            )
+        )
     return "\n".join(f"<li>{escape(what)}<br><code class=copy>{escape(command)}</code></li>" for what, command in steps)
 
 
@@ -68,10 +73,10 @@ def _route(point: OperatingPoint, report: Report) -> str:
         f'<span class="part {part.role}" style="flex-grow:{share}" title="{escape(_says(part, report))}"></span>'
         for part, share in zip(parts, shares, strict=True)
     )
-    dim = " dim" if reporting.standing(point) not in ("anchor", SHIPPED) else ""
+    dim = " dim" if reporting.aside(point) else ""
     return (
         f'<div class="route{dim}" data-point="{escape(point.name)}"><div class=name>{escape(point.name)}'
-        f"<small>{escape(_millions(point.macs))}{f', {escape(point.rung)}' if point.rung else ''}</small></div>"
+        f"<small>{reporting.millions(point.macs)} MMACs{f', {escape(point.rung)}' if point.rung else ''}</small></div>"
         f'<div><div class=bar style="width:{100 * point.macs / longest:.2f}%">{bar}</div><ul>'
         + "".join(f'<li class="{part.role}">{escape(_says(part, report))}</li>' for part in parts)
         + "</ul></div></div>"
@@ -80,12 +85,8 @@ def _route(point: OperatingPoint, report: Report) -> str:
 
 def _says(part: Part, report: Report) -> str:
     name = report.anchors.get(part.role, "stitch" if part.role == STITCH else "")
-    macs = "MACs not known" if part.macs is None else _millions(part.macs)
+    macs = "MACs not known" if part.macs is None else f"{reporting.millions(part.macs)} MMACs"
     return ", ".join(words for words in (f"{name} {part.text}".strip(), macs, part.note) if words)
-
-
-def _millions(macs: int) -> str:
-    return f"{macs / 1e6:.{1 if macs >= 1e7 else 3}f} MMACs"
 
 
 def _table(table: Table, report: Report) -> str:
@@ -94,7 +95,7 @@ def _table(table: Table, report: Report) -> str:
         f"{escape(column.head)}</th>"
         for column in table.columns
     )
-    dim = {p.name for p in report.points if reporting.standing(p) not in ("anchor", SHIPPED)}
+    dim = {p.name for p in report.points if reporting.aside(p)}
     rows = "\n".join(
         f'<tr data-point="{escape(str(row[0].value))}"{" class=dim" if row[0].value in dim else ""}>'
         f"<th scope=row>{escape(row[0].text)}</th>{''.join(_cell(cell) for cell in row[1:])}</tr>"
@@ -102,7 +103,7 @@ def _table(table: Table, report: Report) -> str:
     )
     return (
         f'<section id="{table.key}"><h2>{escape(table.title)}</h2><p class=note>{escape(table.note)}</p>'
-        f"<div class=scroll tabindex=0 role=region aria-label=\"{escape(table.title)}\"><table><thead><tr>{heads}"
+        f'<div class=scroll tabindex=0 role=region aria-label="{escape(table.title)}"><table><thead><tr>{heads}'
         f"</tr></thead><tbody>\n{rows}\n</tbody></table></div></section>"
     )
 
@@ -155,6 +156,7 @@ def _point(p: OperatingPoint, report: Report) -> dict[str, Any]:
         "name": p.name,
         "kind": p.kind,
         "standing": reporting.standing(p),
+        "reason": p.reason,
         "shipped": p.kind != CONTROL and p.status == SHIPPED,
         "route": p.route,
         "rung": p.rung,

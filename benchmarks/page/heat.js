@@ -48,9 +48,11 @@ function drawHeat() {
     const x = left + (column + 0.5) * cell + 4, y = high * rows + 14;
     canvas.append(drawn("text", { x, y, "text-anchor": "end", transform: `rotate(-55 ${x} ${y})` }, shortened(name)));
   });
-  for (const [, front, row, column, , , , status] of data.pairs) {
-    if (status !== "chosen") continue;
-    const x = left + (column + 0.5) * cell, y = (row + 0.5) * high, d = front === "large" ? 5 : -5;
+  const chosen = data.pairs.filter((pair) => pair[7] === "chosen");
+  for (const [, front, row, column] of chosen) {
+    // Where both orders were chosen, their marks stand side by side.
+    const both = chosen.filter((pair) => pair[2] === row && pair[3] === column).length > 1;
+    const x = left + (column + (both ? (front === "large" ? 0.27 : 0.73) : 0.5)) * cell, y = (row + 0.5) * high, d = front === "large" ? 5 : -5;
     canvas.append(drawn("path", { class: "chosen", d: `M${x - d} ${y - 5.5}L${x + d} ${y}L${x - d} ${y + 5.5}Z` }));
   }
   scaleBar(canvas, left + cell * columns + 18, high * Math.min(rows, 12));

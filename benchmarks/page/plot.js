@@ -37,23 +37,23 @@ function ticks(low, high, count) {
 }
 
 function pointCard(node, p, f, precision) {
+  const kl = p.keras.kl === null ? "" : `, KL ${p.keras.kl.toFixed(3)} nats`;
   const file = f ? [
     [data.metric, interval(f), `${precision}, ${data.sources.score}`],
     ["rank split", `${percent(f.rank)} %`, data.sources.rank_score],
     ["flash", amount("bytes", f.flash, 4), data.sources.flash],
     ["arena", amount("bytes", f.ram, 4), data.sources.ram],
-    ["latency", amount("time", f.latency, 4), `${data.sources.latency}; ${f.tool}`],
+    ["latency", amount("time", f.latency, 4), `building host, median; ${f.tool}`],
   ] : [];
   const devices = data.measurements.filter((m) => m.point === p.name && m.precision === precision).map((m) =>
-    [`${m.device}: ${m.figure}`, amount(data.units[m.figure], m.value, 4), `${data.kinds[m.kind]} by ${m.tool}`]);
-  showCard(node, p.name, p.standing + (f ? "" : "; no file"), [
-    ["route", p.parts.length ? p.parts.join(" + ") : p.route],
-    ["rung", p.rung],
-    ["Keras", interval(p.keras), data.sources.keras],
-    ["KL", p.keras.kl === null ? null : `${p.keras.kl.toFixed(3)} nats`, data.sources.keras],
+    [m.figure, amount(data.units[m.figure], m.value, 4), `${m.device}, ${data.kinds[m.kind]} by ${m.tool}`]);
+  showCard(node.querySelector(".shape"), p.name, p.standing + (p.reason ? `: ${p.reason}` : "") + (f ? "" : "; no file"), [
+    ["route", p.route, p.rung ? `rung: ${p.rung}` : ""],
+    ...file,
+    ["Keras", interval(p.keras) + kl, "test split"],
     ["MACs", amount("count", p.macs, 4), data.sources.macs],
     ["params", amount("count", p.params, 4), p.unshared ? `${p.unshared.toLocaleString("en")} of them its own` : ""],
-    ...file, ...devices,
+    ...devices,
   ]);
 }
 
@@ -65,7 +65,8 @@ function placed(x, y, precision) {
     return { p, f, x: x.of(p, f, precision), y: s.score * y.scale, low: s.low * y.scale, high: s.high * y.scale,
       hollow: y.key === "score" && !f, known: s.score !== null };
   }).filter((m) => m.known && m.x !== null);
-  const family = found.filter((m) => m.p.kind !== "control");
+  // What is shipped sets the scale; a dominated point or control far below would press it flat.
+  const family = found.filter((m) => m.p.shipped);
   const low = Math.min(...family.map((m) => m.low)), high = Math.max(...family.map((m) => m.high));
   const margin = 0.08 * (high - low || 1);
   const range = [low - margin, high + margin];
@@ -88,12 +89,17 @@ function frame(canvas, box, sx, sy, xs, range, axes) {
 }
 
 // Names where they cover neither a mark nor each other; the others are told by the card.
-function label(canvas, marks, box) {
+function label(canvas, marks, box, chord) {
   const taken = marks.map((m) => [m.cx - 7, m.cy - 7, m.cx + 7, m.cy + 7]);
+  for (let i = 0; chord && i <= 100; i++) {
+    const [x, y] = [0, 1].map((axis) => chord[0][axis] + (i / 100) * (chord[1][axis] - chord[0][axis]));
+    taken.push([x - 1, y - 1, x + 1, y + 1]);
+  }
   const order = ["anchor", "shipped", "control", "dominated"];
   for (const m of [...marks].sort((a, b) => order.indexOf(a.standing) - order.indexOf(b.standing))) {
     const wide = 6.7 * m.p.name.length;
-    for (const [x, y] of [[10, -8], [10, 16], [-10 - wide, -8], [-10 - wide, 16], [-wide / 2, -13], [-wide / 2, 23]]) {
+    for (const [x, y] of [[10, -8], [10, 16], [-10 - wide, -8], [-10 - wide, 16], [-wide / 2, -13], [-wide / 2, 23],
+      [12, 4], [-12 - wide, 4]]) {
       const spot = [m.cx + x, m.cy + y - 10, m.cx + x + wide, m.cy + y + 3];
       const inside = spot[0] >= box.left && spot[2] <= box.right + 8 && spot[1] >= box.top && spot[3] <= box.bottom;
       if (!inside || taken.some((t) => spot[0] < t[2] && spot[2] > t[0] && spot[1] < t[3] && spot[3] > t[1])) continue;
@@ -128,7 +134,7 @@ function drawPlot() {
   const canvas = drawn("svg", { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high, role: "group",
     "aria-label": `${axes.y.label} against ${axes.x.label}` });
   hideCard();
-  holder.replaceChildren(element("div", { class: "note" }, axes.y.label), canvas, legend(shown));
+  holder.replaceChildren(element("div", { class: "note" }, axes.y.label), canvas, legend(shown, axes.y.key === "score"));
   if (!shown.length) return;
   const least = Math.min(...shown.map((m) => m.x)), most = Math.max(...shown.map((m) => m.x));
   const pad = 0.06 * (most - least || most || 1), xs = [Math.max(0, least - pad), most + pad];
@@ -136,19 +142,20 @@ function drawPlot() {
   const sy = (v) => box.bottom - ((v - range[0]) / (range[1] - range[0])) * (box.bottom - box.top);
   frame(canvas, box, sx, sy, xs, range, axes);
   const ends = shown.filter((m) => m.p.kind === "anchor").sort((a, b) => a.x - b.x);
-  if (ends.length === 2 && axes.y.key === "score")
-    canvas.append(drawn("path", { class: "chord", d: `M${ends.map((m) => `${sx(m.x)} ${sy(m.y)}`).join("L")}` }));
+  const chord = ends.length === 2 && axes.y.key === "score" ? ends.map((m) => [sx(m.x), sy(m.y)]) : null;
+  if (chord) canvas.append(drawn("path", { class: "chord", d: `M${chord.join("L")}` }));
   const marks = shown.map((m) => ({ ...m, cx: sx(m.x), cy: sy(m.y), standing: standingClass(m.p) }));
   // Along the axis, so that the tab key goes from left to right.
   for (const m of [...marks].sort((a, b) => a.x - b.x)) canvas.append(mark(m, precision, box, sy));
-  label(canvas, marks, box);
+  label(canvas, marks, box, chord);
   const away = off.map((m) => `${m.p.name} ${m.y.toPrecision(3)}`).join(", ");
   byId("plot-note").textContent = `Across: ${axes.x.source}. ` + (axes.y.key === "score"
-    ? `Up: filled marks are ${precision} files, ${data.sources.score}; hollow ones have no file and were ${data.sources.keras}. ` : "")
+    ? `Up: filled marks are ${precision} files, ${data.sources.score}` + (shown.some((m) => m.hollow)
+      ? `; hollow ones and controls have no file and were ${data.sources.keras}. ` : ". ") : "")
     + (away ? `Off the axis: ${away}.` : "");
 }
 
-function legend(shown) {
+function legend(shown, withChord) {
   const words = { anchor: "anchor", shipped: "shipped", dominated: "dominated", control: "control" };
   const list = element("ul", { class: "legend" });
   for (const [standing, word] of Object.entries(words)) {
@@ -159,7 +166,7 @@ function legend(shown) {
   }
   const dash = drawn("svg", { width: 22, height: 14, viewBox: "0 0 22 14", "aria-hidden": "true" },
     drawn("path", { class: "chord", d: "M0 7H22" }));
-  list.append(element("li", {}, dash, "chord between the anchors"));
+  if (withChord) list.append(element("li", {}, dash, "chord between the anchors"));
   return list;
 }
 

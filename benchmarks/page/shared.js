@@ -43,12 +43,19 @@ function showCard(node, title, note, rows) {
   }
   card.replaceChildren(element("h4", {}, title), element("p", {}, note), list);
   card.hidden = false;
-  const at = node.getBoundingClientRect(), size = card.getBoundingClientRect(), gap = 10;
+  const at = node.getBoundingClientRect(), size = card.getBoundingClientRect(), gap = 12;
   const wide = document.documentElement.clientWidth, high = window.innerHeight;
-  const left = Math.max(8, Math.min(at.left + at.width / 2 + gap, wide - size.width - 8));
-  const below = at.bottom + gap + size.height < high || at.top - gap - size.height < 0;
+  let left = Math.max(8, Math.min(at.left + gap, wide - size.width - 8)), top = at.bottom + gap;
+  if (top + size.height > high - 8 && at.top - gap - size.height > 0) top = at.top - gap - size.height;
+  if (top + size.height > high - 8) {
+    // Neither below nor above: beside it, where there is room, rather than over it.
+    top = Math.max(8, high - size.height - 8);
+    if (at.left - gap - size.width > 0) left = at.left - gap - size.width;
+    else if (at.right + gap + size.width < wide) left = at.right + gap;
+    else top = at.bottom + gap;
+  }
   card.style.left = `${left + window.scrollX}px`;
-  card.style.top = `${(below ? at.bottom + gap : at.top - gap - size.height) + window.scrollY}px`;
+  card.style.top = `${top + window.scrollY}px`;
 }
 const hideCard = () => { card.hidden = true; };
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideCard(); });

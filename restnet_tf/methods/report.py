@@ -89,9 +89,9 @@ def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...])
     versions = {name: value for name, value in inputs.items() if name.endswith(" version")}
     told = (f"{name.replace('_', ' ')} {inputs[name]}" for name in _TOLD if inputs.get(name) not in (None, ""))
     return {
-        "large anchor": str(inputs.get("large anchor", meta["large"])),
-        "small anchor": str(inputs.get("small anchor", meta["small"])),
-        "data": f"{inputs.get('data', meta['data'])}, {classes} classes",
+        "large anchor": _hashed(inputs.get("large anchor", meta["large"])),
+        "small anchor": _hashed(inputs.get("small anchor", meta["small"])),
+        "data": f"{_hashed(inputs.get('data', meta['data']))}, {classes} classes",
         "images": f"{known[0].test.n} to test, {known[0].rank.n} to rank",
         "metric": f"{meta['metric']}; intervals are of 95 %",
         "points between the anchors": f"{len(shipped)} shipped of {len(between)}",
@@ -103,6 +103,12 @@ def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...])
         f" {meta['whole_large_training_macs'] / 1e12:.2f}T",
         "finished": datetime.fromtimestamp(run.points_path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def _hashed(text: str) -> str:
+    """A name that a hash follows, as ``run.json`` has it, saying so."""
+    name, _, digits = text.rpartition(" ")
+    return f"{name}, sha256 {digits}" if name and re.fullmatch("[0-9a-f]{16}", digits) else text
 
 
 def _command(run: Run) -> str:
@@ -143,10 +149,10 @@ def _pairs(plans: Mapping[str, Plan], cuts: Mapping[str, tuple[str, ...]]) -> tu
         ends = _ends(plan)
         if any(ends.get(role) not in cuts[role] for role in _ROLES):
             continue
-        at = {role: cuts[role].index(ends[role]) for role in _ROLES}
-        figures = {name: v if isfinite(v := getattr(plan, name)) else None for name in ("cka", "r2")}
-        rest = {"macs": plan.macs, "kl": plan.kl, "status": plan.status, "reason": plan.reason}
-        found.append(Pair(name=plan.name, front=plan.route[0].anchor, **at, **figures, **rest))
+        large, small = (cuts[role].index(ends[role]) for role in _ROLES)
+        cka, r2 = (value if isfinite(value) else None for value in (plan.cka, plan.r2))
+        front = plan.route[0].anchor
+        found.append(Pair(plan.name, front, large, small, plan.macs, cka, r2, plan.kl, plan.status, plan.reason))
     return tuple(found)
 
 
@@ -170,7 +176,7 @@ def _parts(
     """The stretches of every anchor and stitched point; MACs where they add up to the point's."""
     anchors = {p.name: p for p in known if p.kind == ANCHOR}
     counted = {role: _counted(run, anchors[role]) for role in anchors}
-    found = {role: (Part(role, "whole", p.macs),) for role, p in anchors.items()}
+    found: dict[str, tuple[Part, ...]] = {role: (Part(role, "whole", p.macs),) for role, p in anchors.items()}
     for p in known:
         plan = plans.get(p.name.split(".")[0])
         if p.name in fitted and plan is not None:
@@ -199,8 +205,9 @@ def _stretches(
     joint = stitch.macs(made.source, made.target, hidden)
     costs: list[int | None] = [None, joint, None]
     (_, before), (whole, after) = counted[front.anchor], counted[back.anchor]
-    if front.stop in before and back.start in after:
-        ends = before[front.stop], whole - after[back.start]
+    stop, start = str(front.stop), str(back.start)
+    if stop in before and start in after:
+        ends = before[stop], whole - after[start]
         # Pruned, lowered or converted otherwise, a file may hold other operators than the graph.
         if ends[0] + joint + ends[1] == point.macs:
             costs = [ends[0], joint, ends[1]]
