@@ -1,4 +1,4 @@
-"""The report: its numbers are the record's, it runs no user's text, asks nothing of a network, chooses as select does."""
+"""The report: its numbers are the record's, it runs no user's text, asks nothing of a network, chooses like select."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ from restnet_tf.records import Piece, Plan, Stitch
 from restnet_tf.runs import Run
 from tflite_export.budget import parse
 from tflite_export.convert import compile_object
+
+pytestmark = pytest.mark.slow
 
 EVIL = "</script><img src=x onerror=\"alert('a')\"><!-- & | `b` [c](d)"
 LADDERS = {"L1-S0": ("norm", 0.2), "S0-L1": ("closed form", 0.5)}
@@ -334,19 +336,14 @@ def test_no_text_of_a_user_becomes_part_of_the_page(found: Report) -> None:
 
 
 def test_markdown_shows_text_of_users_as_it_is(found: Report) -> None:
-    text = sheets.markdown(evil(found))
+    # But for the command, which stands in an indented line of code, where nothing has a meaning.
+    text = re.sub("^    .*$", "", sheets.markdown(evil(found)), flags=re.MULTILINE)
     assert "<img" not in text
     assert "[c](d)" not in text
-    for line in text.splitlines():
-        if line.startswith("| "):
-            cells = len(re.findall(r"(?<!\\)\|", line))
-            assert cells == len(re.findall(r"(?<!\\)\|", heads(text, line)))
-
-
-def heads(text: str, line: str) -> str:
-    """The first line of the table that holds a line."""
-    before = text[: text.index(line)].rpartition("\n\n")[2]
-    return before.partition("\n")[0] or line
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]
+    assert len(tables) == len(report.tables(evil(found)))
+    for lines in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
 
 def test_the_page_asks_nothing_of_a_network(found: Report) -> None:
@@ -537,7 +534,7 @@ def test_hover_shows_the_card_of_a_point(page: chromium.Page, family: Report) ->
 
 
 @needs_chromium
-@pytest.mark.parametrize("column", [0, 2, 7, 11])
+@pytest.mark.parametrize("column", [0, 2, 7, 10])
 def test_a_column_sorts_up_and_down(page: chromium.Page, column: int) -> None:
     head = f"document.querySelectorAll('#points thead button')[{column}]"
     read = (
@@ -552,9 +549,11 @@ def test_a_column_sorts_up_and_down(page: chromium.Page, column: int) -> None:
     def natural(v: Any) -> Any:
         return [int(t) if t.isdigit() else t.lower() for t in re.split(r"(\d+)", v)] if isinstance(v, str) else v
 
-    assert up == sorted(up, key=natural)
-    assert down == sorted(down, key=natural, reverse=True)
-    assert len(set(map(str, up))) > 3
+    filled = [v for v in up if v != ""]
+    empty = [""] * (len(up) - len(filled))
+    assert up == sorted(filled, key=natural) + empty
+    assert down == sorted(filled, key=natural, reverse=True) + empty
+    assert len(set(map(str, filled))) > 3
 
 
 @needs_chromium
@@ -565,7 +564,11 @@ def test_every_axis_draws(page: chromium.Page, family: Report) -> None:
         for y in range(page.evaluate("Y_AXES.length")):
             choose = f"byId('x-axis').value = {x}; byId('y-axis').value = {y}; drawPlot();"
             page.evaluate(choose)
-            assert page.evaluate("document.querySelectorAll('.mark[data-point]').length") > 0
+            marks = page.evaluate("document.querySelectorAll('.mark[data-point]').length")
+            told = page.evaluate("byId('plot-note').textContent")
+            # What was measured of int8 files alone has no place among float32 ones.
+            assert bool(marks) != told.startswith("No ")
+            assert marks or x >= 5
             assert "NaN" not in page.evaluate("byId('plot').innerHTML")
     page.evaluate("byId('x-axis').value = 0; byId('y-axis').value = 0; drawPlot();")
 
@@ -626,9 +629,8 @@ def test_sliders_choose_as_the_command_does(page: chromium.Page, family: Report)
 def test_the_rule_is_that_of_select(page: chromium.Page, family: Report, budget: str) -> None:
     terms = json.dumps([{"name": t.name, "limit": t.limit, "text": t.text} for t in parse(budget)])
     page.evaluate("named = (c) => `${c.name} ${c.precision}`")
-    assert page.evaluate(f"(({{choice, nearest}}) => named(choice || nearest))(choose({terms}))") in chosen(
-        family, budget
-    )
+    found = page.evaluate(f"(({{choice, nearest}}) => named(choice || nearest))(choose({terms}))")
+    assert found in chosen(family, budget)
 
 
 @needs_chromium

@@ -66,7 +66,7 @@ function placed(x, y, precision) {
       hollow: y.key === "score" && !f, known: s.score !== null };
   }).filter((m) => m.known && m.x !== null);
   // What is shipped sets the scale; a dominated point or control far below would press it flat.
-  const family = found.filter((m) => m.p.shipped);
+  const shipped = found.filter((m) => m.p.shipped), family = shipped.length ? shipped : found;
   const low = Math.min(...family.map((m) => m.low)), high = Math.max(...family.map((m) => m.high));
   const margin = 0.08 * (high - low || 1);
   const range = [low - margin, high + margin];
@@ -135,7 +135,11 @@ function drawPlot() {
     "aria-label": `${axes.y.label} against ${axes.x.label}` });
   hideCard();
   holder.replaceChildren(element("div", { class: "note" }, axes.y.label), canvas, legend(shown, axes.y.key === "score"));
-  if (!shown.length) return;
+  if (!shown.length) {
+    canvas.remove();
+    byId("plot-note").textContent = `No ${precision} file has this figure; choose other files or another axis.`;
+    return;
+  }
   const least = Math.min(...shown.map((m) => m.x)), most = Math.max(...shown.map((m) => m.x));
   const pad = 0.06 * (most - least || most || 1), xs = [Math.max(0, least - pad), most + pad];
   const sx = (v) => box.left + ((v - xs[0]) / (xs[1] - xs[0])) * (box.right - box.left);

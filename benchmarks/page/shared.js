@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const SCALES = {
   count: [["", 1], ["K", 1e3], ["M", 1e6], ["G", 1e9]],
-  bytes: [["", 1], ["KB", 1e3], ["MB", 1e6]],
+  bytes: [["B", 1], ["KB", 1e3], ["MB", 1e6]],
   time: [["us", 1], ["ms", 1e3], ["s", 1e6]],
 };
 
