@@ -65,11 +65,14 @@ function placed(x, y, precision) {
     return { p, f, x: x.of(p, f, precision), y: s.score * y.scale, low: s.low * y.scale, high: s.high * y.scale,
       hollow: y.key === "score" && !f, known: s.score !== null };
   }).filter((m) => m.known && m.x !== null);
-  // What is shipped sets the scale; a dominated point or control far below would press it flat.
+  // What is shipped sets the scale, and others stretch it to no more than twice that: a random front would press
+  // everything flat.
   const shipped = found.filter((m) => m.p.shipped), family = shipped.length ? shipped : found;
-  const low = Math.min(...family.map((m) => m.low)), high = Math.max(...family.map((m) => m.high));
-  const margin = 0.08 * (high - low || 1);
-  const range = [low - margin, high + margin];
+  const least = Math.min(...family.map((m) => m.low)), most = Math.max(...family.map((m) => m.high));
+  const reach = most - least || 1;
+  const near = found.filter((m) => m.low >= least - reach && m.high <= most + reach);
+  const low = Math.min(least, ...near.map((m) => m.low)), high = Math.max(most, ...near.map((m) => m.high));
+  const margin = 0.08 * (high - low || 1), range = [low - margin, high + margin];
   const off = found.filter((m) => m.y < range[0] || m.y > range[1]);
   return { shown: found.filter((m) => !off.includes(m)), off, range };
 }
