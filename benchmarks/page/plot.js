@@ -166,9 +166,11 @@ function legend(shown, withChord) {
   const words = { anchor: "anchor", shipped: "shipped", dominated: "dominated", control: "control" };
   const list = element("ul", { class: "legend" });
   for (const [standing, word] of Object.entries(words)) {
-    if (!shown.some((m) => standingClass(m.p) === standing)) continue;
+    const such = shown.filter((m) => standingClass(m.p) === standing);
+    if (!such.length) continue;
+    const hollow = such.every((m) => m.hollow) ? " hollow" : "";
     const icon = drawn("svg", { width: 14, height: 14, viewBox: "-8 -8 16 16", "aria-hidden": "true" },
-      drawn("g", { class: `mark ${standing}` }, SHAPES[standing]()));
+      drawn("g", { class: `mark ${standing}${hollow}` }, SHAPES[standing]()));
     list.append(element("li", {}, icon, word));
   }
   const dash = drawn("svg", { width: 22, height: 14, viewBox: "0 0 22 14", "aria-hidden": "true" },
