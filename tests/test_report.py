@@ -140,9 +140,14 @@ def found(finished: Path) -> Report:
 
 
 def many(found: Report) -> Report:
-    """The same with more points, so that budgets have something to choose from; some tie on the rank split."""
+    """The same with more points between the anchors: some tie on the rank split, and the test split disagrees."""
     rng = random.Random(4)
-    more = [point(f"P{i}", STITCHED, rng.randrange(10**5, 10**7), rng.choice((165, 170, 175))) for i in range(20)]
+    low, high = sorted(p.macs for p in found.points if p.kind == ANCHOR)
+    more = []
+    for i in range(20):
+        made = point(f"P{i}", STITCHED, rng.randrange(low, high), rng.choice((165, 170, 175)))
+        files = {name: replace(f, test=scored(rng.randrange(150, 195))) for name, f in made.files.items()}
+        more.append(replace(made, files=files))
     return replace(found, points=(*found.points, *more))
 
 
