@@ -58,6 +58,7 @@ def gather(run: Run) -> Report:
         names = {p.name for p in known if p.kind == STITCHED}
         fitted = {n: f for n in run.fitted_names() if n in names and (f := run.load_fitted(n))}
         anchors = {role: str(meta[role]) for role in _ROLES}
+        facts = _facts(run, meta, known)
         title, metric = f"{anchors['large']} + {anchors['small']} on {meta['data']}", str(meta["metric"])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise RestnetError(f"{run.path} is damaged: {error}; build it again") from None
@@ -67,7 +68,7 @@ def gather(run: Run) -> Report:
         title=title,
         metric=metric,
         anchors=anchors,
-        facts=_facts(run, meta, known),
+        facts=facts,
         command=_command(run),
         points=known,
         measurements=measurements.read(run.measurements_path),
