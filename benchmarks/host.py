@@ -5,14 +5,49 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.records import BenchError, Latency
+from benchmarks.subjects import Findings, Options, Subject, opened, smooth_images, tried
 from tflite_export.chatter import captured
 from tflite_export.integers import dequantise, quantise
+
+
+def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+    """Latency of the files that LiteRT can run, in turns, every repeat kept; the image is seeded and random.
+
+    A file that LiteRT cannot run is a failure of that file. Raises ``BenchError`` for counts below one.
+    """
+    images: dict[str, np.ndarray] = {}
+
+    def look(subject: Subject) -> Findings:
+        opened(subject)
+        shape = _open(subject.content, options.threads, options.xnnpack, subject.name).get_input_details()[0]["shape"]
+        images[subject.name] = smooth_images(tuple(shape[1:]), 1)[0]
+        return Findings()
+
+    for subject in subjects:
+        found = tried(subject, look)
+        if found.failures:
+            yield found
+    running = [subject for subject in subjects if subject.name in images]
+    if not running:
+        return
+    timed = latencies(
+        {subject.name: subject.content for subject in running},
+        images,
+        threads=options.threads,
+        repeats=options.repeats,
+        xnnpack=options.xnnpack,
+    )
+    for subject in running:
+        took = timed[subject.name]
+        tool = f"{took.tool}, {took.threads} thread{'s' if took.threads > 1 else ''}"
+        repeats = {"latency": took.repeats_us}
+        yield Findings(subject.measured("host", {"latency": took.median_us}, kind="device", tool=tool, repeats=repeats))
 
 
 def latency(

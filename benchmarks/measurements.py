@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import BenchError
+from tflite_export.budget import DEVICE_UNITS
 
 # Where a figure comes from; figures of different kinds never stand in one column without saying so.
 KINDS = {
@@ -17,18 +18,8 @@ KINDS = {
     "compiler": "estimated by a compiler",
     "plan": "planned from the file",
 }
-# By figure: what its values are counted in.
-UNITS = {
-    "latency": "time",  # microseconds
-    "arena": "bytes",
-    "head": "bytes",
-    "tail": "bytes",
-    "sram": "bytes",
-    "flash": "bytes",
-    "memory": "bytes",  # peak resident memory of a process
-    "cycles": "count",
-    "difference": "count",  # the largest of any output from the reference's, in steps of its scale
-}
+# By figure: what its values are counted in; a budget reads them alike.
+UNITS = DEVICE_UNITS
 
 
 @dataclass(frozen=True)
@@ -36,7 +27,8 @@ class Measurement:
     """One figure of one file on one device, in microseconds, bytes or counts (``UNITS``).
 
     ``value`` is the median where ``repeats`` are kept. ``tool`` names program and version with the settings that
-    matter (threads, delegate); ``sha256`` is of the file that was run.
+    matter (threads, delegate); ``sha256`` is of the run's file, where a compiler made another of it too (then
+    ``tool`` names that one).
     """
 
     point: str

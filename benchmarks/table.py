@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from benchmarks.measurements import UNITS, Measurement
 from benchmarks.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score, chord
 
 if TYPE_CHECKING:
@@ -127,3 +128,36 @@ def _style(point: OperatingPoint) -> str | None:
     if point.kind == ANCHOR:
         return "bold"
     return "dim" if point.kind == CONTROL or point.status == DOMINATED else None
+
+
+def measured(found: Sequence[Measurement], points: Iterable[OperatingPoint]) -> Table:
+    """One row a file, one column a figure of a device, which says where it comes from; what is planned stands beside.
+
+    Bytes in KB of 1000, times in ms, counts in thousands.
+    """
+    from rich.table import Table
+
+    table = Table(title="What devices, interpreters and compilers say", title_justify="left")
+    by_name = {point.name: point for point in points}
+    columns = list(dict.fromkeys((m.device, m.figure, m.kind) for m in found))
+    table.add_column("point", no_wrap=True)
+    for head in ("precision", "file\nKB", "arena head\nKB\n(plan)"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for device, figure, kind in columns:
+        unit = {"bytes": "KB", "time": "ms", "count": "K"}[UNITS[figure]] if figure != "difference" else "steps"
+        table.add_column(f"{device}\n{figure} {unit}\n({kind})", justify="right", no_wrap=True)
+    values = {(m.point, m.precision, m.device, m.figure): m.value for m in found}
+    for point, precision in dict.fromkeys((m.point, m.precision) for m in found):
+        file = by_name[point].files[precision]
+        cells = (values.get((point, precision, device, figure)) for device, figure, _ in columns)
+        shown = (_amount(figure, value) for (_, figure, _), value in zip(columns, cells, strict=True))
+        table.add_row(point, precision, f"{file.flash_bytes / 1e3:.1f}", f"{file.arena_bytes / 1e3:.1f}", *shown)
+    return table
+
+
+def _amount(figure: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if figure == "difference":
+        return f"{value:.0f}"
+    return f"{value / 1e3:.{3 if UNITS[figure] == 'time' else 1}f}"

@@ -109,7 +109,12 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_anchor_options
 @click.option("--data", metavar="DATA", help="A folder, an .npz file, digits, or keras:cifar10 and the like.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/LARGE-SMALL-DATA]")
-@click.option("--budget", default="", metavar="TERMS", help='Limits, as in "macs<=30M, flash<=500KB".')
+@click.option(
+    "--budget",
+    default="",
+    metavar="TERMS",
+    help='Limits, as in "macs<=30M, flash<=500KB"; devices\' are looked at last.',
+)
 @click.option(
     "--precision",
     default="float32,int8",
@@ -241,23 +246,26 @@ def similarity(out: Path, **options: Any) -> None:
     "--budget",
     required=True,
     metavar="TERMS",
-    help='As in "macs<=30M, flash<=500KB, ram<=128KB, latency<=10ms".',
+    help='As in "macs<=30M, flash<=500KB, latency<=10ms, tflm.arena<=64KB, ethos-u55-128.cycles<=2M".',
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def select(run: Path, budget: str, as_json: bool) -> None:
     """Choose the best operating point of RUN that meets a budget; exit 1 when none does.
 
+    DEVICE.FIGURE limits what `restnet-tf bench` measured on a device.
+
     \b
     Example:
       restnet-tf select runs/demo --budget "macs<=3M, flash<=300KB, latency<=1ms"
     """
-    from benchmarks import points
+    from benchmarks import measurements, points
     from benchmarks import select as selection
+    from restnet_tf.runs import Run
     from tflite_export.budget import parse
 
     terms = parse(budget)
-    meta, found = points.read(run / "points.json")
-    choice = selection.select(found, terms)
+    meta, found = points.read(Run(run).points_path)
+    choice = selection.select(found, terms, measurements.read(Run(run).measurements_path), run)
     if as_json:
         content = {
             "point": choice.point.name,
@@ -272,7 +280,57 @@ def select(run: Path, budget: str, as_json: bool) -> None:
     click.echo(f"  {meta['metric']} {100 * score.value:.1f} % [{low:.1f}, {high:.1f}] of {score.n} test images")
     for name, figure in selection.FIGURES.items():
         click.echo(f"  {name} {selection.amount(name, figure.of(choice.point, choice.file))} ({figure.source})")
+    for m in choice.measured:
+        click.echo(
+            f"  {m.device}.{m.figure} {selection.amount(m.figure, m.value)} ({measurements.KINDS[m.kind]}, {m.tool})"
+        )
     click.echo(f"  file {run / choice.file.path}")
+    if choice.unknown:
+        click.echo(f"  not measured there, though they score higher: {', '.join(choice.unknown)}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--device",
+    "names",
+    multiple=True,
+    required=True,
+    metavar="DEVICE",
+    help="host, tflm, ethos-u55-128 and its sisters, android, coral, mcu; may be given again.",
+)
+@click.option("--point", "only_points", multiple=True, metavar="NAME", help="A point of RUN.  [default: all]")
+@click.option("--precision", "precisions", multiple=True, metavar="NAME", help="[default: those that the device takes]")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of host and android.")
+@click.option("--no-xnnpack", "xnnpack", flag_value=False, default=True, help="host and android: LiteRT's own kernels.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=50, show_default=True, help="Runs that count, of host, android."
+)
+@click.option("--binary", type=click.Path(path_type=Path), help="android: TensorFlow Lite's benchmark_model for it.")
+@click.option("--serial", "serials", multiple=True, help="android: a device of adb's list; may be given again.")
+@click.option("--log", type=click.Path(path_type=Path), help="coral, mcu: what the harness printed there.")
+def bench(
+    run: Path, names: tuple[str, ...], only_points: tuple[str, ...], precisions: tuple[str, ...], **given: Any
+) -> None:
+    """Measure RUN's files on devices, by an interpreter or by a compiler; the figures are kept in RUN.
+
+    \b
+    Example:
+      restnet-tf bench runs/demo --device host --device tflm --device ethos-u55-128
+    """
+    from benchmarks import table
+    from benchmarks.subjects import Options
+    from restnet_tf.methods import bench as benching
+
+    with _progress() as report:
+        done = benching.bench(run, names, Options(**given), report, only_points=only_points, precisions=precisions)
+    if done.measurements:
+        _console().print(table.measured(done.measurements, done.points))
+        click.echo(f"wrote {len(done.measurements)} figures to {run / 'measurements.json'}")
+        click.echo(f'next: restnet-tf select {run} --budget "{benching.example(done)}"')
+    for line in done.failures:
+        click.echo(f"  {line}", err=True)
+    benching.judge(done)
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""Budgets in words: ``"macs<=30M, flash<=500KB"`` -> limits in base units."""
+"""Budgets in words: ``"macs<=30M, tflm.arena<=64KB"`` -> limits in base units."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ from tflite_export.errors import TfliteError
 
 # What a budget may limit, by the kind of its unit: counts, bytes, microseconds.
 UNITS = {"macs": "count", "params": "count", "flash": "bytes", "ram": "bytes", "latency": "time"}
+# What it may limit of a named device, as in tflm.arena: the figures that devices, interpreters and compilers report.
+DEVICE_UNITS = {
+    "latency": "time",  # microseconds
+    "arena": "bytes",
+    "head": "bytes",
+    "tail": "bytes",
+    "sram": "bytes",
+    "flash": "bytes",
+    "memory": "bytes",  # peak resident memory of a process, or DRAM
+    "cycles": "count",
+    "difference": "count",  # the largest of any output from the reference's, in steps of its scale
+}
 _SCALES: dict[str, dict[str, float]] = {
     "count": {"": 1, "K": 1e3, "M": 1e6, "G": 1e9},
     "bytes": {"": 1, "B": 1, "KB": 1e3, "KIB": 1024, "MB": 1e6, "MIB": 1024**2},
@@ -24,6 +36,16 @@ class Term:
     name: str
     limit: float
     text: str
+
+    @property
+    def device(self) -> str:
+        """The device whose figure it limits; empty for what the run itself knows."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def figure(self) -> str:
+        """What it limits, without the device."""
+        return self.name.rpartition(".")[2]
 
 
 def parse(text: str) -> tuple[Term, ...]:
@@ -45,21 +67,23 @@ def over(terms: tuple[Term, ...], figures: Mapping[str, float]) -> dict[Term, fl
 
 
 def amount(name: str, value: float) -> str:
-    """A figure with its unit, as a person reads it."""
-    scales = _SCALES[UNITS[name]]
+    """A figure with its unit, as a person reads it; ``name`` may be that of a device's figure, or the figure."""
+    kind = (UNITS | DEVICE_UNITS)[name.rpartition(".")[2]]
+    scales = _SCALES[kind]
     fitting = [(scale, unit) for unit, scale in scales.items() if "I" not in unit and value >= scale]
-    scale, unit = max(fitting, default=(1, "US" if UNITS[name] == "time" else ""))
-    return f"{value / scale:.3g} {unit.lower() if UNITS[name] == 'time' else unit}".strip()
+    scale, unit = max(fitting, default=(1, "US" if kind == "time" else ""))
+    return f"{value / scale:.3g} {unit.lower() if kind == 'time' else unit}".strip()
 
 
 def _term(text: str) -> Term:
-    match = re.fullmatch(r"([a-z0-9.\-]+)\s*<=?\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]*)", text, re.IGNORECASE)
+    match = re.fullmatch(r"([a-z0-9.:_\-]+)\s*<=?\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]*)", text, re.IGNORECASE)
     if match is None:
         raise TfliteError(f"budget term {text!r} is not understood; write name<=number with a unit; {_known()}")
     name, number, unit = match[1].lower(), float(match[2]), match[3].upper()
-    if name not in UNITS:
+    device, _, figure = name.rpartition(".")
+    if figure not in (DEVICE_UNITS if device else UNITS):
         raise TfliteError(f"unknown budget term {name!r}; {_known()}")
-    scales = _SCALES[UNITS[name]]
+    scales = _SCALES[DEVICE_UNITS[figure] if device else UNITS[figure]]
     if unit not in scales:
         units = ", ".join(u or "none" for u in scales)
         raise TfliteError(f"{text!r}: {name} has no unit {match[3]!r}; units: {units}")
@@ -67,4 +91,7 @@ def _term(text: str) -> Term:
 
 
 def _known() -> str:
-    return f"terms are: {', '.join(UNITS)}; for example macs<=30M, flash<=500KB, ram<=128KB, latency<=10ms"
+    return (
+        f"terms are: {', '.join(UNITS)}; for example macs<=30M, flash<=500KB, ram<=128KB, latency<=10ms;"
+        f" and of a device: {', '.join(DEVICE_UNITS)}; for example tflm.arena<=64KB"
+    )

@@ -78,9 +78,16 @@ class ElasticModel:
     def select(self, limits: str) -> Point:
         """Switch to the point that ranks highest within a budget such as ``macs<=30M, latency<=5ms``.
 
-        Ties go to the cheaper. Raises TfliteError where a term is not understood, or no point fits.
+        Ties go to the cheaper. Raises TfliteError where a term is not understood, or no point fits; and for
+        figures of named devices, which stand in the run that made the file, not in the file.
         """
         terms = budget.parse(limits)
+        foreign = next((t for t in terms if t.device), None)
+        if foreign is not None:
+            raise TfliteError(
+                f"the file does not hold {foreign.name}: what devices say stands in the run that made it"
+                f" (restnet-tf select RUN --budget); the file's points have {', '.join(budget.UNITS)}"
+            )
         missing = [t.name for t in terms if any(t.name not in p.figures for p in self.points)]
         if missing:
             raise TfliteError(f"the file does not say {missing[0]} of its points")

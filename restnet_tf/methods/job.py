@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import plots, points, select
+from benchmarks import devices, measurements, plots, points, select
 from benchmarks.points import SHIPPED, STITCHED, OperatingPoint
 from restnet_tf import applications, cuts, data, demo, features, head, runs, training, zoo
 from restnet_tf.head import HeadFit
@@ -192,6 +192,8 @@ def _settings(asked: Asked) -> Settings:
         precisions.precision_named(name)
     lower = tuple(sorted({name for part in asked.lower.split(",") if (name := part.strip().lower())}))
     lowering.check(lower)
+    terms = budget.parse(asked.budget) if asked.budget else ()
+    devices.check(term.device for term in terms if term.device)
     return Settings(
         order=asked.order,
         rank_by=asked.rank_by,
@@ -206,7 +208,7 @@ def _settings(asked: Asked) -> Settings:
         uint8_input=asked.uint8_input,
         lower=lower,
         controls=asked.controls,
-        budget=budget.parse(asked.budget) if asked.budget else (),
+        budget=terms,
         plans=runs.read_plans(asked.plans) if asked.plans else None,
     )
 
@@ -326,9 +328,17 @@ def _summary(run: Run, settings: Settings) -> tuple[str, str]:
     ]
     shortfall = ""
     if settings.budget:
+        said = measurements.read(run.measurements_path)
         try:
-            choice = select.select(found, settings.budget)
-            lines.append(f"within the budget: {choice.point.name} {choice.precision}, {run.path / choice.file.path}")
+            # No device can measure files before they are there, so its terms wait and fail no build.
+            if later := select.waiting(found, settings.budget, said):
+                command = select.commands(later, run.path)
+                lines.append(f"not known yet: {', '.join(later)} of the budget; {command}, then restnet-tf select")
+            else:
+                choice = select.select(found, settings.budget, said, run.path)
+                lines.append(
+                    f"within the budget: {choice.point.name} {choice.precision}, {run.path / choice.file.path}"
+                )
         except select.BenchError as error:
             shortfall = str(error)
     middle = sorted(p.macs for p in found if p.kind == STITCHED)
