@@ -12,9 +12,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from benchmarks import tflm_worker
 from benchmarks.records import BenchError
 from benchmarks.subjects import Findings, Options, Subject, is_weight_only, opened, smooth_images, tried
 from tflite_export import memory
-from tflite_export.chatter import captured
+from tflite_export.flatbuffer import Tensor, only
 from tflite_export.integers import quantise
 
 _DEVICE = "tflm"
@@ -32,6 +31,8 @@ _TIMEOUT = 600  # seconds
 # Of the whole range of an integer output: the two round differently at FULLY_CONNECTED, which a softmax widens.
 _TOLERANCE = 1 / 16
 _FLOAT_TOLERANCE = 1e-4  # of the largest output
+_TYPES = {"FLOAT32": "f4", "INT8": "i1", "UINT8": "u1", "INT16": "i2"}
+_WORKERS = {"micro": "TensorFlow Lite Micro", "reference": "LiteRT with its reference kernels"}
 _ALLOCATION = re.compile(r"Arena allocation (total|head|tail) (\d+)")
 
 
@@ -54,64 +55,56 @@ def _one(subject: Subject) -> Findings:
             " at all; build with --precision int8, int16x8 or float32"
         )
     planned = memory.plan(memory.ranges(subject.content)).size
-    inputs, expected, end = _reference(subject)
-    outputs, arena = _run(subject, inputs, planned)
+    graph = only(opened(subject))
+    outputs, expected, arena = _run(subject, _inputs(graph.inputs[0]), planned)
     figures: dict[str, float] = {"arena": arena["total"], "head": arena["head"], "tail": arena["tail"]}
-    figures |= _difference(outputs, expected, end)
+    figures |= _difference(outputs, expected, graph.outputs[0].scales)
     odd = f"{subject.name}: the arena's head is {arena['head']} bytes on tflm, {planned} were planned"
     warnings = () if arena["head"] == planned else (odd,)
     tool = f"tflite-micro {importlib.metadata.version('tflite_micro')}, {_IMAGES} seeded random images"
     return Findings(subject.measured(_DEVICE, figures, kind="interpreter", tool=tool), warnings)
 
 
-def _reference(subject: Subject) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Inputs in the file's own type, LiteRT's outputs for them, and its details of the output."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    opened(subject)
-    with captured():
-        try:
-            litert = Interpreter(
-                model_content=subject.content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
-            )
-            litert.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise BenchError(f"LiteRT cannot run it: {error}") from error
-    entry, end = litert.get_input_details()[0], litert.get_output_details()[0]
-    _, h, w, c = entry["shape"]
-    inputs, outputs = quantise(smooth_images((h, w, c), _IMAGES), entry), []
-    for one in inputs:
-        litert.set_tensor(entry["index"], one[None])
-        litert.invoke()
-        outputs.append(litert.get_tensor(end["index"])[0].copy())
-    return inputs, np.stack(outputs), end
+def _inputs(entry: Tensor) -> np.ndarray:
+    """Seeded images in the input's own type."""
+    if len(entry.shape) != 4 or entry.type not in _TYPES:
+        raise BenchError(f"its input is {entry.type} {entry.shape}; an image (1, h, w, c) is needed")
+    quantisation = (entry.scales[0], entry.zero_points[0]) if entry.scales else (0.0, 0)
+    details = {"name": entry.name, "dtype": _TYPES[entry.type], "quantization": quantisation}
+    _, h, w, c = entry.shape
+    return quantise(smooth_images((h, w, c), _IMAGES), details)
 
 
-def _run(subject: Subject, inputs: np.ndarray, planned: int) -> tuple[np.ndarray, dict[str, int]]:
-    """Outputs, and bytes of the arena by part; raises ``BenchError`` where the process dies."""
+def _run(subject: Subject, inputs: np.ndarray, planned: int) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Outputs of TensorFlow Lite Micro and of LiteRT, and bytes of the arena by part."""
     with tempfile.TemporaryDirectory(prefix="restnet-tf-") as scratch:
         folder = Path(scratch)
         model = np.frombuffer(subject.content, np.uint8)
         np.savez(folder / tflm_worker.JOB, model=model, inputs=inputs, arena=planned + _SPARE)
-        # -P: the folder of this package would hide the standard library's ``select``.
-        command = [sys.executable, "-P", tflm_worker.__file__, scratch]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            raise BenchError(f"TensorFlow Lite Micro did not finish within {_TIMEOUT} s") from None
-        told = done.stderr.decode("utf-8", "replace")
-        if done.returncode:
-            raise BenchError(_death(done.returncode, told))
-        arena = {part: int(size) for part, size in _ALLOCATION.findall(told)}
-        if arena.keys() != {"total", "head", "tail"}:
-            raise BenchError(f"TensorFlow Lite Micro did not say what its arena holds: {_first(told)!r}")
-        return np.load(folder / tflm_worker.OUTPUTS), arena
+        told = _work("micro", folder)
+        _work("reference", folder)
+        outputs, expected = (np.load(folder / f"{who}.npy") for who in _WORKERS)
+    arena = {part: int(size) for part, size in _ALLOCATION.findall(told)}
+    if arena.keys() != {"total", "head", "tail"}:
+        raise BenchError(f"TensorFlow Lite Micro did not say what its arena holds: {_first(told)!r}")
+    return outputs, expected, arena
 
 
-def _death(code: int, told: str) -> str:
-    if code < 0:
-        return f"TensorFlow Lite Micro died of {signal.Signals(-code).name} on it; {_first(told)}".rstrip("; ")
-    return f"TensorFlow Lite Micro cannot run it: {_first(told)}"
+def _work(who: str, folder: Path) -> str:
+    """What a worker prints; raises ``BenchError`` where it fails, dies or hangs."""
+    # -P: the folder of this package would hide the standard library's ``select``.
+    command = [sys.executable, "-P", tflm_worker.__file__, who, str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{_WORKERS[who]} did not finish within {_TIMEOUT} s") from None
+    told = done.stderr.decode("utf-8", "replace")
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise BenchError(f"{_WORKERS[who]} died of {name} on it; {_first(told)}".rstrip("; "))
+    if done.returncode:
+        raise BenchError(f"{_WORKERS[who]} cannot run it: {_first(told)}")
+    return told
 
 
 def _first(told: str) -> str:
@@ -123,7 +116,7 @@ def _first(told: str) -> str:
     return after.strip().splitlines()[-1] if traceback and after.strip() else ""
 
 
-def _difference(found: np.ndarray, expected: np.ndarray, end: Mapping[str, Any]) -> dict[str, float]:
+def _difference(found: np.ndarray, expected: np.ndarray, scales: Sequence[float]) -> dict[str, float]:
     """The largest difference in steps of the output's scale; nothing for floats, which have none.
 
     Raises ``BenchError`` where it is more than roundings can explain.
@@ -137,7 +130,7 @@ def _difference(found: np.ndarray, expected: np.ndarray, end: Mapping[str, Any])
     limits = np.iinfo(expected.dtype)
     if steps > _TOLERANCE * (int(limits.max) - int(limits.min)):
         raise BenchError(
-            f"its outputs differ by {steps} steps of {end['quantization'][0]:.3g} between tflm and LiteRT's reference"
+            f"its outputs differ by {steps} steps of {scales[0]:.3g} between tflm and LiteRT's reference"
             " kernels, so the arena's figures would be those of a network that does not work"
         )
     return {"difference": float(steps)}

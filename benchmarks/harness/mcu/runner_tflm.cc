@@ -1,0 +1,65 @@
+// The model run by TensorFlow Lite Micro: the only file of the harness that includes its headers.
+//
+// ARENA_BYTES is the arena to give it; the run's "arena head" and a few tens of kilobytes are enough.
+
+#include <cstring>
+
+#include "runner.h"
+#include "tensorflow/lite/micro/micro_interpreter.h"
+#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+#include "tensorflow/lite/schema/schema_generated.h"
+
+#ifndef ARENA_BYTES
+#define ARENA_BYTES (256 * 1024)
+#endif
+
+const char* const kRunnerTool = "TensorFlow Lite Micro";
+
+namespace {
+
+using Operators = tflite::MicroMutableOpResolver<48>;
+
+alignas(16) unsigned char arena[ARENA_BYTES];
+tflite::MicroInterpreter* interpreter = nullptr;
+
+// What restnet-tf's files are made of; drop what yours lacks to save flash.
+bool AddOperators(Operators* to) {
+  const TfLiteStatus added[] = {
+      to->AddAdd(), to->AddAveragePool2D(), to->AddBatchMatMul(), to->AddBroadcastTo(), to->AddConcatenation(),
+      to->AddConv2D(), to->AddDepthwiseConv2D(), to->AddDequantize(), to->AddExpandDims(), to->AddFullyConnected(),
+      to->AddGather(), to->AddHardSwish(), to->AddLeakyRelu(), to->AddLogistic(), to->AddMaxPool2D(),
+      to->AddMaximum(), to->AddMean(), to->AddMinimum(), to->AddMul(), to->AddNeg(), to->AddPack(), to->AddPad(),
+      to->AddPadV2(), to->AddQuantize(), to->AddRelu(), to->AddRelu6(), to->AddReshape(), to->AddResizeBilinear(),
+      to->AddResizeNearestNeighbor(), to->AddRsqrt(), to->AddShape(), to->AddSlice(), to->AddSoftmax(),
+      to->AddSplit(), to->AddSquaredDifference(), to->AddStridedSlice(), to->AddSub(), to->AddSum(), to->AddTanh(),
+      to->AddTranspose(), to->AddUnpack(),
+  };
+  for (TfLiteStatus status : added) {
+    if (status != kTfLiteOk) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+const char* RunnerOpen(const unsigned char* data, size_t) {
+  const tflite::Model* model = tflite::GetModel(data);
+  if (model->version() != TFLITE_SCHEMA_VERSION) return "the file has another schema version";
+  static Operators operators;
+  if (!AddOperators(&operators)) return "an operator could not be added to the resolver";
+  static tflite::MicroInterpreter made(model, operators, arena, sizeof(arena));
+  if (made.AllocateTensors() != kTfLiteOk) return "its tensors could not be allocated: see the line before, or raise ARENA_BYTES";
+  interpreter = &made;
+  return nullptr;
+}
+
+// The arena lends the input's place to later tensors, so it is written anew each time.
+const char* RunnerPrepare() {
+  TfLiteTensor* input = interpreter->input(0);
+  memset(input->data.raw, 0, input->bytes);
+  return nullptr;
+}
+
+const char* RunnerInvoke() { return interpreter->Invoke() == kTfLiteOk ? nullptr : "it could not be run"; }
+
+size_t RunnerArena() { return interpreter->arena_used_bytes(); }
