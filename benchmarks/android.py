@@ -91,7 +91,8 @@ def parsed(text: str) -> Timing:
     wrong = next(
         (line for line in lines if re.match(r"ERROR\b|.*(Benchmarking failed|not executable|not found)", line)), ""
     )
-    last = repr(lines[-1]) if lines else "nothing"
+    before = [line for line in lines if not line.startswith(_END)]
+    last = repr(before[-1]) if before else "nothing"
     if end is None:
         raise BenchError(f"benchmark_model's output was cut off behind {last}; is the device still connected?")
     if end != f"{_END}0":
