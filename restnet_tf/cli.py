@@ -328,7 +328,7 @@ def bench(
         _console().print(table.measured(done.measurements, done.points))
         click.echo(f"wrote {len(done.measurements)} figures to {run / 'measurements.json'}")
         click.echo(f'next: restnet-tf select {run} --budget "{benching.example(done)}"')
-    for line in done.failures:
+    for line in done.failures[1:]:  # the first is told last
         click.echo(f"  {line}", err=True)
     benching.judge(done)
 

@@ -26,10 +26,24 @@ from tflite_export.errors import TfliteError
         ("latency<=10us", "latency", 10),
         ("latency <= 10 ms", "latency", 10e3),
         ("latency<=1s", "latency", 1e6),
+        ("tflm.arena<=256KB", "tflm.arena", 256e3),
+        ("ethos-u55-128.cycles<=2M", "ethos-u55-128.cycles", 2e6),
+        ("host.latency<=5ms", "host.latency", 5e3),
+        ("android:R58_M.latency<1s", "android:r58_m.latency", 1e6),
+        ("android:192.168.1.5:5555.memory<=1MiB", "android:192.168.1.5:5555.memory", 1024**2),
     ],
 )
 def test_units(text, name, limit):
     assert budget.parse(text) == (Term(name, limit, text),)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "figure"),
+    [("macs", "", "macs"), ("tflm.arena", "tflm", "arena"), ("android:1.2:3.flash", "android:1.2:3", "flash")],
+)
+def test_a_devices_figure_is_what_stands_behind_the_last_dot(name, device, figure):
+    (term,) = budget.parse(f"{name}<=1")
+    assert (term.device, term.figure) == (device, figure)
 
 
 def test_several_terms():
@@ -42,6 +56,13 @@ def test_several_terms():
         ("", "empty"),
         (" , ", "empty"),
         ("speed<=3", "unknown budget term 'speed'; terms are: macs, params, flash, ram, latency"),
+        ("tflm.speed<=3", "unknown budget term 'tflm.speed'; terms are: macs"),
+        ("tflm.speed<=3", "and of a device: latency, arena, head"),
+        ("tflm.macs<=3", "unknown budget term 'tflm.macs'"),
+        ("arena<=3", "unknown budget term 'arena'"),
+        (".arena<=3", "unknown budget term '.arena'"),
+        ("tflm.arena<=3ms", "tflm.arena has no unit 'ms'"),
+        ("host.latency<=3", "host.latency has no unit ''"),
         ("macs>=3", "budget term 'macs>=3' is not understood"),
         ("macs", "not understood"),
         ("macs<=", "not understood"),
@@ -71,6 +92,9 @@ def test_what_is_not_understood(text, message):
         ("latency", 0.5, "0.5 us"),
         ("latency", 12_340, "12.3 ms"),
         ("latency", 3e6, "3 s"),
+        ("tflm.arena", 105_488, "105 KB"),
+        ("cycles", 1_021_669, "1.02 M"),
+        ("coral:x.latency", 900, "900 us"),
     ],
 )
 def test_amounts(name, value, text):

@@ -14,8 +14,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
-from benchmarks.host import _rounds, latencies, latency, scores
+from benchmarks.host import _rounds, latencies, latency, measure, scores
 from benchmarks.records import BenchError
+from benchmarks.subjects import Options, Subject
 from tflite_export.convert import convert
 
 IMAGES = np.random.default_rng(2).uniform(0, 255, (12, 8, 8, 3)).astype(np.float32)
@@ -175,3 +176,27 @@ def test_truncated_model_is_refused(files):
 def test_nothing_is_printed(files, capfd):
     latency(files["float32"], IMAGES[0], warmup=0, repeats=1)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_runs_files_are_timed_in_turns_and_a_bad_one_costs_itself_alone(files):
+    subjects = [Subject("p", name, content) for name, content in files.items()]
+    bad = Subject("q", "int8", files["int8"][:1000])
+    first, *rest = measure([*subjects, bad], Options(threads=2, repeats=3))
+    assert "q.int8: " in first.failures[0]
+    found = [m for findings in rest for m in findings.measurements]
+    assert [m.precision for m in found] == list(files)
+    for m, subject in zip(found, subjects, strict=True):
+        assert (m.device, m.figure, m.kind, m.sha256) == ("host", "latency", "device", subject.sha256)
+        assert len(m.repeats) == 3
+        assert m.value == sorted(m.repeats)[1]
+        assert m.tool.endswith(", 2 threads")
+
+
+def test_the_delegate_is_left_out_where_asked(files):
+    (found,) = measure([Subject("p", "float32", files["float32"])], Options(repeats=1, xnnpack=False))
+    assert "(no XNNPACK), 1 thread" in found.measurements[0].tool
+
+
+def test_where_no_file_runs_there_are_failures_alone():
+    (found,) = measure([Subject("q", "int8", b"nothing")], Options())
+    assert (found.measurements, len(found.failures)) == ((), 1)

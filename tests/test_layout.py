@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,6 +187,15 @@ def test_data_sources_and_images_import_one_way():
     assert not local["images"] & above
     assert not local["arrays"] & above
     assert "restnet_tf.data" not in local["sources"]
+
+
+def test_what_is_copied_to_devices_is_installed_with_the_package():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packed = {path for pattern in settings["benchmarks"] for path in (ROOT / "benchmarks").glob(pattern)}
+    there = {path for path in (ROOT / "benchmarks" / "harness").rglob("*") if path.is_file()}
+    there = {path for path in there if "__pycache__" not in path.parts}
+    assert len(there) > 5
+    assert {path for path in packed if path.is_file()} == there
 
 
 def test_help_answers_without_tensorflow():

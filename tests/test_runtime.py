@@ -209,7 +209,13 @@ def test_a_budget_that_no_point_meets_names_the_nearest(model: ElasticModel):
 
 @pytest.mark.parametrize(
     ("limits", "reason"),
-    [("speed<=3", "unknown budget term 'speed'"), ("", "is empty"), ("ram<=4KB", "does not say ram of its points")],
+    [
+        ("speed<=3", "unknown budget term 'speed'"),
+        ("", "is empty"),
+        ("ram<=4KB", "does not say ram of its points"),
+        ("macs<=1M, tflm.arena<=4KB", r"does not hold tflm\.arena: .*restnet-tf select RUN"),
+        ("tflm.speed<=1", "unknown budget term"),
+    ],
 )
 def test_a_budget_that_means_nothing_is_refused(model: ElasticModel, limits: str, reason: str):
     with pytest.raises(TfliteError, match=reason):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import select
+from benchmarks.measurements import Measurement
 from benchmarks.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
 from benchmarks.records import BenchError
 from tflite_export.budget import parse
@@ -109,3 +110,93 @@ def test_exceeded_looks_only_at_what_it_is_given():
     assert select.exceeded(terms, macs=31_000_000, params=1000) == "over the budget macs<=30M: 31 M"
     assert select.exceeded(terms, macs=31_000_000, params=2000).count("over the budget") == 2
     assert select.exceeded((), macs=10**12) == ""
+
+
+# ---- figures of devices --------------------------------------------------------------------------
+
+
+def said(point: str, precision: str, name: str, value: float, sha256: str = "0" * 64) -> Measurement:
+    device, _, figure = name.rpartition(".")
+    return Measurement(point, precision, device, figure, value, "interpreter", "tool", sha256)
+
+
+ARENAS = (
+    said("small", "int8", "tflm.arena", 1000),
+    said("p", "int8", "tflm.arena", 2000),
+    said("large", "int8", "tflm.arena", 3000),
+)
+
+
+def by_device(text: str, measured: tuple[Measurement, ...] = ARENAS) -> tuple[str, str]:
+    choice = select.select(FAMILY, parse(text), measured, "runs/x")
+    return choice.point.name, choice.precision
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        ("tflm.arena<=3KB", ("large", "int8")),
+        ("tflm.arena<=2.9KB", ("p", "int8")),
+        ("TFLM.arena<=1999", ("small", "int8")),
+        ("tflm.arena<=3KB, flash<=2KB", ("p", "int8")),
+        ("tflm.arena<=3KB, host.latency<=99us", ("p", "int8")),
+    ],
+)
+def test_a_device_decides_among_the_files_it_has_measured(budget, expected):
+    assert by_device(budget) == expected
+
+
+def test_files_that_score_higher_but_were_not_measured_are_named():
+    choice = select.select(FAMILY, parse("tflm.arena<=2KB, macs<=99"), ARENAS)
+    assert (choice.name, choice.unknown) == ("p.int8", ("p.float32",))
+    assert select.select(FAMILY, parse("tflm.arena<=2KB"), ARENAS).unknown == ("large.float32", "p.float32")
+    assert select.select(FAMILY, parse("macs<=99"), ARENAS).unknown == ()
+
+
+def test_the_hosts_latency_is_the_runs_own_until_a_bench_has_another():
+    assert by_device("host.latency<=69us", ()) == ("small", "int8")
+    slower = tuple(said("small", p, "host.latency", 500) for p in ("int8", "float32"))
+    faster = (said("p", "int8", "host.latency", 30),)
+    assert by_device("host.latency<=69us", (*slower, *faster)) == ("p", "int8")
+
+
+def test_a_device_that_measured_nothing_is_told_with_the_command():
+    with pytest.raises(BenchError) as caught:
+        by_device("tflm.arena<=1KB, ethos-u55-128.cycles<=1M, android:AB12.latency<=1ms")
+    assert str(caught.value) == (
+        "ethos-u55-128.cycles, android:ab12.latency of no file of runs/x is known;"
+        " restnet-tf bench runs/x --device ethos-u55-128 --device android would measure it"
+    )
+
+
+def test_figures_of_other_bytes_do_not_count():
+    with pytest.raises(BenchError, match=r"tflm\.arena of no file of runs/x is known"):
+        by_device("tflm.arena<=1MB", (said("p", "int8", "tflm.arena", 1, "1" * 64),))
+
+
+def test_devices_that_measured_different_files_fit_together_nowhere():
+    with pytest.raises(BenchError, match="no file of runs/x has all figures of the budget; restnet-tf bench runs/x"):
+        by_device("tflm.arena<=1MB, coral:b.latency<=1s", (*ARENAS, said("p", "float32", "coral:b.latency", 1)))
+
+
+def test_the_nearest_miss_counts_devices_and_names_what_was_not_measured():
+    with pytest.raises(BenchError) as caught:
+        by_device("tflm.arena<=800, macs<=20")
+    assert str(caught.value) == (
+        "no point meets the budget; the nearest, small int8, misses tflm.arena<=800 (it has 1 KB, 25% over);"
+        " not measured there: small.float32"
+    )
+
+
+@pytest.mark.parametrize("name", ["tpu", "android", "tflm:x", "mcu", "ethos-u55-100"])
+def test_a_device_that_nobody_knows_is_refused_with_those_that_are_known(name):
+    with pytest.raises(BenchError, match=rf"unknown device '{name}' in the budget; known are host, tflm, ethos-u55-32"):
+        by_device(f"{name}.latency<=1s")
+
+
+def test_devices_reject_no_plan_and_wait_for_their_bench():
+    terms = parse("tflm.arena<=1, macs<=1K")
+    assert select.exceeded(terms, macs=1000, params=1) == ""
+    assert select.waiting(FAMILY, terms) == ["tflm.arena"]
+    assert select.waiting(FAMILY, terms, ARENAS) == []
+    assert select.waiting(FAMILY, parse("host.latency<=1us")) == []

@@ -84,7 +84,7 @@ def example(done: Benched) -> str:
 def judge(done: Benched) -> None:
     """Raise ``BenchError`` in one line where any file or device failed; all of them have been told before."""
     if done.failures:
-        more = f", and {len(done.failures) - 1} more" if len(done.failures) > 1 else ""
+        more = f" ({len(done.failures) - 1} more above)" if len(done.failures) > 1 else ""
         raise BenchError(f"{done.failures[0]}{more}")
 
 
