@@ -238,6 +238,8 @@ def test_a_build_tells_which_device_its_budget_waits_for(run: Run) -> None:
     assert shortfall == ""
     line = f"not known yet: tflm.arena of the budget; restnet-tf bench {run.path} --device tflm, then restnet-tf select"
     assert line in said.splitlines()
+    assert "within the rest of the budget: small int8, " in said
+    assert "misses flash<=1" in summary(run, "flash<=1, tflm.arena<=1KB")[1]
 
 
 def test_a_build_whose_devices_have_measured_tells_the_best_point(run: Run, device: list[str]) -> None:

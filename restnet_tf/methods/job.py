@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -326,22 +326,30 @@ def _summary(run: Run, settings: Settings) -> tuple[str, str]:
         f"training took {spent / 1e12:.2f}T MACs; fine-tuning the whole large model on as many images would take"
         f" {whole / 1e12:.2f}T, {whole / spent:.1f} times as much",
     ]
-    shortfall = ""
-    if settings.budget:
-        said = measurements.read(run.measurements_path)
-        try:
-            # No device can measure files before they are there, so its terms wait and fail no build.
-            if later := select.waiting(found, settings.budget, said):
-                command = select.commands(later, run.path)
-                lines.append(f"not known yet: {', '.join(later)} of the budget; {command}, then restnet-tf select")
-            else:
-                choice = select.select(found, settings.budget, said, run.path)
-                lines.append(
-                    f"within the budget: {choice.point.name} {choice.precision}, {run.path / choice.file.path}"
-                )
-        except select.BenchError as error:
-            shortfall = str(error)
+    within, shortfall = _within(run, settings.budget, found)
+    lines += within
     middle = sorted(p.macs for p in found if p.kind == STITCHED)
     limit = f"macs<={middle[len(middle) // 2] / 1e6:.4g}M" if middle else "macs<=10M"
     lines.append(f'next: restnet-tf select {run.path} --budget "{limit}"')
     return "\n".join(lines), shortfall
+
+
+def _within(run: Run, terms: tuple[budget.Term, ...], found: Sequence[OperatingPoint]) -> tuple[list[str], str]:
+    """What to say of a budget, and why nothing meets it.
+
+    No device can measure files before they are there, so terms of devices that have measured none of them wait.
+    """
+    if not terms:
+        return [], ""
+    said = measurements.read(run.measurements_path)
+    try:
+        later = select.waiting(found, terms, said)
+        choice = select.select(found, [term for term in terms if term.name not in later], said, run.path)
+    except select.BenchError as error:
+        return [], str(error)
+    rest = "within the rest of the budget" if later else "within the budget"
+    lines = [f"{rest}: {choice.point.name} {choice.precision}, {run.path / choice.file.path}"]
+    if later:
+        command = select.commands(later, run.path)
+        lines.append(f"not known yet: {', '.join(later)} of the budget; {command}, then restnet-tf select")
+    return lines, ""
