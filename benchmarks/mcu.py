@@ -17,6 +17,8 @@ from benchmarks import captures
 from benchmarks.records import BenchError
 from benchmarks.subjects import Findings, Options, Subject, tried
 
+_EMULATED = "qemu-"  # what the Makefile calls a board that nobody has named: an emulator is no device
+
 
 def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
     """What the capture ``--log`` says of each file: arena in bytes, cycles, and latency where the clock is known.
@@ -65,7 +67,8 @@ def _one(subject: Subject, board: str, entries: Sequence[Mapping[str, Any]]) -> 
             repeats["latency"] = tuple(1e6 * count / hertz for count in cycles)
             tool += f" at {hertz / 1e6:g} MHz"
     figures |= {name: float(np.median(values)) for name, values in repeats.items()}
-    return Findings(subject.measured(f"mcu:{board}", figures, kind="device", tool=tool, repeats=repeats))
+    kind = "interpreter" if board.startswith(_EMULATED) else "device"
+    return Findings(subject.measured(f"mcu:{board}", figures, kind=kind, tool=tool, repeats=repeats))
 
 
 def _flat(runs: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

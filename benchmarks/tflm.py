@@ -23,6 +23,7 @@ from benchmarks.subjects import Findings, Options, Subject, is_weight_only, open
 from tflite_export import memory
 from tflite_export.flatbuffer import Tensor, only
 from tflite_export.integers import quantise
+from tflite_export.lowering import LOWERED
 
 _DEVICE = "tflm"
 _IMAGES = 4
@@ -103,7 +104,8 @@ def _work(who: str, folder: Path) -> str:
         name = signal.Signals(-done.returncode).name
         raise BenchError(f"{_WORKERS[who]} died of {name} on it; {_first(told)}".rstrip("; "))
     if done.returncode:
-        raise BenchError(f"{_WORKERS[who]} cannot run it: {_first(told)}")
+        remedy = [f"; build with --lower {name}" for name, operator in LOWERED.items() if f"'{operator}'" in told]
+        raise BenchError(f"{_WORKERS[who]} cannot run it: {_first(told)}{''.join(remedy)}")
     return told
 
 

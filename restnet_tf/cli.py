@@ -326,7 +326,8 @@ def bench(
         done = benching.bench(run, names, Options(**given), report, only_points=only_points, precisions=precisions)
     if done.measurements:
         _console().print(table.measured(done.measurements, done.points))
-        click.echo(f"wrote {len(done.measurements)} figures to {run / 'measurements.json'}")
+        count = len(done.measurements)
+        click.echo(f"wrote {count} figure{'s' if count > 1 else ''} to {run / 'measurements.json'}")
         click.echo(f'next: restnet-tf select {run} --budget "{benching.example(done)}"')
     for line in done.failures[1:]:  # the first is told last
         click.echo(f"  {line}", err=True)

@@ -104,14 +104,14 @@ def test_what_failed_is_told_in_one_line_after_the_rest_was_written(run: Run, de
     done = ask("bench", run.path, "--device", "d")
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == "restnet-tf: d: L1-S0.int8: it smokes"
-    assert "wrote 1 figures to" in done.stdout
+    assert "wrote 1 figure to" in done.stdout
     assert f'next: restnet-tf select {run.path} --budget "d.cycles<=7"' in done.stdout
 
 
 def test_a_device_that_cannot_work_at_all_does_not_cost_the_others(run: Run, device: list[str]) -> None:
     done = ask("bench", run.path, "--device", "coral", "--device", "d", "--point", "small")
     assert done.exit_code == 1
-    assert "coral: coral needs --log FILE" in done.stderr.splitlines()[-1]
+    assert "restnet-tf: coral needs --log FILE" in done.stderr.splitlines()[-1]
     assert kept(run) == {("d", "small", "int8", "cycles")}
 
 

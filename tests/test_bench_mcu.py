@@ -91,7 +91,7 @@ def test_firmware_runs_in_qemu_and_is_read(tmp_path: Path, subject: Subject, cor
     (found,) = measured(subject, tmp_path / "log", done.stdout)
     (m,) = found.measurements
     assert m.device.startswith("mcu:qemu-mps")
-    assert (m.figure, m.kind, m.tool) == ("arena", "device", f"stand-in on {core}")
+    assert (m.figure, m.kind, m.tool) == ("arena", "interpreter", f"stand-in on {core}")
     assert m.value == sum(subject.content)
 
 
@@ -118,7 +118,7 @@ def test_cycles_and_latency_of_a_board_that_counts(tmp_path: Path, subject: Subj
     said = {m.figure: m for m in found.measurements}
     assert {name: m.value for name, m in said.items()} == {"arena": 9000, "cycles": 201_000, "latency": 2010}
     assert said["cycles"].repeats == counts
-    assert {m.device for m in said.values()} == {"mcu:nucleo"}
+    assert {(m.device, m.kind) for m in said.values()} == {("mcu:nucleo", "device")}
     assert {m.tool for m in said.values()} == {"TensorFlow Lite Micro on cortex-m4 at 100 MHz"}
 
 

@@ -54,9 +54,9 @@ def bench(
             continue
         if left := len(subjects) - len(taken):
             report.say(
-                f"{name}: {left} files left out; it takes {', '.join(device.precisions)} (--precision asks anyway)"
+                f"{name}: {_files(left)} left out; it takes {', '.join(device.precisions)} (--precision asks anyway)"
             )
-        report.stage(f"{len(taken)} files on {name}")
+        report.stage(f"{_files(len(taken))} on {name}")
         new: list[Measurement] = []
         try:
             for done, findings in enumerate(device.measure(taken, options), start=1):
@@ -66,7 +66,7 @@ def bench(
                     report.say(f"warning: {line}")
                 report.progress(min(done, len(taken)), len(taken))
         except BenchError as error:
-            failures.append(f"{name}: {error}")
+            failures.append(str(error) if str(error).startswith(name) else f"{name}: {error}")
         finally:  # also where the user stops it: what was measured stays
             _record(run, new)
         found += new
@@ -123,3 +123,7 @@ def _record(run: Run, new: Sequence[Measurement]) -> None:
     if new:
         merged = measurements.merged(measurements.read(run.measurements_path), new)
         run.write_json(run.measurements_path, measurements.to_json(merged))
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count > 1 else ''}"
