@@ -3,6 +3,7 @@
 // ARENA_BYTES is the arena to give it; the run's "arena head" and a few tens of kilobytes are enough.
 
 #include <cstring>
+#include <new>
 
 #include "runner.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
@@ -45,11 +46,15 @@ bool AddOperators(Operators* to) {
 const char* RunnerOpen(const unsigned char* data, size_t) {
   const tflite::Model* model = tflite::GetModel(data);
   if (model->version() != TFLITE_SCHEMA_VERSION) return "the file has another schema version";
-  static Operators operators;
-  if (!AddOperators(&operators)) return "an operator could not be added to the resolver";
-  static tflite::MicroInterpreter made(model, operators, arena, sizeof(arena));
-  if (made.AllocateTensors() != kTfLiteOk) return "its tensors could not be allocated: see the line before, or raise ARENA_BYTES";
-  interpreter = &made;
+  // In place: static objects would be destroyed at exit, for which bare start-up files have no support.
+  alignas(Operators) static unsigned char operators_at[sizeof(Operators)];
+  Operators* operators = new (operators_at) Operators;
+  if (!AddOperators(operators)) return "an operator could not be added to the resolver";
+  alignas(tflite::MicroInterpreter) static unsigned char interpreter_at[sizeof(tflite::MicroInterpreter)];
+  interpreter = new (interpreter_at) tflite::MicroInterpreter(model, *operators, arena, sizeof(arena));
+  if (interpreter->AllocateTensors() != kTfLiteOk) {
+    return "its tensors could not be allocated: see the line before, or raise ARENA_BYTES";
+  }
   return nullptr;
 }
 
