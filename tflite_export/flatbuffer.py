@@ -46,6 +46,8 @@ BITS = {
     "UINT4": 4,
     "INT2": 2,
 }
+# Vela's operator names its working memory among its inputs, which nothing makes.
+_SCRATCHED = ("CUSTOM ethos-u",)
 _SUMS = ("ADD", "SUB")
 # How far, in bits, LiteRT's integer sums can bring an operand's scale to that of the result.
 _SUMS_ROOM = {"INT8": 19, "UINT8": 19, "INT16": 14}
@@ -351,7 +353,9 @@ def _check(subgraph: Subgraph) -> None:
     for operator in subgraph.operators:
         for read in operator.inputs:
             # An empty tensor has no bytes to hold and none to read.
-            if read is not None and id(read) not in known and 0 not in read.shape:
+            if read is None or operator.name in _SCRATCHED or id(read) in known:
+                continue
+            if 0 not in read.shape:
                 raise TfliteError(f"not a whole .tflite file: {operator.name} reads {read.name!r} before it is made")
         _check_sum(operator)
         known |= {id(t) for t in operator.outputs}

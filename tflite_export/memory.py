@@ -1,8 +1,8 @@
 """Plan the tensor arena of a .tflite file, as TensorFlow Lite Micro does.
 
 The figure is *planned from the file*: the head of the arena, with the scratch buffers of the
-reduction kernels. Not in it: the interpreter's own records (the tail), and what other kernels ask
-for besides (TRANSPOSE_CONV, BATCH_MATMUL, recurrent layers, and a vendor's own convolutions).
+reduction kernels and transposed convolutions. Not in it: the interpreter's own records (``tail.py``), and
+what other kernels ask for besides (recurrent layers, and a vendor's own convolutions).
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from tflite_export.flatbuffer import Model, Operator, Subgraph, read
 
 ALIGNMENT = 16
 
+_SCRATCH = "scratch of "
 _REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
+# Bytes a value of what a transposed convolution sums its integers up in.
+_SUMS = {"INT8": 4, "INT16": 8}
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ def ranges(model: bytes) -> tuple[LiveRange, ...]:
         if id(tensor) in lives.tensors and not tensor.constant and not tensor.table.isVariable and tensor.nbytes
     )
     return tensors + tuple(item for graph in found.subgraphs for item in _scratch(graph, lives))
+
+
+def is_scratch(item: LiveRange) -> bool:
+    """Whether a range is no tensor but a kernel's working memory."""
+    return item.name.startswith(_SCRATCH)
 
 
 def plan(live: Sequence[LiveRange]) -> ArenaPlan:
@@ -170,21 +178,25 @@ class _Lives:
 
 
 def _scratch(graph: Subgraph, lives: _Lives) -> tuple[LiveRange, ...]:
-    """List what the reduction kernels request for the length of their own step.
+    """List what the reductions and transposed convolutions request for the length of their own step.
 
     An index of the input's rank and the resolved axes; means and sums of integers also one int32
     an output value. Source: ``micro/kernels/reduce_common.cc``, and the wheel's own figures.
     """
     found = []
     for operator in graph.operators:
+        first, last = lives.operators[id(operator)]
+        label = f"{_SCRATCH}{operator.name} {first}"
+        if operator.name == "TRANSPOSE_CONV":
+            size = _SUMS.get(operator.outputs[0].type, 0) * math.prod(operator.outputs[0].shape)
+            found += [LiveRange(label, size, first, last)] if size else []
         if operator.name not in _REDUCTIONS:
             continue
         source, axes = (tensor for tensor in operator.inputs[:2] if tensor is not None)
         sizes = [4 * len(source.shape), axes.nbytes]
         if operator.name in ("MEAN", "SUM") and source.type in ("INT8", "INT16"):
             sizes.append(4 * math.prod(operator.outputs[0].shape))
-        first, last = lives.operators[id(operator)]
-        found += [LiveRange(f"scratch of {operator.name} {first}", size, first, last) for size in sizes]
+        found += [LiveRange(label, size, first, last) for size in sizes]
     return tuple(found)
 
 
