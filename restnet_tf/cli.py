@@ -389,6 +389,37 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--target", required=True, metavar="T", help="android, coral, tflm, or ethos-u55-128 and the like.")
+@click.option("--point", metavar="P", help="One point of RUN, as in L1-S0.")
+@click.option("--all", "every", is_flag=True, help="Every shipped point; an error where the target refuses one.")
+@click.option("--precision", metavar="P", help="[default: the first that the target takes and RUN has]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
+def export(run: Path, out: Path, point: str | None, every: bool, **options: Any) -> None:
+    """Write what one flashes: RUN's points as files of a target.
+
+    Without --point or --all these are the shipped points that the target takes; the others are named with the reason.
+
+    \b
+    Example:
+      restnet-tf export runs/demo --target tflm --point L1-S0 --out firmware/model
+    """
+    if point is not None and every:
+        raise click.UsageError("give --point or --all, not both")
+    from restnet_tf.methods import export as exporting
+
+    with _progress() as report:
+        done = exporting.export(run, exporting.Wanted(point=point, every=every, **options), out, report)
+    for path in done.written:
+        click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
+    for name, reasons in done.refused:
+        click.echo(f"refused {name}: {'; '.join(reasons)}")
+    for remark in done.remarks:
+        click.echo(remark)
+    click.echo(f"next: {done.advice}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
 @click.option("--precision", default="float32,int8", show_default=True, help="Precisions, by commas.")
 @click.option("--images", type=click.IntRange(min=1), default=256, show_default=True, help="Test images at most.")
 def verify(run: Path, precision: str, images: int) -> None:

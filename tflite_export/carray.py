@@ -1,0 +1,176 @@
+"""A ``.tflite`` file as C++ source for TensorFlow Lite Micro: an array to flash, and a header that says how to run it.
+
+The array and its header need no header of TFLM, so that they compile alone; the operators that the file uses stand in
+a header of their own. Pure functions: text out, no files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import ALIGNMENT, Tensor, read, schema, write
+from tflite_export.tail import Arena, arena
+from tflite_export.targets import TFLM_OPERATORS
+
+_LINE = 16
+_HEX = [f"0x{value:02x}," for value in range(256)]
+# Where the resolver's method is not the operator's name in capitals at each word.
+_METHODS = {
+    "BATCH_MATMUL": "BatchMatMul",
+    "CUMSUM": "CumSum",
+    "PADV2": "PadV2",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
+    "CUSTOM ethos-u": "EthosU",
+}
+# Beside the printable, these would end a string, begin an escape or (two question marks) a trigraph.
+_ESCAPED = '"\\?'
+
+
+def sources(content: bytes, name: str, *, about: str = "", needed: Arena | None = None) -> dict[str, str]:
+    """File names and texts of a model: ``NAME.h``, ``NAME.cc`` and ``NAME_resolver.h``, all names begin ``model_``.
+
+    ``needed`` is the arena; None has it worked out (``tail.py``), which takes a file of one subgraph. Raises TfliteError
+    for operators that the resolver has no method for, and for files that ``tail.arena`` refuses.
+    """
+    stem, array = identifier(name), aligned(content)
+    told = _told(array, about, needed or arena(array))
+    return {
+        f"{stem}.h": _header(array, f"model_{stem}", told, needed or arena(array)),
+        f"{stem}.cc": _data(array, stem, told),
+        f"{stem}_resolver.h": _resolver(array, f"model_{stem}", told),
+    }
+
+
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """``labels.h`` and ``labels.cc``: the classes in the order of the scores, UTF-8, one copy for all points."""
+    count = f"constexpr std::size_t model_labels_size = {len(names)};"
+    declared = f"#include <cstddef>\n\n{count}\nextern const char* const model_labels[];\n"
+    lines = "".join(f"    {_string(name)},\n" for name in names) or "    nullptr,\n"
+    return {
+        "labels.h": _guarded("model_labels", declared),
+        "labels.cc": f'#include "labels.h"\n\nconst char* const model_labels[] = {{\n{lines}}};\n',
+    }
+
+
+def aligned(content: bytes) -> bytes:
+    """The file as it is where TFLM can read it in place, else written anew: weights inside, at 16 bytes.
+
+    TFLM runs without the weights that a file keeps behind its flatbuffer, and says nothing.
+    """
+    model = read(content)  # refuses what is no whole file
+    start = _address(np.frombuffer(content, np.uint8))
+    table = schema().Model.GetRootAs(content, 0)
+    for index in range(table.BuffersLength()):
+        buffer = table.Buffers(index)
+        if buffer.Offset() > 1 or (buffer.DataLength() and (_address(buffer.DataAsNumpy()) - start) % ALIGNMENT):
+            return write(model)
+    return content
+
+
+def identifier(name: str) -> str:
+    """A point's name as a part of C++ names and file names; raises TfliteError where nothing of it remains."""
+    found = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
+    if not found:
+        raise TfliteError(f"{name!r} has no letter or digit, so no C++ name can be made of it")
+    return found
+
+
+def operators(content: bytes) -> tuple[str, ...]:
+    """The resolver's methods for exactly the operators of a file, in all of its subgraphs, by name.
+
+    Raises TfliteError for an operator that TFLM lacks.
+    """
+    used = sorted({operator.name for graph in read(content).subgraphs for operator in graph.operators})
+    missing = [name for name in used if name not in TFLM_OPERATORS and name not in _METHODS]
+    if missing:
+        raise TfliteError(f"TensorFlow Lite Micro has no {', '.join(missing)}, so the file cannot run there")
+    return tuple(f"Add{_METHODS.get(name) or _capitals(name)}" for name in used)
+
+
+def _capitals(name: str) -> str:
+    # ``capitalize`` would make "2d" of "2D".
+    return "".join(word[0] + (word[1:] if word[0].isdigit() else word[1:].lower()) for word in name.split("_"))
+
+
+def _told(array: bytes, about: str, needed: Arena) -> str:
+    what = f"// {about}\n" if about else ""
+    return (
+        f"// Made by restnet-tf; do not edit.\n{what}"
+        f"// sha256 of the .tflite file: {hashlib.sha256(array).hexdigest()}\n"
+        f"// Arena: {needed.size} bytes, of which {needed.head} are planned for the tensors and {needed.tail} allowed for the\n"
+        "// interpreter's own records: an upper bound taken from a 64-bit host, where pointers are twice as long as on a\n"
+        "// 32-bit core. arena_used_bytes() tells what your build takes.\n"
+    )
+
+
+def _header(array: bytes, name: str, told: str, needed: Arena) -> str:
+    graph = read(array).subgraphs[0]
+    ends = "".join(
+        _end(f"{name}_{side}{number if len(tensors) > 1 else ''}", tensor)
+        for side, tensors in (("input", graph.inputs), ("output", graph.outputs))
+        for number, tensor in enumerate(tensors)
+    )
+    return told + _guarded(
+        name,
+        "#include <cstddef>\n#include <cstdint>\n\n"
+        f"extern const unsigned char {name}[];\n"
+        f"constexpr std::size_t {name}_size = {len(array)};\n"
+        "// Declare it so: alignas(16) static std::uint8_t arena[...];\n"
+        f"constexpr std::size_t {name}_arena_size = {needed.size};\n"
+        f"{ends}",
+    )
+
+
+def _end(name: str, tensor: Tensor) -> str:
+    """Type, shape and scale of an input or output; floats get a scale of 1, so that one formula serves both."""
+    scale = tensor.scales[0] if tensor.scales else 1.0
+    zero_point = tensor.zero_points[0] if tensor.zero_points else 0
+    return (
+        f"\n// {tensor.type}; value = scale * (number - zero point)\n"
+        f"constexpr std::int32_t {name}_shape[] = {{{', '.join(map(str, tensor.shape))}}};\n"
+        f"constexpr float {name}_scale = {float(np.float32(scale))!r}f;\n"
+        f"constexpr std::int32_t {name}_zero_point = {zero_point};\n"
+    )
+
+
+def _data(array: bytes, stem: str, told: str) -> str:
+    lines = ("".join(_HEX[value] for value in array[i : i + _LINE]) for i in range(0, len(array), _LINE))
+    return (
+        f'{told}#include "{stem}.h"\n\n'
+        f"alignas({ALIGNMENT}) const unsigned char model_{stem}[] = {{\n" + "\n".join(lines) + "\n};\n"
+    )
+
+
+def _resolver(array: bytes, name: str, told: str) -> str:
+    methods = operators(array)
+    calls = " &&\n         ".join(f"static_cast<int>(resolver.{method}()) == 0" for method in methods) or "true"
+    return told + _guarded(
+        f"{name}_resolver",
+        '#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n\n'
+        f"constexpr unsigned int {name}_operators = {len(methods)};\n\n"
+        "// Adds exactly the operators of this model to an empty MicroMutableOpResolver of that many, which stands in\n"
+        "// the namespace tflite or, in newer sources, tflite::micro; false where one cannot be added.\n"
+        "template <template <unsigned int> class MicroMutableOpResolver>\n"
+        f"inline bool {name}_add_operators(MicroMutableOpResolver<{name}_operators>& resolver) {{\n"
+        f"  return {calls};\n}}\n",
+    )
+
+
+def _guarded(name: str, text: str) -> str:
+    guard = f"{name.upper()}_H_"
+    return f"#ifndef {guard}\n#define {guard}\n\n{text}\n#endif  // {guard}\n"
+
+
+def _string(text: str) -> str:
+    """A C++ string literal. Octal escapes end after three digits; hexadecimal ones would take in what follows."""
+    plain = (chr(v) if 32 <= v < 127 and chr(v) not in _ESCAPED else f"\\{v:03o}" for v in text.encode())
+    return f'"{"".join(plain)}"'
+
+
+def _address(data: np.ndarray) -> int:
+    return int(data.__array_interface__["data"][0])

@@ -1,0 +1,121 @@
+"""Kotlin that runs a file on Android, filled in with its points, shapes and labels.
+
+It follows the documentation of LiteRT's interpreter API and has not been compiled: no package registry has an Android SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Signature, Tensor, read
+from tflite_export.precision import INPUT_KEY, OUTPUT_KEY
+
+# By type: bytes a value, how a Float becomes one in the buffer, the array that the scores come in.
+_WRITES = {
+    "FLOAT32": (4, "putFloat(value)", "FloatArray"),
+    "INT8": (1, "put(quantised(value, {low}, {high}).toByte())", "ByteArray"),
+    "UINT8": (1, "put(quantised(value, {low}, {high}).toByte())", "ByteArray"),
+    "INT16": (2, "putShort(quantised(value, {low}, {high}).toShort())", "ShortArray"),
+}
+_TEMPLATE = """\
+// Made by restnet-tf for {file}. It follows LiteRT's documentation and has not been compiled.
+// build.gradle: implementation("com.google.ai.edge.litert:litert:1.4.0"); put {file} into src/main/assets
+// and keep it uncompressed: androidResources {{ noCompress += "tflite" }}
+import com.google.ai.edge.litert.Interpreter
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import kotlin.math.roundToInt
+
+/** One interpreter for all points; [model] is the mapped file. Not for several threads at once. */
+class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {{
+    private val litert = Interpreter(model, Interpreter.Options().setNumThreads(threads))
+
+    /** Scores in the order of [LABELS] of raw RGB values 0..255, row by row; every call may take another point. */
+    fun classify(pixels: FloatArray, point: String): FloatArray {{
+        val shape = POINTS.getValue(point)
+        require(pixels.size == shape[0] * shape[1] * shape[2]) {{ "$point takes ${{shape.joinToString("x")}} values" }}
+        val image = ByteBuffer.allocateDirect({bytes} * pixels.size).order(ByteOrder.nativeOrder())
+        for (value in pixels) image.{write}
+        image.rewind()
+        val scores = Array(1) {{ {array}(CLASSES) }}
+        litert.runSignature(mapOf("{input}" to image), mapOf("{output}" to scores), point)
+        return {read}
+    }}
+
+    /** The first run of a point packs its weights: run each once before it matters. */
+    fun warm() = POINTS.forEach {{ (point, shape) -> classify(FloatArray(shape[0] * shape[1] * shape[2]), point) }}
+{quantised}
+    companion object {{
+        const val CLASSES = {classes}
+        /** Height, width and channels of the images that each point takes. */
+        val POINTS = mapOf(
+{points}        )
+        val LABELS = listOf({labels})
+    }}
+}}
+"""
+_QUANTISED = """
+    private fun quantised(value: Float, low: Int, high: Int) =
+        ((value / {scale}f).roundToInt() + {zero_point}).coerceIn(low, high)
+"""
+
+
+def snippet(content: bytes, file: str, labels: Sequence[str]) -> str:
+    """A class that runs every signature of a file; raises TfliteError where their ends are not all alike."""
+    signatures = read(content).signatures
+    if not signatures:
+        raise TfliteError(f"{file} has no signature that a program could call")
+    starts, ends = zip(
+        *((_end(s, s.inputs, INPUT_KEY), _end(s, s.outputs, OUTPUT_KEY)) for s in signatures), strict=True
+    )
+    start, end = starts[0], ends[0]
+    if len({(t.type, t.scales, t.zero_points) for t in starts}) > 1 or len({_kind(t) for t in ends}) > 1:
+        raise TfliteError(f"the points of {file} take or give different kinds of numbers; export them one by one")
+    size, write, _ = _WRITES[start.type]
+    points = "".join(
+        f"            {_string(s.key)} to intArrayOf({', '.join(map(str, t.shape[1:]))}),\n"
+        for s, t in zip(signatures, starts, strict=True)
+    )
+    whole = start.type != "FLOAT32"
+    low, high = (np.iinfo(start.type.lower()).min, np.iinfo(start.type.lower()).max) if whole else (0, 0)
+    quantised = _QUANTISED.format(scale=start.scales[0], zero_point=start.zero_points[0]) if whole else ""
+    return _TEMPLATE.format(
+        file=file,
+        bytes=size,
+        write=write.format(low=low, high=high),
+        array=_WRITES[end.type][2],
+        input=INPUT_KEY,
+        output=OUTPUT_KEY,
+        read=_read(end),
+        quantised=quantised,
+        classes=end.shape[-1],
+        points=points,
+        labels=", ".join(map(_string, labels)),
+    )
+
+
+def _end(signature: Signature, tensors: dict[str, Tensor], key: str) -> Tensor:
+    tensor = tensors.get(key)
+    if tensor is None or tensor.type not in _WRITES:
+        raise TfliteError(f"point {signature.key} has no {key!r} of {', '.join(_WRITES)}")
+    return tensor
+
+
+def _kind(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.type, tensor.shape, tensor.scales, tensor.zero_points
+
+
+def _read(tensor: Tensor) -> str:
+    if tensor.type == "FLOAT32":
+        return "scores[0]"
+    number = "(scores[0][it].toInt() and 0xff)" if tensor.type == "UINT8" else "scores[0][it]"
+    return f"FloatArray(CLASSES) {{ ({number} - ({tensor.zero_points[0]})) * {tensor.scales[0]}f }}"
+
+
+def _string(text: str) -> str:
+    """A Kotlin string literal: a dollar sign would begin a template."""
+    plain = (f"\\u{ord(c):04x}" if ord(c) < 32 else f"\\{c}" if c in '"\\$' else c for c in text)
+    return f'"{"".join(plain)}"'
