@@ -34,13 +34,14 @@ _ESCAPED = '"\\?'
 def sources(content: bytes, name: str, *, about: str = "", needed: Arena | None = None) -> dict[str, str]:
     """File names and texts of a model: ``NAME.h``, ``NAME.cc`` and ``NAME_resolver.h``, all names begin ``model_``.
 
-    ``needed`` is the arena; None has it worked out (``tail.py``), which takes a file of one subgraph. Raises TfliteError
-    for operators that the resolver has no method for, and for files that ``tail.arena`` refuses.
+    ``needed`` is the arena; None has it worked out (``tail.py``), which takes a file of one subgraph. Raises
+    TfliteError for operators that the resolver has no method for, and for files that ``tail.arena`` refuses.
     """
     stem, array = identifier(name), aligned(content)
-    told = _told(array, about, needed or arena(array))
+    needed = needed or arena(array)
+    told = _told(array, about, needed)
     return {
-        f"{stem}.h": _header(array, f"model_{stem}", told, needed or arena(array)),
+        f"{stem}.h": _header(array, f"model_{stem}", told, needed),
         f"{stem}.cc": _data(array, stem, told),
         f"{stem}_resolver.h": _resolver(array, f"model_{stem}", told),
     }
@@ -102,9 +103,9 @@ def _told(array: bytes, about: str, needed: Arena) -> str:
     return (
         f"// Made by restnet-tf; do not edit.\n{what}"
         f"// sha256 of the .tflite file: {hashlib.sha256(array).hexdigest()}\n"
-        f"// Arena: {needed.size} bytes, of which {needed.head} are planned for the tensors and {needed.tail} allowed for the\n"
-        "// interpreter's own records: an upper bound taken from a 64-bit host, where pointers are twice as long as on a\n"
-        "// 32-bit core. arena_used_bytes() tells what your build takes.\n"
+        f"// Arena: {needed.size} bytes: {needed.head} planned {needed.planner}, and {needed.tail} allowed for\n"
+        "// the interpreter's own records. That is an upper bound found on a 64-bit host; they are smaller on a 32-bit\n"
+        "// core, whose pointers are half as long. arena_used_bytes() tells what your build takes.\n"
     )
 
 

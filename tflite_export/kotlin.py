@@ -1,6 +1,7 @@
 """Kotlin that runs a file on Android, filled in with its points, shapes and labels.
 
-It follows the documentation of LiteRT's interpreter API and has not been compiled: no package registry has an Android SDK.
+It follows the documentation of LiteRT's interpreter API and has not been compiled: package registries have no Android
+SDK.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ _WRITES = {
 }
 _TEMPLATE = """\
 // Made by restnet-tf for {file}. It follows LiteRT's documentation and has not been compiled.
-// build.gradle: implementation("com.google.ai.edge.litert:litert:1.4.0"); put {file} into src/main/assets
-// and keep it uncompressed: androidResources {{ noCompress += "tflite" }}
-import com.google.ai.edge.litert.Interpreter
+// build.gradle: implementation("com.google.ai.edge.litert:litert:VERSION"). Put {file} into
+// src/main/assets and keep it uncompressed: androidResources {{ noCompress += "tflite" }}
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import kotlin.math.roundToInt
+import org.tensorflow.lite.Interpreter
 
 /** One interpreter for all points; [model] is the mapped file. Not for several threads at once. */
 class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {{
@@ -68,9 +69,8 @@ def snippet(content: bytes, file: str, labels: Sequence[str]) -> str:
     signatures = read(content).signatures
     if not signatures:
         raise TfliteError(f"{file} has no signature that a program could call")
-    starts, ends = zip(
-        *((_end(s, s.inputs, INPUT_KEY), _end(s, s.outputs, OUTPUT_KEY)) for s in signatures), strict=True
-    )
+    starts = [_end(s, s.inputs, INPUT_KEY) for s in signatures]
+    ends = [_end(s, s.outputs, OUTPUT_KEY) for s in signatures]
     start, end = starts[0], ends[0]
     if len({(t.type, t.scales, t.zero_points) for t in starts}) > 1 or len({_kind(t) for t in ends}) > 1:
         raise TfliteError(f"the points of {file} take or give different kinds of numbers; export them one by one")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 _SECONDS = 600
-# Noise as an image: on one of zeros some networks answer with one number for all classes, which TFLM's softmax aborts on.
+# Noise as an image: on zeros some networks give all classes one number, on which TFLM's softmax aborts.
 _SCRIPT = """
 import sys
 import numpy as np

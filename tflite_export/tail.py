@@ -2,7 +2,8 @@
 
 The head is planned exactly (``memory.py``). The tail, which holds the interpreter's records, is *allowed for*: an
 upper bound from counts of tensors, operators and channels, fitted to what the tflite-micro wheel
-0.dev20261023182759 keeps on a 64-bit host for 70 files; on a 32-bit core pointers are half as long, so it is smaller there.
+0.dev20261023182759 keeps on a 64-bit host for 100 files; on a 32-bit core, whose pointers are half as long, it is
+smaller.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ _PLACES = "OfflineMemoryAllocation"
 
 @dataclass(frozen=True)
 class Arena:
-    """Bytes of a tensor arena: planned for the tensors, and allowed for the interpreter's own records."""
+    """Bytes of a tensor arena: planned for the tensors, by whom, and allowed for the interpreter's own records."""
 
     head: int
     tail: int
+    planner: str = "for the tensors"
 
     @property
     def size(self) -> int:
@@ -51,7 +53,7 @@ def arena(content: bytes) -> Arena:
     model = read(content)
     graph = only(model)
     if _PLACES in model.metadata:
-        return Arena(_placed(model), _tail(graph))
+        return Arena(_placed(model), _tail(graph), "by Vela")
     live = memory.ranges(content)
     scratch = sum(memory.is_scratch(item) for item in live)
     planning = _PLANNING_RECORD * (len(graph.tensors) + scratch) + _PLANNING_PLACE * len(live) + _PLANNING_ONCE

@@ -181,7 +181,7 @@ def _coral(run: Run, target: Target, members: Sequence[Member], labels: Sequence
     files = {f"{m.stem}.tflite": m.content for m in members}
     names = " ".join(map(shlex.quote, files))
     script = (
-        "#!/bin/sh\n# Made by restnet-tf. Compiles each file alone; writes NAME_edgetpu.tflite and a log of what was mapped.\n"
+        "#!/bin/sh\n# Made by restnet-tf. Compiles each file alone, into NAME_edgetpu.tflite and a log of what was mapped.\n"
         f'set -e\ncd "$(dirname "$0")"\nfor file in {names}; do\n  edgetpu_compiler -s "$file"\ndone\n'
     )
     lines = [f"{name}: keeps the documented rules\n" for name in files]
@@ -194,13 +194,10 @@ def _coral(run: Run, target: Target, members: Sequence[Member], labels: Sequence
 def _tflm(run: Run, target: Target, members: Sequence[Member], labels: Sequence[str], whole: bool) -> _Made:
     """C++ source of each point, and the labels once."""
     files = _sources(members, f"of {run.path.name}, for TensorFlow Lite Micro") | _encoded(carray.labels(labels))
-    tried = "each point has run once in the tflite-micro wheel, in the arena that its header names"
-    remark = (
-        tried if micro.installed() else "not tried: pip install 'restnet-tf[mcu]' brings TensorFlow Lite Micro's wheel"
-    )
-    return _Made(
-        files, (remark,), "compile {out}/*.cc into your firmware; *_resolver.h names the operators to register"
-    )
+    remark = "each point has run once in the tflite-micro wheel, in the arena that its header names"
+    if not micro.installed():
+        remark = "not tried: pip install 'restnet-tf[mcu]' brings TensorFlow Lite Micro's wheel"
+    return _Made(files, (remark,), "compile {out}/*.cc into your firmware; *_resolver.h registers the operators")
 
 
 def _ethos(run: Run, target: Target, members: Sequence[Member], labels: Sequence[str], whole: bool) -> _Made:
