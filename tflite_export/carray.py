@@ -39,7 +39,7 @@ def sources(content: bytes, name: str, *, about: str = "", needed: Arena | None 
     """
     stem, array = identifier(name), aligned(content)
     needed = needed or arena(array)
-    told = _told(array, about, needed)
+    told = _told(array, about, needed, content)
     return {
         f"{stem}.h": _header(array, f"model_{stem}", told, needed),
         f"{stem}.cc": _data(array, stem, told),
@@ -98,14 +98,16 @@ def _capitals(name: str) -> str:
     return "".join(word[0] + (word[1:] if word[0].isdigit() else word[1:].lower()) for word in name.split("_"))
 
 
-def _told(array: bytes, about: str, needed: Arena) -> str:
+def _told(array: bytes, about: str, needed: Arena, origin: bytes) -> str:
     what = f"// {about}\n" if about else ""
+    digest, first = (hashlib.sha256(data).hexdigest() for data in (array, origin))
+    anew = "" if digest == first else f"// Written anew, weights at 16 bytes, from the file of sha256\n// {first}\n"
     return (
         f"// Made by restnet-tf; do not edit.\n{what}"
-        f"// sha256 of the .tflite file: {hashlib.sha256(array).hexdigest()}\n"
+        f"// sha256 of the .tflite file: {digest}\n{anew}"
         f"// Arena: {needed.size} bytes: {needed.head} planned {needed.planner}, and {needed.tail} allowed for\n"
-        "// the interpreter's own records. That is an upper bound found on a 64-bit host; they are smaller on a 32-bit\n"
-        "// core, whose pointers are half as long. arena_used_bytes() tells what your build takes.\n"
+        "// the interpreter's own records. That is an upper bound found on a 64-bit host; they are smaller on a\n"
+        "// 32-bit core, whose pointers are half as long. arena_used_bytes() tells what your build takes.\n"
     )
 
 

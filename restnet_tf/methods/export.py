@@ -181,7 +181,7 @@ def _coral(run: Run, target: Target, members: Sequence[Member], labels: Sequence
     files = {f"{m.stem}.tflite": m.content for m in members}
     names = " ".join(map(shlex.quote, files))
     script = (
-        "#!/bin/sh\n# Made by restnet-tf. Compiles each file alone, into NAME_edgetpu.tflite and a log of what was mapped.\n"
+        "#!/bin/sh\n# Made by restnet-tf. Compiles each file alone, to NAME_edgetpu.tflite and a log.\n"
         f'set -e\ncd "$(dirname "$0")"\nfor file in {names}; do\n  edgetpu_compiler -s "$file"\ndone\n'
     )
     lines = [f"{name}: keeps the documented rules\n" for name in files]
