@@ -66,10 +66,11 @@ def aligned(content: bytes) -> bytes:
     model = read(content)  # refuses what is no whole file
     start = _address(np.frombuffer(content, np.uint8))
     table = schema().Model.GetRootAs(content, 0)
-    for index in range(table.BuffersLength()):
-        buffer = table.Buffers(index)
-        if buffer.Offset() > 1 or (buffer.DataLength() and (_address(buffer.DataAsNumpy()) - start) % ALIGNMENT):
-            return write(model)
+    behind = any(table.Buffers(index).Offset() > 1 for index in range(table.BuffersLength()))
+    # Metadata may lie anywhere: TFLM reads it in words of 4 bytes at most.
+    constants = [t for graph in model.subgraphs for t in graph.tensors if t.constant]
+    if behind or any((_address(t.buffer.data) - start) % ALIGNMENT for t in constants):
+        return write(model)
     return content
 
 

@@ -18,6 +18,8 @@ from tflite_export import carray, kotlin, micro, tail, targets, vela
 from tflite_export.errors import TfliteError
 from tflite_export.targets import Target
 
+_FEW = 2
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -144,10 +146,11 @@ def _sifted(
 
 
 def _alike(refused: Sequence[tuple[str, tuple[str, ...]]]) -> list[tuple[str, tuple[str, ...]]]:
-    """Points that are refused for the same reasons in one entry."""
+    """Points that are refused for the same reasons, of which the first few stand for all, in one entry."""
     names: dict[tuple[str, ...], list[str]] = {}
     for name, reasons in refused:
-        names.setdefault(reasons, []).append(name)
+        more = (f"and {len(reasons) - _FEW} more",) if len(reasons) > _FEW else ()
+        names.setdefault((*reasons[:_FEW], *more), []).append(name)
     return [(", ".join(found), reasons) for reasons, found in names.items()]
 
 
@@ -155,7 +158,7 @@ def _prepared(member: Member, target: Target) -> Member:
     """Compiled by Vela or tried in TFLM; raises ``TfliteError`` where that fails."""
     if target.name.startswith("ethos"):
         found = vela.compiled(member.content, target.name, member.name)
-        return replace(member, content=found.content)
+        return replace(member, content=carray.aligned(found.content))
     if target.name == "tflm" and micro.installed():
         content = carray.aligned(member.content)
         if fault := micro.fault(content, tail.arena(content).size):
