@@ -9,6 +9,7 @@ from functools import partial
 from benchmarks import android, coral, host, mcu, tflm, vela
 from benchmarks.records import BenchError
 from benchmarks.subjects import Findings, Options, Subject
+from tflite_export.vela import CONFIGURATIONS
 
 _ANY = ("float32", "float16", "dynamic", "int8", "int16x8")
 
@@ -28,7 +29,7 @@ class Device:
 DEVICES = {
     "host": Device(host.measure, _ANY),
     "tflm": Device(tflm.measure, ("float32", "int8", "int16x8")),
-    **{name: Device(partial(vela.measure, name), ("int8",)) for name in vela.CONFIGURATIONS},
+    **{name: Device(partial(vela.measure, name), ("int8",)) for name in CONFIGURATIONS},
     "android": Device(android.measure, _ANY, family=True),
     "coral": Device(coral.measure, ("int8",), family=True),
     "mcu": Device(mcu.measure, ("float32", "int8", "int16x8"), family=True),

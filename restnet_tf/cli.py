@@ -392,6 +392,11 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
 @click.option("--target", required=True, metavar="T", help="android, coral, tflm, or ethos-u55-128 and the like.")
 @click.option("--point", metavar="P", help="One point of RUN, as in L1-S0.")
 @click.option("--all", "every", is_flag=True, help="Every shipped point; an error where the target refuses one.")
+@click.option(
+    "--together",
+    type=click.Choice(["image", "router"]),
+    help="All shipped points in one array for tflm, weights once: an entry each, or one network that chooses.",
+)
 @click.option("--precision", metavar="P", help="[default: the first that the target takes and RUN has]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
 def export(run: Path, out: Path, point: str | None, every: bool, **options: Any) -> None:
@@ -403,8 +408,8 @@ def export(run: Path, out: Path, point: str | None, every: bool, **options: Any)
     Example:
       restnet-tf export runs/demo --target tflm --point L1-S0 --out firmware/model
     """
-    if point is not None and every:
-        raise click.UsageError("give --point or --all, not both")
+    if point is not None and (every or options["together"]):
+        raise click.UsageError("give --point alone, without --all or --together")
     from restnet_tf.methods import export as exporting
 
     with _progress() as report:

@@ -87,10 +87,6 @@ class Run:
         """All points in one file."""
         return self.path / f"elastic.{precision}.tflite"
 
-    def router_path(self, precision: str) -> Path:
-        """Points behind one entry point, for TensorFlow Lite Micro."""
-        return self.path / f"router.{precision}.tflite"
-
     def object_path(self, name: str, precision: str, key: str) -> Path:
         """An anchor, or the back of one variant, compiled once; ``key`` stands for all it is made from."""
         return self.path / "objects" / f"{name}.{precision}.{key}.tflite"

@@ -72,7 +72,7 @@ def test_float_files_are_refused(made: dict[str, Subject], precision: str) -> No
 def test_float_files_would_be_seen_in_what_vela_says(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vela, "is_float", lambda subject: False)
     said = failure(made["float32"])
-    assert "operators on the CPU (" in said
+    assert "on the CPU beside the ethos-u55-128: " in said
     assert "FULLY_CONNECTED" in said
 
 
@@ -83,7 +83,8 @@ def test_operators_left_on_the_cpu_are_named() -> None:
     x = keras.layers.Resizing(11, 11)(keras.layers.Conv2D(4, 3)(image))
     model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
     said = failure(Subject("p", "int8", convert(model, "int8", [IMAGES])))
-    assert said == "p.int8: Vela leaves 1 operators on the CPU (RESIZE_BILINEAR)"
+    assert said.startswith("p.int8: Vela leaves 1 of ")
+    assert " operators of p.int8 on the CPU beside the ethos-u55-128: RESIZE_BILINEAR" in said
 
 
 @needs_vela

@@ -9,16 +9,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import networks
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from test_targets import file, operator, tensor
 
 from benchmarks import points
 from benchmarks.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
 from restnet_tf.cli import main
-from tests import networks
-from tests.test_targets import file, operator, tensor
-from tflite_export import micro
+from tflite_export import flash, micro, router
 from tflite_export.convert import convert
 from tflite_export.flatbuffer import Model, read, write
 
@@ -146,7 +146,7 @@ def test_a_point_that_is_refused_is_an_error(run: Path):
 
 @needs_micro
 def test_a_point_that_tflm_cannot_run_is_refused_with_its_words(run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(micro, "fault", lambda content, size: "it ends by SIGABRT")
+    monkeypatch.setattr(micro, "fault", lambda content, size, choice: "it ends by SIGABRT")
     failed(
         export(run, "--target", "tflm", "--point", "small"), "TensorFlow Lite Micro cannot run it: it ends by SIGABRT"
     )
@@ -155,6 +155,42 @@ def test_a_point_that_tflm_cannot_run_is_refused_with_its_words(run: Path, monke
 def test_tflm_without_its_wheel_says_that_nothing_was_tried(run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(micro, "installed", lambda: False)
     assert "not tried: pip install 'restnet-tf[mcu]'" in export(run, "--target", "tflm", "--point", "small").stdout
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@pytest.mark.parametrize(
+    ("how", "stem", "word"), [("image", "points_int8", "GetModel"), ("router", "router_int8", "second input")]
+)
+def test_all_points_in_one_array(run: Path, how: str, stem: str, word: str):
+    result = export(run, "--target", "tflm", "--together", how)
+    assert result.exit_code == 0, result.output
+    assert "refused L2-S1: GELU" in result.stdout
+    folder = run.parent / "out"
+    assert out(run) == {f"{stem}.h", f"{stem}.cc", f"{stem}_resolver.h", "labels.h", "labels.cc"}
+    assert word in (folder / f"{stem}.h").read_text()
+    assert ("AddIf" in (folder / f"{stem}_resolver.h").read_text()) == (how == "router")
+    (folder / "main.cc").write_text(
+        f'#include <cstdio>\n#include "{stem}.h"\nint main() {{\n'
+        f"  for (const char* point : model_{stem}_points) std::puts(point);\n"
+        f"  std::fwrite(model_{stem}, 1, model_{stem}_size, stdout);\n}}\n"
+    )
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+    subprocess.run(["g++", *flags, "-o", "main", "main.cc", f"{stem}.cc"], cwd=folder, check=True)
+    said = subprocess.run([folder / "main"], capture_output=True, check=True).stdout
+    names, content = said.split(b"\n", 2)[:2], said.split(b"\n", 2)[2]
+    assert {*names} == {b"small", b"L1-S0"}
+    elastic = (run / "elastic.int8.tflite").read_bytes()
+    made = (router if how == "router" else flash).of_elastic(elastic, [name.decode() for name in names])
+    assert content == made
+
+
+def test_only_tflm_takes_points_together_and_the_elastic_file_must_be_there(run: Path):
+    failed(export(run, "--target", "coral", "--together", "image"), "--together image is for tflm; Coral's Edge TPU")
+    words = ("--target", "tflm", "--together", "router")
+    failed(export(run, *words, "--point", "small"), "without --all or --together", 2)
+    (run / "elastic.int8.tflite").unlink()
+    failed(export(run, *words), "not with --converter tf")
+    assert out(run) == set()
 
 
 def test_coral_gets_files_rules_and_the_command(run: Path, contents: dict[str, dict[str, bytes]]):
@@ -246,7 +282,7 @@ def test_what_is_asked_for_must_be_there(run: Path, tmp_path: Path):
     failed(export(run, "--target", "tflm", "--point", "L9-S9"), "no files of a point 'L9-S9'")  # dominated
     failed(export(run, "--target", "tflm", "--precision", "int4"), "unknown precision 'int4'")
     failed(export(run, "--target", "tflm", "--precision", "int16x8"), "no files of int16x8, only of float32, int8")
-    failed(export(run, "--target", "tflm", "--point", "small", "--all"), "not both", 2)
+    failed(export(run, "--target", "tflm", "--point", "small", "--all"), "without --all", 2)
     failed(export(run), "Missing option '--target'", 2)
     failed(export(tmp_path / "nothing", "--target", "tflm"), "points.json is missing")
     assert out(run) == set()

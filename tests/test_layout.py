@@ -189,10 +189,12 @@ def test_data_sources_and_images_import_one_way():
     assert "restnet_tf.data" not in local["sources"]
 
 
-def test_what_is_copied_to_devices_is_installed_with_the_package():
+def test_what_is_not_python_is_installed_with_the_package():
+    """The report's page, and what is copied to devices."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     packed = {path for pattern in settings["benchmarks"] for path in (ROOT / "benchmarks").glob(pattern)}
-    there = {path for path in (ROOT / "benchmarks" / "harness").rglob("*") if path.is_file()}
+    folders = [ROOT / "benchmarks" / name for name in ("harness", "page")]
+    there = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
     there = {path for path in there if "__pycache__" not in path.parts}
     assert len(there) > 5
     assert {path for path in packed if path.is_file()} == there

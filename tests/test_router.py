@@ -11,8 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from types import SimpleNamespace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -22,10 +20,8 @@ import pytest
 from networks import SIDE, anchor, images
 
 from restnet_tf import cuts
-from restnet_tf.methods import routing
-from restnet_tf.records import Anchor, Cut, RestnetError, Stitch
-from restnet_tf.runs import Run
-from tflite_export import emit, flash, link, memory, router
+from restnet_tf.records import Anchor, Cut, Stitch
+from tflite_export import emit, link, memory, router
 from tflite_export.convert import compile_object
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Subgraph, Tensor, read, write
@@ -448,19 +444,6 @@ def test_metadata_that_cannot_be_understood_are_refused(noted: dict[str, object]
     file = link.elastic({n: routes("int8")[n] for n in ("small", "large")}, precision="int8", metadata=noted)
     with pytest.raises(TfliteError, match="a point in the file is not understood"):
         router.of_elastic(file)
-
-
-def test_a_run_makes_its_router_from_its_elastic_file(tmp_path: Path):
-    family = SimpleNamespace(run=Run(tmp_path / "run"))
-    with pytest.raises(RestnetError, match=r"built with --precision int8 and not with --converter tf"):
-        routing.router_file(family, (), "int8")  # type: ignore[arg-type]
-    family.run.path.mkdir()
-    family.run.elastic_path("int8").write_bytes(elastic("int8"))
-    assert routing.router_file(family, NAMES[:3], "int8") == routed("int8", 3)  # type: ignore[arg-type]
-    assert routing.flash_image(family, NAMES[:2], "int8") == flash.of_elastic(elastic("int8"), NAMES[:2])  # type: ignore[arg-type]
-    path = routing.write(family, (), "int8")  # type: ignore[arg-type]
-    assert path == tmp_path / "run" / "router.int8.tflite"
-    assert path.read_bytes() == routed("int8")
 
 
 def test_the_planner_refuses_what_is_not_one_network():

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import networks
 import numpy as np
 import pytest
 
-from tests import networks
 from tflite_export import coral, emit, micro, tail, targets, vela
 from tflite_export.convert import convert
 from tflite_export.errors import TfliteError
@@ -318,7 +318,7 @@ def test_vela_agrees_with_what_is_not_refused(files: dict[str, bytes]):
     for config in ("ethos-u55-32", "ethos-u65-512", "ethos-u85-2048"):
         found = vela.compiled(files["int8"], config, "small")
         assert found.operators > 0
-        assert found.cycles > 0
+        assert "cycles_total" in found.summary
         (made,) = read(found.content).subgraphs
         assert [o.name for o in made.operators] == ["CUSTOM ethos-u"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,20 +32,50 @@ _METHODS = {
 _ESCAPED = '"\\?'
 
 
-def sources(content: bytes, name: str, *, about: str = "", needed: Arena | None = None) -> dict[str, str]:
+@dataclass(frozen=True)
+class Several:
+    """The points in one array, by name: entries ``stride`` bytes apart, or a router's choices where it is 0.
+
+    ``networks`` are the files of which the array is made up: every entry's, or the router.
+    """
+
+    points: tuple[str, ...]
+    stride: int
+    networks: tuple[bytes, ...]
+
+
+def sources(content: bytes, name: str, *, about: str = "", several: Several | None = None) -> dict[str, str]:
     """File names and texts of a model: ``NAME.h``, ``NAME.cc`` and ``NAME_resolver.h``, all names begin ``model_``.
 
-    ``needed`` is the arena; None has it worked out (``tail.py``), which takes a file of one subgraph. Raises
-    TfliteError for operators that the resolver has no method for, and for files that ``tail.arena`` refuses.
+    ``several`` says what an array of more than one point holds. Raises TfliteError for operators that the
+    resolver has no method for, and for files that ``tail.arena`` refuses.
     """
     stem, array = identifier(name), aligned(content)
-    needed = needed or arena(array)
+    if several and array != content:
+        raise TfliteError("an array of several points must have its weights at 16 bytes already")
+    networks = several.networks if several else (array,)
+    needed = max((arena(network) for network in networks), key=lambda found: found.size)
     told = _told(array, about, needed, content)
+    header = _header(array, f"model_{stem}", told, needed, _points(f"model_{stem}", several) if several else "")
     return {
-        f"{stem}.h": _header(array, f"model_{stem}", told, needed),
+        f"{stem}.h": header,
         f"{stem}.cc": _data(array, stem, told),
-        f"{stem}_resolver.h": _resolver(array, f"model_{stem}", told),
+        f"{stem}_resolver.h": _resolver(networks, f"model_{stem}", told),
     }
+
+
+def _points(name: str, several: Several) -> str:
+    """How the header tells the points of an array of more than one."""
+    count, how = len(several.points), "the second input, an int32, is the place of the point that shall run"
+    stride = ""
+    if several.stride:
+        how = f"the point at place i is tflite::GetModel({name} + i * {name}_stride)"
+        stride = f"constexpr std::size_t {name}_stride = {several.stride};\n"
+    lines = "".join(f"    {_string(point)},\n" for point in several.points)
+    return (
+        f"\n// Its points by rising cost; {how}.\n{stride}constexpr std::size_t {name}_points_size = {count};\n"
+        f"constexpr const char* {name}_points[] = {{\n{lines}}};\n"
+    )
 
 
 def labels(names: Sequence[str]) -> dict[str, str]:
@@ -82,12 +113,13 @@ def identifier(name: str) -> str:
     return found
 
 
-def operators(content: bytes) -> tuple[str, ...]:
-    """The resolver's methods for exactly the operators of a file, in all of its subgraphs, by name.
+def operators(*networks: bytes) -> tuple[str, ...]:
+    """The resolver's methods for exactly the operators of files, in all of their subgraphs, by name.
 
     Raises TfliteError for an operator that TFLM lacks.
     """
-    used = sorted({operator.name for graph in read(content).subgraphs for operator in graph.operators})
+    graphs = [graph for content in networks for graph in read(content).subgraphs]
+    used = sorted({operator.name for graph in graphs for operator in graph.operators})
     missing = [name for name in used if name not in TFLM_OPERATORS and name not in _METHODS]
     if missing:
         raise TfliteError(f"TensorFlow Lite Micro has no {', '.join(missing)}, so the file cannot run there")
@@ -112,7 +144,7 @@ def _told(array: bytes, about: str, needed: Arena, origin: bytes) -> str:
     )
 
 
-def _header(array: bytes, name: str, told: str, needed: Arena) -> str:
+def _header(array: bytes, name: str, told: str, needed: Arena, points: str) -> str:
     graph = read(array).subgraphs[0]
     ends = "".join(
         _end(f"{name}_{side}{number if len(tensors) > 1 else ''}", tensor)
@@ -126,7 +158,7 @@ def _header(array: bytes, name: str, told: str, needed: Arena) -> str:
         f"constexpr std::size_t {name}_size = {len(array)};\n"
         "// Declare it so: alignas(16) static std::uint8_t arena[...];\n"
         f"constexpr std::size_t {name}_arena_size = {needed.size};\n"
-        f"{ends}",
+        f"{ends}{points}",
     )
 
 
@@ -150,8 +182,8 @@ def _data(array: bytes, stem: str, told: str) -> str:
     )
 
 
-def _resolver(array: bytes, name: str, told: str) -> str:
-    methods = operators(array)
+def _resolver(networks: Sequence[bytes], name: str, told: str) -> str:
+    methods = operators(*networks)
     calls = " &&\n         ".join(f"static_cast<int>(resolver.{method}()) == 0" for method in methods) or "true"
     return told + _guarded(
         f"{name}_resolver",

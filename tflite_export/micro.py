@@ -19,6 +19,8 @@ kind = np.dtype(entry["dtype"])
 noise = np.random.default_rng(0).random(entry["shape"])
 low, high = (0, 255) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
 made.set_input((low + (high - low) * noise).astype(kind), 0)
+for choice in sys.argv[2:]:
+    made.set_input(np.array([choice], np.int32), 1)
 made.invoke()
 made.get_output(0)
 """
@@ -29,12 +31,12 @@ def installed() -> bool:
     return importlib.util.find_spec("tflite_micro") is not None
 
 
-def fault(content: bytes, arena_size: int) -> str:
+def fault(content: bytes, arena_size: int, choice: int | None = None) -> str:
     """Why TFLM cannot run a file once, on noise, in an arena of that many bytes; empty where it can.
 
-    With the reference kernels of a 64-bit host; a device's own kernels may differ.
+    ``choice`` is a router's second input. With the reference kernels of a 64-bit host; a device's own may differ.
     """
-    command = [sys.executable, "-c", _SCRIPT, str(arena_size)]
+    command = [sys.executable, "-c", _SCRIPT, str(arena_size), *([] if choice is None else [str(choice)])]
     try:
         done = subprocess.run(command, input=content, capture_output=True, timeout=_SECONDS)
     except subprocess.TimeoutExpired:

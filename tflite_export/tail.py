@@ -46,24 +46,24 @@ class Arena:
 
 
 def arena(content: bytes) -> Arena:
-    """The arena of a file of one subgraph; raises TfliteError for several and for tensors of unknown size.
+    """The arena of a file of one network, a router's included; raises TfliteError as ``memory.ranges`` does.
 
     A file that brings its own plan, as Vela's do, is taken at its word.
     """
     model = read(content)
-    graph = only(model)
+    records = _ONCE + sum(_records(graph) for graph in model.subgraphs)
     if _PLACES in model.metadata:
-        return Arena(_placed(model), _tail(graph), "by Vela")
+        return Arena(_placed(model), records, "by Vela")
     live = memory.ranges(content)
-    scratch = sum(memory.is_scratch(item) for item in live)
-    planning = _PLANNING_RECORD * (len(graph.tensors) + scratch) + _PLANNING_PLACE * len(live) + _PLANNING_ONCE
-    return Arena(max(memory.plan(live).size, planning), _tail(graph))
+    noted = sum(len(graph.tensors) for graph in model.subgraphs) + sum(memory.is_scratch(item) for item in live)
+    planning = _PLANNING_RECORD * noted + _PLANNING_PLACE * len(live) + _PLANNING_ONCE
+    return Arena(max(memory.plan(live).size, planning), records)
 
 
-def _tail(graph: Subgraph) -> int:
+def _records(graph: Subgraph) -> int:
+    """Of a subgraph's tensors and operators."""
     return (
-        _ONCE
-        + _TENSOR * len(graph.tensors)
+        _TENSOR * len(graph.tensors)
         + _OPERATOR * len(graph.operators)
         + sum(_own(operator) for operator in graph.operators)
     )

@@ -14,6 +14,7 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Operator, Tensor, read
 from tflite_export.lowering import LOWERED
 from tflite_export.precision import PRECISIONS, precision_named
+from tflite_export.vela import CONFIGURATIONS
 
 _TFLM_SOURCE = "tried with the tflite-micro wheel 0.dev20261023182759"
 _VELA_SOURCE = "Vela 5.2.0's report of supported operators"
@@ -50,8 +51,6 @@ _VELA_85 = """
 ASSIGN_VARIABLE CAST DIV EQUAL GATHER GREATER GREATER_EQUAL LESS LESS_EQUAL LOGICAL_AND LOGICAL_NOT LOGICAL_OR
 NOT_EQUAL READ_VARIABLE REDUCE_ALL REDUCE_ANY SCATTER_ND SELECT SELECT_V2
 """
-# What ``vela --accelerator-config`` takes.
-_ETHOS = "u55-32 u55-64 u55-128 u55-256 u65-256 u65-512 u85-128 u85-256 u85-512 u85-1024 u85-2048"
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,9 @@ class Refusal:
 
 
 def _ethos(config: str) -> Target:
-    words = _VELA_55_65 + (_VELA_85 if config.startswith("u85") else "")
-    title, operators = f"Ethos-{config.upper()}", frozenset(words.split())
-    return Target(f"ethos-{config}", title, _VELA_SOURCE, ("int8", "int16x8"), operators)
+    words = _VELA_55_65 + (_VELA_85 if "u85" in config else "")
+    title, operators = f"Ethos-{config.removeprefix('ethos-').upper()}", frozenset(words.split())
+    return Target(config, title, _VELA_SOURCE, ("int8", "int16x8"), operators)
 
 
 TARGETS = {
@@ -105,7 +104,7 @@ TARGETS = {
             _TFLM_LACKS,
             subgraphs=True,
         ),
-        *map(_ethos, _ETHOS.split()),
+        *map(_ethos, CONFIGURATIONS),
     )
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import re
 import subprocess
@@ -14,16 +13,22 @@ from pathlib import Path
 
 from tflite_export.errors import TfliteError
 
+# What ``vela --accelerator-config`` takes.
+CONFIGURATIONS = (
+    *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
+    *(f"ethos-u65-{macs}" for macs in (256, 512)),
+    *(f"ethos-u85-{macs}" for macs in (128, 256, 512, 1024, 2048)),
+)
 _SECONDS = 1800
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled file; cycles of one inference are Vela's estimate, not measured."""
+    """A compiled file, and Vela's summary of what it estimates, as CSV."""
 
     content: bytes
     operators: int
-    cycles: int
+    summary: str
 
 
 def check_installed() -> None:
@@ -55,7 +60,8 @@ def compiled(content: bytes, config: str, name: str) -> Compiled:
             last = next((line for line in reversed(told.splitlines()) if line.strip()), "it printed nothing")
             raise TfliteError(f"Vela cannot compile {name} for {config}: {last.strip()}", log=told)
         _check_placed(told, name, config)
-        return Compiled(files[0].read_bytes(), _count("NPU", told), _cycles(out))
+        (summary,) = out.glob("*_summary_*.csv")
+        return Compiled(files[0].read_bytes(), _count("NPU", told), summary.read_text())
 
 
 def _check_placed(told: str, name: str, config: str) -> None:
@@ -79,9 +85,3 @@ def _count(where: str, told: str) -> int:
 def _reasons(told: str) -> Iterator[str]:
     for kind, why in re.findall(r"operator: (\w+), ofm:.*\nReason: (.*)", told):
         yield f"{kind} ({re.sub(r' [(].*[)]', '', why).strip()})"
-
-
-def _cycles(folder: Path) -> int:
-    (summary,) = folder.glob("*_summary_*.csv")
-    with summary.open(newline="") as lines:
-        return int(float(next(csv.DictReader(lines))["cycles_total"]))

@@ -14,8 +14,10 @@ from restnet_tf import runs
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.runs import Run
-from tflite_export import carray, kotlin, micro, tail, targets, vela
+from tflite_export import carray, flash, kotlin, link, micro, router, tail, targets, vela
+from tflite_export.carray import Several
 from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import ALIGNMENT
 from tflite_export.targets import Target
 
 _FEW = 2
@@ -29,6 +31,7 @@ class Wanted:
     point: str | None = None
     every: bool = False
     precision: str | None = None  # None: the first that the target takes and the run has
+    together: str | None = None  # "image" or "router": all points in one array, for ``tflm``
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Member:
     name: str
     precision: str
     content: bytes
+    several: Several | None = None  # where it is an array of all points
 
     @property
     def stem(self) -> str:
@@ -73,11 +77,15 @@ def export(path: Path, wanted: Wanted, out: Path, report: Reporter) -> Exported:
     target = targets.named(wanted.target)
     if target.name.startswith("ethos"):
         vela.check_installed()
+    if wanted.together and target.name != "tflm":
+        raise RestnetError(f"--together {wanted.together} is for tflm; {target.title} takes the points' own files")
     run = Run(path)
     meta, known = points.read(run.points_path)
     chosen, precision = _chosen(run, known, target, wanted)
     members = [_member(path, p, p.files[precision], precision) for p in chosen]
     taken, refused = _sifted(members, target, wanted.every or wanted.point is not None, report)
+    if wanted.together:
+        taken, _ = _sifted([_joined(run, wanted.together, taken)], target, True, report)
     labels = [str(name) for name in meta.get("class_names") or ()]
     made = _maker(target)(run, target, taken, labels, wanted.point is None)
     for name, content in made.files.items():
@@ -121,6 +129,26 @@ def _member(path: Path, point: OperatingPoint, file: File, precision: str) -> Me
     return Member(point.name, precision, content)
 
 
+def _joined(run: Run, how: str, members: Sequence[Member]) -> Member:
+    """All points in one array, made of the run's elastic file."""
+    precision = members[0].precision
+    elastic = run.elastic_path(precision)
+    try:
+        content = elastic.read_bytes()
+    except OSError as error:
+        raise RestnetError(
+            f"cannot read {elastic}: {error.strerror}; points are joined from the elastic file of a run that was"
+            f" built with --precision {precision} and not with --converter tf"
+        ) from None
+    wanted = [m.name for m in members]
+    made = (router if how == "router" else flash).of_elastic(content, wanted)
+    names = tuple(entry["name"] for entry in link.points(made)["points"])
+    if how == "router":
+        return Member("router", precision, made, Several(names, 0, (made,)))
+    entries = tuple(flash.entry(made, place) for place in range(len(names)))
+    return Member("points", precision, made, Several(names, ALIGNMENT, entries))
+
+
 def _sifted(
     members: Iterable[Member], target: Target, strict: bool, report: Reporter
 ) -> tuple[list[Member], tuple[tuple[str, tuple[str, ...]], ...]]:
@@ -131,7 +159,9 @@ def _sifted(
     taken, refused = [], []
     for member in members:
         report.stage(f"{member.stem} for {target.title}")
-        reasons = [str(found) for found in targets.refusals(member.content, target.name, member.precision)]
+        networks = member.several.networks if member.several else (member.content,)
+        found = [r for content in networks for r in targets.refusals(content, target.name, member.precision)]
+        reasons = list(dict.fromkeys(map(str, found)))
         if not reasons:
             try:
                 taken.append(_prepared(member, target))
@@ -160,10 +190,20 @@ def _prepared(member: Member, target: Target) -> Member:
         found = vela.compiled(member.content, target.name, member.name)
         return replace(member, content=carray.aligned(found.content))
     if target.name == "tflm" and micro.installed():
-        content = carray.aligned(member.content)
-        if fault := micro.fault(content, tail.arena(content).size):
-            raise TfliteError(f"TensorFlow Lite Micro cannot run it: {fault}")
+        for content, choice in _trials(member):
+            if fault := micro.fault(content, tail.arena(content).size, choice):
+                raise TfliteError(f"TensorFlow Lite Micro cannot run it: {fault}")
     return member
+
+
+def _trials(member: Member) -> list[tuple[bytes, int | None]]:
+    """What to run of a member, and a router's choice."""
+    several = member.several
+    if several is None:
+        return [(carray.aligned(member.content), None)]
+    if several.stride:
+        return [(content, None) for content in several.networks]
+    return [(member.content, choice) for choice in range(len(several.points))]
 
 
 def _android(run: Run, target: Target, members: Sequence[Member], labels: Sequence[str], whole: bool) -> _Made:
@@ -220,7 +260,7 @@ def _maker(target: Target) -> Callable[[Run, Target, Sequence[Member], Sequence[
 def _sources(members: Sequence[Member], about: str) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for m in members:
-        made = _encoded(carray.sources(m.content, m.stem, about=f"{m.name}, {m.precision}, {about}"))
+        made = _encoded(carray.sources(m.content, m.stem, about=f"{m.name}, {m.precision}, {about}", several=m.several))
         if set(made) & set(files):
             raise RestnetError(f"two points would be called {carray.identifier(m.stem)} in C++; export them one by one")
         files |= made
