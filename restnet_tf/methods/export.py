@@ -97,7 +97,7 @@ def _chosen(
     run: Run, known: Sequence[OperatingPoint], target: Target, wanted: Wanted
 ) -> tuple[list[OperatingPoint], str]:
     """The points asked for that have a file, and the precision of it."""
-    family = [p for p in known if p.kind != CONTROL and p.files]
+    family = sorted((p for p in known if p.kind != CONTROL and p.files), key=lambda p: (p.macs, p.name))
     if wanted.point is not None:
         found = [p for p in family if p.name == wanted.point]
         if not found:
