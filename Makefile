@@ -26,7 +26,8 @@ $(STAMP): pyproject.toml
 	touch $@
 
 $(VENV)/tools: $(STAMP)
-	(test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(TOOLS)) \
+	(test "$$(id -u)" = 0 && timeout 120 apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends $(TOOLS)) \
 	  > $@.log 2>&1 || echo "not installed: $(TOOLS); tests that need them will skip ($@.log says why)"
 	touch $@
 

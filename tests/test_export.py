@@ -212,7 +212,7 @@ def test_coral_gets_files_rules_and_the_command(run: Path, contents: dict[str, d
         capture_output=True,
         text=True,
     )
-    assert done.stdout.splitlines() == ["-s small.int8.tflite", "-s L1-S0.int8.tflite"]
+    assert done.stdout.splitlines() == ["-s L1-S0.int8.tflite", "-s small.int8.tflite"]
     failed(export(run, "--target", "coral", "--precision", "float32"), "float32 does not run on Coral's Edge TPU")
 
 
@@ -277,7 +277,7 @@ def test_ethos_without_vela_is_one_line(run: Path, monkeypatch: pytest.MonkeyPat
 def test_what_is_asked_for_must_be_there(run: Path, tmp_path: Path):
     failed(export(run, "--target", "stm32"), "unknown target 'stm32'; choose one of android, coral, tflm")
     failed(
-        export(run, "--target", "tflm", "--point", "L3-S3"), "no files of a point 'L3-S3'; it has: small, L1-S0, L2-S1"
+        export(run, "--target", "tflm", "--point", "L3-S3"), "no files of a point 'L3-S3'; it has: L1-S0, L2-S1, small"
     )
     failed(export(run, "--target", "tflm", "--point", "L9-S9"), "no files of a point 'L9-S9'")  # dominated
     failed(export(run, "--target", "tflm", "--precision", "int4"), "unknown precision 'int4'")
