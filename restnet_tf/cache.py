@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from restnet_tf import cuts
+from restnet_tf import cuts, infer
 from restnet_tf.records import Anchor
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _runner(anchor: Anchor, names: tuple[str, ...]) -> Callable[[Any], dict[str,
     import tensorflow as tf
 
     model = keras.Model(anchor.model.inputs[0], {name: _watched(anchor, name) for name in names})
-    run = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    run = infer.compiled(model)
     return lambda images: run(tf.convert_to_tensor(images, tf.float32))
 
 

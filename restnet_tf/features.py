@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import cuts, stitch
+from restnet_tf import cuts, infer, stitch
 from restnet_tf.cka import CkaSums
 from restnet_tf.records import Anchor, Cut, Layout, RestnetError
 
@@ -55,10 +55,12 @@ class Statistics:
 
 
 def batch_size(anchors: Iterable[Anchor], cut_lists: Iterable[tuple[Cut, ...]]) -> int:
-    """The largest batch, up to 128, whose features of all cuts stay within half a gibibyte."""
+    """The largest batch, up to 128, whose images can be run at once and whose features stay within half a gibibyte."""
+    anchors = tuple(anchors)
+    most = min(infer.batch_size(anchor.input_shape, _CKA_BATCH) for anchor in anchors)
     floats = sum(prod(c.shape) for found in cut_lists for c in found)
     floats += sum(prod(a.input_shape) for a in anchors)
-    return int(np.clip(_BATCH_BYTES // (4 * floats), 8, _CKA_BATCH))
+    return int(np.clip(_BATCH_BYTES // (4 * floats), 8, most))
 
 
 def collect(
@@ -98,13 +100,12 @@ def collect(
 def observer(anchor: Anchor, found: Iterable[Cut], more: Iterable[Any] = ()) -> Callable[[Any], list[Any]]:
     """A function from images to the activations at these cuts, then at ``more`` symbolic tensors."""
     import keras
-    import tensorflow as tf
 
     watched = [cuts.tensor(anchor.model, cut.name) for cut in found]
     # A dict, since Keras hands back a list of one as a bare tensor.
     outputs = {str(i): t for i, t in enumerate([*watched, *more])}
     model = keras.Model(anchor.model.inputs[0], outputs)
-    run = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    run = infer.compiled(model)
 
     def observe(images: Any) -> list[Any]:
         found = run(images)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import graph
+from restnet_tf import graph, infer
 from restnet_tf.records import Anchor, Data, RestnetError
 
 if TYPE_CHECKING:
@@ -168,10 +168,8 @@ def _check_classes(labels: np.ndarray, classes: int, names: tuple[str, ...] | No
 def extract(anchor: Anchor, split: Split, order: np.ndarray | None = None) -> np.ndarray:
     """Float32 penultimate features ``(n, d)`` of a split's images, in ``order`` where given."""
     import keras
-    import tensorflow as tf
 
-    model = keras.Model(anchor.model.inputs[0], anchor.features)
-    run = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    run = infer.compiled(keras.Model(anchor.model.inputs[0], anchor.features))
     parts = [run(images).numpy() for images in split.batches(anchor.input_shape, BATCH, order=order)]
     return np.concatenate(parts) if parts else np.zeros((0, anchor.features.shape[-1]), "float32")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import cuts, stitch
+from restnet_tf import costs, cuts, stitch
 from restnet_tf.features import PairKey, Statistics, observer, other
 from restnet_tf.fit import kl_divergence
 from restnet_tf.plan import key
@@ -17,7 +17,9 @@ from restnet_tf.records import Anchor, Cut, Plan, Stitch
 if TYPE_CHECKING:
     from restnet_tf.data import Split
 
-_BATCH = 64
+# Backs are called layer by layer, since each is used for few images and compiling takes seconds: what all layers put
+# out, with as much again inside them, is held.
+_MOST, _LEAST, _ROOM, _BYTES_A_VALUE = 64, 4, 2**32, 8
 
 
 def closed_form(
@@ -41,7 +43,9 @@ def closed_form(
         for role in anchors
     }
     totals = dict.fromkeys(pairs, 0.0)
-    streams = [split.batches(anchors[role].input_shape, _BATCH) for role in anchors]
+    held = max(costs.held(costs.nodes(anchor.model)) for anchor in anchors.values())
+    batch = max(_LEAST, min(_MOST, _ROOM // (_BYTES_A_VALUE * held)))
+    streams = [split.batches(anchors[role].input_shape, batch) for role in anchors]
     for done, images in enumerate(zip(*streams, strict=True)):
         seen = {role: observe[role](x) for role, x in zip(anchors, images, strict=True)}
         teacher = seen["large"][-1]
@@ -49,7 +53,7 @@ def closed_form(
             stitched = stitches[name](seen[source][sources[source].index(i)])
             logits = backs(other(source), j)(stitched, training=False)
             totals[name] += float(np.sum(kl_divergence(teacher, logits)))
-        progress(min(len(split), (done + 1) * _BATCH), len(split))
+        progress(min(len(split), (done + 1) * batch), len(split))
     return tuple(replace(p, kl=totals[p.name] / len(split)) if p.name in pairs else p for p in plans)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from restnet_tf import infer
 from restnet_tf.records import Anchor, Data, RestnetError
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def train(
 def accuracy(anchor: Anchor, split: Split) -> float:
     """The share of a labelled split that the anchor has right."""
     assert split.labels is not None
-    answers = [np.asarray(anchor.model(x, training=False)).argmax(1) for x in split.batches(anchor.input_shape, 128)]
+    run, batch = infer.compiled(anchor.model), infer.batch_size(anchor.input_shape)
+    answers = [np.asarray(run(x)).argmax(1) for x in split.batches(anchor.input_shape, batch)]
     return float(np.mean(np.concatenate(answers) == split.labels))
 
 

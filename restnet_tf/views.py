@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf import infer
 from restnet_tf.records import Anchor
 
 if TYPE_CHECKING:
@@ -54,12 +55,13 @@ def stream(
         yield mixed, _mix(labels, labels[partner], ratio).astype(np.float32)
 
 
-def mirrors(anchor: Anchor, split: Split, batch: int = 64) -> bool:
+def mirrors(anchor: Anchor, split: Split) -> bool:
     """Whether the anchor gives mirrored images of ``split`` the same class as the images themselves."""
-    same = []
-    for batch_of in split.batches(anchor.input_shape, batch):
-        images = np.asarray(batch_of)
-        same.append(np.equal(_classes(anchor, images), _classes(anchor, images[:, :, ::-1])))
+    run, same = infer.compiled(anchor.model), []
+    for batch in split.batches(anchor.input_shape, infer.batch_size(anchor.input_shape)):
+        images = np.asarray(batch)
+        answers = (np.argmax(np.asarray(run(x)), axis=1) for x in (images, images[:, :, ::-1]))
+        same.append(np.equal(*answers))
     return float(np.concatenate(same).mean()) >= _MIRROR_AGREEMENT
 
 
@@ -74,10 +76,6 @@ def resized(images: np.ndarray, shape: tuple[int, int, int]) -> Any:
     if tuple(images.shape[1:3]) == shape[:2]:
         return images
     return tf.image.resize(images, shape[:2], antialias=True)
-
-
-def _classes(anchor: Anchor, images: Any) -> np.ndarray:
-    return np.argmax(np.asarray(anchor.model(images, training=False)), axis=1)
 
 
 def _shift(images: np.ndarray, mirror: bool, rng: np.random.Generator) -> np.ndarray:

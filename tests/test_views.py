@@ -86,8 +86,8 @@ def classifier(symmetric: bool):
 
 
 def test_mirrors_asks_the_anchor():
-    assert views.mirrors(classifier(symmetric=True), split(30), batch=8)
-    assert not views.mirrors(classifier(symmetric=False), split(30), batch=8)
+    assert views.mirrors(classifier(symmetric=True), split(30))
+    assert not views.mirrors(classifier(symmetric=False), split(30))
 
 
 def test_resized():

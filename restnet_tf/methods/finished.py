@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import host, points
 from benchmarks.points import CONTROL
 from benchmarks.records import Verified
-from restnet_tf import runs
+from restnet_tf import infer, runs
 from restnet_tf.fit import Fitted
 from restnet_tf.methods import shipping
 from restnet_tf.methods.family import Family
@@ -100,5 +100,5 @@ def judge(found: Sequence[Verified]) -> None:
 
 
 def _keras(everyone: Members, name: str, batches: Sequence[np.ndarray]) -> Outputs:
-    both = [everyone.model(name), everyone.model(name, logits=True)]
-    return Outputs(*(np.concatenate([np.asarray(m(x, training=False)) for x in batches]) for m in both))
+    both = [infer.compiled(everyone.model(name, logits=logits)) for logits in (False, True)]
+    return Outputs(*(np.concatenate([np.asarray(run(x)) for x in batches]) for run in both))

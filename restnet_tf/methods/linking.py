@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import cuts, norms, runs, stitch, variant
+from restnet_tf import cuts, infer, norms, runs, stitch, variant
 from restnet_tf.fit import CLOSED_FORM, RUNGS
 from restnet_tf.records import RestnetError
 from tflite_export import convert, link, lowering, verify
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from restnet_tf.records import Plan
 
 CONVERTERS = ("link", "tf")
-_CALIBRATION_IMAGES = 128
+_CALIBRATION_IMAGES, _CALIBRATION_BATCH = 128, 64
 _CHECKED_IMAGES = 4
 _EVERYTHING = (-np.inf, np.inf)
 # Scores of a linked float32 file may differ from Keras' by the order of sums, not by more.
@@ -69,7 +69,8 @@ class Members:
 
     def calibration(self, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
         """Batches of raw images ``(b, h, w, c)`` that the anchors are calibrated on."""
-        yield from (np.asarray(x) for x in self.family.data.fit.head(_CALIBRATION_IMAGES).batches(shape, 64))
+        batch = infer.batch_size(shape, _CALIBRATION_BATCH)
+        yield from (np.asarray(x) for x in self.family.data.fit.head(_CALIBRATION_IMAGES).batches(shape, batch))
 
 
 class Converter:
@@ -221,7 +222,7 @@ class Linker:
         model = self._members.model(role)
         images = next(iter(self._members.calibration(model.input_shape[1:])))
         scores = verify.run(link.variant(link.Route(found), precision=self._precision), [images]).scores
-        exact = np.asarray(model(images, training=False))
+        exact = np.asarray(infer.compiled(model)(images))
         same = float(np.mean(scores.argmax(1) == exact.argmax(1)))
         self._family.report.say(
             f"{role} {self._precision}, without {', '.join(self._lower)}: {same:.1%} of {len(images)} answers as in"
@@ -275,4 +276,5 @@ class Linker:
 
 
 def _run(model: keras.Model, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    return (np.asarray(model(batch, training=False)) for batch in batches)
+    run = infer.compiled(model)
+    return (np.asarray(run(batch)) for batch in batches)

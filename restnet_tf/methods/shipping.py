@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import host, plots, points
 from benchmarks.points import ANCHOR, CONTROL, SHIPPED, STITCHED, File, OperatingPoint, Score
-from restnet_tf import plan, runs, stitch, variant
+from restnet_tf import infer, plan, runs, stitch, variant
 from restnet_tf.fit import kl_divergence
 from restnet_tf.methods.family import Family
 from restnet_tf.methods.linking import Converter, Linker, Members
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from restnet_tf.methods.controls import Control
     from restnet_tf.records import Plan
 
-_BATCH = 128
 _THREADS = 1
 _REPEATS = 50
 
@@ -227,9 +226,10 @@ def _to_logits(anchor: Any) -> keras.Model:
 
 
 def _logits(model: keras.Model, split: Split) -> np.ndarray:
-    return np.concatenate([np.asarray(model(x, training=False)) for x in _images(split, model.input_shape[1:])])
+    run = infer.compiled(model)
+    return np.concatenate([np.asarray(run(x)) for x in _images(split, model.input_shape[1:])])
 
 
 def _images(split: Split, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
-    for images in split.batches(shape, _BATCH):
+    for images in split.batches(shape, infer.batch_size(shape)):
         yield np.asarray(images)

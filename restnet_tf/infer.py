@@ -1,0 +1,29 @@
+"""Whole models over images: compiled, in batches that memory can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+_BATCH, _LEAST_BATCH = 128, 8
+_VALUES = 2**22  # of the images of a batch: 27 of 224x224, as many as fit a batch of 32x32
+
+
+def batch_size(shape: tuple[int, ...], most: int = _BATCH) -> int:
+    """How many images ``(h, w, c)`` to run at once."""
+    return max(_LEAST_BATCH, min(most, _VALUES // prod(shape)))
+
+
+def compiled(model: keras.Model) -> Callable[[Any], Any]:
+    """The model as one function for inference.
+
+    Called layer by layer, Keras holds what every layer puts out until the last is done: 20 GB for 128 images in
+    EfficientNetB4. TensorFlow's graph frees what nothing needs any more.
+    """
+    import tensorflow as tf
+
+    return tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
