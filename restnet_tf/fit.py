@@ -161,7 +161,7 @@ class _Trainer:
 
         self._start, self._train, self._rank, self._seed = start, train, rank, seed
         self._edge = stitch.build(start) if start else keras.Sequential([keras.layers.Identity()])
-        self._plain: tuple[Stitch, keras.Model] | None = None
+        self._plain: tuple[Stitch, keras.Model, list[np.ndarray]] | None = None
         self._back = keras.models.clone_model(back)
         self._back.set_weights(back.get_weights())
         calls = costs.nodes(back)
@@ -212,15 +212,16 @@ class _Trainer:
         """Give the map ReLU features to read; what it computes stays the same until they are trained."""
         assert self._start is not None  # a whole anchor has no stitch to widen
         now = stitch.trained(self._start, self._edge)
-        self._plain = now, self._edge
+        self._plain = now, self._edge, self._weights()
         self._start = stitch.widened(now, self._head(), self._seed)
         self._put(stitch.build(self._start))
 
     def narrow(self) -> None:
         """Take them away again, with what was trained beside them."""
         assert self._plain is not None
-        self._start, edge = self._plain
+        self._start, edge, state = self._plain
         self._put(edge)
+        self._restore(state)
 
     def validate(self) -> float:
         """Mean KL to the large anchor on the rank split."""

@@ -211,6 +211,19 @@ def test_relu_features_that_do_not_help_are_taken_away(run: Any, caches: Any) ->
     assert found.kl == without.kl
 
 
+def test_taking_relu_features_away_takes_what_was_trained_beside_them(anchors: Any, start: Stitch, bent: Any) -> None:
+    """Also where they gained a little: too little to be kept."""
+    trainer = fit._Trainer(start, back_of(anchors), bent["train"], bent["ranked"], 0)
+    before = trainer.validate()
+    trainer.widen()
+    assert trainer.validate() == pytest.approx(before, rel=1e-4)
+    gained = trainer.climb("relu", ENOUGH_WORK, lambda rung, done, total: None, match=False)
+    assert gained.kl < before
+    trainer.narrow()
+    assert trainer.validate() == before
+    assert trainer.result("stitch").hidden_kernel is None
+
+
 def test_without_labels_the_teacher_is_enough(run: Any, caches: Any) -> None:
     train = examples(caches["unlabelled"])
     assert train.labels is None
