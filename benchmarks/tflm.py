@@ -6,8 +6,6 @@ The tail of the arena is a 64-bit host's: on a 32-bit microcontroller its record
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
-import re
 import signal
 import subprocess
 import sys
@@ -17,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import tflm_worker
+from benchmarks import reference_worker
 from benchmarks.records import BenchError
 from benchmarks.subjects import Findings, Options, Subject, is_weight_only, opened, smooth_images, tried
-from tflite_export import memory
+from tflite_export import memory, micro
+from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, only
 from tflite_export.integers import quantise
 from tflite_export.lowering import LOWERED
@@ -33,8 +32,7 @@ _TIMEOUT = 600  # seconds
 _TOLERANCE = 1 / 16
 _FLOAT_TOLERANCE = 1e-4  # of the largest output
 _TYPES = {"FLOAT32": "f4", "INT8": "i1", "UINT8": "u1", "INT16": "i2"}
-_WORKERS = {"micro": "TensorFlow Lite Micro", "reference": "LiteRT with its reference kernels"}
-_ALLOCATION = re.compile(r"Arena allocation (total|head|tail) (\d+)")
+_REFERENCE = "LiteRT with its reference kernels"
 
 
 def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
@@ -43,7 +41,7 @@ def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]
     The images are seeded and random. Raises ``BenchError`` where the wheel is not installed; a file that cannot be
     run, or that answers otherwise than in LiteRT, is a failure of that file.
     """
-    if importlib.util.find_spec("tflite_micro") is None:
+    if not micro.installed():
         raise BenchError("tflm needs tflite-micro, which the extra mcu brings: pip install 'restnet-tf[mcu]'")
     for subject in subjects:
         yield tried(subject, _one)
@@ -57,11 +55,11 @@ def _one(subject: Subject) -> Findings:
         )
     planned = memory.plan(memory.ranges(subject.content)).size
     graph = only(opened(subject))
-    outputs, expected, arena = _run(subject, _inputs(graph.inputs[0]), planned)
-    figures: dict[str, float] = {"arena": arena["total"], "head": arena["head"], "tail": arena["tail"]}
+    outputs, expected, ran = _run(subject, _inputs(graph.inputs[0]), planned)
+    figures: dict[str, float] = {"arena": ran.arena, "head": ran.head, "tail": ran.tail}
     figures |= _difference(outputs, expected, graph.outputs[0].scales)
-    odd = f"{subject.name}: the arena's head is {arena['head']} bytes on tflm, {planned} were planned"
-    warnings = () if arena["head"] == planned else (odd,)
+    odd = f"{subject.name}: the arena's head is {ran.head} bytes on tflm, {planned} were planned"
+    warnings = () if ran.head == planned else (odd,)
     tool = f"tflite-micro {importlib.metadata.version('tflite_micro')}, {_IMAGES} seeded random images"
     return Findings(subject.measured(_DEVICE, figures, kind="interpreter", tool=tool), warnings)
 
@@ -76,46 +74,35 @@ def _inputs(entry: Tensor) -> np.ndarray:
     return quantise(smooth_images((h, w, c), _IMAGES), details)
 
 
-def _run(subject: Subject, inputs: np.ndarray, planned: int) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Outputs of TensorFlow Lite Micro and of LiteRT, and bytes of the arena by part."""
+def _run(subject: Subject, inputs: np.ndarray, planned: int) -> tuple[np.ndarray, np.ndarray, micro.Ran]:
+    """Outputs of TensorFlow Lite Micro and of LiteRT, and what the former says of its arena."""
+    try:
+        ran = micro.run(subject.content, inputs, planned + _SPARE)
+    except TfliteError as error:
+        remedies = (
+            f"; build with --lower {name}" for name, operator in LOWERED.items() if f"'{operator}'" in error.log
+        )
+        raise BenchError(f"{error}{''.join(remedies)}") from None
+    return ran.scores[0], _reference(subject.content, inputs), ran
+
+
+def _reference(content: bytes, inputs: np.ndarray) -> np.ndarray:
+    """LiteRT's outputs with its reference kernels; raises ``BenchError`` where they fail, die or hang."""
     with tempfile.TemporaryDirectory(prefix="restnet-tf-") as scratch:
         folder = Path(scratch)
-        model = np.frombuffer(subject.content, np.uint8)
-        np.savez(folder / tflm_worker.JOB, model=model, inputs=inputs, arena=planned + _SPARE)
-        told = _work("micro", folder)
-        _work("reference", folder)
-        outputs, expected = (np.load(folder / f"{who}.npy") for who in _WORKERS)
-    arena = {part: int(size) for part, size in _ALLOCATION.findall(told)}
-    if arena.keys() != {"total", "head", "tail"}:
-        raise BenchError(f"TensorFlow Lite Micro did not say what its arena holds: {_first(told)!r}")
-    return outputs, expected, arena
-
-
-def _work(who: str, folder: Path) -> str:
-    """What a worker prints; raises ``BenchError`` where it fails, dies or hangs."""
-    # -P: the folder of this package would hide the standard library's ``select``.
-    command = [sys.executable, "-P", tflm_worker.__file__, who, str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        raise BenchError(f"{_WORKERS[who]} did not finish within {_TIMEOUT} s") from None
-    told = done.stderr.decode("utf-8", "replace")
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        raise BenchError(f"{_WORKERS[who]} died of {name} on it; {_first(told)}".rstrip("; "))
-    if done.returncode:
-        remedy = [f"; build with --lower {name}" for name, operator in LOWERED.items() if f"'{operator}'" in told]
-        raise BenchError(f"{_WORKERS[who]} cannot run it: {_first(told)}{''.join(remedy)}")
-    return told
-
-
-def _first(told: str) -> str:
-    """The line that says why: the library's own, before Python's traceback."""
-    before, traceback, after = told.partition("Traceback")
-    lines = [line.strip() for line in before.splitlines() if line.strip()]
-    if lines:
-        return lines[0]
-    return after.strip().splitlines()[-1] if traceback and after.strip() else ""
+        np.savez(folder / reference_worker.JOB, model=np.frombuffer(content, np.uint8), inputs=inputs)
+        # -P: the folder of this package would hide the standard library's ``select``.
+        command = [sys.executable, "-P", reference_worker.__file__, str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{_REFERENCE} did not finish within {_TIMEOUT} s") from None
+        told = micro.first_line(done.stderr.decode("utf-8", "replace"))
+        if done.returncode < 0:
+            raise BenchError(f"{_REFERENCE} died of {signal.Signals(-done.returncode).name} on it; {told}".rstrip("; "))
+        if done.returncode:
+            raise BenchError(f"{_REFERENCE} cannot run it: {told}")
+        return np.load(folder / reference_worker.OUTPUTS)
 
 
 def _difference(found: np.ndarray, expected: np.ndarray, scales: Sequence[float]) -> dict[str, float]:

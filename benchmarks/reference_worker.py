@@ -1,0 +1,35 @@
+"""The process in which LiteRT's reference kernels run a file: they abort on some.
+
+``python reference_worker.py FOLDER``. The folder holds ``job.npz`` (the file's bytes, inputs in its own type);
+``outputs.npy`` appears when all inputs are run. Nothing of the project is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+JOB, OUTPUTS = "job.npz", "outputs.npy"
+
+
+def main(folder: Path) -> None:
+    """Run every input and leave the outputs."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with np.load(folder / JOB) as job:
+        model, inputs = job["model"].tobytes(), job["inputs"]
+    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    interpreter.allocate_tensors()
+    entry, end = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    outputs = []
+    for one in inputs:
+        interpreter.set_tensor(entry, one[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(end)[0].copy())
+    np.save(folder / OUTPUTS, np.stack(outputs))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
