@@ -129,11 +129,9 @@ def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
 
 
 def chord(points: Iterable[OperatingPoint], macs: int, split: str = "test") -> float:
-    """The score on the straight line between the two anchors at a cost; 0..1."""
-    small, large = sorted((p for p in points if p.kind == ANCHOR), key=lambda p: p.macs)
-    along = (macs - small.macs) / (large.macs - small.macs)
-    low, high = (getattr(p, split).value for p in (small, large))
-    return low + along * (high - low)
+    """The score on the straight line between the two anchors that a cost lies between; 0..1."""
+    anchors = sorted((p for p in points if p.kind == ANCHOR), key=lambda p: p.macs)
+    return float(np.interp(macs, [p.macs for p in anchors], [getattr(p, split).value for p in anchors]))
 
 
 def above_chord(points: Iterable[OperatingPoint], split: str = "test") -> float:

@@ -122,7 +122,7 @@ def back(anchor: Anchor, cut: str, outputs: Any = None) -> keras.Model:
     return between(anchor.model, start, anchor.model.outputs[0] if outputs is None else outputs)
 
 
-def between(model: keras.Model, start: Any, outputs: Any) -> keras.Model:
+def between(model: keras.Model, start: Any, outputs: Any, name: str = "back") -> keras.Model:
     """The part of a model from one symbolic tensor to others (a tensor or a list); shares its weights."""
     import keras
 
@@ -134,7 +134,7 @@ def between(model: keras.Model, start: Any, outputs: Any) -> keras.Model:
         if not made_before and any(id(t) in known for t in node.input_tensors):
             _replay(node, known)
     ends = [known[id(t)] for t in wanted]
-    return keras.Model(known[id(start)], ends if isinstance(outputs, list) else ends[0], name="back")
+    return keras.Model(known[id(start)], ends if isinstance(outputs, list) else ends[0], name=name)
 
 
 def _replay(node: Any, known: dict[int, Any]) -> None:

@@ -80,13 +80,24 @@ class RungResult:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted stitch, the rung it was taken from, and how every rung did."""
+    """A fitted stitch, the rung it was taken from, and how every rung did.
+
+    ``before`` are the stitches of earlier joints, where a route has more than two pieces. Of a ``settled`` one
+    the values themselves matter, as where most of them are zero: nothing may fit it further.
+    """
 
     stitch: Stitch
     rung: str
     kl: float
     closed_form_kl: float
     rungs: tuple[RungResult, ...]
+    before: tuple[Stitch, ...] = ()
+    settled: bool = False
+
+    @property
+    def stitches(self) -> tuple[Stitch, ...]:
+        """One for each joint, in their order."""
+        return (*self.before, self.stitch)
 
 
 def fit(

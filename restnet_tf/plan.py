@@ -106,9 +106,12 @@ def key(plan: Plan, cut_lists: Mapping[str, tuple[Cut, ...]]) -> PairKey:
 
 
 def title(plan: Plan, names: Mapping[str, str]) -> str:
-    """The route in words: ``resnet56 up to layer2.4.out, then resnet20 from layer2.1.out``."""
-    front, back = plan.route
-    return f"{names[front.anchor]} to {front.stop} + {names[back.anchor]} from {back.start}"
+    """The route in words: ``resnet56 to layer2.4.out + resnet20 from layer2.1.out``."""
+    return " + ".join(" ".join([names[p.anchor], *_ends(p)]) for p in plan.route)
+
+
+def _ends(piece: Piece) -> list[str]:
+    return [f"{word} {cut}" for word, cut in (("from", piece.start), ("to", piece.stop)) if cut is not None]
 
 
 def _assess(

@@ -133,7 +133,7 @@ class Cut:
 class Piece:
     """A stretch of one anchor in a route: from a cut (None: the input) to a cut (None: the output)."""
 
-    anchor: str  # "large" or "small"
+    anchor: str  # its role in the family: "large" or "small", or a letter
     start: str | None
     stop: str | None
 

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from restnet_tf.fit import Fitted, RungResult
 from restnet_tf.head import HeadFit
 from restnet_tf.records import Layout, Piece, Plan, RestnetError, Stitch
 
-_FORMAT = 2
+_FORMAT = 3
 # Parts that only some stitches have.
 _OPTIONAL = ("hidden_kernel", "hidden_bias", "positions", "class_kernel", "class_bias")
 _PLAN_STATES = ("candidate", "chosen", "rejected")
@@ -192,20 +192,17 @@ class Run:
 
     def save_fitted(self, point: str, fitted: Fitted) -> None:
         """``stitches/<point>.npz``."""
-        found = fitted.stitch
-        meta = {
-            "rung": fitted.rung,
-            "kl": fitted.kl,
-            "closed_form_kl": fitted.closed_form_kl,
-            "rungs": [asdict(r) for r in fitted.rungs],
-            "source": asdict(found.source),
-            "target": asdict(found.target),
-            "clamp": found.clamp,
-        }
-        arrays = {"meta": np.array(json.dumps(meta)), "kernel": found.kernel, "bias": found.bias}
-        arrays |= {name: value for name in _OPTIONAL if (value := getattr(found, name)) is not None}
-        arrays |= {f"tuned:{path}": value for path, value in found.tuned.items()}
-        write_npz(self.stitch_path(point), arrays)
+        meta: dict[str, Any] = {name: getattr(fitted, name) for name in ("rung", "kl", "closed_form_kl", "settled")}
+        meta |= {"rungs": [asdict(r) for r in fitted.rungs], "stitches": []}
+        arrays: dict[str, Any] = {}
+        for joint, found in enumerate(fitted.stitches):
+            ends = {"source": asdict(found.source), "target": asdict(found.target), "clamp": found.clamp}
+            meta["stitches"].append(ends)
+            values = {"kernel": found.kernel, "bias": found.bias}
+            values |= {name: value for name in _OPTIONAL if (value := getattr(found, name)) is not None}
+            values |= {f"tuned:{path}": value for path, value in found.tuned.items()}
+            arrays |= {f"{joint}:{name}": value for name, value in values.items()}
+        write_npz(self.stitch_path(point), {"meta": np.array(json.dumps(meta)), **arrays})
 
     def load_fitted(self, point: str) -> Fitted | None:
         """What ``save_fitted`` wrote; None where the point is not fitted yet."""
@@ -214,12 +211,9 @@ class Run:
             return None
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
-            tuned = {n.removeprefix("tuned:"): arrays[n] for n in arrays.files if n.startswith("tuned:")}
-            source, target = (_layout(meta[end]) for end in ("source", "target"))
-            found = Stitch(arrays["kernel"], arrays["bias"], source, target, tuple(meta["clamp"]), tuned=tuned)
-            found = replace(found, **{name: arrays[name] for name in _OPTIONAL if name in arrays})
-        rungs = tuple(RungResult(**r) for r in meta["rungs"])
-        return Fitted(found, meta["rung"], meta["kl"], meta["closed_form_kl"], rungs)
+            found = [_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches"))]
+        rungs = tuple(RungResult(**r) for r in meta.pop("rungs"))
+        return Fitted(stitch=found[-1], before=tuple(found[:-1]), rungs=rungs, **meta)
 
     def stitch_path(self, point: str) -> Path:
         """A point's fitted stitch."""
@@ -317,6 +311,15 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_bytes(path, buffer.getvalue())
+
+
+def _stitch(ends: Mapping[str, Any], arrays: Any, prefix: str) -> Stitch:
+    """One stitch of a file of them; its arrays' names begin alike."""
+    names = [name.removeprefix(prefix) for name in arrays.files if name.startswith(prefix)]
+    kept = {name: arrays[prefix + name] for name in names if not name.startswith("tuned:")}
+    tuned = {name.removeprefix("tuned:"): arrays[prefix + name] for name in names if name.startswith("tuned:")}
+    source, target = (_layout(ends[end]) for end in ("source", "target"))
+    return Stitch(source=source, target=target, clamp=tuple(ends["clamp"]), tuned=tuned, **kept)
 
 
 def _layout(kept: Mapping[str, Any]) -> Layout:

@@ -214,7 +214,7 @@ def resample(source: Layout, target: Layout) -> list[Any]:
     return [keras.layers.Resizing(th, tw, interpolation="bilinear", name="resize")]
 
 
-def build(stitch: Stitch) -> keras.Model:
+def build(stitch: Stitch, name: str = "stitch") -> keras.Model:
     """The stitch as a Keras model from source to target ``(n, ...)`` with its fitted weights."""
     import keras
 
@@ -238,7 +238,7 @@ def build(stitch: Stitch) -> keras.Model:
     low, high = stitch.clamp
     if low is not None:
         x = keras.layers.ReLU(max_value=high, name="clamp")(x)
-    model = keras.Model(inputs, x, name="stitch")
+    model = keras.Model(inputs, x, name=name)
     for name, values in weights(stitch).items():
         model.get_layer(name).set_weights(
             [v.reshape(w.shape) for v, w in zip(values, model.get_layer(name).weights, strict=True)]

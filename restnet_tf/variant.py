@@ -1,9 +1,9 @@
-"""A route with its fitted stitch as one Keras model: front, stitch, back."""
+"""A route with its fitted stitches as one Keras model: front, stitch, back, and so on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,21 +14,52 @@ if TYPE_CHECKING:
     import keras
 
 
-def assemble(plan: Plan, anchors: Mapping[str, Anchor], fitted: Stitch, *, logits: bool = False) -> keras.Model:
+def assemble(plan: Plan, anchors: Mapping[str, Anchor], *stitches: Stitch, logits: bool = False) -> keras.Model:
     """The variant from raw images ``(n, h, w, c)`` to probabilities, or to logits, ``(n, classes)``.
 
-    The front is the anchor's own; so is the back, unless the fit tuned it: then it is a copy.
+    ``stitches`` join its pieces, one behind each but the last. Fronts are the anchors' own; so are backs,
+    unless the fit tuned them: then they are copies. Raises ``RestnetError`` where there is one stitch too many or few.
     """
+    if len(stitches) != len(plan.route) - 1:
+        raise RestnetError(f"{plan.name} has {len(plan.route)} pieces and {len(stitches)} stitches; one joins two")
+    anchor = anchors[plan.route[-1].anchor]
+    end = anchor.logits if logits else anchor.model.outputs[0]
+    return _joined(plan, anchors, stitches, end, "variant")
+
+
+def lead(plan: Plan, anchors: Mapping[str, Anchor], *stitches: Stitch) -> keras.Model:
+    """The variant from raw images to the cut in front of the joint behind these stitches."""
+    last = plan.route[len(stitches)]
+    return _joined(plan, anchors, stitches, cuts.tensor(anchors[last.anchor].model, str(last.stop)), "lead")
+
+
+def piece(
+    anchor: Anchor, start: str | None, end: Any, tuned: Mapping[str, np.ndarray], name: str = "back"
+) -> keras.Model:
+    """The stretch of an anchor from a cut, or its input, to a symbolic tensor; a copy where weights are tuned."""
     import keras
 
-    first, last = plan.route
-    front = cuts.front(anchors[first.anchor], str(first.stop))
-    anchor = anchors[last.anchor]
-    back = cuts.back(anchor, str(last.start), anchor.logits if logits else None)
-    if fitted.tuned:
-        back = with_weights(back, fitted.tuned)
-    image = keras.Input(anchors[first.anchor].input_shape, name="image")
-    return keras.Model(image, back(stitch.build(fitted)(front(image))), name="variant")
+    if start is None:
+        found = keras.Model(anchor.model.inputs[0], end, name=name)
+    else:
+        found = cuts.between(anchor.model, cuts.tensor(anchor.model, start), end, name)
+    return with_weights(found, tuned) if tuned else found
+
+
+def _joined(plan: Plan, anchors: Mapping[str, Anchor], stitches: Sequence[Stitch], end: Any, name: str) -> keras.Model:
+    """The pieces that these stitches join, from raw images to a symbolic tensor of the last one's anchor."""
+    import keras
+
+    pieces = plan.route[: len(stitches) + 1]
+    image = x = keras.Input(anchors[pieces[0].anchor].input_shape, name="image")
+    tuned: Mapping[str, np.ndarray] = {}
+    for at, (here, made) in enumerate(zip(pieces, [*stitches, None], strict=True)):
+        anchor = anchors[here.anchor]
+        stop = end if made is None else cuts.tensor(anchor.model, str(here.stop))
+        x = piece(anchor, here.start, stop, tuned, f"piece{at}")(x)
+        if made is not None:
+            x, tuned = stitch.build(made, f"stitch{at}")(x), made.tuned
+    return keras.Model(image, x, name=name)
 
 
 def with_weights(model: keras.Model, values: Mapping[str, np.ndarray]) -> keras.Model:

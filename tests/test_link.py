@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,10 +26,11 @@ from sklearn.datasets import load_digits
 
 from benchmarks.host import scores
 from restnet_tf import cuts, norms, stitch, variant
+from restnet_tf.fit import Fitted
 from restnet_tf.methods.linking import Linker, Members
 from restnet_tf.norms import Refolded
 from restnet_tf.progress import Silent
-from restnet_tf.records import Anchor, Piece, Plan, Stitch
+from restnet_tf.records import Anchor, Layout, Piece, Plan, RestnetError, Stitch
 from tflite_export import link
 from tflite_export.convert import compile_object, convert
 from tflite_export.errors import TfliteError
@@ -573,7 +575,7 @@ def test_names_are_left_out_on_demand():
 def test_a_front_gives_what_the_object_gives_at_its_cut(precision: str):
     from ai_edge_litert.interpreter import Interpreter
 
-    file, x = link.front(obj("mobile", precision), "m2"), digits(32, 400, 404)
+    file, x = link.front(link.Route(obj("mobile", precision)), "m2", precision=precision), digits(32, 400, 404)
     whole = Interpreter(model_content=compiled("mobile", precision)).get_signature_runner("serving_default")
     entry = whole.get_input_details()["image"]
     expected = np.concatenate([whole(image=image[None])["m2"].copy() for image in quantise(x, entry)])
@@ -722,7 +724,7 @@ def test_a_back_that_cannot_be_retuned_is_compiled_for_its_variant(kind: str, tm
         logits = changed.outputs[0]
         found.anchors["resnet"] = Anchor("resnet", changed, logits, logits, None, "zeroed")
     fit = replace(fitted(name), tuned=weights)
-    members = Members(found, {name: plan(CASES[name], name)}, {name: SimpleNamespace(stitch=fit)})  # type: ignore[dict-item]
+    members = Members(found, {name: plan(CASES[name], name)}, {name: Fitted(fit, "norm", 0, 0, ())})
     linker = Linker(members, "float32")
     made = linker.route(name)
     assert (made.start is None) == (kind != "norms")
@@ -741,9 +743,9 @@ def integers(graph: Subgraph) -> set[bytes]:
 @pytest.mark.parametrize("name", TUNED)
 def test_a_back_calibrated_anew_shares_the_anchors_integers(name: str, tmp_path: Path):
     case, found = CASES[name], small_family(tmp_path, recalibrate=True)
-    fit = SimpleNamespace(stitch=replace(fitted(name), tuned=tuned(case)), rung="norm")
-    linker = Linker(Members(found, {name: plan(case, name)}, {name: fit}), "int8")  # type: ignore[dict-item]
-    made, whole = linker.route(name), linker.route(case.back).front
+    fit = Fitted(replace(fitted(name), tuned=tuned(case)), "norm", 0, 0, ())
+    linker = Linker(Members(found, {name: plan(case, name)}, {name: fit}), "int8")
+    made, whole = linker.route(name), linker.route(case.back).objects[0]
     assert made.back is not None
     assert made.start is None
     assert made.back is not whole
@@ -763,8 +765,7 @@ def test_ranges_that_do_not_suit_a_route_are_left_for_its_own(factor: float, tmp
     cut = next(c for c in found.cut_lists["resnet"] if c.name == "r0")
     weights = tuned(case, lambda gamma, rng: gamma * factor)
     straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.layout, cut.layout, cut.clamp, tuned=weights)
-    fit = SimpleNamespace(stitch=straight, rung="norm")
-    members = Members(found, {"p": plan(case)}, {"p": fit})  # type: ignore[dict-item]
+    members = Members(found, {"p": plan(case)}, {"p": Fitted(straight, "norm", 0, 0, ())})
     linker = Linker(members, "int8")
     assert (linker.route("p").start is None) == (factor > 1)
     told = [line for line in found.report.lines if line.endswith("calibrated anew")]
@@ -781,6 +782,131 @@ def test_an_anchor_stitched_to_itself_at_one_cut_is_the_anchor(precision: str):
     made = link.variant(link.Route(found, "r0", straight, found, "r0"), precision=precision)
     whole, x = link.variant(link.Route(found), precision=precision), digits(16, 400, 460)
     np.testing.assert_allclose(scores(made, [x]), scores(whole, [x]), atol=1e-6)
+
+
+# --- routes of more than two pieces ---------------------------------------------------------------
+
+# There and back again; into the first anchor in front of where it was left; and the same once more.
+LONG: dict[str, tuple[Piece, ...]] = {
+    "there and back": (
+        Piece("resnet", None, "r0"),
+        Piece("mobile", "m0_add", "m2"),
+        Piece("resnet", "r1", None),
+    ),
+    "back to where it was": (
+        Piece("resnet", None, "r1"),
+        Piece("mobile", "m0_add", "m2"),
+        Piece("resnet", "r1", None),
+    ),
+    "back before it": (
+        Piece("mobile", None, "m2"),
+        Piece("resnet", "r0", "r1"),
+        Piece("mobile", "m0_add", None),
+    ),
+    "four pieces": (
+        Piece("resnet", None, "r0"),
+        Piece("mobile", "stem", "m0_add"),
+        Piece("resnet", "r0", "r1"),
+        Piece("mobile", "m2", None),
+    ),
+    "through a whole anchor": (Piece("mobile", None, "m2"), Piece("whole", None, None)),
+}
+
+
+def long_plan(name: str) -> Plan:
+    return Plan(name, LONG[name], 1, 1, 0.5, 0.5)
+
+
+@cache
+def whole() -> Anchor:
+    """A small anchor that no other's image could enter: its input is a cut of theirs."""
+    keras.utils.set_random_seed(5)
+    image = keras.Input((6, 6, 4), name="features")
+    features = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu", name="c")(image))
+    logits = layers.Dense(CLASSES, name="logits")(features)
+    model = keras.Model(image, logits, name="whole")
+    return Anchor("whole", model, logits, features, None, "whole")
+
+
+def layout(piece: Piece, cut: str | None) -> tuple[Any, tuple[float | None, float | None]]:
+    if cut is None:
+        return Layout(whole().input_shape), (None, None)
+    found = next(c for c in cuts.find(anchor(piece.anchor).model) if c.name == cut)
+    return found.layout, found.clamp
+
+
+@cache
+def long_stitches(name: str) -> tuple[Stitch, ...]:
+    rng, pieces, made = np.random.default_rng(4), LONG[name], []
+    for before, behind in pairwise(pieces):
+        (source, _), (target, clamp) = layout(before, before.stop), layout(behind, behind.start)
+        kernel = rng.normal(0, source.channels**-0.5, (source.channels, target.channels)).astype("f4")
+        made.append(Stitch(kernel, rng.normal(0, 0.2, target.channels).astype("f4"), source, target, clamp))
+    return tuple(made)
+
+
+def by_hand(name: str, x: np.ndarray) -> np.ndarray:
+    """Every piece and stitch run by itself, one after the other."""
+    pieces = LONG[name]
+    found = {"whole": whole(), "mobile": anchor("mobile"), "resnet": anchor("resnet")}
+    for piece, made in zip(pieces, [*long_stitches(name), None], strict=True):
+        model = found[piece.anchor].model
+        start = model.inputs[0] if piece.start is None else cuts.tensor(model, piece.start)
+        end = model.outputs[0] if piece.stop is None else cuts.tensor(model, piece.stop)
+        x = forward(cuts.between(model, start, end), x)
+        x = x if made is None else forward(stitch.build(made), x)
+    return x
+
+
+def long_family(folder: Path) -> Any:
+    found = small_family(folder)
+    if "whole" not in found.anchors:
+        found.anchors["whole"] = whole()
+        found.cut_lists["whole"] = ()
+    return found
+
+
+def long_members(name: str, folder: Path) -> Members:
+    *before, last = long_stitches(name)
+    fit = Fitted(last, "joint", 0, 0, (), before=tuple(before))
+    return Members(long_family(folder), {name: long_plan(name)}, {name: fit})
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_any_number_of_pieces_is_keras(name: str, tmp_path: Path):
+    members = long_members(name, tmp_path)
+    side = members.input_shape(name)[0]
+    x = digits(side, 400, 430)
+    expected = by_hand(name, x)
+    np.testing.assert_allclose(forward(members.model(name), x), expected, atol=1e-5)
+    np.testing.assert_allclose(scores(Linker(members, "float32").variant(name), [x]), expected, atol=2e-5, rtol=1e-5)
+    assert expected.std(0).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", [n for n in LONG if n != "through a whole anchor"])
+@pytest.mark.parametrize("precision", INTEGERS)
+def test_any_number_of_pieces_in_integers(name: str, precision: str, tmp_path: Path):
+    members = long_members(name, tmp_path)
+    linker, x = Linker(members, precision), digits(members.input_shape(name)[0], 0, 60)
+    assert sqnr(scores(linker.variant(name), [x]), by_hand(name, x)) > (
+        17 if precision == "int8" else 25
+    )  # random stitches leave the ranges
+
+
+def test_pieces_share_their_weights_in_an_elastic_file(tmp_path: Path):
+    name = "there and back"
+    linker = Linker(long_members(name, tmp_path), "float32")
+    alone = sum(len(linker.variant(point)) for point in ("resnet", "mobile"))
+    made = linker.elastic(["resnet", "mobile", name], {})
+    assert len(made) < alone + 4 * sum(s.kernel.size + s.bias.size for s in long_stitches(name)) + 12_000
+    file = read(made)
+    assert [s.key for s in file.signatures] == ["resnet", "mobile", name]
+
+
+def test_a_route_with_a_stitch_too_few_is_refused():
+    name = "there and back"
+    with pytest.raises(RestnetError, match="3 pieces and 1 stitches"):
+        variant.assemble(long_plan(name), {n: anchor(n) for n in ("mobile", "resnet")}, long_stitches(name)[0])
 
 
 # --- TensorFlow Lite Micro ------------------------------------------------------------------------

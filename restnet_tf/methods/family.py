@@ -62,7 +62,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Family:
-    """Anchors by role ("large", "small"), images, settings, and where results go."""
+    """Anchors by role, images, settings, and where results go.
+
+    Two anchors have the roles "large" and "small", more of them a letter each.
+    """
 
     run: Run
     anchors: Mapping[str, Anchor]
@@ -82,6 +85,21 @@ class Family:
         return {role: plan.Costs(costs.macs(c), costs.params(c)) for role, c in calls.items()}
 
     @cached_property
+    def by_cost(self) -> tuple[str, ...]:
+        """Roles from the cheapest anchor to the costliest."""
+        return tuple(sorted(self.anchors, key=lambda role: (self.costs[role].macs, role)))
+
+    @property
+    def largest(self) -> str:
+        """The role of the costliest anchor, which all others are taught by and held against."""
+        return self.by_cost[-1]
+
+    @property
+    def smallest(self) -> str:
+        """The role of the cheapest anchor."""
+        return self.by_cost[0]
+
+    @cached_property
     def views(self) -> int:
         """How many views of the fit images are trained on: bounded by compute, and by disk."""
         macs = sum(c.macs for c in self.costs.values())
@@ -97,7 +115,7 @@ class Family:
     @cached_property
     def mirror(self) -> bool:
         """Whether mirror images are fair views of this data."""
-        return views.mirrors(self.anchors["large"], self.data.rank)
+        return views.mirrors(self.anchors[self.largest], self.data.rank)
 
     def back(self, role: str, cut: str) -> Any:
         """From a cut, or ``cache.INPUT``, to ``[penultimate features, logits]``."""
@@ -175,7 +193,7 @@ class Family:
         return {rung: int(share) for rung, share in shares.items()}
 
     def _view_batches(self, anchors: Mapping[str, Anchor]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-        large = self.anchors["large"]
+        large = self.anchors[self.largest]
         stream = views.stream(
             self.data.fit,
             large.input_shape,

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf import cuts, infer, norms, runs, stitch, variant
-from restnet_tf.fit import CLOSED_FORM, RUNGS
 from restnet_tf.records import RestnetError
 from tflite_export import convert, link, lowering, verify
 from tflite_export.errors import TfliteError
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from restnet_tf.fit import Fitted
     from restnet_tf.methods.family import Family
     from restnet_tf.norms import Refolded
-    from restnet_tf.records import Plan
+    from restnet_tf.records import Piece, Plan, Stitch
 
 CONVERTERS = ("link", "tf")
 _CALIBRATION_IMAGES, _CALIBRATION_BATCH = 128, 64
@@ -52,8 +51,8 @@ class Members:
     def model(self, point: str, *, logits: bool = False) -> keras.Model:
         """A point in Keras, from raw images to probabilities or logits."""
         if point not in self.family.anchors:
-            stitched = self.fitted[point].stitch
-            return variant.assemble(self.plans[point], self.family.anchors, stitched, logits=logits)
+            made = self.fitted[point].stitches
+            return variant.assemble(self.plans[point], self.family.anchors, *made, logits=logits)
         anchor = self.family.anchors[point]
         return cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits) if logits else anchor.model
 
@@ -88,6 +87,31 @@ class Converter:
         return convert.convert(model, self._precision, images, input_type=taken, lower=lower)
 
 
+@dataclass(frozen=True)
+class _Joint:
+    """Where two pieces of a point meet: the first joint of a route is number 0."""
+
+    plan: Plan
+    fitted: Fitted
+    number: int
+    stitch: Stitch
+
+    @property
+    def front(self) -> Piece:
+        """The piece before it."""
+        return self.plan.route[self.number]
+
+    @property
+    def back(self) -> Piece:
+        """The piece behind it."""
+        return self.plan.route[self.number + 1]
+
+    @property
+    def last(self) -> bool:
+        """Whether the piece behind it is the route's last."""
+        return self.number == len(self.plan.route) - 2
+
+
 class Linker:
     """Linked files of one family in one precision."""
 
@@ -118,42 +142,52 @@ class Linker:
         return self._routes[point]
 
     def _stitched(self, point: str) -> link.Route:
+        """The pieces joined one after the other; the last back may be calibrated anew."""
         plan, fitted = self._members.plans[point], self._members.fitted[point]
-        front, back = plan.route
-        lead = link.Route(self._object(front.anchor), str(front.stop), fitted.stitch)
+        route = link.Route(self._object(plan.route[0].anchor))
+        for number, made in enumerate(fitted.stitches):
+            route = self._joined(_Joint(plan, fitted, number, made), route)
+        return route
+
+    def _joined(self, joint: _Joint, lead: link.Route) -> link.Route:
+        """A route with one more piece."""
+        front = lead if lead.back is not None else lead.front
+        lead = link.Route(front, str(joint.front.stop), joint.stitch)
         try:
-            retuned = self._retuned(plan, fitted.stitch.tuned)
-            route = replace(lead, back=self._object(back.anchor), start=str(back.start), retuned=retuned)
+            retuned = self._retuned(joint)
+            route = replace(lead, back=self._object(joint.back.anchor), start=joint.back.start, retuned=retuned)
             link.subgraph(route, self._precision, share=True)  # refuses norms that the converter folded elsewhere
         except (RestnetError, TfliteError):
             # The back is not the anchor's any more.
-            return self._refitted(plan, replace(lead, back=self._own_back(plan)))
+            return self._refitted(joint, replace(lead, back=self._own_back(joint)))
         if not self._integers:
             return route
         if self._family.settings.recalibrate:
-            return self._refitted(plan, replace(lead, back=self._own_back(plan)))
-        return self._best_calibrated(plan, self._refitted(plan, route), lead)
+            return self._refitted(joint, replace(lead, back=self._own_back(joint)))
+        route = self._refitted(joint, route)
+        return self._best_calibrated(joint, route, lead) if joint.last else route
 
-    def _best_calibrated(self, plan: Plan, route: link.Route, lead: link.Route) -> link.Route:
+    def _best_calibrated(self, joint: _Joint, route: link.Route, lead: link.Route) -> link.Route:
         """The route itself, or with its back calibrated anew where the anchor's ranges cost too much.
 
         Norms tuned for a route may bring its back out of the ranges that the anchor was calibrated
         for. The second calibration shares the anchor's integer weights as well.
         """
-        before = self._sqnr(plan.name, route)
+        name = joint.plan.name
+        before = self._sqnr(name, route)
         if before >= _LEAST_SQNR_DB:
-            lost = self._lost(plan, route)
+            lost = self._lost(joint, route)
             if lost > _CLIPPED:
                 self._family.report.say(
-                    f"{plan.name} {self._precision}: {lost:.1%} of what the stitch delivers lies outside the range of"
+                    f"{name} {self._precision}: {lost:.1%} of what the stitch delivers lies outside the range of"
                     " the back's cut; --recalibrate would calibrate its back anew"
                 )
             return route
-        anew = self._refitted(plan, replace(lead, back=self._own_back(plan)))
-        after = self._sqnr(plan.name, anew)
+        anew = self._refitted(joint, replace(lead, back=self._own_back(joint)))
+        after = self._sqnr(name, anew)
         kept = "calibrated anew" if after > before else "kept as it was"
         self._family.report.say(
-            f"{plan.name} {self._precision}: logits {before:.1f} dB above the error in the anchor's ranges,"
+            f"{name} {self._precision}: logits {before:.1f} dB above the error in the anchor's ranges,"
             f" {after:.1f} dB in its own; {kept}"
         )
         return anew if after > before else route
@@ -166,38 +200,42 @@ class Linker:
         exact = np.concatenate(list(_run(self._members.model(point, logits=True), iter(images))))
         return verify.compare(found, verify.Outputs(exact, exact)).sqnr_db
 
-    def _retuned(self, plan: Plan, tuned: Mapping[str, np.ndarray]) -> tuple[Refolded, ...]:
-        if not tuned:
+    def _retuned(self, joint: _Joint) -> tuple[Refolded, ...]:
+        if not joint.stitch.tuned:
             return ()
-        back = plan.route[1]
-        before = cuts.back(self._family.anchors[back.anchor], str(back.start))
-        return norms.refolded(before, variant.with_weights(before, tuned))
+        before = self._back(joint)
+        return norms.refolded(before, variant.with_weights(before, joint.stitch.tuned))
 
-    def _refitted(self, plan: Plan, route: link.Route) -> link.Route:
-        """A route of integers with its stitch fitted to what the integer front puts out."""
-        fitted, front = self._members.fitted[plan.name], plan.route[0]
-        # What was pruned or clustered must stay so: only what a fit found may be fitted further.
-        if not self._integers or fitted.rung not in (CLOSED_FORM, *RUNGS):
+    def _refitted(self, joint: _Joint, route: link.Route) -> link.Route:
+        """A route of integers with its last stitch fitted to what the integers in front of it put out."""
+        if not self._integers or joint.fitted.settled:
             return route
-        shape = self._members.input_shape(plan.name)
-        rough = verify.run(link.front(route.front, str(front.stop)), self._members.calibration(shape))
-        found = rough.scores.reshape(-1, *fitted.stitch.source.shape)
-        return replace(route, stitch=stitch.refitted(fitted.stitch, self._features(plan), found))
+        shape = self._members.input_shape(joint.plan.name)
+        lead = route.front if isinstance(route.front, link.Route) else link.Route(route.front)
+        content = link.front(lead, str(route.stop), precision=self._precision)
+        rough = verify.run(content, self._members.calibration(shape))
+        found = rough.scores.reshape(-1, *joint.stitch.source.shape)
+        return replace(route, stitch=stitch.refitted(joint.stitch, self._features(joint), found))
 
-    def _lost(self, plan: Plan, route: link.Route) -> float:
+    def _lost(self, joint: _Joint, route: link.Route) -> float:
         """The share of what a stitch delivers that the integers at the back's cut cannot hold."""
         low, high = link.limits(route)
-        delivered = stitch.delivered(self._members.fitted[plan.name].stitch, self._features(plan))
+        delivered = stitch.delivered(joint.stitch, self._features(joint))
         return float(np.mean((delivered < low) | (delivered > high)))
 
-    def _features(self, plan: Plan) -> np.ndarray:
-        """What the float front gives at its cut on the calibration images ``(n, h, w, c)``."""
-        front, shape = plan.route[0], self._members.input_shape(plan.name)
-        lead = self._lead(front.anchor, str(front.stop))
-        return np.concatenate(list(_run(lead, self._members.calibration(shape))))
+    def _features(self, joint: _Joint) -> np.ndarray:
+        """What the float network gives in front of a joint on the calibration images ``(n, h, w, c)``."""
+        shape = self._members.input_shape(joint.plan.name)
+        return np.concatenate(list(_run(self._lead(joint), self._members.calibration(shape))))
 
-    def _lead(self, role: str, cut: str) -> keras.Model:
-        return cuts.front(self._family.anchors[role], cut)
+    def _lead(self, joint: _Joint) -> keras.Model:
+        """From the image to the cut in front of a joint."""
+        return variant.lead(joint.plan, self._family.anchors, *joint.fitted.stitches[: joint.number])
+
+    def _back(self, joint: _Joint) -> keras.Model:
+        """The anchor of the piece behind a joint, from where that begins to its probabilities."""
+        anchor = self._family.anchors[joint.back.anchor]
+        return variant.piece(anchor, joint.back.start, anchor.model.outputs[0], {})
 
     def _object(self, role: str) -> link.Object:
         anchor = self._family.anchors[role]
@@ -229,23 +267,27 @@ class Linker:
             f" Keras, scores within {float(np.abs(scores - exact).max()):.2g}"
         )
 
-    def _own_back(self, plan: Plan) -> link.Object:
+    def _own_back(self, joint: _Joint) -> link.Object:
         """The back of one variant as an object of its own, calibrated on what its stitch delivers."""
-        fitted, (front, back) = self._members.fitted[plan.name].stitch, plan.route
+        fitted, back = joint.stitch, joint.back
 
         def made() -> bytes:
-            own = variant.with_weights(cuts.back(self._family.anchors[back.anchor], str(back.start)), fitted.tuned)
-            lead, joint = self._lead(front.anchor, str(front.stop)), stitch.build(fitted)
-            images = self._members.calibration(self._family.anchors[front.anchor].input_shape)
-            features = (np.asarray(joint(x)) for x in _run(lead, images))
-            return convert.compile_object(own, {}, self._precision, features, limits=_EVERYTHING, lower=self._lower)
+            own = variant.with_weights(self._back(joint), fitted.tuned)
+            ends = {} if back.stop is None else {back.stop: cuts.tensor(own, back.stop)}
+            built = stitch.build(fitted)
+            images = self._members.calibration(self._members.input_shape(joint.plan.name))
+            features = (np.asarray(built(x)) for x in _run(self._lead(joint), images))
+            return convert.compile_object(own, ends, self._precision, features, limits=_EVERYTHING, lower=self._lower)
 
-        parts = (value for part in stitch.weights(fitted).values() for value in part)
-        values = [*parts, *(fitted.tuned[path] for path in sorted(fitted.tuned))]
+        fits = joint.fitted.stitches[: joint.number + 1]
+        values = [v for one in fits for part in stitch.weights(one).values() for v in part]
+        values += [fitted.tuned[path] for path in sorted(fitted.tuned)]
         digests = [hashlib.sha256(np.ascontiguousarray(v).tobytes()).hexdigest() for v in values]
-        anchors = [self._family.anchors[role].sha256 for role in (front.anchor, back.anchor)]
+        route = [f"{p.anchor} {p.start} {p.stop}" for p in joint.plan.route[: joint.number + 2]]
+        anchors = [self._family.anchors[p.anchor].sha256 for p in joint.plan.route[: joint.number + 2]]
         shared = self._object(back.anchor) if self._integers else None
-        return self._kept(plan.name, [*anchors, str(back.start), *digests], made, shared)
+        name = joint.plan.name if joint.last else f"{joint.plan.name}.{joint.number + 1}"
+        return self._kept(name, [*anchors, *route, *digests], made, shared)
 
     def _kept(
         self, name: str, parts: Sequence[str], made: Callable[[], bytes], weights_of: link.Object | None = None

@@ -126,7 +126,7 @@ def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, Run
     name = f"{plan.name}.{wanted.suffix}"
     kl = float(after["rank"].kl or 0.0)
     rungs = (*fitted.rungs, replace(changed[1], kl=kl))
-    optimised = replace(fitted, stitch=changed[0], rung=wanted.suffix, kl=kl, rungs=rungs)
+    optimised = replace(fitted, stitch=changed[0], rung=wanted.suffix, kl=kl, rungs=rungs, settled=True)
     finished.add(family, replace(plan, name=name), optimised)
     return Outcome(name, family.run.stitch_path(name), shipping.metric(family), before, after)
 

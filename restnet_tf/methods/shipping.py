@@ -61,7 +61,7 @@ def publish(
     """Write what speaks of all points: the elastic files, ``points.json`` and the plot."""
     _write_elastic(family, found, made, meta)
     family.run.write_json(family.run.points_path, points.to_json(found, meta))
-    title = f"{family.anchors['large'].name} + {family.anchors['small'].name} on {family.data.name}"
+    title = f"{' + '.join(family.anchors[role].name for role in family.by_cost[::-1])} on {family.data.name}"
     runs.write_bytes(family.run.plot_path, plots.operating_points(found, title, metric(family)))
 
 
@@ -78,17 +78,16 @@ def training_macs(family: Family, fitted: Mapping[str, Fitted]) -> tuple[int, in
     """
     rungs = [r for f in fitted.values() for r in f.rungs]
     views = family.views * sum(c.macs for c in family.costs.values())
-    return views + sum(r.macs for r in rungs), 3 * family.costs["large"].macs * sum(r.images for r in rungs)
+    return views + sum(r.macs for r in rungs), 3 * family.costs[family.largest].macs * sum(r.images for r in rungs)
 
 
 def _meta(family: Family, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
     spent, whole = training_macs(family, fitted)
     return {
-        "large": family.anchors["large"].name,
-        "small": family.anchors["small"].name,
+        "anchors": {role: anchor.name for role, anchor in family.anchors.items()},
         "data": family.data.name,
         "metric": metric(family),
-        "class_names": family.data.class_names or family.anchors["large"].class_names,
+        "class_names": family.data.class_names or family.anchors[family.largest].class_names,
         "training_macs": spent,
         "whole_large_training_macs": whole,
     }
@@ -97,8 +96,8 @@ def _meta(family: Family, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
 def stitched(family: Family, scorer: Scorer, p: Plan, fit: Fitted) -> OperatingPoint:
     """A variant with its scores, run in Keras."""
     names = {role: anchor.name for role, anchor in family.anchors.items()}
-    model = variant.assemble(p, family.anchors, fit.stitch, logits=True)
-    macs, params = stitch.widening(fit.stitch)
+    model = variant.assemble(p, family.anchors, *fit.stitches, logits=True)
+    macs, params = (sum(more) for more in zip(*map(stitch.widening, fit.stitches), strict=True))
     return OperatingPoint(
         name=p.name,
         kind=STITCHED,
@@ -108,7 +107,7 @@ def stitched(family: Family, scorer: Scorer, p: Plan, fit: Fitted) -> OperatingP
         rank=scorer(model, "rank"),
         test=scorer(model, "test"),
         rung=fit.rung,
-        unshared_params=sum(v.size for v in fit.stitch.tuned.values()),
+        unshared_params=sum(v.size for made in fit.stitches for v in made.tuned.values()),
     )
 
 
@@ -117,7 +116,7 @@ def _scored(
 ) -> list[OperatingPoint]:
     """Every network run in Keras over the rank and the test split."""
     family.report.stage("accuracy of all networks on the rank and test split")
-    total, found = 2 + len(chosen) + len(extras), []
+    total, found = len(family.anchors) + len(chosen) + len(extras), []
 
     def add(point: OperatingPoint) -> None:
         found.append(point)
@@ -143,7 +142,7 @@ class Scorer:
 
     def __init__(self, family: Family) -> None:
         self._splits = {"rank": family.data.rank, "test": family.data.test}
-        teacher = _to_logits(family.anchors["large"])
+        teacher = _to_logits(family.anchors[family.largest])
         self._teacher = {name: _logits(teacher, split) for name, split in self._splits.items()}
 
     def __call__(self, model: keras.Model, name: str) -> Score:
