@@ -18,7 +18,7 @@ _SHOWN = {"bytes": ("KB", 1e3), "time": ("ms", 1e3), "count": ("", 1.0)}
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a route: of the "large" or "small" anchor, or the stitch; ``macs`` is None where unknown."""
+    """A stretch of a route: of an anchor by its role, or a stitch; ``macs`` is None where unknown."""
 
     role: str
     text: str
@@ -55,7 +55,8 @@ class Report:
     """All that a report shows of one run.
 
     ``run`` is the directory as the user names it, ``command`` what built it, ``facts`` its settings and versions in
-    words. ``cka`` is ``(large cuts, small cuts)``; ``parts`` and ``ladders`` are by point.
+    words. ``anchors`` are names by role, the costliest first. ``cka`` is ``(large cuts, small cuts)``, empty where
+    the family has others than a large and a small anchor; ``parts`` and ``ladders`` are by point.
     """
 
     run: str

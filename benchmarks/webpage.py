@@ -17,6 +17,7 @@ from benchmarks.points import CONTROL, SHIPPED, SOURCES, STITCHED, File, Operati
 from benchmarks.report import STITCH, Cell, Part, Report, Table
 
 _PAGE = Path(__file__).parent / "page"
+_MIDDLES = 4  # colours for anchors between the costliest and the cheapest
 _SCRIPTS = ("shared.js", "plot.js", "budget.js", "heat.js", "table.js")
 
 
@@ -33,8 +34,9 @@ def html(report: Report) -> str:
         routes="\n".join(_route(p, report) for p in report.ordered),
         tables="\n".join(_table(table, report) for table in reporting.tables(report)),
         sources=_sources(report),
-        large=escape(report.anchors["large"]),
-        small=escape(report.anchors["small"]),
+        keys="\n".join(_key(role, report) for role in report.anchors),
+        large=escape(report.anchors.get("large", "")),
+        small=escape(report.anchors.get("small", "")),
         data=_in_script(_data(report)),
         script=scripts,
     )
@@ -70,7 +72,8 @@ def _route(point: OperatingPoint, report: Report) -> str:
     known = all(part.macs is not None for part in parts)
     shares = [part.macs if known and part.macs is not None else 1 for part in parts]
     bar = "".join(
-        f'<span class="part {part.role}" style="flex-grow:{share}" title="{escape(_says(part, report))}"></span>'
+        f'<span class="part {_colour(part.role, report)}" style="flex-grow:{share}"'
+        f' title="{escape(_says(part, report))}"></span>'
         for part, share in zip(parts, shares, strict=True)
     )
     dim = " dim" if reporting.aside(point) else ""
@@ -78,9 +81,25 @@ def _route(point: OperatingPoint, report: Report) -> str:
         f'<div class="route{dim}" data-point="{escape(point.name)}"><div class=name>{escape(point.name)}'
         f"<small>{reporting.millions(point.macs)} MMACs{f', {escape(point.rung)}' if point.rung else ''}</small></div>"
         f'<div><div class=bar style="width:{100 * point.macs / longest:.2f}%">{bar}</div><ul>'
-        + "".join(f'<li class="{part.role}">{escape(_says(part, report))}</li>' for part in parts)
+        + "".join(f'<li class="{_colour(part.role, report)}">{escape(_says(part, report))}</li>' for part in parts)
         + "</ul></div></div>"
     )
+
+
+def _key(role: str, report: Report) -> str:
+    """An anchor's name in its colour."""
+    at = list(report.anchors).index(role)
+    told = "the large anchor" if not at else "the small anchor" if at == len(report.anchors) - 1 else ""
+    words = ", ".join(w for w in (report.anchors[role], told) if w)
+    return f'<span class="key {_colour(role, report)}">{escape(words)}</span>'
+
+
+def _colour(role: str, report: Report) -> str:
+    """The class of an anchor's parts: of the costliest, the cheapest, or one of those between; of others their own."""
+    if role not in report.anchors:
+        return role
+    at, last = list(report.anchors).index(role), len(report.anchors) - 1
+    return "large" if not at else "small" if at == last else f"middle{(at - 1) % _MIDDLES}"
 
 
 def _says(part: Part, report: Report) -> str:

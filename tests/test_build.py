@@ -212,7 +212,7 @@ def test_the_plots_are_png(finished: Path) -> None:
 
 def test_the_points_tell_all(finished: Path) -> None:
     meta, found = points.read(finished / "points.json")
-    assert (meta["metric"], meta["large"], meta["small"]) == ("accuracy", "digits-large", "digits-small")
+    assert (meta["metric"], meta["anchors"]) == ("accuracy", {"large": "digits-large", "small": "digits-small"})
     assert meta["class_names"] == [str(digit) for digit in range(10)]
     # At so little effort the one pass over the views costs more than all training.
     assert min(meta["training_macs"], meta["whole_large_training_macs"]) > 0

@@ -127,7 +127,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         point("S0-L1", STITCHED, chosen["S0-L1"].macs, 160, status=DOMINATED, reason="small | costs less"),
         point("distilled", CONTROL, whole["small"], 155, status=CONTROL),
     )
-    meta = {"large": "big", "small": "little", "data": "d", "metric": "accuracy", "class_names": list("abc")}
+    meta = {
+        "anchors": {"large": "big", "small": "little"},
+        "data": "d",
+        "metric": "accuracy",
+        "class_names": list("abc"),
+    }
     meta |= {"training_macs": 10**12, "whole_large_training_macs": 3 * 10**12}
     run.write_json(run.points_path, points.to_json(family, meta))
     run.finish("points")

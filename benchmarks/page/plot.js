@@ -95,7 +95,8 @@ function frame(canvas, box, sx, sy, xs, range, axes) {
 function label(canvas, marks, box, chord) {
   const taken = marks.map((m) => [m.cx - 7, m.cy - 7, m.cx + 7, m.cy + 7]);
   for (let i = 0; chord && i <= 100; i++) {
-    const [x, y] = [0, 1].map((axis) => chord[0][axis] + (i / 100) * (chord[1][axis] - chord[0][axis]));
+    const at = (i / 100) * (chord.length - 1), left = Math.min(chord.length - 2, Math.floor(at));
+    const [x, y] = [0, 1].map((axis) => chord[left][axis] + (at - left) * (chord[left + 1][axis] - chord[left][axis]));
     taken.push([x - 1, y - 1, x + 1, y + 1]);
   }
   const order = ["anchor", "shipped", "control", "dominated"];
@@ -149,7 +150,7 @@ function drawPlot() {
   const sy = (v) => box.bottom - ((v - range[0]) / (range[1] - range[0])) * (box.bottom - box.top);
   frame(canvas, box, sx, sy, xs, range, axes);
   const ends = shown.filter((m) => m.p.kind === "anchor").sort((a, b) => a.x - b.x);
-  const chord = ends.length === 2 && axes.y.key === "score" ? ends.map((m) => [sx(m.x), sy(m.y)]) : null;
+  const chord = ends.length > 1 && axes.y.key === "score" ? ends.map((m) => [sx(m.x), sy(m.y)]) : null;
   if (chord) canvas.append(drawn("path", { class: "chord", d: `M${chord.join("L")}` }));
   const marks = shown.map((m) => ({ ...m, cx: sx(m.x), cy: sy(m.y), standing: standingClass(m.p) }));
   // Along the axis, so that the tab key goes from left to right.

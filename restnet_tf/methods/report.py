@@ -6,12 +6,14 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
+
+import numpy as np
 
 from benchmarks import measurements, points, sheets, webpage
 from benchmarks.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
@@ -19,7 +21,7 @@ from benchmarks.report import STITCH, Ladder, Pair, Part, Report
 from restnet_tf import runs, stitch
 from restnet_tf.fit import CLOSED_FORM, Fitted
 from restnet_tf.methods.job import Asked
-from restnet_tf.records import Plan, RestnetError
+from restnet_tf.records import Piece, Plan, RestnetError, Stitch
 from restnet_tf.runs import Run
 from tflite_export import macs
 from tflite_export.errors import TfliteError
@@ -54,15 +56,15 @@ def gather(run: Run) -> Report:
     meta, known = points.read(run.points_path)
     try:
         plans = {plan.name: plan for plan in runs.read_plans(run.plans_path)}
-        cka = run.load_similarity()
         names = {p.name for p in known if p.kind == STITCHED}
         fitted = {n: f for n in run.fitted_names() if n in names and (f := run.load_fitted(n))}
-        anchors = {role: str(meta[role]) for role in _ROLES}
+        anchors = _anchors(meta, known)
+        cka = run.load_similarity() if set(anchors) == set(_ROLES) else np.zeros((0, 0))
         facts = _facts(run, meta, known)
-        title, metric = f"{anchors['large']} + {anchors['small']} on {meta['data']}", str(meta["metric"])
+        title, metric = f"{' + '.join(anchors.values())} on {meta['data']}", str(meta["metric"])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise RestnetError(f"{run.path} is damaged: {error}; build it again") from None
-    cuts = _cut_names(plans, cka.shape)
+    cuts = _cut_names(plans, cka.shape) if cka.size else {}
     return Report(
         run=str(run.path),
         title=title,
@@ -74,10 +76,16 @@ def gather(run: Run) -> Report:
         measurements=measurements.read(run.measurements_path),
         cuts=cuts,
         cka=tuple(tuple(float(v) for v in row) for row in cka),
-        pairs=_pairs(plans, cuts),
+        pairs=_pairs(plans, cuts) if cka.size else (),
         parts=_parts(run, known, plans, fitted),
         ladders={name: _ladder(found) for name, found in fitted.items()},
     )
+
+
+def _anchors(meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:
+    """Names of the anchors by role, the costliest first."""
+    costs = {p.name: p.macs for p in known if p.kind == ANCHOR}
+    return {role: str(meta["anchors"][role]) for role in sorted(costs, key=lambda role: (-costs[role], role))}
 
 
 def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:
@@ -90,8 +98,7 @@ def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...])
     versions = {name: value for name, value in inputs.items() if name.endswith(" version")}
     told = (f"{name.replace('_', ' ')} {inputs[name]}" for name in _TOLD if inputs.get(name) not in (None, ""))
     return {
-        "large anchor": _hashed(inputs.get("large anchor", meta["large"])),
-        "small anchor": _hashed(inputs.get("small anchor", meta["small"])),
+        **{f"{role} anchor": _hashed(inputs.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},
         "data": f"{_hashed(inputs.get('data', meta['data']))}, {classes} classes",
         "images": f"{known[0].test.n} to test, {known[0].rank.n} to rank",
         "metric": f"{meta['metric']}; intervals are of 95 %",
@@ -199,24 +206,33 @@ def _counted(run: Run, anchor: OperatingPoint) -> tuple[int, Mapping[str, int]]:
 
 def _stretches(
     point: OperatingPoint, plan: Plan, found: Fitted, counted: Mapping[str, tuple[int, Mapping[str, int]]]
-) -> tuple[Part, Part, Part]:
-    front, back = plan.route
-    made = found.stitch
+) -> tuple[Part, ...]:
+    """Pieces and stitches in turns, from the image to the scores."""
+    joints = [_joint(made, found.rung) for made in found.stitches]
+    tuned = [0, *(sum(weight.size for weight in made.tuned.values()) for made in found.stitches)]
+    pieces = []
+    for piece, own in zip(plan.route, tuned, strict=True):
+        note = f"{own:,} parameters its own ({found.rung})" if own else "as in the anchor"
+        words = [f"{word} {cut}" for word, cut in (("from", piece.start), ("to", piece.stop)) if cut is not None]
+        pieces.append(Part(piece.anchor, " ".join(words), _macs_of(piece, counted), note))
+    parts = [pieces[0], *(part for pair in zip(joints, pieces[1:], strict=True) for part in pair)]
+    costs = [part.macs for part in parts]
+    # Pruned, lowered or converted otherwise, a file may hold other operators than the graph.
+    if None in costs or sum(c for c in costs if c is not None) != point.macs:
+        parts = [part if part.role == STITCH else replace(part, macs=None) for part in parts]
+    return tuple(parts)
+
+
+def _joint(made: Stitch, rung: str) -> Part:
     hidden = 0 if made.hidden_bias is None else len(made.hidden_bias)
-    joint = stitch.macs(made.source, made.target, hidden)
-    costs: list[int | None] = [None, joint, None]
-    (_, before), (whole, after) = counted[front.anchor], counted[back.anchor]
-    stop, start = str(front.stop), str(back.start)
-    if stop in before and start in after:
-        ends = before[stop], whole - after[start]
-        # Pruned, lowered or converted otherwise, a file may hold other operators than the graph.
-        if ends[0] + joint + ends[1] == point.macs:
-            costs = [ends[0], joint, ends[1]]
     shapes = " to ".join("x".join(map(str, layout.shape)) for layout in (made.source, made.target))
-    tuned = sum(weight.size for weight in made.tuned.values())
-    note = f"{tuned:,} parameters its own ({found.rung})" if tuned else "as in the anchor"
-    return (
-        Part(front.anchor, f"to {front.stop}", costs[0], "as in the anchor"),
-        Part(STITCH, shapes, costs[1], found.rung + (f", {hidden} ReLU features" if hidden else "")),
-        Part(back.anchor, f"from {back.start}", costs[2], note),
-    )
+    note = rung + (f", {hidden} ReLU features" if hidden else "")
+    return Part(STITCH, shapes, stitch.macs(made.source, made.target, hidden), note)
+
+
+def _macs_of(piece: Piece, counted: Mapping[str, tuple[int, Mapping[str, int]]]) -> int | None:
+    """MACs between two cuts of an anchor; None where a cut is not known."""
+    whole, before = counted[piece.anchor]
+    start = 0 if piece.start is None else before.get(piece.start)
+    stop = whole if piece.stop is None else before.get(piece.stop)
+    return None if start is None or stop is None else stop - start
