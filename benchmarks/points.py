@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -189,6 +190,18 @@ def read(path: Path) -> tuple[dict[str, Any], tuple[OperatingPoint, ...]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is not a list of operating points: {error}") from None
     return content, points
+
+
+def content(run: Path, file: File) -> bytes:
+    """A point's file as it was measured; raises ``BenchError`` where it is gone, or another."""
+    path = run / file.path
+    try:
+        found = path.read_bytes()
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror}; build the run again") from None
+    if hashlib.sha256(found).hexdigest() != file.sha256:
+        raise BenchError(f"{path} is not the file that points.json describes; build the run again")
+    return found
 
 
 def _beats(rival: OperatingPoint, point: OperatingPoint) -> bool:

@@ -23,7 +23,6 @@ from benchmarks.subjects import Findings, Options, Subject
 from restnet_tf.cli import main
 from restnet_tf.methods import bench, job
 from restnet_tf.progress import Silent
-from restnet_tf.records import RestnetError
 from restnet_tf.runs import Run
 from tflite_export import budget, memory
 
@@ -154,10 +153,10 @@ def test_no_run_a_lost_file_a_changed_file_and_broken_measurements(run: Run, tmp
     path = run.tflite_path("small", "int8")
     content = path.read_bytes()
     path.write_bytes(content + b"0")
-    with pytest.raises(RestnetError, match=r"is not the file that points\.json describes"):
+    with pytest.raises(BenchError, match=r"is not the file that points\.json describes"):
         bench.bench(run.path, ["host"], Options(), Silent())
     path.unlink()
-    with pytest.raises(RestnetError, match=r"cannot read .*small\.int8\.tflite: No such file"):
+    with pytest.raises(BenchError, match=r"cannot read .*small\.int8\.tflite: No such file"):
         bench.bench(run.path, ["host"], Options(), Silent())
     path.write_bytes(content)
     run.measurements_path.write_text("{}")

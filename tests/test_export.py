@@ -298,9 +298,9 @@ def test_a_file_that_is_gone_or_changed_is_refused(run: Path):
     path = run / "tflite" / "small.int8.tflite"
     content = path.read_bytes()
     path.write_bytes(content + b"\0" * 16)
-    failed(export(run, "--target", "tflm", "--point", "small"), "is not the file that was measured")
+    failed(export(run, "--target", "tflm", "--point", "small"), "is not the file that points.json describes")
     path.unlink()
-    failed(export(run, "--target", "tflm", "--point", "small"), "No such file or directory; run the build again")
+    failed(export(run, "--target", "tflm", "--point", "small"), "No such file or directory; build the run again")
 
 
 def test_an_output_that_cannot_be_written_is_one_line_and_leaves_nothing(run: Path, tmp_path: Path):

@@ -102,21 +102,11 @@ def _subjects(
     for point in listed:
         for precision in point.files:
             if (not only_points or point.name in only_points) and (not precisions or precision in precisions):
-                found.append(Subject(point.name, precision, _content(run, point, precision)))
+                content = points.content(run.path, point.files[precision])
+                found.append(Subject(point.name, precision, content))
     if not found:
         raise RestnetError(f"{run.path} has no .tflite file to measure")
     return found
-
-
-def _content(run: Run, point: OperatingPoint, precision: str) -> bytes:
-    path, recorded = run.path / point.files[precision].path, point.files[precision].sha256
-    try:
-        subject = Subject(point.name, precision, path.read_bytes())
-    except OSError as error:
-        raise RestnetError(f"cannot read {path}: {error.strerror}; build the run again") from None
-    if subject.sha256 != recorded:
-        raise RestnetError(f"{path} is not the file that points.json describes; build the run again")
-    return subject.content
 
 
 def _record(run: Run, new: Sequence[Measurement]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import points
-from benchmarks.points import CONTROL, SHIPPED, File, OperatingPoint
+from benchmarks.points import CONTROL, SHIPPED, OperatingPoint
 from restnet_tf import runs
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
@@ -82,7 +81,7 @@ def export(path: Path, wanted: Wanted, out: Path, report: Reporter) -> Exported:
     run = Run(path)
     meta, known = points.read(run.points_path)
     chosen, precision = _chosen(run, known, target, wanted)
-    members = [_member(path, p, p.files[precision], precision) for p in chosen]
+    members = [Member(p.name, precision, points.content(path, p.files[precision])) for p in chosen]
     taken, refused = _sifted(members, target, wanted.every or wanted.point is not None, report)
     if wanted.together:
         taken, _ = _sifted([_joined(run, wanted.together, taken)], target, True, report)
@@ -117,16 +116,6 @@ def _chosen(
     if not found:
         raise RestnetError(f"{run.path} has no files of {precision}, only of {', '.join(sorted(has))}")
     return found, precision
-
-
-def _member(path: Path, point: OperatingPoint, file: File, precision: str) -> Member:
-    try:
-        content = (path / file.path).read_bytes()
-    except OSError as error:
-        raise RestnetError(f"cannot read {path / file.path}: {error.strerror}; run the build again") from None
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise RestnetError(f"{path / file.path} is not the file that was measured; run the build again")
-    return Member(point.name, precision, content)
 
 
 def _joined(run: Run, how: str, members: Sequence[Member]) -> Member:
