@@ -133,6 +133,8 @@ def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, Run
 
 def _optimised(family: Family, plan: Plan, fitted: Fitted, wanted: Wanted) -> tuple[Stitch, RungResult]:
     """The optimised stitch, and what its training cost (its KL is not known yet)."""
+    if len(plan.route) != 2:
+        raise RestnetError(f"{plan.name} has {len(fitted.stitches)} stitches; optimize takes points of one alone")
     first, last = plan.route
     if fitted.stitch.source.tokens or fitted.stitch.target.tokens:
         raise RestnetError(f"{plan.name} stitches tokens; optimize takes stitches between grids alone")
