@@ -5,7 +5,9 @@ Memory is bounded by one batch of features and the sums; it does not grow with t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -97,6 +99,39 @@ def collect(
     return Statistics(total, batch, cka.matrix(), sums.solve())
 
 
+def pooled(
+    anchors: Mapping[str, Anchor],
+    cut_lists: Mapping[str, tuple[Cut, ...]],
+    groups: Mapping[str, Sequence[PairKey]],
+    split: Split,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Solution]:
+    """One closed-form stitch for all pairs of a group, solved from the sums of all their rows.
+
+    ``anchors`` and ``cut_lists`` are by role, "large" and "small"; the pairs of a group are of one shape. This is
+    the least-squares stitch of a window (SN-Net), which the average of its pairs' own solutions is not.
+    """
+    used: dict[str, set[int]] = {role: set() for role in anchors}
+    for source, i, j in (pair for pairs in groups.values() for pair in pairs):
+        used[source].add(i)
+        used[other(source)].add(j)
+    cutting = {role: sorted(found) for role, found in used.items()}
+    observers = {role: observer(anchors[role], [cut_lists[role][i] for i in found]) for role, found in cutting.items()}
+    sums = {name: _Sums(cut_lists, list(pairs)) for name, pairs in groups.items()}
+    watched = [tuple(cut_lists[role][i] for i in found) for role, found in cutting.items()]
+    batch = batch_size(anchors.values(), watched)
+    streams = {role: iter(split.batches(anchors[role].input_shape, batch)) for role in anchors}
+    for done in range(0, len(split), batch):
+        seen: dict[str, list[Any]] = {role: [None] * len(found) for role, found in cut_lists.items()}
+        for role, found in cutting.items():
+            for i, rows in zip(found, observers[role](next(streams[role])), strict=True):
+                seen[role][i] = np.asarray(rows)
+        for total in sums.values():
+            total.update(seen)
+        progress(min(len(split), done + batch), len(split))
+    return {name: total.together() for name, total in sums.items()}
+
+
 def observer(anchor: Anchor, found: Iterable[Cut], more: Iterable[Any] = ()) -> Callable[[Any], list[Any]]:
     """A function from images to the activations at these cuts, then at ``more`` symbolic tensors."""
     import keras
@@ -186,16 +221,16 @@ class _Sums:
                 self._products[group] = found
 
     def solve(self) -> dict[PairKey, Solution]:
-        found = {}
-        for pair in self._keys:
-            groups = self._groups_of(*pair)
-            kernel, bias, r2 = stitch.ridge(self._of(groups[0], pair))
-            pooled = None
-            if len(groups) > 1:
-                class_kernel, class_bias, _ = stitch.ridge(self._of(groups[1], pair))
-                pooled = class_kernel, class_bias[0]
-            found[pair] = Solution(kernel, bias, r2, pooled)
-        return found
+        return {pair: _solution(self._parts(pair)) for pair in self._keys}
+
+    def together(self) -> Solution:
+        """One solution for all pairs, which must be of one shape."""
+        parts = zip(*(self._parts(pair) for pair in self._keys), strict=True)
+        return _solution([functools.reduce(operator.add, part) for part in parts])
+
+    def _parts(self, pair: PairKey) -> list[stitch.RidgeSums]:
+        """The sums of a pair's map and, where there is one, of its class token."""
+        return [self._of(group, pair) for group in self._groups_of(*pair)]
 
     def _of(self, group: _Group, pair: PairKey) -> stitch.RidgeSums:
         """The sums of one pair out of its group's."""
@@ -229,6 +264,14 @@ class _Sums:
         widths = [self._cuts[role][m].shape[-1] for m in members]
         at = members.index(index)
         return slice(sum(widths[:at]), sum(widths[: at + 1]))
+
+
+def _solution(parts: Sequence[stitch.RidgeSums]) -> Solution:
+    kernel, bias, r2 = stitch.ridge(parts[0])
+    if len(parts) == 1:
+        return Solution(kernel, bias, r2)
+    class_kernel, class_bias, _ = stitch.ridge(parts[1])
+    return Solution(kernel, bias, r2, (class_kernel, class_bias[0]))
 
 
 def other(role: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf import costs, stitch
+from restnet_tf.adam import Adam
 from restnet_tf.records import Layout, RestnetError, Stitch
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _MACS_A_VALUE = 335
 _LEAST_WORK = 2_000_000
 _MAX_REPEATS = 6  # of the views in a rung: a small back would else see them dozens of times
 _FUSED_WORK = 9e11
-_LABEL_WEIGHT = 0.1
+LABEL_WEIGHT = 0.1
 _HEAD = 128  # images whose features tell how high those of a front reach
 
 
@@ -192,7 +193,7 @@ class _Trainer:
         batch = min(len(self._train.x), max(_LEAST_BATCH, min(_BATCH, self._room, images // _LEAST_STEPS)))
         steps = max(_CHECKS, images // batch)
         variables = self._variables(rung)
-        optimizer = _Adam(variables, _RATES[rung], steps)
+        optimizer = Adam(variables, _RATES[rung], steps)
         # XLA fuses the frozen norms into their neighbours: 1.3 to 1.8 times as fast. It takes seconds to
         # compile, and on a CPU its gradients of convolution kernels, and its depthwise convolutions, are
         # slower than TensorFlow's own (five times, of MobileNetV2).
@@ -270,7 +271,7 @@ class _Trainer:
             )
         return self._infer(x)
 
-    def _step(self, variables: list[Any], optimizer: _Adam) -> Callable[..., None]:
+    def _step(self, variables: list[Any], optimizer: Adam) -> Callable[..., None]:
         import tensorflow as tf
 
         def step(x: Any, teacher: Any, target: Any, labels: Any, matching: Any) -> None:
@@ -281,7 +282,7 @@ class _Trainer:
                 task = tf.reduce_mean(kl_divergence(teacher, logits))
                 if labels.shape[1]:
                     cross = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
-                    task += _LABEL_WEIGHT * tf.reduce_mean(cross)
+                    task += LABEL_WEIGHT * tf.reduce_mean(cross)
                 loss = tf.where(matching, match, task)
             optimizer.apply(tape.gradient(loss, [v.value for v in variables]))
 
@@ -322,48 +323,3 @@ class _Trainer:
     def _restore(self, state: list[np.ndarray]) -> None:
         for variable, value in zip(self._variables("back"), state, strict=True):
             variable.assign(value)
-
-
-class _Adam:
-    """Adam (Kingma and Ba 2015) under a warm-up and a cosine decay, by TensorFlow's one kernel a variable.
-
-    Keras' own is some twenty operators a variable: longer to trace than a small back takes to train.
-    """
-
-    _BETAS, _EPSILON = (0.9, 0.999), 1e-7
-
-    def __init__(self, variables: list[Any], rate: float, steps: int) -> None:
-        import keras
-        import tensorflow as tf
-
-        self._schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, steps, warmup_target=rate, warmup_steps=max(1, steps // 20)
-        )
-        self._taken, self._scale = tf.Variable(0, dtype=tf.int64), tf.Variable(1.0)
-        self._slots = [(v.value, tf.Variable(tf.zeros(v.shape)), tf.Variable(tf.zeros(v.shape))) for v in variables]
-
-    def calm(self, factor: float) -> None:
-        """Multiply the rate of all further steps."""
-        self._scale.assign(self._scale * factor)
-
-    def apply(self, gradients: list[Any]) -> None:
-        """One step, from a gradient, or None, for each variable."""
-        import tensorflow as tf
-
-        rate, count = self._scale * self._schedule(self._taken), tf.cast(self._taken + 1, tf.float32)
-        (beta1, beta2), epsilon = self._BETAS, self._EPSILON
-        for (variable, m, v), gradient in zip(self._slots, gradients, strict=True):
-            if gradient is not None:
-                tf.raw_ops.ResourceApplyAdam(
-                    var=variable.handle,
-                    m=m.handle,
-                    v=v.handle,
-                    beta1_power=tf.pow(beta1, count),
-                    beta2_power=tf.pow(beta2, count),
-                    lr=rate,
-                    beta1=beta1,
-                    beta2=beta2,
-                    epsilon=epsilon,
-                    grad=gradient,
-                )
-        self._taken.assign_add(1)

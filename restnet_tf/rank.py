@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf import costs, cuts, stitch
-from restnet_tf.features import PairKey, Statistics, observer, other
+from restnet_tf.features import PairKey, Solution, Statistics, observer, other
 from restnet_tf.fit import kl_divergence
 from restnet_tf.plan import key
 from restnet_tf.records import Anchor, Cut, Plan, Stitch
@@ -60,9 +60,13 @@ def closed_form(
 def initial(pair: PairKey, cut_lists: Mapping[str, tuple[Cut, ...]], statistics: Statistics) -> Stitch:
     """The closed-form stitch of a pair."""
     source, i, j = pair
-    found, target = statistics.solutions[pair], cut_lists[other(source)][j]
+    return closed(statistics.solutions[pair], cut_lists[source][i], cut_lists[other(source)][j])
+
+
+def closed(found: Solution, source: Cut, target: Cut) -> Stitch:
+    """The stitch of a closed-form solution between two cuts."""
     bias = found.bias.mean(axis=0)
-    made = Stitch(found.kernel, bias, cut_lists[source][i].layout, target.layout, target.clamp)
+    made = Stitch(found.kernel, bias, source.layout, target.layout, target.clamp)
     if len(found.bias) > 1:
         made = replace(made, positions=found.bias - bias)
     if found.pooled is not None:
