@@ -61,8 +61,8 @@ class SparseAdam:
         import tensorflow as tf
 
         self._counts[index] += 1
-        count = tf.constant(float(self._counts[index]))
-        _update(self._variables[index], *self._slots[index], tf.constant(rate), count, gradient)
+        (m, v), count = self._slots[index], tf.constant(float(self._counts[index]))
+        _update(self._variables[index], m, v, tf.constant(rate), count, gradient)
 
     def state(self) -> list[np.ndarray]:
         """All that its next step depends on, beside the variables."""
