@@ -7,7 +7,8 @@ standardisation folded into one Dense layer, so that nothing but a Dense and a s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -49,46 +50,46 @@ class HeadFit:
 
 
 def match_labels(
-    large: Anchor,
-    small: Anchor,
+    anchors: Sequence[Anchor],
     data: Data,
     seed: int,
     recall: Callable[[str], HeadFit | None] = lambda key: None,
-) -> tuple[Anchor, Anchor, tuple[HeadFit, ...]]:
-    """Bring both anchors into one label space, the data's where it has labels.
+) -> tuple[tuple[Anchor, ...], tuple[HeadFit, ...]]:
+    """Bring all anchors into one label space, the data's where it has labels.
 
     Classes that agree in number and, where known, in name stay as they are; an anchor with others,
     or none, gets a new head from labelled data, or the one that ``recall`` knows by its key. Raises
     RestnetError where that needs labels that the data does not have.
     """
     if not data.labelled:
-        _check_unlabelled(large, small, data)
-        return large, small, ()
+        _check_unlabelled(anchors, data)
+        return tuple(anchors), ()
     classes, names = _data_classes(data)
     fits = []
     matched = []
-    for anchor in (large, small):
+    for anchor in anchors:
         if not _agrees(anchor, classes, names):
             fit = recall(_key(anchor, data, seed)) or fit_head(anchor, data, seed)
             fits.append(fit)
             anchor = with_head(anchor, fit.kernel, fit.bias, names)
         matched.append(anchor)
-    return matched[0], matched[1], tuple(fits)
+    return tuple(matched), tuple(fits)
 
 
-def _check_unlabelled(large: Anchor, small: Anchor, data: Data) -> None:
-    for anchor in (large, small):
+def _check_unlabelled(anchors: Sequence[Anchor], data: Data) -> None:
+    for anchor in anchors:
         if anchor.logits is None:
             raise RestnetError(
                 f"{anchor.name} has no classifier and {data.name} no labels to fit one; "
                 "give labelled data (a sub-folder per class) or a model with its classifier"
             )
-    if not _agrees(large, small.classes, small.class_names):
-        raise RestnetError(
-            f"{large.name} has {large.classes} classes and {small.name} {small.classes}"
-            f"{_different_names(large, small)}, and {data.name} has no labels to fit new classifiers: "
-            "give labelled data (a sub-folder per class) or anchors of the same classes"
-        )
+    for large, small in itertools.combinations(anchors, 2):
+        if not _agrees(large, small.classes, small.class_names):
+            raise RestnetError(
+                f"{large.name} has {large.classes} classes and {small.name} {small.classes}"
+                f"{_different_names(large, small)}, and {data.name} has no labels to fit new classifiers: "
+                "give labelled data (a sub-folder per class) or anchors of the same classes"
+            )
 
 
 def _agrees(anchor: Anchor, classes: int, names: tuple[str, ...] | None) -> bool:

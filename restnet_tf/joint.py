@@ -83,8 +83,11 @@ class Trained:
 
     stitches: Mapping[str, Stitch]
     weights: Mapping[str, Mapping[str, np.ndarray]]
+    windows: Mapping[str, tuple[str, ...]]
     before: Mapping[str, float]
     spent: Mapping[str, RungResult]
+    steps: int
+    batch: int
 
 
 def train(
@@ -185,7 +188,9 @@ class _Trainer:
             cost = images * self._macs[index], images * self._work[index]
             spent[configuration.name] = RungResult("stitch", self._kl(configuration), images, *cost)
         before = {c.name: float(kl) for c, kl in zip(self._all, self._before, strict=True)}
-        return Trained(self._net.stitches(), self._net.weights(), before, spent)
+        windows = {c.name: c.windows for c in self._all}
+        made = self._net.stitches(), self._net.weights()
+        return Trained(*made, windows, before, spent, self.taken, self._batch)
 
     def state(self) -> State:
         """All that further training depends on."""

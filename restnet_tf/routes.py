@@ -81,6 +81,7 @@ _Joint = tuple[str, int, str, int]
 def _returning(chain: Chain, small: str, large: str, sliding: Sliding) -> list[list[_Joint]]:
     """Pairs of joints: away from an anchor to its neighbour, at least one block there, and forwards again."""
     found: list[list[_Joint]] = []
+    sliding = replace(sliding, share=True)  # or every pair were a window
     for outer, inner in ((small, large), (large, small)):
         there, again = ([w.pairs[-1] for w in chain.windows(*way, sliding)] for way in ((outer, inner), (inner, outer)))
         for i, j in there:

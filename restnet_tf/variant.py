@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import cuts, stitch
+from restnet_tf import cuts, graph, stitch
 from restnet_tf.records import Anchor, Plan, RestnetError, Stitch
 
 if TYPE_CHECKING:
@@ -79,19 +80,48 @@ def with_weights(model: keras.Model, values: Mapping[str, np.ndarray]) -> keras.
     return copy
 
 
+def copied(anchor: Anchor) -> Anchor:
+    """The anchor with weights of its own, which may be trained."""
+    copy = _cloned(anchor)
+    copy.set_weights(_whole(anchor).get_weights())
+    return _as_anchor(copy, anchor, anchor.name, anchor.sha256)
+
+
+def trained(anchor: Anchor, values: Mapping[str, np.ndarray]) -> Anchor:
+    """A copy of the anchor with some weights, named by path, set to other values; raises as ``with_weights``."""
+    copy = with_weights(_whole(anchor), values)
+    found = _as_anchor(copy, anchor, anchor.name, "")
+    return replace(found, sha256=graph.fingerprint(found.model))
+
+
 def randomised(anchor: Anchor, seed: int) -> Anchor:
     """The anchor's architecture with freshly drawn weights: the front of the control without knowledge."""
-    import keras
-
-    outputs = [anchor.logits, anchor.features, *anchor.model.outputs]
-    whole = keras.Model(anchor.model.inputs[0], outputs)
     rng = np.random.default_rng(seed)
-    copy = keras.models.clone_model(whole)
+    copy = _cloned(anchor)
     for variable in copy.trainable_variables:
         # Biases and norms start neutral in any fresh layer; kernels need a seeded draw (He et al. 2015).
         if len(variable.shape) > 1:
             fan_in = int(np.prod(variable.shape[:-1]))
             variable.assign(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
+    return _as_anchor(copy, anchor, f"random {anchor.name}", f"random {seed}")
+
+
+def _whole(anchor: Anchor) -> keras.Model:
+    import keras
+
+    return keras.Model(anchor.model.inputs[0], [anchor.logits, anchor.features, *anchor.model.outputs])
+
+
+def _cloned(anchor: Anchor) -> keras.Model:
+    import keras
+
+    return keras.models.clone_model(_whole(anchor))
+
+
+def _as_anchor(copy: keras.Model, of: Anchor, name: str, sha256: str) -> Anchor:
+    import keras
+
     logits, features, output = copy.outputs
-    model = keras.Model(copy.inputs[0], output)
-    return Anchor(f"random {anchor.name}", model, logits, features, anchor.class_names, f"random {seed}")
+    return Anchor(
+        name, keras.Model(copy.inputs[0], output, name=of.model.name), logits, features, of.class_names, sha256
+    )

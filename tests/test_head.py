@@ -154,41 +154,41 @@ def test_heads_that_cannot_be_fitted(tmp_path: Path) -> None:
 def test_anchors_of_the_datas_classes_stay_as_they_are(tmp_path: Path) -> None:
     large, small = anchor(tmp_path, 3, 0), anchor(tmp_path, 3, 1, ("Red_one", "green", "blue"))
     for images in (data(), data(names=("red one", "Green", "blue")), data(labelled=False)):
-        matched = head.match_labels(large, small, images, seed=0)
+        matched, fits = head.match_labels((large, small), images, seed=0)
         assert matched[0] is large
         assert matched[1] is small
-        assert matched[2] == ()
+        assert fits == ()
 
 
 def test_only_the_anchor_of_other_classes_gets_a_new_head(tmp_path: Path) -> None:
     large, small = anchor(tmp_path, 5, 0), anchor(tmp_path, 3, 1)
-    one, two, fits = head.match_labels(large, small, data(), seed=0)
+    (one, two), fits = head.match_labels((large, small), data(), seed=0)
     assert (one.classes, two is small) == (3, True)
     assert [fit.anchor for fit in fits] == [large.name]
     bare = anchor(tmp_path, None, 2)
-    one, two, fits = head.match_labels(bare, large, data(), seed=0)
+    (one, two), fits = head.match_labels((bare, large), data(), seed=0)
     assert (one.classes, two.classes, len(fits)) == (3, 3, 2)
     assert one.logits is not None
 
 
 def test_a_head_that_is_known_is_not_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large, small, run = anchor(tmp_path, 5, 0), anchor(tmp_path, 3, 1), Run(tmp_path / "run")
-    one, _, (fitted,) = head.match_labels(large, small, data(), 0, run.load_head)
+    (one, _), (fitted,) = head.match_labels((large, small), data(), 0, run.load_head)
     run.save_head(fitted)
     monkeypatch.setattr(head, "fit_head", None)
-    again, _, (known,) = head.match_labels(large, small, data(), 0, run.load_head)
+    (again, _), (known,) = head.match_labels((large, small), data(), 0, run.load_head)
     assert known == fitted
     assert again.sha256 == one.sha256
     with pytest.raises(TypeError):
-        head.match_labels(large, small, data(), 1, run.load_head)
+        head.match_labels((large, small), data(), 1, run.load_head)
     with pytest.raises(TypeError):
-        head.match_labels(anchor(tmp_path, 5, 2), small, data(), 0, run.load_head)
+        head.match_labels((anchor(tmp_path, 5, 2), small), data(), 0, run.load_head)
 
 
 def test_equal_numbers_of_differently_named_classes_get_new_heads(tmp_path: Path) -> None:
     names = ("cat", "dog", "cow")
     large = small = anchor(tmp_path, 3, 0, names)
-    _, _, fits = head.match_labels(large, small, data(names=("red", "green", "blue")), seed=0)
+    _, fits = head.match_labels((large, small), data(names=("red", "green", "blue")), seed=0)
     assert len(fits) == 2
 
 
@@ -196,12 +196,12 @@ def test_without_labels_other_classes_and_missing_classifiers_are_refused(tmp_pa
     unlabelled = data(labelled=False)
     five, three, bare = (anchor(tmp_path, classes, i) for i, classes in enumerate((5, 3, None)))
     with pytest.raises(RestnetError, match="net0 has 5 classes and net1 3, and hues has no labels"):
-        head.match_labels(five, three, unlabelled, seed=0)
+        head.match_labels((five, three), unlabelled, seed=0)
     with pytest.raises(RestnetError, match="net2 has no classifier and hues no labels"):
-        head.match_labels(three, bare, unlabelled, seed=0)
+        head.match_labels((three, bare), unlabelled, seed=0)
     one, two = replace(three, class_names=("a", "b", "c")), replace(three, class_names=("a", "x", "c"))
     with pytest.raises(RestnetError, match="class 1 is 'b' in one and 'x' in the other"):
-        head.match_labels(one, two, unlabelled, seed=0)
+        head.match_labels((one, two), unlabelled, seed=0)
 
 
 @pytest.mark.slow

@@ -41,21 +41,20 @@ def fit_all(
     compute = int(median(sum(r.work for r in fitted[p.name].rungs) for p in chosen))
     middle = sorted(chosen, key=lambda p: (p.macs, p.name))[len(chosen) // 2]
     return (
-        _distilled(family, compute, train, ranked),
+        distilled(family, compute, train, ranked),
         _random_front(family, middle, fitted[middle.name], train, ranked),
     )
 
 
-def _distilled(family: Family, compute: int, train: Cache, ranked: Cache) -> Control:
+def distilled(family: Family, compute: int, train: Cache, ranked: Cache) -> Control:
     """The small anchor trained on the large one's outputs: its norms, then all of it where that gains."""
-    small = family.anchors["small"]
-    sets = [examples(c, "small", cache.INPUT, "small") for c in (train, ranked)]
-    fitted = family.fit(
-        "distilled", {"norm": compute // 2, "back": compute // 2}, None, family.back("small", cache.INPUT), *sets
-    )
+    role = family.smallest
+    small, back = family.anchors[role], family.back(role, cache.INPUT)
+    sets = [examples(c, role, cache.INPUT, role, family.largest) for c in (train, ranked)]
+    fitted = family.fit("distilled", {"norm": compute // 2, "back": compute // 2}, None, back, *sets)
     logits = cuts.between(small.model, small.model.inputs[0], small.logits)
-    costs = family.costs["small"]
-    route = f"{small.name} distilled from {family.anchors['large'].name}"
+    costs = family.costs[role]
+    route = f"{small.name} distilled from {family.anchors[family.largest].name}"
     return Control("distilled", route, variant.with_weights(logits, fitted.stitch.tuned), costs.macs, costs.params)
 
 

@@ -58,6 +58,22 @@ class Settings:
     controls: bool
     budget: tuple[Term, ...]
     plans: tuple[Plan, ...] | None
+    joint: Joint | None = None
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What is asked of SN-Net beyond that: its windows, routes and training."""
+
+    window: int = 2
+    stride: int = 1
+    share: bool = True
+    two_stitch: bool = False
+    train: str = "stitches"
+    sampling: str = "uniform"
+    low_rank: int | None = None
+    teacher: str | None = None  # a role; None: the largest anchor, or a model of its own
+    most: int | None = None  # configurations; None: all
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ class Family:
     data: Data
     settings: Settings
     report: Reporter
+    teacher: Anchor | None = None  # where it is none of the anchors
 
     @cached_property
     def cut_lists(self) -> dict[str, tuple[Cut, ...]]:
@@ -124,10 +141,11 @@ class Family:
         return cuts.between(anchor.model, start, [anchor.features, anchor.logits])
 
     def cached_views(self, name: str, anchors: Mapping[str, Anchor], wanted: Mapping[str, list[str]]) -> Cache:
-        """Features of the training views, kept in the run under a name."""
-        self.report.stage(f"features of {self.views} views of {len(self.data.fit)} images")
-        batches, folder = self._view_batches(anchors), self.run.cache_path(name)
-        return cache.fill(folder, anchors, wanted, batches, self.views, self.report.progress)
+        """Features of the training views, kept in the run under a name: of fewer, where they would fill the disk."""
+        views = max(_VIEW_BATCH, min(self.views, _CACHE_BYTES // cache.bytes_per_image(anchors, wanted)))
+        self.report.stage(f"features of {views} views of {len(self.data.fit)} images")
+        batches, folder = self._view_batches(anchors, views), self.run.cache_path(name)
+        return cache.fill(folder, anchors, wanted, batches, views, self.report.progress)
 
     def cached_rank(self, name: str, anchors: Mapping[str, Anchor], wanted: Mapping[str, list[str]]) -> Cache:
         """Features of the rank split, kept in the run under a name."""
@@ -192,12 +210,12 @@ class Family:
             shares["norm"] -= lent
         return {rung: int(share) for rung, share in shares.items()}
 
-    def _view_batches(self, anchors: Mapping[str, Anchor]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    def _view_batches(self, anchors: Mapping[str, Anchor], count: int) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         large = self.anchors[self.largest]
         stream = views.stream(
             self.data.fit,
             large.input_shape,
-            self.views,
+            count,
             _VIEW_BATCH,
             classes=large.classes,
             mirror=self.mirror,
@@ -207,6 +225,6 @@ class Family:
             yield {role: views.resized(images, a.input_shape) for role, a in anchors.items()}, labels
 
 
-def examples(filled: Cache, role: str, cut: str, back: str) -> Examples:
+def examples(filled: Cache, role: str, cut: str, back: str, teacher: str = "large") -> Examples:
     """What a fit reads of a cache: features at a front's cut, matched to the anchor of the back."""
-    return Examples(filled.features(role, cut), filled.logits("large"), filled.penultimate(back), filled.labels())
+    return Examples(filled.features(role, cut), filled.logits(teacher), filled.penultimate(back), filled.labels())

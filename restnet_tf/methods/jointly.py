@@ -1,0 +1,211 @@
+"""The training of an SN-Net in a run directory: what it reads, what it keeps, and its controls.
+
+``stitches``: the anchors stay exact, and front features are computed once. ``all``: the anchors are trained as
+well, from images, as in the paper. ``separate``: every configuration has stitches of its own, trained with an
+equal share of the same compute, as a family of two is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restnet_tf import cache, cuts, joint, runs, variant
+from restnet_tf.cache import Cache
+from restnet_tf.fit import Fitted, RungResult
+from restnet_tf.joint import TEACHER, Recipe, Rows, State, Trained
+from restnet_tf.methods import controls
+from restnet_tf.methods.controls import Control
+from restnet_tf.methods.family import Family, Joint
+from restnet_tf.records import Piece, Plan, Stitch
+from restnet_tf.supernet import Configuration, Stretches, Supernet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRAININGS = ("stitches", "all", "separate")
+# At --effort 1: what the eight points of a family of two take together, one after the other.
+_WORK, _POINTS = 44e12, 8
+
+
+def train(
+    family: Family, configurations: Sequence[Configuration], starts: Mapping[str, Stitch]
+) -> tuple[dict[str, Fitted], tuple[Control, ...]]:
+    """Stitches of every configuration, and the controls, from the run or trained into it."""
+    caches = _caches(family, configurations)
+    if not family.run.done("training"):
+        sets = _rows(family, caches[0]), _rows(family, caches[1])
+        if asked(family).train == "separate":
+            _separately(family, configurations, starts, *sets)
+        else:
+            _jointly(family, configurations, starts, *sets)
+        family.run.finish("training")
+    fitted = {c.name: found for c in configurations if (found := family.run.load_fitted(c.name)) is not None}
+    return fitted, _controls(family, *caches)
+
+
+def asked(family: Family) -> Joint:
+    """What this method was asked for."""
+    assert family.settings.joint is not None  # a build by this method has it
+    return family.settings.joint
+
+
+def anchors_weights(family: Family) -> dict[str, dict[str, np.ndarray]]:
+    """Weights of the anchors that training changed, by role and path; empty where it changed none."""
+    path = _weights_path(family)
+    weights: dict[str, dict[str, np.ndarray]] = {}
+    if asked(family).train == "all" and path.exists():
+        with np.load(path) as arrays:
+            for name in arrays.files:
+                role, _, at = name.partition(":")
+                weights.setdefault(role, {})[at] = arrays[name]
+    return weights
+
+
+def _weights_path(family: Family) -> Path:
+    return family.run.anchors_path / "trained.npz"
+
+
+def _caches(family: Family, configurations: Sequence[Configuration]) -> tuple[Cache, Cache]:
+    """What training reads: of views of the fit images, and of the rank split."""
+    anchors = dict(family.anchors)
+    wanted: dict[str, list[str]] = {role: [] for role in anchors}
+    for c in configurations:
+        front = c.plan.route[0]
+        _want(wanted[front.anchor], str(front.stop) if _exact(family) else cache.INPUT)
+    if not _exact(family):
+        for role in anchors:
+            _want(wanted[role], cache.INPUT)
+    for name in (cache.INPUT, cache.LOGITS, cache.PENULTIMATE) if family.settings.controls else ():
+        _want(wanted[family.smallest], name)
+    _want(wanted[family.largest], cache.LOGITS)
+    if family.teacher is not None:
+        anchors[TEACHER], wanted[TEACHER] = family.teacher, [cache.LOGITS]
+    elif (teacher := asked(family).teacher) is not None:
+        _want(wanted[teacher], cache.LOGITS)
+    return family.cached_views("views", anchors, wanted), family.cached_rank("rank", anchors, wanted)
+
+
+def _want(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)
+
+
+def _exact(family: Family) -> bool:
+    return asked(family).train != "all"
+
+
+def _rows(family: Family, cached: Cache) -> Rows:
+    role = TEACHER if family.teacher is not None else asked(family).teacher or family.largest
+    return Rows(cached, role, _exact(family))
+
+
+def _recipe(family: Family, parts: int = 1) -> Recipe:
+    """A recipe for one of equal parts of the whole compute."""
+    settings = family.settings
+    return Recipe(int(settings.effort * _WORK / parts), asked(family).sampling, settings.seed)
+
+
+def _supernet(family: Family, stretches: Stretches, starts: Mapping[str, Stitch]) -> Supernet:
+    return Supernet(stretches, starts, rank=asked(family).low_rank, seed=family.settings.seed)
+
+
+def _jointly(
+    family: Family, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
+) -> None:
+    """Train all configurations together, into the run; goes on from the last validation."""
+    exact = _exact(family)
+    family.report.stage(f"training {len(configurations)} configurations together")
+    anchors = dict(family.anchors) if exact else {role: variant.copied(a) for role, a in family.anchors.items()}
+    members = list(configurations) if exact else [*configurations, *_whole(family)]
+    used = {name: starts[name] for name in starts if any(name in c.windows for c in configurations)}
+    net = _supernet(family, Stretches(anchors, family.cut_lists, exact=exact), used)
+    path = family.run.cache_path("joint.npz")
+    done = joint.train(
+        net,
+        members,
+        views,
+        ranked,
+        _recipe(family),
+        state=_state(path),
+        keep=lambda state: runs.write_npz(path, state),
+        progress=family.report.progress,
+    )
+    if done.weights:
+        arrays = {f"{role}:{at}": value for role, of in done.weights.items() for at, value in of.items()}
+        runs.write_npz(_weights_path(family), arrays)
+    _tell(family, done, configurations)
+    for c in configurations:
+        family.run.save_fitted(c.name, _fitted(c, done, len(configurations)))
+
+
+def _separately(
+    family: Family, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
+) -> None:
+    """Train the stitches of each configuration alone, into the run."""
+    stretches = Stretches(family.anchors, family.cut_lists, exact=True)
+    for c in configurations:
+        if family.run.load_fitted(c.name) is not None:
+            continue
+        family.report.stage(f"training {c.name} alone")
+        net = _supernet(family, stretches, {name: starts[name] for name in c.windows})
+        recipe = _recipe(family, len(configurations))
+        done = joint.train(net, [c], views, ranked, recipe, progress=family.report.progress)
+        family.run.save_fitted(c.name, _fitted(c, done, 1))
+        _tell(family, done, [c])
+
+
+def _state(path: Path) -> State | None:
+    if not path.exists():
+        return None
+    with np.load(path) as kept:
+        return dict(kept)
+
+
+def _whole(family: Family) -> list[Configuration]:
+    """The anchors themselves, which are drawn as well where they are trained."""
+    costs = family.costs
+    routes = {role: (Piece(role, None, None),) for role in family.by_cost}
+    plans = [Plan(role, route, costs[role].macs, costs[role].params, np.nan, np.nan) for role, route in routes.items()]
+    return [Configuration(p, ()) for p in plans]
+
+
+def _fitted(configuration: Configuration, done: Trained, count: int) -> Fitted:
+    """A configuration's stitches; what anchors' own steps took is shared out evenly."""
+    name = configuration.name
+    spent = done.spent[name]
+    rest = [result for other, result in done.spent.items() if not done.windows[other]]
+    more = [sum(getattr(r, figure) for r in rest) // count for figure in ("images", "macs", "work")]
+    images, macs, work = (own + extra for own, extra in zip((spent.images, spent.macs, spent.work), more, strict=True))
+    *before, last = (done.stitches[window] for window in configuration.windows)
+    rung = RungResult(spent.rung, spent.kl, images, macs, work)
+    return Fitted(last, rung.rung, rung.kl, done.before[name], (rung,), tuple(before))
+
+
+def _tell(family: Family, done: Trained, configurations: Sequence[Configuration]) -> None:
+    kls = [(done.before[c.name], done.spent[c.name].kl) for c in configurations]
+    before, after = (float(np.mean(side)) for side in zip(*kls, strict=True))
+    steps = f"{done.steps} steps of {done.batch} images"
+    family.report.say(f"mean KL of {len(kls)} configurations {before:.3f} in closed form, {after:.3f} after {steps}")
+
+
+def _controls(family: Family, views: Cache, ranked: Cache) -> tuple[Control, ...]:
+    """The distilled small anchor and, where training changed them, the anchors as they were.
+
+    The distilled one has the compute of a point in a family of two that is built with the same effort. A stitch
+    behind a random front is left out: ``build --method restnet`` measures one.
+    """
+    found: list[Control] = []
+    if family.settings.controls:
+        compute = int(family.settings.effort * _WORK / _POINTS)
+        found.append(controls.distilled(family, compute, views, ranked))
+    if not _exact(family):
+        for role in family.by_cost:
+            anchor, costs = family.anchors[role], family.costs[role]
+            logits = cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits)
+            found.append(
+                Control(f"{role} before", f"{anchor.name} before the training", logits, costs.macs, costs.params)
+            )
+    return tuple(found)
