@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from restnet_tf import build_options
+
 if TYPE_CHECKING:
     from restnet_tf.records import Anchor
-
-_WEIGHTS_HELP = "imagenet, none (structure only), or a weights file"
-_PREPROCESS = click.Choice(["none", "0to1", "-1to1", "imagenet", "caffe"])
 
 
 class _Group(click.Group):
@@ -79,34 +78,10 @@ def _show_warning(
         click.echo(f"restnet-tf: warning: {message}", err=True)
 
 
-def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for role in ("small", "large"):
-        command = click.option(
-            f"--{role}-preprocess",
-            type=_PREPROCESS,
-            default="none",
-            show_default=True,
-            help=f"What a {role} model file expects before it.",
-        )(command)
-        command = click.option(f"--{role}-arch", metavar="NAME", help=f"Architecture of a {role} weights file.")(
-            command
-        )
-    command = click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie.")(
-        command
-    )
-    command = click.option(
-        "--weights",
-        default="imagenet",
-        show_default=True,
-        metavar="WHICH",
-        help=f"For names of Keras Applications: {_WEIGHTS_HELP}.",
-    )(command)
-    command = click.option("--small", metavar="ANCHOR", help="The small anchor: a name or a file.")(command)
-    return click.option("--large", metavar="ANCHOR", help="The large anchor: a name or a file.")(command)
-
-
 @main.command()
-@_anchor_options
+@build_options.method
+@build_options.pair
+@build_options.snnet
 @click.option("--data", metavar="DATA", help="A folder, an .npz file, digits, or keras:cifar10 and the like.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/LARGE-SMALL-DATA]")
 @click.option(
@@ -122,13 +97,13 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="LIST",
     help="Of float32, float16, dynamic, int8, int16x8.",
 )
-@click.option("--max-points", type=click.IntRange(1, 64), help="Variants to fit.  [default: 8; 6 for the demo]")
+@click.option(
+    "--max-points", type=click.IntRange(1, 64), help="Variants to fit.  [default: 8; 6 for the demo; all of snnet]"
+)
 @click.option(
     "--order",
     type=click.Choice(["both", "large-small", "small-large"]),
-    default="both",
-    show_default=True,
-    help="Which anchor may be the front.",
+    help="Which anchor may be the front.  [default: both; small-large of snnet]",
 )
 @click.option(
     "--rank-by",
@@ -168,31 +143,34 @@ def _anchor_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--controls/--no-controls", default=True, show_default=True, help="Fit the controls too.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
 def build(**options: Any) -> None:
-    """Build the family between two anchors.
+    """Build the family between two anchors, or more of them.
 
     Without options it trains two small anchors on scikit-learn's digits and builds theirs.
 
     \b
-    Example:
+    Examples:
       restnet-tf build --large EfficientNetB3 --small MobileNetV2 --data photos/
+      restnet-tf build --method snnet --anchor resnet20.keras --anchor resnet56.keras --data cifar10.npz
     """
-    anchors = [name for name in ("large", "small") if options[name]]
-    if len(anchors) == 1 or (anchors and not options["data"]):
-        raise click.UsageError("give --large, --small and --data together, or none of them for the embedded default")
+    build_options.check(options)
     _import_tensorflow()
-    from restnet_tf.methods import job
+    from restnet_tf.methods import inputs, job
 
     with _progress() as report:
-        done = job.build(job.Asked(**options), report)
+        done = job.build(inputs.Asked(**options), report)
     _show(done)
 
 
 @main.command()
 @click.argument("model")
 @click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
-@click.option("--preprocess", type=_PREPROCESS, default="none", show_default=True)
+@click.option("--preprocess", type=build_options.PREPROCESS, default="none", show_default=True)
 @click.option(
-    "--weights", default="imagenet", show_default=True, metavar="WHICH", help=_WEIGHTS_HELP.capitalize() + "."
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    metavar="WHICH",
+    help=build_options.WEIGHTS_HELP.capitalize() + ".",
 )
 @click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -215,7 +193,7 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
 
 
 @main.command()
-@_anchor_options
+@build_options.pair
 @click.option("--data", metavar="DATA", required=True, help="A folder, an .npz file, digits, or keras:cifar10.")
 @click.option(
     "--out",
@@ -233,10 +211,10 @@ def similarity(out: Path, **options: Any) -> None:
       restnet-tf similarity --large resnet56.keras --small resnet20.keras --data cifar10.npz
     """
     _import_tensorflow()
-    from restnet_tf.methods import job
+    from restnet_tf.methods import inputs, job
 
     with _progress() as report:
-        picture, matrix = job.similarity(job.Asked(**options), out, report)
+        picture, matrix = job.similarity(inputs.Asked(**options), out, report)
     click.echo(f"wrote {picture} and {matrix}")
 
 

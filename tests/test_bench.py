@@ -229,7 +229,7 @@ def summary(run: Run, limits: str) -> tuple[str, str]:
     if len(content["points"]) < 4:
         content["points"].append(large)
     run.write_json(run.points_path, content)
-    return job._summary(run, SimpleNamespace(budget=budget.parse(limits), converter="link"))  # type: ignore[arg-type]
+    return job._summary(run, SimpleNamespace(budget=budget.parse(limits), converter="link", joint=None))  # type: ignore[arg-type]
 
 
 def test_a_build_tells_which_device_its_budget_waits_for(run: Run) -> None:

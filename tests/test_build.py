@@ -22,7 +22,7 @@ from benchmarks.points import ANCHOR, CONTROL, STITCHED
 from restnet_tf import data, zoo
 from restnet_tf.cli import main
 from restnet_tf.methods import job
-from restnet_tf.methods.job import Asked
+from restnet_tf.methods.inputs import Asked
 from restnet_tf.progress import Silent
 from tflite_export.flatbuffer import only, read
 from tflite_export.runtime import ElasticModel

@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 
 from restnet_tf import port, runs, tfmot_worker
 from restnet_tf.cli import main
+from restnet_tf.methods import inputs as asking
 from restnet_tf.methods import job, optimize
-from restnet_tf.methods.job import Asked
+from restnet_tf.methods.inputs import Asked
 from restnet_tf.methods.optimize import Wanted
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
@@ -378,7 +379,7 @@ def test_a_run_keeps_its_options_and_a_later_build_adds_them(built: Path, run: P
     kept = Run(run).asked()
     assert kept is not None
     assert "out" not in kept
-    asked = job._asked(kept, run)
+    asked = asking.recalled(kept, run)
     assert (asked.large, asked.data) == (str(inputs / "large.keras"), str(inputs / "data.npz"))
     assert (asked.effort, asked.controls, asked.out) == (0.001, False, run)
     record = json.loads((run / "run.json").read_text())
@@ -395,15 +396,15 @@ def test_paths_are_kept_absolute_and_words_as_they_are(tmp_path: Path, monkeypat
     for name in ("digits", "none", "MobileNetV2"):
         (tmp_path / name).mkdir()
     asked = Asked("a.keras", "MobileNetV2:alpha=0.35,input=96", "d.npz", plans=Path("plans.json"), out=Path("x"))
-    kept = job._kept(asked)
+    kept = asking.kept(asked)
     assert kept["large"] == str(tmp_path / "a.keras")
     assert kept["small"] == "MobileNetV2:alpha=0.35,input=96"
     assert (kept["data"], kept["plans"]) == (str(tmp_path / "d.npz"), str(tmp_path / "plans.json"))
     assert (kept["weights"], kept["weights_dir"]) == ("imagenet", None)
-    assert job._kept(replace(asked, data="digits"))["data"] == "digits"
-    assert job._kept(replace(asked, weights="none"))["weights"] == "none"
-    assert job._kept(replace(asked, large="w.h5:alpha=0.35"))["large"] == f"{tmp_path / 'w.h5'}:alpha=0.35"
-    assert job._kept(replace(asked, weights_dir=Path("none")))["weights_dir"] == str(tmp_path / "none")
-    assert job._asked(json.loads(json.dumps(kept)), Path("y")) == replace(
+    assert asking.kept(replace(asked, data="digits"))["data"] == "digits"
+    assert asking.kept(replace(asked, weights="none"))["weights"] == "none"
+    assert asking.kept(replace(asked, large="w.h5:alpha=0.35"))["large"] == f"{tmp_path / 'w.h5'}:alpha=0.35"
+    assert asking.kept(replace(asked, weights_dir=Path("none")))["weights_dir"] == str(tmp_path / "none")
+    assert asking.recalled(json.loads(json.dumps(kept)), Path("y")) == replace(
         asked, large=kept["large"], data=kept["data"], plans=tmp_path / "plans.json", out=Path("y")
     )

@@ -20,7 +20,7 @@ from benchmarks.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
 from benchmarks.report import STITCH, Ladder, Pair, Part, Report
 from restnet_tf import runs, stitch
 from restnet_tf.fit import CLOSED_FORM, Fitted
-from restnet_tf.methods.job import Asked
+from restnet_tf.methods.inputs import Asked
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
 from restnet_tf.runs import Run
 from tflite_export import macs
@@ -125,12 +125,12 @@ def _command(run: Run) -> str:
     words = ["restnet-tf", "build"]
     for name, value in (asked or {}).items():
         option = f"--{name.replace('_', '-')}"
-        if value is None or value == usual.get(name):
+        if value is None or value in (usual.get(name), []):
             continue
         if isinstance(value, bool):
             words.append(option if value else f"--no-{option[2:]}")
         else:
-            words += [option, str(value)]
+            words += [word for one in (value if isinstance(value, list) else [value]) for word in (option, str(one))]
     if asked is None:
         return "restnet-tf build (a version built it that kept no options)"
     return shlex.join([*words, "--out", str(run.path)])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,15 +50,7 @@ def finished(family: Family) -> Family:
 
 
 def check(family: Family) -> None:
-    """Refuse (``RestnetError``) anchors and options that cannot be built from, before any work is done."""
-    for small, large in pairwise(family.by_cost):
-        costs = family.costs[small].macs, family.costs[large].macs
-        if costs[0] == costs[1]:
-            names = family.anchors[small].name, family.anchors[large].name
-            raise RestnetError(
-                f"{names[0]} and {names[1]} cost the same, {costs[0] / 1e6:.1f}M MACs: nothing lies between them;"
-                " give anchors of different costs"
-            )
+    """Refuse (``RestnetError``) what leaves nothing to stitch, before any work is done."""
     _chosen(_proposed(family))
 
 
