@@ -131,3 +131,24 @@ def test_many_positions_are_sampled_evenly():
     assert rows.shape == (1, 256, 1)
     assert (rows[0, 0], rows[0, -1]) == (0, 1023)
     assert set(np.diff(rows[0, :, 0])) <= {4.0, 5.0}
+
+
+def test_pooled_solutions_are_those_of_all_rows_together_and_no_average():
+    anchors, cut_lists = pair()
+    group = [("small", 1, 1), ("small", 1, 2), ("small", 0, 1)]
+    assert {cut_lists["small"][i].shape for _, i, _ in group} == {(8, 8, 4)}
+    assert {cut_lists["large"][j].shape for _, _, j in group} == {(8, 8, 6)}
+    one = [("large", 3, 1)]
+    found = features.pooled(anchors, cut_lists, {"window": group, "one": one}, split(40))
+    x = images(40)
+    xs = np.concatenate([at(anchors, "small", cut_lists["small"][i], x).reshape(-1, 4) for _, i, _ in group])
+    ys = np.concatenate([at(anchors, "large", cut_lists["large"][j], x).reshape(-1, 6) for _, _, j in group])
+    ones = np.c_[xs, np.ones(len(xs))].astype(np.float64)
+    kernel, bias, r2 = stitch.ridge(stitch.RidgeSums(ones.T @ ones, ones.T @ ys, (ys.astype(np.float64) ** 2).sum(0)))
+    np.testing.assert_allclose(found["window"].kernel, kernel, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["window"].bias, bias, rtol=1e-3, atol=1e-4)
+    assert found["window"].r2 == pytest.approx(r2, abs=1e-5)
+    alone = features.collect(anchors, cut_lists, split(40)).solutions
+    average = np.mean([alone[key].kernel for key in group], axis=0)
+    assert np.abs(found["window"].kernel - average).max() > 1e-2
+    np.testing.assert_allclose(found["one"].kernel, alone[one[0]].kernel, rtol=1e-4, atol=1e-5)
