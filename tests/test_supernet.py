@@ -90,7 +90,9 @@ def test_a_two_stitch_route_is_its_parts_one_after_the_other(exact: bool):
 
     def part(role: str, start: str | None, stop: str) -> keras.Model:
         model = models[role]
-        return keras.Model(model.input if start is None else model.get_layer(start).output, model.get_layer(stop).output)
+        return keras.Model(
+            model.input if start is None else model.get_layer(start).output, model.get_layer(stop).output
+        )
 
     front = networks.forward(part("A", None, "0.0.out"), x)
     middle = networks.forward(part("B", "0.1.out", "1.1.out"), np.maximum(front @ away.kernel + away.bias, 0))

@@ -101,7 +101,7 @@ def test_images_of_another_size_do_not_change_which_stages_meet():
 
 def test_windows_that_do_not_fit_are_refused():
     both = {"A": cuts_of([16, 16, 8]), "B": cuts_of([16, 16, 8])}
-    with pytest.raises(RestnetError, match="a window of 3 blocks is larger than the deepest stage .* has 2"):
+    with pytest.raises(RestnetError, match=r"a window of 3 blocks is larger than the deepest stage .* has 2"):
         windows.between(both, "A", "B", Sliding(3))
     with pytest.raises(RestnetError, match="a stride of 2 leaves out blocks between windows of 1"):
         windows.between(both, "A", "B", Sliding(1, 2))

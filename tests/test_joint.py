@@ -1,0 +1,167 @@
+"""Joint training: it lowers the KL, spends what it is given, ends alike whenever it is interrupted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+
+import networks
+import numpy as np
+import pytest
+from test_supernet import plan
+
+from restnet_tf import cache, cuts, features, joint, rank, variant
+from restnet_tf.cache import Cache
+from restnet_tf.joint import Recipe, Rows, State, Trained
+from restnet_tf.records import Anchor, Cut, Piece, Plan, RestnetError, Stitch
+from restnet_tf.supernet import Configuration, Stretches, Supernet
+
+WORK = 2_000_000_000
+PAIRS = {"v": [("small", 0, 1), ("small", 1, 2)], "w": [("small", 2, 4)]}  # of A and B
+
+
+@pytest.fixture(scope="module")
+def anchors() -> dict[str, Anchor]:
+    return {"A": networks.anchor((4, 6), 1, seed=2, name="a"), "B": networks.anchor((6, 10), 2, seed=1, name="b")}
+
+
+@pytest.fixture(scope="module")
+def cut_lists(anchors: dict[str, Anchor]) -> dict[str, tuple[Cut, ...]]:
+    return {role: cuts.find(a.model) for role, a in anchors.items()}
+
+
+@pytest.fixture(scope="module")
+def caches(anchors: dict[str, Anchor], cut_lists: dict[str, tuple[Cut, ...]], tmp_path_factory) -> dict[str, Cache]:
+    folder = tmp_path_factory.mktemp("caches")
+    fronts = [cut_lists["A"][i].name for i in range(3)]
+    wanted = {"A": [*fronts, cache.INPUT, cache.LOGITS], "B": [cache.INPUT, cache.LOGITS]}
+    splits = {"train": networks.split(192, seed=1), "rank": networks.split(64, seed=2)}
+    return {n: cache.fill(folder / n, anchors, wanted, cache.plain(s, anchors), len(s)) for n, s in splits.items()}
+
+
+@pytest.fixture(scope="module")
+def starts(anchors: dict[str, Anchor], cut_lists: dict[str, tuple[Cut, ...]]) -> dict[str, Stitch]:
+    ends = {"small": anchors["A"], "large": anchors["B"]}
+    found = {"small": cut_lists["A"], "large": cut_lists["B"]}
+    solved = features.pooled(ends, found, PAIRS, networks.split(192, seed=1))
+    first = {name: (cut_lists["A"][pairs[0][1]], cut_lists["B"][pairs[0][2]]) for name, pairs in PAIRS.items()}
+    return {name: rank.closed(solved[name], *first[name]) for name in PAIRS}
+
+
+@pytest.fixture(scope="module")
+def configurations(cut_lists: dict[str, tuple[Cut, ...]]) -> list[Configuration]:
+    found = []
+    for name, pairs in PAIRS.items():
+        for _, i, j in pairs:
+            a, b = cut_lists["A"][i], cut_lists["B"][j]
+            route = Piece("A", None, a.name), Piece("B", b.name, None)
+            found.append(Configuration(Plan(f"A{i}-B{j}", route, 100 + i, 1, np.nan, np.nan), (name,)))
+    return found
+
+
+@pytest.fixture
+def trained(anchors, cut_lists, caches, starts, configurations) -> Callable[..., Trained]:
+    """Training of fresh stitches, and of copies of the anchors where these are trained."""
+
+    def run(*, exact: bool = True, low_rank: int | None = None, work: int = WORK, **options) -> Trained:
+        recipe = Recipe(work, options.pop("sampling", "uniform"), options.pop("seed", 0))
+        these = anchors if exact else {role: variant.copied(a) for role, a in anchors.items()}
+        net = Supernet(Stretches(these, cut_lists, exact=exact), starts, rank=low_rank, seed=0)
+        rows = [Rows(caches[name], "B", exact) for name in ("train", "rank")]
+        return joint.train(net, configurations, *rows, recipe, **options)
+
+    return run
+
+
+def test_training_lowers_the_kl_of_all_configurations_together(trained, configurations):
+    done = trained()
+    before, after = (np.mean(list(kls)) for kls in (done.before.values(), (r.kl for r in done.spent.values())))
+    assert after < 0.9 * before
+    assert set(done.before) == {c.name for c in configurations}
+    assert not done.weights
+
+
+def test_configurations_of_a_window_share_one_stitch_that_both_train(trained, starts):
+    done = trained()
+    assert set(done.stitches) == {"v", "w"}
+    for name, start in starts.items():
+        assert np.abs(done.stitches[name].kernel - start.kernel).max() > 1e-3
+    assert all(r.images > 0 for r in done.spent.values())
+
+
+def test_work_is_spent_up_to_what_was_given(trained):
+    for work in (WORK // 8, WORK):
+        done = trained(work=work)
+        spent = sum(r.work for r in done.spent.values())
+        assert work - 2 * spent / done.steps < spent <= work
+
+
+def test_the_same_seed_gives_the_same_stitches_and_another_one_others(trained):
+    one, again, other = (trained(work=WORK // 8, seed=seed) for seed in (0, 0, 1))
+    for name, made in one.stitches.items():
+        np.testing.assert_array_equal(made.kernel, again.stitches[name].kernel)
+        assert np.abs(made.kernel - other.stitches[name].kernel).max() > 1e-4
+    assert one.spent == again.spent
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_training_that_is_taken_up_again_ends_in_the_same_weights(trained, exact: bool):
+    states: list[State] = []
+    work = WORK // 2
+    whole = trained(exact=exact, work=work, keep=lambda state: states.append(dict(state)))
+    assert len(states) >= 3
+    taken_up = trained(exact=exact, work=work, state=states[1])
+    for name, made in whole.stitches.items():
+        np.testing.assert_array_equal(made.kernel, taken_up.stitches[name].kernel)
+    assert (whole.spent, whole.before) == (taken_up.spent, taken_up.before)
+    for role, weights in whole.weights.items():
+        for path, value in weights.items():
+            np.testing.assert_array_equal(value, taken_up.weights[role][path])
+
+
+def test_training_all_changes_copies_of_the_anchors_and_no_anchor(trained, anchors):
+    before = {role: a.model.get_weights() for role, a in anchors.items()}
+    done = trained(exact=False)
+    for role, anchor in anchors.items():
+        for old, new in zip(before[role], anchor.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+        known = {v.path: np.asarray(v) for v in anchor.model.trainable_variables}
+        assert set(done.weights[role]) == set(known)
+        changed = variant.trained(anchor, done.weights[role])
+        assert changed.sha256 != anchor.sha256
+    moved = [np.abs(done.weights["B"][v.path] - np.asarray(v)).max() for v in anchors["B"].model.trainable_variables]
+    assert max(moved) > 1e-4
+
+
+def test_a_low_rank_is_all_that_training_adds(trained, starts):
+    done = trained(low_rank=1, work=WORK // 4)
+    for name, start in starts.items():
+        change = done.stitches[name].kernel - start.kernel
+        assert np.abs(change).max() > 1e-4
+        assert np.linalg.matrix_rank(change, tol=1e-4) == 1
+
+
+def configured(macs: list[int]) -> list[Configuration]:
+    return [Configuration(Plan(str(m), plan(Piece("A", None, None)).route, m, 1, 0, 0), ()) for m in macs]
+
+
+def test_uniform_draws_take_every_configuration_equally_often():
+    found = Counter(islice(joint._draws(configured([1, 2, 3, 4, 100]), Recipe(1)), 50))
+    assert found == dict.fromkeys(range(5), 10)
+
+
+def test_draws_by_cost_take_every_interval_equally_often():
+    """Four cheap ones share what one dear one has alone."""
+    found = Counter(islice(joint._draws(configured([1, 2, 3, 4, 100]), Recipe(1, "cost")), 400))
+    assert found[4] == 200
+    assert all(30 < found[i] < 70 for i in range(4))
+
+
+def test_a_loss_that_is_not_finite_is_told(trained, starts, monkeypatch: pytest.MonkeyPatch):
+    starts["v"].kernel[0, 0], kept = np.nan, starts["v"].kernel[0, 0]
+    try:
+        with pytest.raises(RestnetError, match="joint training diverged"):
+            trained(work=WORK // 8)
+    finally:
+        starts["v"].kernel[0, 0] = kept
