@@ -195,7 +195,7 @@ def _job(
     ends = [(first.anchor, str(first.stop)), (last.anchor, str(last.start))]
     files = {
         "x": f"{first.anchor}.{first.stop}",
-        "teacher": f"large.{cache.LOGITS}",
+        "teacher": f"{family.largest}.{cache.LOGITS}",
         "labels": "labels",
     }
     low_high = [_range(_at_cut(family, *end, family.data.fit, _CALIBRATION_IMAGES)) for end in ends]
@@ -214,7 +214,7 @@ def _job(
 
 def _views(family: Family, role: str, cut: str) -> Cache:
     """What the fit learned from: features of the training views at the cut, and the large anchor's logits."""
-    wanted: dict[str, list[str]] = {"large": [cache.LOGITS]}
+    wanted: dict[str, list[str]] = {family.largest: [cache.LOGITS]}
     wanted.setdefault(role, []).append(cut)
     return family.cached_views(f"optimize-{role}-{cut.replace('/', '-')}", family.anchors, wanted)
 
