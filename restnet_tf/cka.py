@@ -259,16 +259,34 @@ def cka(
     Biased CKA is near 1 for any two features wider than ``n``: it is here for comparison only.
     Raises RestnetError for other kernels, under 4 samples (2 if biased) and unequal ``n``.
     """
-    if kernel not in ("linear", "rbf") or not sigma > 0:
-        raise RestnetError(f"CKA kernel {kernel!r} with sigma {sigma}: use 'linear' or 'rbf', sigma above 0")
     flat = [_flat(z, MIN_BATCH if debiased else 2) for z in (x, y)]
     if len(flat[0]) != len(flat[1]):
         raise RestnetError(f"CKA of {len(flat[0])} samples with {len(flat[1])}: both need the same samples")
-    rows = []
-    for z, what in zip(flat, ("x", "y"), strict=True):
-        gram = _exact_gram(z, what)
-        gram = _rbf(gram, sigma) if kernel == "rbf" else gram
-        centred = _u_centred(gram) if debiased else _double_centred(gram)
-        rows.append(_without_noise(centred, gram).ravel())
-    scale = float(np.linalg.norm(rows[0]) * np.linalg.norm(rows[1]))
-    return float(rows[0] @ rows[1]) / scale if scale > 0 else 0.0
+    one, other = (
+        profile(z, what, debiased=debiased, kernel=kernel, sigma=sigma)
+        for z, what in zip(flat, ("x", "y"), strict=True)
+    )
+    return alike(one, other)
+
+
+def profile(
+    x: np.ndarray,
+    what: str = "x",
+    *,
+    debiased: bool = True,
+    kernel: Literal["linear", "rbf"] = "linear",
+    sigma: float = 0.5,
+) -> np.ndarray:
+    """All that CKA reads of features ``(n, ...)``: their centred Gram, flat ``(n * n,)``; see ``cka`` and ``alike``."""
+    if kernel not in ("linear", "rbf") or not sigma > 0:
+        raise RestnetError(f"CKA kernel {kernel!r} with sigma {sigma}: use 'linear' or 'rbf', sigma above 0")
+    gram = _exact_gram(_flat(x, MIN_BATCH if debiased else 2), what)
+    gram = _rbf(gram, sigma) if kernel == "rbf" else gram
+    centred = _u_centred(gram) if debiased else _double_centred(gram)
+    return _without_noise(centred, gram).ravel()
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> float:
+    """CKA of two profiles of the same samples; 0 where the features of one are constant."""
+    scale = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / scale if scale > 0 else 0.0

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf.records import Cut, Layout, RestnetError, Stitch
+from restnet_tf.resample import resampled
 
 if TYPE_CHECKING:
     import keras
@@ -52,10 +53,10 @@ class RidgeSums:
         return RidgeSums(self.xtx + other.xtx, self.xty + other.xty, self.y_squares + other.y_squares, self.places)
 
 
-def ridge(sums: RidgeSums) -> tuple[np.ndarray, np.ndarray, float]:
+def ridge(sums: RidgeSums, shrinkage: float = RIDGE) -> tuple[np.ndarray, np.ndarray, float]:
     """Closed-form kernel ``(c_in, c_out)``, biases ``(places, c_out)`` and R2 from the sums of a pair.
 
-    R2 is over all rows and channels together, 1 at a perfect fit, 0 at the mean of the target (of its
+    ``shrinkage`` is relative to the mean diagonal of X'X. R2 is over all rows and channels together, 1 at a perfect fit, 0 at the mean of the target (of its
     place). The bias is not shrunk. Raises ``RestnetError`` where the features hold NaN or infinity.
     """
     xtx, xty, width = sums.xtx, sums.xty, len(sums.xtx) - sums.places
@@ -67,7 +68,7 @@ def ridge(sums: RidgeSums) -> tuple[np.ndarray, np.ndarray, float]:
     cov_xx = xtx[:width, :width] - (n * mean_x).T @ mean_x
     cov_xy = xty[:width] - (n * mean_x).T @ mean_y
     # Channels that are all dead leave nothing to scale by; any penalty gives them a kernel of zeros.
-    penalty = RIDGE * (float(np.mean(np.diag(xtx)[:width])) or 1.0)
+    penalty = shrinkage * (float(np.mean(np.diag(xtx)[:width])) or 1.0)
     kernel = np.linalg.solve(cov_xx + penalty * np.eye(width), cov_xy)
     bias = mean_y - mean_x @ kernel
     total = float(np.sum(sums.y_squares) - np.sum(n * mean_y**2))
@@ -83,6 +84,19 @@ def delivered(stitch: Stitch, features: np.ndarray) -> np.ndarray:
     """
     made = read(stitch, features) @ stitch.kernel + stitch.bias
     return made if stitch.positions is None else made + stitch.positions
+
+
+def applied(stitch: Stitch, features: np.ndarray) -> np.ndarray:
+    """The whole stitch on features ``(n, ...)``, as ``build`` computes it: float32 ``(n, *target)``."""
+    target = stitch.target
+    made = delivered(stitch, features).astype(np.float32)
+    if stitch.class_kernel is not None and stitch.class_bias is not None:
+        pooled = features.reshape(len(features), -1, stitch.source.channels).mean(axis=1, keepdims=True)
+        made = np.concatenate([(pooled @ stitch.class_kernel + stitch.class_bias).astype(np.float32), made], axis=1)
+    low, high = stitch.clamp
+    if low is not None:
+        np.clip(made, low, high, out=made)
+    return made.reshape(len(features), *target.shape)
 
 
 def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> Stitch:
@@ -186,9 +200,7 @@ def adapted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
     head = features[:, : source.classes] if source.classes and target.classes else None
     grid = features[:, source.classes :] if source.tokens else features
     if source.size != target.size:
-        grid = grid.reshape(len(grid), *source.size, source.channels)
-        for layer in resample(source, target):
-            grid = np.asarray(layer(grid))
+        grid = resampled(grid.reshape(len(grid), *source.size, source.channels), target.size)
     rows = grid.reshape(len(grid), -1, source.channels)
     return rows if head is None else np.concatenate([head, rows], axis=1)
 

@@ -29,6 +29,7 @@ _VERSIONS = {
     "RESHAPE": {"FLOAT32": 1, "INT8": 1, "INT16": 1},
     "SLICE": {"FLOAT32": 1, "INT8": 2, "INT16": 4},
     "CONCATENATION": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
+    "SOFTMAX": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
     "DEQUANTIZE": {"FLOAT16": 3},
     "QUANTIZE": {"INT8": 1, "INT16": 2},
     "EQUAL": {"INT32": 1},
@@ -130,6 +131,11 @@ def concatenate(parts: Sequence[Tensor], y: Tensor, axis: int = 1) -> Operator:
     """Tokens ``(1, t, c)`` one behind the other, or whatever along another axis; all quantised as ``y`` is."""
     options = schema().ConcatenationOptionsT(axis=axis)
     return _operator("CONCATENATION", list(parts), y, "ConcatenationOptions", options)
+
+
+def softmax(x: Tensor, y: Tensor) -> Operator:
+    """Probabilities of logits ``(1, classes)``."""
+    return _operator("SOFTMAX", [x], y, "SoftmaxOptions", schema().SoftmaxOptionsT(beta=1.0))
 
 
 def dequantize(x: Tensor) -> Operator:
