@@ -60,7 +60,9 @@ def trunk(anchor: Anchor) -> keras.Model:
     """An anchor from the image to its penultimate features as a grid ``(n, 1, 1, d)``; shares its weights."""
     import keras
 
-    grid = keras.layers.Reshape((1, 1, anchor.features.shape[-1]), name=_free(anchor, FEATURES))(anchor.features)
+    # Pooled features may hang off the path to the anchor's own output.
+    taken = {layer.name for layer in keras.Model(anchor.model.inputs[0], anchor.features).layers}
+    grid = keras.layers.Reshape((1, 1, anchor.features.shape[-1]), name=_free(FEATURES, taken))(anchor.features)
     return keras.Model(anchor.model.inputs[0], grid, name=anchor.model.name)
 
 
@@ -108,8 +110,7 @@ def _fragment(role: str, index: int, ends: Sequence[Cut | None], found: Member) 
     return Fragment(role, index, start, stop, stop.macs_before - before[0], stop.params_before - before[1], last)
 
 
-def _free(anchor: Anchor, name: str) -> str:
-    taken = {layer.name for layer in anchor.model.layers}
+def _free(name: str, taken: set[str]) -> str:
     while name in taken:
         name += "_grid"
     return name
