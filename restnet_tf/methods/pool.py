@@ -106,12 +106,6 @@ class Entry:
             self._objects[precision] = found
         return self._objects[precision]
 
-    def again(self, precision: str) -> Object:
-        """The same object with tensors of its own: a route that comes back into a member needs another."""
-        found = Object((self.folder / f"object.{precision}.tflite").read_bytes())
-        found.cuts = {**found.cuts, FEATURES: found.scores}
-        return found
-
     def done(self) -> None:
         """Let go of the network in Keras; what is compiled stays."""
         self._anchor = None
