@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from restnet_tf import build_options
+from restnet_tf import build_options, cli_compose
 
 if TYPE_CHECKING:
     from restnet_tf.records import Anchor
@@ -543,3 +543,6 @@ def _progress() -> Iterator[_Report]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         yield _Report(bars)
+
+
+cli_compose.add(main, _progress, _show, _import_tensorflow)

@@ -58,7 +58,8 @@ class Link:
 class Net:
     """A complete net: its links, the product of their scores, costs with a head of the user's classes.
 
-    ``loss``, ``accuracy`` and ``knn`` are of its head in cross-validation on the few images; ``right`` is a bit an image.
+    ``loss``, ``accuracy`` and ``knn`` are of its head in cross-validation on the few images, and so is
+    ``right``, image by image. ``refused`` says why it was not gone on with.
     """
 
     links: tuple[Link, ...]
@@ -73,7 +74,7 @@ class Net:
 
     @property
     def name(self) -> str:
-        """``A2-B3.4-C6``: A up to its second fragment, B's third and fourth, C from its sixth on."""
+        """``A2-B3_4-C6``: A up to its second fragment, B's third and fourth, C from its sixth on."""
         return named([link.fragment for link in self.links])
 
 
@@ -139,13 +140,14 @@ def named(fragments: Sequence[Fragment]) -> str:
         first, last = piece[0], piece[-1]
         ends = [str(first.index + 1)] if index else []
         ends += [] if last.last or (index and first is last) else [str(last.index + 1)]
-        parts.append(first.member + ".".join(ends))
+        parts.append(first.member + "_".join(ends))
     return "-".join(parts)
 
 
 def route(fragments: Sequence[Fragment]) -> tuple[Piece, ...]:
     """A complete net's pieces, the last of them the head."""
-    pieces = [Piece(run[0].member, run[0].start.name if run[0].start else None, run[-1].stop.name) for run in _runs(fragments)]
+    ends = [(run[0].start, run[-1]) for run in _runs(fragments)]
+    pieces = [Piece(last.member, start.name if start else None, last.stop.name) for start, last in ends]
     return (*pieces, Piece(HEAD, None, None))
 
 
@@ -214,7 +216,9 @@ class _Walk:
         macs, params = _plus(cost, self.task.head(path[-1].fragment))
         self.found.nets.append(Net(path, overall, macs, params, loss, accuracy, knn, right))
 
-    def _ranked(self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], x: np.ndarray | None) -> list[Link]:
+    def _ranked(
+        self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], x: np.ndarray | None
+    ) -> list[Link]:
         """The candidates that are tried, the best first; what the budget or a threshold ends is noted."""
         task, limits, end = self.task, self.task.limits, path[-1].fragment
         fitting = [f for f in self._candidates(path) if not self._over(path, overall, cost, f)]

@@ -113,10 +113,14 @@ def validated(features: np.ndarray, labels: np.ndarray, held: Sequence[np.ndarra
 
     Labels are 0..classes-1. The penalty is chosen on the folds that validate it: one number for all of them.
     """
+    from threadpoolctl import threadpool_limits
+
     classes = int(labels.max()) + 1
     logs = np.empty((len(PENALTIES), len(labels), classes))
-    for fold in held:
-        logs[:, fold] = _probabilities(features, labels, fold, classes)
+    # Threads take longer to meet than products of so few images take.
+    with threadpool_limits(1):
+        for fold in held:
+            logs[:, fold] = _probabilities(features, labels, fold, classes)
     losses = -logs[:, np.arange(len(labels)), labels].mean(axis=1)
     best = int(np.argmin(losses))
     right = logs[best].argmax(axis=1) == labels
@@ -143,10 +147,12 @@ def _spanned(features: np.ndarray, rest: np.ndarray, fold: np.ndarray) -> tuple[
     mean, spread = x[rest].mean(axis=0), x[rest].std(axis=0)
     spread[spread < 1e-12 * max(1.0, float(spread.max(initial=0.0)))] = 1.0
     x = (x - mean) / spread
-    _, sizes, axes = np.linalg.svd(x[rest], full_matrices=False)
-    axes = axes[sizes > 1e-10 * max(float(sizes.max(initial=0.0)), 1e-30)]
-    axes = axes if len(axes) else np.zeros((1, x.shape[1]))
-    return x[rest] @ axes.T, x[fold] @ axes.T
+    squares, sides = np.linalg.eigh(x[rest] @ x[rest].T)
+    there = squares > 1e-10 * max(float(squares.max(initial=0.0)), 1e-30)
+    sizes, sides = np.sqrt(squares[there]), sides[:, there]
+    if not len(sizes):
+        return np.zeros((len(rest), 1)), np.zeros((len(fold), 1))
+    return sides * sizes, x[fold] @ (x[rest].T @ (sides / sizes))
 
 
 def _neighbours(features: np.ndarray, labels: np.ndarray, held: Sequence[np.ndarray]) -> float:
@@ -182,7 +188,7 @@ def _of_classes(data: Data, classes: Sequence[str]) -> Data:
     parts = {name: limited(getattr(data, name)) for name in ("fit", "rank", "test")}
     if not len(parts["test"]):
         raise RestnetError(f"{data.name} has no test image of {', '.join(classes)}; name other --classes")
-    return replace(data, **parts, class_names=tuple(classes))
+    return replace(data, fit=parts["fit"], rank=parts["rank"], test=parts["test"], class_names=tuple(classes))
 
 
 def _drawn(labels: np.ndarray, classes: int, count: int, seed: int) -> np.ndarray:

@@ -46,7 +46,9 @@ def floor(found: Object, start: str | None, stop: str, *, stitched: bool) -> Flo
     graph = _graph(found, start, [stop])
     entry = graph.inputs[0]
     counted = [op for op in graph.operators if not (stitched and entry in op.inputs)]
-    constants = {t.buffer.digest: len(t.buffer.data) for op in counted for t in op.inputs if t is not None and t.constant}
+    constants = {
+        t.buffer.digest: len(t.buffer.data) for op in counted for t in op.inputs if t is not None and t.constant
+    }
     live = memory.ranges(write(Model([graph], [])))
     kept = [item for item in live if not (stitched and item.first == 0)]
     return Floor(constants, memory.plan(kept).lower_bound)
@@ -127,4 +129,3 @@ def _range(limits: tuple[float, float], kind: str) -> Any:
         return emit.quantisation(np.array([max(-low, high, emit.LEAST_SCALE) / room.max]), np.array([0]))
     scale = max((high - low) / (room.max - room.min), emit.LEAST_SCALE)
     return emit.quantisation(np.array([scale]), np.array([round(room.min - low / scale)]))
-

@@ -65,7 +65,9 @@ class PoolActivations:
         """Their CKA profile."""
         key = member, cut.name
         if key not in self._profiles:
-            self._profiles[key] = cka.profile(self.native(member, cut), f"{member} at {cut.name}", debiased=self._debiased)
+            self._profiles[key] = cka.profile(
+                self.native(member, cut), f"{member} at {cut.name}", debiased=self._debiased
+            )
         return self._profiles[key]
 
     def run(self, fragment: Fragment, x: np.ndarray) -> np.ndarray:

@@ -153,7 +153,7 @@ def opened(
     """
     entries = {entry.folder: entry for entry in (Entry(folder, source, report, prepare) for source in sources)}
     members = sorted(entries.values(), key=lambda entry: (entry.member.features.macs_before, entry.folder.name))
-    return {role: entry for role, entry in zip(_roles(len(members)), members, strict=True)}
+    return dict(zip(_roles(len(members)), members, strict=True))
 
 
 def _roles(count: int) -> list[str]:

@@ -231,8 +231,8 @@ def _joint(made: Stitch, rung: str) -> Part:
 
 
 def _macs_of(piece: Piece, counted: Mapping[str, tuple[int, Mapping[str, int]]]) -> int | None:
-    """MACs between two cuts of an anchor; None where a cut is not known."""
-    whole, before = counted[piece.anchor]
+    """MACs between two cuts of an anchor; None where a cut is not known, 0 behind the last stitch into a head."""
+    whole, before = counted.get(piece.anchor, (0, {}))
     start = 0 if piece.start is None else before.get(piece.start)
     stop = whole if piece.stop is None else before.get(piece.stop)
     return None if start is None or stop is None else stop - start

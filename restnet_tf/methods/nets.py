@@ -1,0 +1,215 @@
+"""From composed nets to files: link them of the pool's objects, fold, measure, and say what each is worth.
+
+LiteRT alone runs everything; a float32 file has been held against the activations that its stitches were fitted on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks import host, plots, points
+from benchmarks.points import ANCHOR, STITCHED, File, OperatingPoint, Score
+from restnet_tf import runs, stitch
+from restnet_tf.compose import HEAD
+from restnet_tf.fit import CLOSED_FORM
+from restnet_tf.methods import stitchnet
+from restnet_tf.methods.stitchnet import Chosen, Composition
+from restnet_tf.records import Stitch
+from tflite_export import fold, fragment, link, memory
+from tflite_export.fragment import Runner
+from tflite_export.precision import precision_named
+
+_THREADS = 1
+_REPEATS = 30
+FLOAT = "float32"
+
+
+@dataclass(frozen=True)
+class Linked:
+    """A net's own file, and how many of its stitches are folded; MACs saved by that are not counted in its figures."""
+
+    content: bytes
+    folds: int = 0
+    saved_macs: int = 0
+
+
+class Nets:
+    """Files of chosen nets and members in one precision."""
+
+    def __init__(self, composition: Composition, chosen: Chosen, precision: str) -> None:
+        self._composition, self._chosen, self._precision = composition, chosen, precision
+        self._integers = precision_named(precision).calibrated
+        self._routes: dict[str, link.Route] = {}
+
+    def variant(self, name: str) -> Linked:
+        """One net's own file; in float32 with stitches folded where that is exact and costs no more."""
+        content = link.variant(self.route(name), precision=self._precision)
+        if self._precision != FLOAT:
+            return Linked(content)
+        made = fold.folded(content)
+        return Linked(made.content, made.count, made.macs)
+
+    def elastic(self, names: Sequence[str], metadata: Mapping[str, Any]) -> bytes:
+        """One file with a signature for each net; stitches are not folded, so that all weights stay shared."""
+        return link.elastic({n: self.route(n) for n in names}, precision=self._precision, metadata=metadata)
+
+    def route(self, name: str) -> link.Route:
+        """A net as objects and what joins them."""
+        if name not in self._routes:
+            self._routes[name] = self._joined(name)
+        return self._routes[name]
+
+    def _joined(self, name: str) -> link.Route:
+        pieces, made = self._chosen.plans[name].route, self._chosen.fitted[name].stitches
+        images = self._composition.images(pieces[0].anchor)
+        first = self._composition.object(pieces[0].anchor, self._precision)
+        route: link.Route | link.Object = first
+        wanted = _floats(self._composition, self._chosen, name)
+        for number, joint in enumerate(made):
+            before, behind = pieces[number], pieces[number + 1]
+            if self._integers:
+                joint = self._refitted(route, str(before.stop), joint, wanted[number], images)
+            if behind.anchor == HEAD:
+                back = self._head(wanted[-1])
+            else:
+                back = self._composition.object(behind.anchor, self._precision)
+            route = link.Route(route, str(before.stop), joint, back, behind.start)
+        assert isinstance(route, link.Route)  # a head follows every piece
+        return route
+
+    def _refitted(
+        self, route: link.Route | link.Object, stop: str, joint: Stitch, wanted: np.ndarray, images: np.ndarray
+    ) -> Stitch:
+        """A stitch fitted to what the integers in front of it put out on the few images."""
+        lead = route if isinstance(route, link.Route) else link.Route(route)
+        rough = Runner(link.front(lead, stop, precision=self._precision))(images)[0]
+        return stitch.refitted(joint, wanted, rough.reshape(wanted.shape))
+
+    def _head(self, logits: np.ndarray) -> link.Object:
+        """The softmax that ends a net, for the logits that it gives on the few images and half as much more."""
+        limits = 1.5 * float(logits.min()), 1.5 * float(logits.max())
+        return fragment.softmax(logits.shape[-1], self._precision, limits)
+
+
+def _floats(composition: Composition, chosen: Chosen, name: str) -> list[np.ndarray]:
+    """What float32 gives in front of every joint on the few images, and then the logits."""
+    pieces, made = chosen.plans[name].route, chosen.fitted[name].stitches
+    x = composition.images(pieces[0].anchor)
+    found = []
+    for piece, joint in zip(pieces[:-1], made, strict=True):
+        whole = composition.object(piece.anchor, FLOAT)
+        x = Runner(fragment.stretch(whole, piece.start, [str(piece.stop)]))(x)[0]
+        x = x.reshape(len(x), *joint.source.shape)
+        found.append(x)
+        x = stitch.applied(joint, x)
+    return [*found, x.reshape(len(x), -1)]
+
+
+def write(composition: Composition, chosen: Chosen, names: Sequence[str]) -> dict[str, Linked]:
+    """Files of nets in every precision that was asked for; how the float32 ones were made, by name."""
+    run, report = composition.run, composition.report
+    wanted = composition.settings.precisions
+    jobs = [(precision, name) for precision in wanted for name in names]
+    report.stage(f"linking {len(jobs)} files")
+    made = {precision: Nets(composition, chosen, precision) for precision in dict.fromkeys((*wanted, FLOAT))}
+    linked = {name: made[FLOAT].variant(name) for name in names}
+    for done, (precision, name) in enumerate(jobs):
+        path = run.tflite_path(name, precision)
+        if not path.exists():
+            content = linked[name].content if precision == FLOAT else made[precision].variant(name).content
+            runs.write_bytes(path, content)
+        report.progress(done + 1, len(jobs))
+    return linked
+
+
+def measured(
+    composition: Composition, chosen: Chosen, linked: Mapping[str, Linked], roles: Mapping[str, Any]
+) -> tuple[OperatingPoint, ...]:
+    """Every chosen net and member with its scores: cross-validated on the few images, and of the test split."""
+    report, labels = composition.report, np.asarray(composition.data.test.labels)
+    report.stage("scores of all files on the test split, run by the interpreter")
+    found: list[OperatingPoint] = []
+    jobs = len(linked) * (1 + len(composition.settings.precisions))
+    latencies = _latencies(composition, chosen, list(linked))
+    for name, net in chosen.nets.items():
+        answers = {FLOAT: _answers(composition, chosen, name, linked[name].content)}
+        few, test = answers[FLOAT]
+        right = np.array(net.right)
+        loss = float(-np.mean(np.log(np.maximum(test[np.arange(len(labels)), labels], 1e-12))))
+        files = {}
+        for precision in composition.settings.precisions:
+            content = composition.run.tflite_path(name, precision).read_bytes()
+            if precision not in answers:
+                answers[precision] = _answers(composition, chosen, name, content)
+            ours = answers[precision]
+            # Right in cross-validation, and answered as float32 does where the file is of another precision.
+            same = ours[0].argmax(axis=1) == few.argmax(axis=1)
+            took = latencies[f"{name}/{precision}"]
+            files[precision] = File(
+                path=str(composition.run.tflite_path(name, precision).relative_to(composition.run.path)),
+                sha256=hashlib.sha256(content).hexdigest(),
+                flash_bytes=len(content),
+                arena_bytes=memory.plan(memory.ranges(content)).size,
+                rank=Score.of(right & same),
+                test=Score.of(ours[1].argmax(axis=1) == labels),
+                latency_median_us=took.median_us,
+                latency_p90_us=took.p90_us,
+                latency_repeats_us=took.repeats_us,
+                threads=took.threads,
+                tool=took.tool,
+            )
+            report.progress(len(found) * (1 + len(files)) + len(files), jobs)
+        point = OperatingPoint(
+            name=name,
+            kind=ANCHOR if name in roles else STITCHED,
+            route=stitchnet.title(composition, net),
+            macs=net.macs,
+            params=net.params,
+            rank=Score.of(right, net.loss),
+            test=Score.of(test.argmax(axis=1) == labels, loss),
+            rung=CLOSED_FORM,
+            files=files,
+        )
+        found.append(point)
+    return tuple(found)
+
+
+def publish(composition: Composition, chosen: Chosen, found: Sequence[OperatingPoint], more: Mapping[str, Any]) -> None:
+    """Write what speaks of all points: the elastic files, ``points.json`` and the plot."""
+    run = composition.run
+    meta = {
+        "anchors": {role: entry.member.name for role, entry in composition.members.items()},
+        "data": composition.data.name,
+        "metric": "accuracy",
+        "class_names": composition.data.class_names,
+        "training_macs": 0,
+        "whole_large_training_macs": 0,
+        "method": "stitchnet",
+        **more,
+    }
+    for precision in composition.settings.precisions:
+        noted = points.to_metadata(found, precision, meta)
+        made = Nets(composition, chosen, precision).elastic([p.name for p in found], noted)
+        runs.write_bytes(run.elastic_path(precision), made)
+    run.write_json(run.points_path, points.to_json(found, meta))
+    title = f"composed of {len(composition.members)} members on {composition.data.name}"
+    runs.write_bytes(run.plot_path, plots.operating_points(found, title, "accuracy"))
+
+
+def _answers(composition: Composition, chosen: Chosen, name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Scores ``(n, classes)`` of a file on the few images and on the test split."""
+    front = chosen.plans[name].route[0].anchor
+    run = Runner(content)
+    return run(composition.images(front))[0], run(composition.tests(front))[0]
+
+
+def _latencies(composition: Composition, chosen: Chosen, names: Sequence[str]) -> dict[str, Any]:
+    jobs = [(name, precision) for name in names for precision in composition.settings.precisions]
+    contents = {"/".join(job): composition.run.tflite_path(*job).read_bytes() for job in jobs}
+    images = {"/".join(job): composition.images(chosen.plans[job[0]].route[0].anchor)[0] for job in jobs}
+    return host.latencies(contents, images, threads=_THREADS, repeats=_REPEATS)
