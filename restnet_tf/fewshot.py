@@ -127,6 +127,22 @@ def validated(features: np.ndarray, labels: np.ndarray, held: Sequence[np.ndarra
     return Validation(right, float(losses[best]), _neighbours(features, labels, held), PENALTIES[best])
 
 
+def head(features: np.ndarray, labels: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    """``head.dense_weights``, fitted in the span of the images: kernel ``(d, classes)`` and bias, float32."""
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    x, mean, spread = _standardised(features, np.arange(len(labels)))
+    coordinates, axes = _span(x)
+    with threadpool_limits(1):
+        model = LogisticRegression(C=penalty, max_iter=ITERATIONS).fit(coordinates, labels)
+    kernel, bias = axes @ model.coef_.T, model.intercept_
+    if len(bias) == 1:  # of two classes: half of the one logit for each, of either sign
+        kernel, bias = np.hstack([-kernel, kernel]) / 2, np.hstack([-bias, bias]) / 2
+    kernel = kernel / spread[:, None]
+    return kernel.astype("float32"), (bias - mean @ kernel).astype("float32")
+
+
 def _probabilities(features: np.ndarray, labels: np.ndarray, fold: np.ndarray, classes: int) -> np.ndarray:
     """Log probabilities ``(penalties, len(fold), classes)`` of heads that were fitted without a fold."""
     from sklearn.linear_model import LogisticRegression
@@ -143,16 +159,27 @@ def _probabilities(features: np.ndarray, labels: np.ndarray, fold: np.ndarray, c
 
 def _spanned(features: np.ndarray, rest: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Standardised features of two sets of images, in coordinates of the span of the first."""
+    x, _, _ = _standardised(features, rest)
+    coordinates, axes = _span(x[rest])
+    return coordinates, x[fold] @ axes
+
+
+def _standardised(features: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features by the mean and spread that some rows have, and these two; a constant one becomes 0."""
     x = features.astype(np.float64)
-    mean, spread = x[rest].mean(axis=0), x[rest].std(axis=0)
+    mean, spread = x[rows].mean(axis=0), x[rows].std(axis=0)
     spread[spread < 1e-12 * max(1.0, float(spread.max(initial=0.0)))] = 1.0
-    x = (x - mean) / spread
-    squares, sides = np.linalg.eigh(x[rest] @ x[rest].T)
+    return (x - mean) / spread, mean, spread
+
+
+def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in coordinates of their own span ``(n, r)``, and its axes ``(d, r)``."""
+    squares, sides = np.linalg.eigh(x @ x.T)
     there = squares > 1e-10 * max(float(squares.max(initial=0.0)), 1e-30)
+    if not there.any():
+        return np.zeros((len(x), 1)), np.zeros((x.shape[1], 1))
     sizes, sides = np.sqrt(squares[there]), sides[:, there]
-    if not len(sizes):
-        return np.zeros((len(rest), 1)), np.zeros((len(fold), 1))
-    return sides * sizes, x[fold] @ (x[rest].T @ (sides / sizes))
+    return sides * sizes, x.T @ (sides / sizes)
 
 
 def _neighbours(features: np.ndarray, labels: np.ndarray, held: Sequence[np.ndarray]) -> float:

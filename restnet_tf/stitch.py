@@ -57,7 +57,8 @@ def ridge(sums: RidgeSums, shrinkage: float = RIDGE) -> tuple[np.ndarray, np.nda
     """Closed-form kernel ``(c_in, c_out)``, biases ``(places, c_out)`` and R2 from the sums of a pair.
 
     ``shrinkage`` is relative to the mean diagonal of X'X; the bias is not shrunk. R2 is over all rows and channels
-    together, 1 at a perfect fit, 0 at the mean of the target (of its place). Raises ``RestnetError`` where the features hold NaN or infinity.
+    together, 1 at a perfect fit, 0 at the mean of the target (of its place). Raises ``RestnetError`` where the
+    features hold NaN or infinity.
     """
     xtx, xty, width = sums.xtx, sums.xty, len(sums.xtx) - sums.places
     if not (np.isfinite(xtx).all() and np.isfinite(xty).all()):

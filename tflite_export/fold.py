@@ -11,8 +11,10 @@ from math import prod
 
 import numpy as np
 
-from tflite_export import emit
-from tflite_export.flatbuffer import Operator, Subgraph, Tensor, read, write
+from tflite_export import emit, link
+from tflite_export.flatbuffer import Model, Operator, Signature, Subgraph, Tensor, write
+from tflite_export.link import Route
+from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
 
 _STITCH = "stitch/"
 
@@ -27,21 +29,22 @@ class Folded:
     params: int
 
 
-def folded(content: bytes) -> Folded:
-    """The file with every stitch folded that can be; itself where none can. Names must be in it."""
-    model = read(content)
+def variant(route: Route, *, precision: str) -> Folded:
+    """A route as ``link.variant`` makes it, with every stitch folded that can be."""
+    graph = link.subgraph(route, precision, share=False)
     count, macs, params = 0, 0, 0
-    for graph in model.subgraphs:
-        for stitch in [op for op in graph.operators if _is_stitch(op)]:
-            reader = _reader(graph, stitch)
-            if reader is None:
-                continue
-            saved = _saved(stitch, reader)
-            if min(saved) < 0:
-                continue
-            _fold(graph, stitch, reader)
-            count, macs, params = count + 1, macs + saved[0], params + saved[1]
-    return Folded(write(model) if count else content, count, macs, params)
+    for stitch in [op for op in graph.operators if _is_stitch(op)]:
+        reader = _reader(graph, stitch)
+        if reader is None:
+            continue
+        saved = _saved(stitch, reader)
+        if min(saved) < 0:
+            continue
+        _fold(graph, stitch, reader)
+        count, macs, params = count + 1, macs + saved[0], params + saved[1]
+    model = Model([graph], [Signature(SIGNATURE, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})])
+    link.finish(model, [found.model for found in route.objects], None)
+    return Folded(write(model), count, macs, params)
 
 
 def _is_stitch(operator: Operator) -> bool:

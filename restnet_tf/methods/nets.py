@@ -48,10 +48,7 @@ class Nets:
 
     def variant(self, name: str) -> Linked:
         """One net's own file; in float32 with stitches folded where that is exact and costs no more."""
-        content = link.variant(self.route(name), precision=self._precision)
-        if self._precision != FLOAT:
-            return Linked(content)
-        made = fold.folded(content)
+        made = fold.variant(self.route(name), precision=self._precision)
         return Linked(made.content, made.count, made.macs)
 
     def elastic(self, names: Sequence[str], metadata: Mapping[str, Any]) -> bytes:
@@ -69,13 +66,13 @@ class Nets:
         images = self._composition.images(pieces[0].anchor)
         first = self._composition.object(pieces[0].anchor, self._precision)
         route: link.Route | link.Object = first
-        wanted = _floats(self._composition, self._chosen, name)
+        wanted = _floats(self._composition, self._chosen, name) if self._integers else []
         for number, joint in enumerate(made):
             before, behind = pieces[number], pieces[number + 1]
             if self._integers:
                 joint = self._refitted(route, str(before.stop), joint, wanted[number], images)
             if behind.anchor == HEAD:
-                back = self._head(wanted[-1])
+                back = self._head(wanted[-1] if wanted else None)
             else:
                 back = self._composition.object(behind.anchor, self._precision)
             route = link.Route(route, str(before.stop), joint, back, behind.start)
@@ -90,10 +87,10 @@ class Nets:
         rough = Runner(link.front(lead, stop, precision=self._precision))(images)[0]
         return stitch.refitted(joint, wanted, rough.reshape(wanted.shape))
 
-    def _head(self, logits: np.ndarray) -> link.Object:
-        """The softmax that ends a net, for the logits that it gives on the few images and half as much more."""
-        limits = 1.5 * float(logits.min()), 1.5 * float(logits.max())
-        return fragment.softmax(logits.shape[-1], self._precision, limits)
+    def _head(self, logits: np.ndarray | None) -> link.Object:
+        """The softmax that ends a net; of integers, for the logits that the few images have and half as much more."""
+        limits = (0.0, 0.0) if logits is None else (1.5 * float(logits.min()), 1.5 * float(logits.max()))
+        return fragment.softmax(self._composition.classes, self._precision, limits)
 
 
 def _floats(composition: Composition, chosen: Chosen, name: str) -> list[np.ndarray]:
@@ -148,7 +145,7 @@ def measured(
                 answers[precision] = _answers(composition, chosen, name, content)
             ours = answers[precision]
             # Right in cross-validation, and answered as float32 does where the file is of another precision.
-            same = ours[0].argmax(axis=1) == few.argmax(axis=1)
+            same = precision == FLOAT or ours[0].argmax(axis=1) == few.argmax(axis=1)
             took = latencies[f"{name}/{precision}"]
             files[precision] = File(
                 path=str(composition.run.tflite_path(name, precision).relative_to(composition.run.path)),
@@ -205,7 +202,9 @@ def _answers(composition: Composition, chosen: Chosen, name: str, content: bytes
     """Scores ``(n, classes)`` of a file on the few images and on the test split."""
     front = chosen.plans[name].route[0].anchor
     run = Runner(content)
-    return run(composition.images(front))[0], run(composition.tests(front))[0]
+    alone = composition.settings.precisions == (FLOAT,)  # nothing to hold against it
+    few = np.zeros((0, composition.classes)) if alone else run(composition.images(front))[0]
+    return few, run(composition.tests(front))[0]
 
 
 def _latencies(composition: Composition, chosen: Chosen, names: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import select
-from restnet_tf import compose, fewshot, fragments, head, plan, runs
+from restnet_tf import compose, fewshot, fragments, plan, runs
 from restnet_tf.compose import HEAD, Found, Limits, Link, Net, Task
 from restnet_tf.fit import CLOSED_FORM, Fitted
 from restnet_tf.fragments import Fragment
@@ -331,7 +331,7 @@ def title(composition: Composition, net: Net) -> str:
 def _fitted(composition: Composition, net: Net) -> Fitted:
     stitches, features = compose.refitted(composition.task, net)
     penalty = fewshot.validated(features, composition.labels, composition.folds).penalty
-    kernel, bias = head.dense_weights(features, composition.labels, penalty)
+    kernel, bias = fewshot.head(features, composition.labels, penalty)
     end = Layout((1, 1, composition.classes))
     last = Stitch(kernel, bias, net.links[-1].fragment.stop.layout, end, (None, None))
     return Fitted(last, CLOSED_FORM, net.loss, net.loss, (), before=stitches)
