@@ -133,9 +133,11 @@ class Entry:
         import keras
 
         found = Runner(stretch(Object(content), None, list(tensors)))(images)
-        wanted = infer.compiled(keras.Model(whole.inputs[0], list(tensors.values())))(images.astype(np.float32))
-        for name, values, expected in zip(tensors, found, wanted, strict=True):
-            exact = np.asarray(expected)
+        # A dict, since Keras hands back a list of one as a bare tensor.
+        ends = {str(i): tensor for i, tensor in enumerate(tensors.values())}
+        wanted = infer.compiled(keras.Model(whole.inputs[0], ends))(images.astype(np.float32))
+        for (number, name), values in zip(enumerate(tensors), found, strict=True):
+            exact = np.asarray(wanted[str(number)])
             difference = float(np.abs(values - exact).max()) / max(float(np.abs(exact).max()), 1e-6)
             if not difference <= _ERROR:
                 raise RestnetError(

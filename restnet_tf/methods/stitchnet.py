@@ -15,30 +15,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, nan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks import select
 from restnet_tf import compose, fewshot, fragments, plan, runs
 from restnet_tf.compose import HEAD, Found, Limits, Link, Net, Task
 from restnet_tf.fit import CLOSED_FORM, Fitted
 from restnet_tf.fragments import Fragment
+from restnet_tf.methods import findings
 from restnet_tf.methods.activations import PoolActivations
+from restnet_tf.methods.budgets import Budget
 from restnet_tf.methods.pool import Entry
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Data, Layout, Plan, RestnetError, Stitch
 from restnet_tf.runs import Run
-from tflite_export.fragment import Floor, flash, floor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tflite_export.budget import Term
     from tflite_export.link import Object
-
-# Limits of a budget that a file of any precision may meet.
-_OF_FILES = ("flash", "ram")
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ class Composition:
             self.folds,
             self.classes,
             self.judged,
-            Budget(self).refuse,
+            Budget(self.settings.budget, self.settings.precisions, self.object).refuse,
             chosen.score,
             chosen.rank_by,
             chosen.limits,
@@ -159,39 +156,6 @@ class Composition:
         return json.loads(path.read_text()) if path.exists() else {}
 
 
-class Budget:
-    """What of a budget can be told of a net that is not complete: its costs can only rise from there."""
-
-    def __init__(self, composition: Composition) -> None:
-        self._composition = composition
-        self._terms = composition.settings.budget
-        self._floors: dict[tuple[tuple[str, int], bool, str], Floor] = {}
-
-    def refuse(self, parts: Sequence[Fragment], macs: int, params: int) -> str:
-        """Why no net that begins with these fragments can be within the budget; empty where one may."""
-        reason = select.exceeded(self._terms, macs=macs, params=params)
-        if reason or not any(term.name in _OF_FILES for term in self._terms):
-            return reason
-        missed = [self._of_files(parts, precision) for precision in self._composition.settings.precisions]
-        return missed[0] if all(missed) else ""
-
-    def _of_files(self, parts: Sequence[Fragment], precision: str) -> str:
-        joined = [None, *parts[:-1]]
-        floors = [
-            self._floor(part, before is not None and not compose.follows(before, part), precision)
-            for before, part in zip(joined, parts, strict=True)
-        ]
-        return select.exceeded(self._terms, flash=flash(floors), ram=max(f.arena for f in floors))
-
-    def _floor(self, part: Fragment, stitched: bool, precision: str) -> Floor:
-        key = part.key, stitched, precision
-        if key not in self._floors:
-            start = part.start.name if part.start else None
-            found = self._composition.object(part.member, precision)
-            self._floors[key] = floor(found, start, part.stop.name, stitched=stitched)
-        return self._floors[key]
-
-
 @dataclass(frozen=True)
 class Chosen:
     """Networks that become files, by name, with their plans and stitches; members with a head among them."""
@@ -212,8 +176,8 @@ def found(composition: Composition) -> Found:
             composition.report.stage(f"searching, start {done + 1} of {starts}: {composition.names[role]}")
             with composition.timed("search"):
                 part = compose.search(task, composition.pool[role][0])
-            runs.write_bytes(path, (json.dumps(_as_json(part), indent=1) + "\n").encode())
-        part = _from_json(json.loads(path.read_text()), composition.pool)
+            runs.write_bytes(path, (json.dumps(findings.as_json(part), indent=1) + "\n").encode())
+        part = findings.from_json(json.loads(path.read_text()), composition.pool)
         whole.nets += part.nets
         whole.refused += part.refused
         whole.ended += part.ended
@@ -234,8 +198,8 @@ def members(composition: Composition) -> dict[str, Net]:
             loss, accuracy, knn, right = judged
             links = tuple(Link(p) for p in parts)
             nets.append(Net(links, 1.0, *cost, loss, accuracy, knn, right))
-        runs.write_bytes(path, (json.dumps(_as_json(Found(nets)), indent=1) + "\n").encode())
-    nets = _from_json(json.loads(path.read_text()), composition.pool).nets
+        runs.write_bytes(path, (json.dumps(findings.as_json(Found(nets)), indent=1) + "\n").encode())
+    nets = findings.from_json(json.loads(path.read_text()), composition.pool).nets
     return {net.name: net for net in nets}
 
 
@@ -365,29 +329,3 @@ def _plan(net: Net, reason: str) -> Plan:
     status = "rejected" if reason else "chosen"
     pieces = compose.route(parts)
     return Plan(net.name, pieces, net.macs, net.params, net.overall, min(r2, default=nan), loss, status, reason)
-
-
-def _as_json(part: Found) -> dict[str, Any]:
-    return {
-        "nets": [_net_json(net) for net in part.nets],
-        "refused": [_net_json(net) for net in part.refused],
-        "ended": dict(sorted(part.ended.items())),
-    }
-
-
-def _net_json(net: Net) -> dict[str, Any]:
-    plain = {name: getattr(net, name) for name in ("overall", "macs", "params", "accuracy", "knn", "refused")}
-    links = [[*link.fragment.key, link.score, link.r2] for link in net.links]
-    loss = None if net.loss == inf else net.loss
-    return {"name": net.name, **plain, "loss": loss, "right": "".join("01"[r] for r in net.right), "links": links}
-
-
-def _from_json(kept: Mapping[str, Any], pool: Mapping[str, tuple[Fragment, ...]]) -> Found:
-    def net(entry: Mapping[str, Any]) -> Net:
-        links = tuple(Link(pool[member][index], score, r2) for member, index, score, r2 in entry["links"])
-        plain = {name: entry[name] for name in ("overall", "macs", "params", "accuracy", "knn", "refused")}
-        loss = inf if entry["loss"] is None else entry["loss"]
-        return Net(links, loss=loss, right=tuple(r == "1" for r in entry["right"]), **plain)
-
-    nets, refused = ([net(entry) for entry in kept[name]] for name in ("nets", "refused"))
-    return Found(nets, refused, Counter(kept["ended"]))
