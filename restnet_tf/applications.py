@@ -60,13 +60,11 @@ def parse(text: str) -> Spec:
     return Spec(base, options)
 
 
-def split(text: str) -> tuple[str, str | None]:
-    """``FILE=ARCH``, a file of weights with its architecture, apart; anything else whole, with None."""
-    file, _, arch = text.partition("=")
-    # In NAME:key=value the first = belongs to an option.
-    if not arch or re.search(r":[A-Za-z_]\w*$", file) or not re.match(r"[A-Za-z]", arch):
-        return text, None
-    return file, arch
+def divided(text: str) -> tuple[str, str | None]:
+    """``FILE@ARCH``, a file of weights with its architecture, apart; anything else whole, with None."""
+    base, sign, arch = text.rpartition("@")
+    # A file's own name may hold the sign.
+    return (base, arch) if sign and not Path(text).expanduser().is_file() else (text, None)
 
 
 def _value(text: str) -> Any:

@@ -26,7 +26,7 @@ def add(
         multiple=True,
         required=True,
         metavar="MEMBER",
-        help="A name, a model file, or WEIGHTS=ARCHITECTURE; give it again for each member.",
+        help="A name, a model file, or a weights file as FILE@ARCH; give it again for each member.",
     )
     @click.option("--data", metavar="DATA", required=True, help="Labelled images: a folder, an .npz file, or digits.")
     @click.option("--images", type=click.IntRange(1), help="How many to compose on.  [default: all to fit, up to 64]")
@@ -80,7 +80,7 @@ def add(
 
         \b
         Example:
-          restnet-tf compose --pool MobileNetV2 --pool weights.h5=EfficientNetB0 --data photos/ --images 32
+          restnet-tf compose --pool MobileNetV2 --pool weights.h5@EfficientNetB0 --data photos/ --images 32
         """
         from restnet_tf.methods import compose_job
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from benchmarks import points
 from benchmarks.points import ANCHOR, CONTROL, SHIPPED, STITCHED
-from restnet_tf import training
+from restnet_tf import applications, training
 from restnet_tf.cli import main
 from restnet_tf.methods import finished, inputs, job
 from restnet_tf.methods.inputs import Asked
@@ -268,9 +268,9 @@ def test_a_file_with_its_architecture_is_taken_apart_and_kept_absolute(tmp_path:
     monkeypatch.chdir(tmp_path)
     for name in ("w.weights.h5", "odd@name.keras"):
         (tmp_path / name).touch()
-    assert inputs._divided("w.weights.h5@MobileNet:alpha=0.25") == ("w.weights.h5", "MobileNet:alpha=0.25")
-    assert inputs._divided("odd@name.keras") == ("odd@name.keras", None)
-    assert inputs._divided("MobileNetV2") == ("MobileNetV2", None)
+    assert applications.divided("w.weights.h5@MobileNet:alpha=0.25") == ("w.weights.h5", "MobileNet:alpha=0.25")
+    assert applications.divided("odd@name.keras") == ("odd@name.keras", None)
+    assert applications.divided("MobileNetV2") == ("MobileNetV2", None)
     given = ("w.weights.h5@MobileNet:alpha=0.25", "MobileNetV2:alpha=0.35")
     question = Asked(method="snnet", anchor=given, data="digits", out=Path("x"))
     kept = json.loads(json.dumps(inputs.kept(question)))

@@ -99,7 +99,7 @@ def _absolute(option: str, value: Any) -> Any:
     if option not in _PATHS or not value or value in _WORDS:
         return value
     text = str(value)
-    base = applications.parse(_divided(text)[0]).base if option in _MODELS else text
+    base = applications.parse(applications.divided(text)[0]).base if option in _MODELS else text
     path = Path(base).expanduser()
     # A folder that happens to be called like an architecture does not hide it.
     there = path.exists() if option in ("data", "weights_dir") else path.is_file()
@@ -237,15 +237,9 @@ def _teacher(asked: Asked) -> Anchor | None:
 
 def _named(asked: Asked, spec: str) -> Anchor:
     """A model by name or file, or a weights file with its architecture: ``FILE@ARCH``."""
-    base, arch = _divided(spec)
+    base, arch = applications.divided(spec)
     weights, folder = asked.weights, asked.weights_dir
     return zoo.load(base, weights=weights, weights_dir=folder, arch=arch, preprocess=asked.anchor_preprocess)
-
-
-def _divided(spec: str) -> tuple[str, str | None]:
-    """A model and its architecture; a file's own name may hold the sign between them."""
-    base, sign, arch = spec.rpartition("@")
-    return (base, arch) if sign and not Path(spec).expanduser().is_file() else (spec, None)
 
 
 def identity(asked: Asked, settings: Settings, loaded: Loaded, images: Data) -> dict[str, Any]:
@@ -270,6 +264,6 @@ def default_out(asked: Asked) -> Path:
     if asked.demo:
         return Path("runs") / "demo"
     models = asked.anchor or (asked.large or "", asked.small or "")
-    named = (*(_divided(spec)[0] for spec in models), asked.data or demo.DATA)
+    named = (*(applications.divided(spec)[0] for spec in models), asked.data or demo.DATA)
     words = (Path(part).name.split(":")[0].split(".")[0] for part in named)
     return Path("runs") / "-".join(words)

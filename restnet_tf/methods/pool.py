@@ -44,8 +44,8 @@ class Source:
 
     @classmethod
     def of(cls, text: str, weights: str = "imagenet", weights_dir: Path | None = None) -> Source:
-        """From ``NAME``, ``FILE`` or ``FILE=ARCH``."""
-        spec, arch = applications.split(text)
+        """From ``NAME``, ``FILE`` or ``FILE@ARCH``."""
+        spec, arch = applications.divided(text)
         return cls(spec, arch, weights, weights_dir)
 
     def load(self) -> Anchor:
