@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from restnet_tf.compose import RANKINGS, SCORES
+# Named here, since NumPy would be imported with them from where they are used.
+_SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
 
 
 def add(
@@ -45,11 +46,11 @@ def add(
     @click.option("--precision", default="float32", show_default=True, metavar="LIST", help="As in build.")
     @click.option("--fragments", type=click.IntRange(2), default=6, show_default=True, help="Of a member, at most.")
     @click.option(
-        "--score", type=click.Choice(SCORES), default="cka", show_default=True, help="biased-cka: the paper's."
+        "--score", type=click.Choice(_SCORES), default="cka", show_default=True, help="biased-cka: the paper's."
     )
     @click.option(
         "--rank-by",
-        type=click.Choice(RANKINGS),
+        type=click.Choice(_RANKINGS),
         default="score",
         show_default=True,
         help="What decides which fragments are tried; loss is the head's where the member goes on to its end.",
