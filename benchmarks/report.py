@@ -10,7 +10,6 @@ from benchmarks.measurements import KINDS, UNITS, Measurement
 from benchmarks.points import CONTROL, DOMINATED, SOURCES, STITCHED, OperatingPoint, Score, chord
 
 STITCH = "stitch"
-KERAS = "run in Keras"
 _LATER = "measurements.json, which was filled after the build"
 # By the kind of unit: how a table counts, and by what the base unit (bytes, microseconds) is divided.
 _SHOWN = {"bytes": ("KB", 1e3), "time": ("ms", 1e3), "count": ("", 1.0)}
@@ -51,6 +50,22 @@ class Ladder:
 
 
 @dataclass(frozen=True)
+class Method:
+    """What the figures of a method's points are, in words; whether its inputs can be loaded again to go on."""
+
+    ran: str = "run in Keras"
+    ranked: str = "on the rank split, which decides"
+    loss: str = "KL"
+    of: str = "to the large anchor's outputs"
+    reopens: bool = True
+
+
+COMPOSED = Method(
+    "run by the interpreter", "in cross-validation on the few images, which decides", "log loss", "of the labels", False
+)
+
+
+@dataclass(frozen=True)
 class Report:
     """All that a report shows of one run.
 
@@ -72,6 +87,7 @@ class Report:
     pairs: tuple[Pair, ...] = ()
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
+    method: Method = Method()
 
     @property
     def ordered(self) -> tuple[OperatingPoint, ...]:
@@ -113,15 +129,16 @@ def tables(report: Report) -> tuple[Table, ...]:
 
 
 def networks(report: Report) -> Table:
-    """One row a point: scores in Keras, costs counted in the graph; columns that no point fills are left out."""
+    """One row a point: scores, costs counted in the graph; columns that no point fills are left out."""
+    ran = report.method.ran
     columns = (
         Column("point"),
         Column("front"),
-        Column(f"{report.metric}, % [95 %]", f"{KERAS} on the test split; interval by Wilson"),
-        Column("rank split, %", f"{KERAS} on the rank split, which decides"),
+        Column(f"{report.metric}, % [95 %]", f"{ran} on the test split; interval by Wilson"),
+        Column("rank split, %", f"{ran} {report.method.ranked}"),
         Column("chord, %", "straight line between the anchors over MACs, test split"),
-        Column("as large, %", f"same answer as the large anchor, {KERAS} on the test split"),
-        Column("KL, nats", f"to the large anchor's outputs, {KERAS} on the test split"),
+        Column("as large, %", f"same answer as the large anchor, {ran} on the test split"),
+        Column(f"{report.method.loss}, nats", f"{report.method.of}, {ran} on the test split"),
         Column("MMACs", SOURCES["macs"]),
         Column("params, K", SOURCES["params"]),
         Column("unshared, K", "parameters that no anchor has, counted in the fitted stitch"),
@@ -129,7 +146,7 @@ def networks(report: Report) -> Table:
         Column("route"),
         Column("why not"),
     )
-    note = f"Run in Keras on {report.points[0].test.n} test images; every point, with a file or without."
+    note = f"{ran[0].upper()}{ran[1:]} on {report.points[0].test.n} test images; every point, with a file or without."
     rows = tuple(_network(p, report.points) for p in report.ordered)
     filled = [at for at in range(len(columns)) if any(row[at].value is not None for row in rows)]
     shown = tuple(tuple(row[at] for at in filled) for row in rows)
@@ -190,7 +207,7 @@ def devices(report: Report) -> Table:
 def ladder(report: Report) -> Table:
     """One row a fitted point: the KL after each rung; a rung that gained nothing repeats the one before it."""
     names = list(dict.fromkeys(step for ladder in report.ladders.values() for step in ladder.steps))
-    source = f"KL to the large anchor's outputs, {KERAS} on the rank split while fitting"
+    source = "KL to the large anchor's outputs, run in Keras on the rank split while fitting"
     columns = (Column("point"), *(Column(f"{name}, nats", source) for name in names), Column("kept"))
     rows = []
     for point in report.ordered:
@@ -233,7 +250,7 @@ def sources(report: Report) -> tuple[tuple[str, str, str], ...]:
     if report.cka:
         source = "features of both anchors on the fit split: debiased minibatch CKA; R2 of the ridge solution"
         told.append(("Similarity: CKA; R2", source, report.command))
-        source = f"closed-form stitch, {KERAS} on the rank split"
+        source = "closed-form stitch, run in Keras on the rank split"
         told.append(("Similarity: KL", source, report.command))
     return tuple(told)
 

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import report as reporting
 from benchmarks.measurements import KINDS, UNITS
 from benchmarks.points import CONTROL, SHIPPED, SOURCES, STITCHED, File, OperatingPoint, Score
-from benchmarks.report import STITCH, Cell, Part, Report, Table
+from benchmarks.report import Cell, Part, Report, Table
 
 _PAGE = Path(__file__).parent / "page"
 _MIDDLES = 4  # colours for anchors between the costliest and the cheapest
@@ -35,6 +35,7 @@ def html(report: Report) -> str:
         tables="\n".join(_table(table, report) for table in reporting.tables(report)),
         sources=_sources(report),
         keys="\n".join(_key(role, report) for role in report.anchors),
+        similarity='<a href="#similarity">Similarity</a>' if report.cka else "",
         large=escape(report.anchors.get("large", "")),
         small=escape(report.anchors.get("small", "")),
         data=_in_script(_data(report)),
@@ -48,9 +49,10 @@ def _next(report: Report) -> str:
     shipped = [p for p in report.points if p.kind == STITCHED and p.status == SHIPPED]
     steps = [
         ("Choose a file for a device", f'restnet-tf select {run} --budget "macs<={_middle(report) / 1e6:.4g}M"'),
-        ("Hold every file against TensorFlow's own conversion", f"restnet-tf verify {run}"),
     ]
-    if shipped:
+    if report.method.reopens:
+        steps.append(("Hold every file against TensorFlow's own conversion", f"restnet-tf verify {run}"))
+    if shipped and report.method.reopens:
         steps.append(
             (
                 "Prune a stitch between grids (needs the extra tfmot)",
@@ -103,7 +105,7 @@ def _colour(role: str, report: Report) -> str:
 
 
 def _says(part: Part, report: Report) -> str:
-    name = report.anchors.get(part.role, "stitch" if part.role == STITCH else "")
+    name = report.anchors.get(part.role, "" if part.role == CONTROL else part.role)
     macs = "MACs not known" if part.macs is None else f"{reporting.millions(part.macs)} MMACs"
     return ", ".join(words for words in (f"{name} {part.text}".strip(), macs, part.note) if words)
 
@@ -151,8 +153,10 @@ def _data(report: Report) -> dict[str, Any]:
     return {
         "run": shlex.quote(report.run),
         "metric": report.metric,
+        "loss": [report.method.loss, report.method.of],
+        "ran": report.method.ran,
         "anchors": dict(report.anchors),
-        "sources": SOURCES | {"keras": f"{reporting.KERAS} on the test split"},
+        "sources": SOURCES | {"keras": f"{report.method.ran} on the test split"},
         "kinds": KINDS,
         "units": UNITS,
         # In the order of the record: of equal choices the first one is taken.

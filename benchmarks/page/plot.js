@@ -13,9 +13,9 @@ const X_AXES = [
 ];
 const Y_AXES = [
   { key: "score", label: `${data.metric}, % of test images; bars: 95 % interval`, scale: 100, of: (p, f) => f || p.keras },
-  { key: "kl", label: "KL to the large anchor, nats (run in Keras); lower is nearer", scale: 1,
+  { key: "kl", label: `${data.loss.join(" ")}, nats (${data.ran}); lower is better`, scale: 1,
     of: (p) => ({ score: p.keras.kl, low: p.keras.kl, high: p.keras.kl }) },
-  { key: "agreement", label: "same answer as the large anchor, % (run in Keras)", scale: 100,
+  { key: "agreement", label: `same answer as the large anchor, % (${data.ran})`, scale: 100,
     of: (p) => ({ score: p.keras.agreement, low: p.keras.agreement, high: p.keras.agreement }) },
 ].filter((axis) => data.points.some((p) => axis.of(p, null).score !== null));
 const PRECISIONS = [...new Set(data.points.flatMap((p) => Object.keys(p.files)))].sort();
@@ -37,7 +37,7 @@ function ticks(low, high, count) {
 }
 
 function pointCard(node, p, f, precision) {
-  const kl = p.keras.kl === null ? "" : `, KL ${p.keras.kl.toFixed(3)} nats`;
+  const kl = p.keras.kl === null ? "" : `, ${data.loss[0]} ${p.keras.kl.toFixed(3)} nats`;
   const file = f ? [
     [data.metric, interval(f), `${precision}, ${data.sources.score}`],
     ["rank split", `${percent(f.rank)} %`, data.sources.rank_score],
@@ -50,7 +50,7 @@ function pointCard(node, p, f, precision) {
   showCard(node.querySelector(".shape"), p.name, p.standing + (p.reason ? `: ${p.reason}` : "") + (f ? "" : "; no file"), [
     ["route", p.route, p.rung ? `rung: ${p.rung}` : ""],
     ...file,
-    ["Keras", interval(p.keras) + kl, "test split"],
+    [data.ran, interval(p.keras) + kl, "test split"],
     ["MACs", amount("count", p.macs, 4), data.sources.macs],
     ["params", amount("count", p.params, 4), p.unshared ? `${p.unshared.toLocaleString("en")} of them its own` : ""],
     ...devices,

@@ -15,7 +15,7 @@ from benchmarks.points import ANCHOR, STITCHED, OperatingPoint
 from restnet_tf import data, fewshot
 from restnet_tf.compose import Limits
 from restnet_tf.fragments import COUNT
-from restnet_tf.methods import nets, pool, stitchnet
+from restnet_tf.methods import inputs, nets, pool, stitchnet
 from restnet_tf.methods.job import Done
 from restnet_tf.methods.stitchnet import Composition, Settings
 from restnet_tf.progress import Reporter
@@ -71,7 +71,7 @@ def compose(asked: Asked, report: Reporter, prepare: Callable[[], None] = lambda
     if len(entries) == 1:
         report.say("one pool member alone: its nets are the member with fragments left out")
     composition = Composition(Run(asked.out or _default_out(asked)), entries, few, settings, report)
-    with composition.run.opened(_identity(asked, composition)):
+    with composition.run.opened(_identity(asked, composition), inputs.kept(asked)):
         return _composed(composition)
 
 

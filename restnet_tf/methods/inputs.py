@@ -25,8 +25,8 @@ METHODS = ("restnet", "snnet")
 ROLES = ("large", "small")
 _POINTS = 8
 # Options that may name a file or folder.
-_PATHS = ("large", "small", "anchor", "teacher", "data", "weights", "weights_dir", "plans")
-_MODELS = (*ROLES, "anchor", "teacher")
+_PATHS = ("large", "small", "anchor", "teacher", "pool", "data", "weights", "weights_dir", "pool_dir", "plans")
+_MODELS = (*ROLES, "anchor", "teacher", "pool")
 _WORDS = ("digits", "imagenet", "none")  # meant so, even where a file has that name
 _ORDERS = {"restnet": "both", "snnet": "small-large"}
 
@@ -87,7 +87,7 @@ class Loaded:
     teacher: Anchor | None = None
 
 
-def kept(asked: Asked) -> dict[str, Any]:
+def kept(asked: Any) -> dict[str, Any]:
     """The options as ``run.json`` keeps them: paths absolute, and none to the run itself, which may move."""
     return {name: _absolute(name, value) for name, value in asdict(asked).items() if name != "out"}
 
@@ -102,7 +102,7 @@ def _absolute(option: str, value: Any) -> Any:
     base = applications.parse(applications.divided(text)[0]).base if option in _MODELS else text
     path = Path(base).expanduser()
     # A folder that happens to be called like an architecture does not hide it.
-    there = path.exists() if option in ("data", "weights_dir") else path.is_file()
+    there = path.exists() if option in ("data", "weights_dir", "pool_dir") else path.is_file()
     return f"{path.absolute()}{text.removeprefix(base)}" if there else text
 
 

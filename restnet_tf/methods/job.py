@@ -65,6 +65,8 @@ def reopened(path: Path, report: Reporter) -> Iterator[Family]:
     kept = run.asked()
     if not run.done("points"):
         raise RestnetError(f"{path} is not finished; run its build again, it goes on where it stopped")
+    if run.inputs().get("method") == "stitchnet":
+        raise RestnetError(f"{path} was composed of a pool; verify and optimize take runs of restnet-tf build")
     if kept is None:
         raise RestnetError(
             f"{path} was built by a version that did not keep its options; run its build command again,"

@@ -199,7 +199,10 @@ def publish(composition: Composition, chosen: Chosen, found: Sequence[OperatingP
         "class_names": composition.data.class_names,
         "training_macs": 0,
         "whole_large_training_macs": 0,
-        "method": "stitchnet",
+        "macs_before": {
+            role: {cut.name: cut.macs_before for cut in (*entry.member.cuts, entry.member.features)}
+            for role, entry in composition.members.items()
+        },
         **more,
     }
     for precision in composition.settings.precisions:

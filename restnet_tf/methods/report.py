@@ -6,7 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks import measurements, points, sheets, webpage
 from benchmarks.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
-from benchmarks.report import STITCH, Ladder, Pair, Part, Report
+from benchmarks.report import COMPOSED, STITCH, Ladder, Method, Pair, Part, Report
 from restnet_tf import runs, stitch
 from restnet_tf.fit import CLOSED_FORM, Fitted
-from restnet_tf.methods.inputs import Asked
+from restnet_tf.methods import compose_job, inputs
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
 from restnet_tf.runs import Run
 from tflite_export import macs
@@ -77,9 +77,14 @@ def gather(run: Run) -> Report:
         cuts=cuts,
         cka=tuple(tuple(float(v) for v in row) for row in cka),
         pairs=_pairs(plans, cuts) if cka.size else (),
-        parts=_parts(run, known, plans, fitted),
-        ladders={name: _ladder(found) for name, found in fitted.items()},
+        parts=_parts(run, meta, known, plans, fitted),
+        ladders={} if _composed(run) else {name: _ladder(found) for name, found in fitted.items()},
+        method=COMPOSED if _composed(run) else Method(),
     )
+
+
+def _composed(run: Run) -> bool:
+    return run.inputs().get("method") == "stitchnet"
 
 
 def _anchors(meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:
@@ -90,16 +95,16 @@ def _anchors(meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict
 
 def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:
     """What the head of a report says, in words."""
-    inputs = run.inputs()
+    given = run.inputs()
     between = [p for p in known if p.kind == STITCHED]
     shipped = [p for p in between if p.status == SHIPPED]
     classes = len(meta.get("class_names") or ())
     lead = {split: f"{100 * points.above_chord(known, split):+.1f} points" for split in ("test", "rank")}
-    versions = {name: value for name, value in inputs.items() if name.endswith(" version")}
-    told = (f"{name.replace('_', ' ')} {inputs[name]}" for name in _TOLD if inputs.get(name) not in (None, ""))
+    versions = {name: value for name, value in given.items() if name.endswith(" version")}
+    told = (f"{name.replace('_', ' ')} {given[name]}" for name in _TOLD if given.get(name) not in (None, ""))
     return {
-        **{f"{role} anchor": _hashed(inputs.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},
-        "data": f"{_hashed(inputs.get('data', meta['data']))}, {classes} classes",
+        **{f"{role} anchor": _hashed(given.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},
+        "data": f"{_hashed(given.get('data', meta['data']))}, {classes} classes",
         "images": f"{known[0].test.n} to test, {known[0].rank.n} to rank",
         "metric": f"{meta['metric']}; intervals are of 95 %",
         "points between the anchors": f"{len(shipped)} shipped of {len(between)}",
@@ -108,7 +113,9 @@ def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...])
         "settings": ", ".join(told),
         "versions": ", ".join(f"{name.removesuffix(' version')} {value}" for name, value in versions.items()),
         "training": f"{meta['training_macs'] / 1e12:.2f}T MACs; fine-tuning all of the large anchor on as many images:"
-        f" {meta['whole_large_training_macs'] / 1e12:.2f}T",
+        f" {meta['whole_large_training_macs'] / 1e12:.2f}T"
+        if meta["training_macs"]
+        else "none: closed form alone",
         "finished": datetime.fromtimestamp(run.points_path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
@@ -121,8 +128,10 @@ def _hashed(text: str) -> str:
 
 def _command(run: Run) -> str:
     """The build command that the run remembers, without what is its default."""
-    asked, usual = run.asked(), asdict(Asked())
-    words = ["restnet-tf", "build"]
+    asked = run.asked()
+    word, options = ("compose", compose_job.Asked) if _composed(run) else ("build", inputs.Asked)
+    usual = {field.name: field.default for field in fields(options)}
+    words = ["restnet-tf", word]
     for name, value in (asked or {}).items():
         option = f"--{name.replace('_', '-')}"
         if value is None or value in (usual.get(name), []):
@@ -132,7 +141,7 @@ def _command(run: Run) -> str:
         else:
             words += [word for one in (value if isinstance(value, list) else [value]) for word in (option, str(one))]
     if asked is None:
-        return "restnet-tf build (a version built it that kept no options)"
+        return f"restnet-tf {word} (a version built it that kept no options)"
     return shlex.join([*words, "--out", str(run.path)])
 
 
@@ -179,11 +188,16 @@ def _ladder(found: Fitted) -> Ladder:
 
 
 def _parts(
-    run: Run, known: tuple[OperatingPoint, ...], plans: Mapping[str, Plan], fitted: Mapping[str, Fitted]
+    run: Run,
+    meta: Mapping[str, Any],
+    known: tuple[OperatingPoint, ...],
+    plans: Mapping[str, Plan],
+    fitted: Mapping[str, Fitted],
 ) -> dict[str, tuple[Part, ...]]:
     """The stretches of every anchor and stitched point; MACs where they add up to the point's."""
     anchors = {p.name: p for p in known if p.kind == ANCHOR}
-    counted = {role: _counted(run, anchors[role]) for role in anchors}
+    noted = meta.get("macs_before", {})  # of a pool, whose compiled members lie elsewhere
+    counted = {role: (p.macs, noted[role]) if role in noted else _counted(run, p) for role, p in anchors.items()}
     found: dict[str, tuple[Part, ...]] = {role: (Part(role, "whole", p.macs),) for role, p in anchors.items()}
     for p in known:
         plan = plans.get(p.name.split(".")[0])
@@ -213,6 +227,7 @@ def _stretches(
     pieces = []
     for piece, own in zip(plan.route, tuned, strict=True):
         note = f"{own:,} parameters its own ({found.rung})" if own else "as in the anchor"
+        note = note if piece.anchor in counted else ""
         words = [f"{word} {cut}" for word, cut in (("from", piece.start), ("to", piece.stop)) if cut is not None]
         pieces.append(Part(piece.anchor, " ".join(words), _macs_of(piece, counted), note))
     parts = [pieces[0], *(part for pair in zip(joints, pieces[1:], strict=True) for part in pair)]
