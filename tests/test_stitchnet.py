@@ -80,6 +80,7 @@ def test_files_answer_as_the_same_nets_in_keras(folder, finished):
     images = np.load(folder / "colours.npz")["x"][:30]
     made = [p for p in points.read(run.points_path)[1] if p.kind == STITCHED]
     assert any(p.rank.value > 0.5 for p in made)
+    told = []
     for point in made:
         fitted = run.load_fitted(point.name)
         assert fitted is not None
@@ -89,10 +90,10 @@ def test_files_answer_as_the_same_nets_in_keras(folder, finished):
         np.testing.assert_allclose(Runner(content)(images)[0], wanted, atol=1e-4)
         rough = Runner((run.path / point.files["int8"].path).read_bytes())(images)[0]
         if point.rank.value > 0.5:  # a head that only knows that classes are equally likely has ties
-            told = np.mean(rough.argmax(axis=1) == wanted.argmax(axis=1))
-            assert told >= 0.75
+            told.append(np.mean(rough.argmax(axis=1) == wanted.argmax(axis=1)))
         elastic = ElasticModel(run.elastic_path("float32"))
         np.testing.assert_allclose(elastic.run(images[0], point=point.name), wanted[0], atol=1e-4)
+    assert np.mean(told) > 0.8
 
 
 def test_the_run_says_what_it_found(finished):
