@@ -22,12 +22,12 @@ from restnet_tf.supernet import Configuration, Supernet
 
 SAMPLINGS = ("uniform", "cost")
 TEACHER = "teacher"  # the role of a teacher that is no anchor, in a cache
-_RATE = 3e-3
+_RATE = 6e-3  # stitches alone, in small batches, bear more than a back does
 _ANCHOR_SHARE = 0.1  # of the rate, as in the paper
 _GROUPS = 8  # of cost
 _BATCH, _LEAST_BATCH = 128, 16
 _BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8
-_LEAST_UPDATES = 60  # of each stitch: smaller batches make so many of the same images
+_LEAST_UPDATES = 600  # of each stitch: of the same images, smaller batches make so many
 _CHECKS, _JUDGED = 6, 8  # validations, and configurations in each
 _JUDGE_SHARE, _LEAST_JUDGES = 0.1, 64  # of the work; images
 
