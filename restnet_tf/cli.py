@@ -148,7 +148,7 @@ def build(**options: Any) -> None:
     Without options it trains two small anchors on scikit-learn's digits and builds theirs.
 
     \b
-    Examples:
+    Example:
       restnet-tf build --large EfficientNetB3 --small MobileNetV2 --data photos/
       restnet-tf build --method snnet --anchor resnet20.keras --anchor resnet56.keras --data cifar10.npz
     """
