@@ -253,19 +253,19 @@ def test_a_stitched_file_computes_its_route(finished: Path) -> None:
         front, back = anchors[first["anchor"]], anchors[last["anchor"]]
         x = keras.Model(front.input, front.get_layer(first["stop"]).output)(images, training=False)
         with np.load(finished / "stitches" / f"{point.name}.npz") as fitted:
-            meta = json.loads(str(fitted["meta"]))
+            (meta,) = json.loads(str(fitted["meta"]))["stitches"]
             ratio = x.shape[1] // meta["target"]["shape"][0]
             if ratio > 1:
                 x = keras.ops.average_pool(x, ratio)
             assert tuple(x.shape[1:3]) == tuple(meta["target"]["shape"][:2]), "a resize: pick another way to check it"
-            x = keras.ops.relu(x @ fitted["kernel"] + fitted["bias"])
+            x = keras.ops.relu(x @ fitted["0:kernel"] + fitted["0:bias"])
             assert meta["clamp"] == [0.0, None]
             copy = keras.models.clone_model(back)
             copy.set_weights(back.get_weights())
             weights = {v.path: v for v in copy.weights}
             for name in fitted.files:
-                if name.startswith("tuned:"):
-                    weights[name.removeprefix("tuned:")].assign(fitted[name])
+                if name.startswith("0:tuned:"):
+                    weights[name.removeprefix("0:tuned:")].assign(fitted[name])
         tail = keras.Model(copy.get_layer(last["start"]).output, copy.output)
         outputs = litert(finished / point.files["float32"].path, images)
         np.testing.assert_allclose(outputs, np.asarray(tail(x, training=False)), atol=1e-4)
