@@ -53,12 +53,12 @@ class RidgeSums:
         return RidgeSums(self.xtx + other.xtx, self.xty + other.xty, self.y_squares + other.y_squares, self.places)
 
 
-def ridge(sums: RidgeSums, shrinkage: float = RIDGE) -> tuple[np.ndarray, np.ndarray, float]:
+def ridge(sums: RidgeSums, shrinkage: float | None = None) -> tuple[np.ndarray, np.ndarray, float]:
     """Closed-form kernel ``(c_in, c_out)``, biases ``(places, c_out)`` and R2 from the sums of a pair.
 
-    ``shrinkage`` is relative to the mean diagonal of X'X; the bias is not shrunk. R2 is over all rows and channels
-    together, 1 at a perfect fit, 0 at the mean of the target (of its place). Raises ``RestnetError`` where the
-    features hold NaN or infinity.
+    ``shrinkage`` (``RIDGE``) is relative to the mean diagonal of X'X; the bias is not shrunk. R2 is over all rows and
+    channels together, 1 at a perfect fit, 0 at the mean of the target (of its place). Raises ``RestnetError`` where
+    the features hold NaN or infinity.
     """
     xtx, xty, width = sums.xtx, sums.xty, len(sums.xtx) - sums.places
     if not (np.isfinite(xtx).all() and np.isfinite(xty).all()):
@@ -69,7 +69,7 @@ def ridge(sums: RidgeSums, shrinkage: float = RIDGE) -> tuple[np.ndarray, np.nda
     cov_xx = xtx[:width, :width] - (n * mean_x).T @ mean_x
     cov_xy = xty[:width] - (n * mean_x).T @ mean_y
     # Channels that are all dead leave nothing to scale by; any penalty gives them a kernel of zeros.
-    penalty = shrinkage * (float(np.mean(np.diag(xtx)[:width])) or 1.0)
+    penalty = (RIDGE if shrinkage is None else shrinkage) * (float(np.mean(np.diag(xtx)[:width])) or 1.0)
     kernel = np.linalg.solve(cov_xx + penalty * np.eye(width), cov_xy)
     bias = mean_y - mean_x @ kernel
     total = float(np.sum(sums.y_squares) - np.sum(n * mean_y**2))
