@@ -25,7 +25,19 @@ from restnet_tf.runs import Run
 
 keras = networks.keras
 layers = keras.layers
-COMMANDS = ("train", "build", "inspect", "similarity", "bench", "export", "select", "optimize", "verify", "report")
+COMMANDS = (
+    "train",
+    "build",
+    "compose",
+    "inspect",
+    "similarity",
+    "bench",
+    "export",
+    "select",
+    "optimize",
+    "verify",
+    "report",
+)
 
 
 @dataclass(frozen=True)
