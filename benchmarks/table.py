@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MARKS = {ANCHOR: "anchor", CONTROL: "control"}
 
 
-def operating_points(points: Iterable[OperatingPoint], metric: str) -> Table:
+def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = "KL") -> Table:
     """One row a point, cheapest first; files measured on this host, costs counted in the graph."""
     from rich.table import Table
 
@@ -31,7 +31,7 @@ def operating_points(points: Iterable[OperatingPoint], metric: str) -> Table:
         f"{metric} % [95 %]",
         "chord %",
         "as large %",
-        "KL",
+        loss,
         "MMACs",
         "params",
         "unshared",

@@ -476,7 +476,7 @@ def _show(done: Any) -> None:
     from benchmarks.records import BenchError
 
     console = _console()
-    console.print(table.operating_points(done.points, done.metric))
+    console.print(table.operating_points(done.points, done.metric, done.loss))
     console.print(table.precisions(done.points, done.metric))
     click.echo(done.summary)
     if done.shortfall:

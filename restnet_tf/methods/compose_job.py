@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks import devices, points
 from benchmarks.points import ANCHOR, STITCHED, OperatingPoint
+from benchmarks.report import COMPOSED
 from restnet_tf import data, fewshot
 from restnet_tf.compose import Limits
 from restnet_tf.fragments import COUNT
@@ -80,7 +81,7 @@ def _composed(composition: Composition) -> Done:
     if not run.done("points"):
         _build(composition)
     run.drop_caches()
-    return Done(points.read(run.points_path)[1], "accuracy", _summary(composition))
+    return Done(points.read(run.points_path)[1], "accuracy", _summary(composition), loss=COMPOSED.loss)
 
 
 def _build(composition: Composition) -> None:

@@ -32,6 +32,7 @@ class Done:
     metric: str
     summary: str
     shortfall: str = ""  # why nothing meets the budget
+    loss: str = "KL"  # what the points' other figure is: to the costliest anchor, or of the labels
 
 
 def build(asked: Asked, report: Reporter) -> Done:
