@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -71,9 +72,15 @@ def compose(asked: Asked, report: Reporter, prepare: Callable[[], None] = lambda
     entries = pool.opened(asked.pool_dir, sources, report, prepare)
     if len(entries) == 1:
         report.say("one pool member alone: its nets are the member with fragments left out")
-    composition = Composition(Run(asked.out or _default_out(asked)), entries, few, settings, report)
-    with composition.run.opened(_identity(asked, composition), inputs.kept(asked)):
-        return _composed(composition)
+    run = Run(asked.out or _default_out(asked))
+    composition, new = Composition(run, entries, few, settings, report), not run.path.exists()
+    try:
+        with run.opened(_identity(asked, composition), inputs.kept(asked)):
+            return _composed(composition)
+    except RestnetError:
+        if new:  # or it would stay bound to what was refused
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def _composed(composition: Composition) -> Done:
