@@ -71,6 +71,20 @@ class Run:
         """Where the demo keeps the anchors that it trained, and any build the classifiers that it fitted."""
         return self.path / "anchors"
 
+    @property
+    def trained_path(self) -> Path:
+        """Weights of the anchors, where a build trained them too."""
+        return self.anchors_path / "trained.npz"
+
+    @property
+    def seconds_path(self) -> Path:
+        """What the parts of a composition took."""
+        return self.path / "seconds.json"
+
+    def search_path(self, start: str) -> Path:
+        """What the search for nets came upon from one start."""
+        return self.path / "search" / f"{start}.json"
+
     def cache_path(self, name: str) -> Path:
         """A folder of cached features; it may be deleted at any time."""
         return self.path / "cache" / name

@@ -210,6 +210,7 @@ def test_what_cannot_be_composed(folder, name):
     assert last.startswith("restnet-tf: ")
     assert words in last
     assert "Traceback" not in done.output
+    assert not (folder / f"bad-{name}").exists()
 
 
 def test_data_without_labels_and_members_without_cuts(folder):

@@ -54,7 +54,7 @@ def asked(family: Family) -> Joint:
 
 def anchors_weights(family: Family) -> dict[str, dict[str, np.ndarray]]:
     """Weights of the anchors that training changed, by role and path; empty where it changed none."""
-    path = _weights_path(family)
+    path = family.run.trained_path
     weights: dict[str, dict[str, np.ndarray]] = {}
     if asked(family).train == "all" and path.exists():
         with np.load(path) as arrays:
@@ -62,10 +62,6 @@ def anchors_weights(family: Family) -> dict[str, dict[str, np.ndarray]]:
                 role, _, at = name.partition(":")
                 weights.setdefault(role, {})[at] = arrays[name]
     return weights
-
-
-def _weights_path(family: Family) -> Path:
-    return family.run.anchors_path / "trained.npz"
 
 
 def _caches(family: Family, configurations: Sequence[Configuration]) -> tuple[Cache, Cache]:
@@ -135,7 +131,7 @@ def _jointly(
     )
     if done.weights:
         arrays = {f"{role}:{at}": value for role, of in done.weights.items() for at, value in of.items()}
-        runs.write_npz(_weights_path(family), arrays)
+        runs.write_npz(family.run.trained_path, arrays)
     _tell(family, done, configurations)
     for c in configurations:
         family.run.save_fitted(c.name, _fitted(c, done, len(configurations)))

@@ -147,12 +147,12 @@ class Composition:
         yield
         known = self.seconds
         known[what] = round(known.get(what, 0.0) + time.perf_counter() - start, 1)
-        self.run.write_json(self.run.path / "seconds.json", known)
+        self.run.write_json(self.run.seconds_path, known)
 
     @property
     def seconds(self) -> dict[str, float]:
         """What the parts of the work took, by the clock."""
-        path = self.run.path / "seconds.json"
+        path = self.run.seconds_path
         return json.loads(path.read_text()) if path.exists() else {}
 
 
@@ -170,7 +170,7 @@ def found(composition: Composition) -> Found:
     whole = Found()
     run, starts = composition.run, len(composition.pool)
     for done, role in enumerate(composition.pool):
-        path = run.path / "search" / f"{role}.json"
+        path = run.search_path(role)
         if not path.exists():
             task = composition.task
             composition.report.stage(f"searching, start {done + 1} of {starts}: {composition.names[role]}")
@@ -186,7 +186,7 @@ def found(composition: Composition) -> Found:
 
 def members(composition: Composition) -> dict[str, Net]:
     """Every pool member as it is, with a head, by role."""
-    path = composition.run.path / "search" / "members.json"
+    path = composition.run.search_path("members")
     if not path.exists():
         nets = []
         for role, parts in composition.pool.items():
