@@ -29,6 +29,7 @@ from tflite_export.link import Object
 
 _MATCHED = "matched"
 _TOLD = ("seed", "effort", "order", "rank_by", "fine_tune", "converter", "budget")
+_TOLD_JOINTLY = ("seed", "method", "effort", "order", "train", "window", "stride", "sampling", "converter", "budget")
 _ROLES = ("large", "small")
 
 
@@ -100,8 +101,9 @@ def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...])
     shipped = [p for p in between if p.status == SHIPPED]
     classes = len(meta.get("class_names") or ())
     lead = {split: f"{100 * points.above_chord(known, split):+.1f} points" for split in ("test", "rank")}
+    settings = _TOLD_JOINTLY if given.get("method") == "snnet" else _TOLD
     versions = {name: value for name, value in given.items() if name.endswith(" version")}
-    told = (f"{name.replace('_', ' ')} {given[name]}" for name in _TOLD if given.get(name) not in (None, ""))
+    told = (f"{name.replace('_', ' ')} {given[name]}" for name in settings if given.get(name) not in (None, ""))
     return {
         **{f"{role} anchor": _hashed(given.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},
         "data": f"{_hashed(given.get('data', meta['data']))}, {classes} classes",
