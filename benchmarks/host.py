@@ -10,10 +10,29 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.points import File, Score
 from benchmarks.records import BenchError, Latency
 from benchmarks.subjects import Findings, Options, Subject, opened, smooth_images, tried
+from tflite_export import memory
 from tflite_export.chatter import captured
 from tflite_export.integers import dequantise, quantise
+
+
+def record(path: str, content: bytes, took: Latency, rank: Score, test: Score) -> File:
+    """A file of a point with what is known of it: its scores and times, its size, and its arena as it is planned."""
+    return File(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        flash_bytes=len(content),
+        arena_bytes=memory.plan(memory.ranges(content)).size,
+        rank=rank,
+        test=test,
+        latency_median_us=took.median_us,
+        latency_p90_us=took.p90_us,
+        latency_repeats_us=took.repeats_us,
+        threads=took.threads,
+        tool=took.tool,
+    )
 
 
 def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:

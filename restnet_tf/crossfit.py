@@ -46,8 +46,8 @@ def join(source: Cut, target: Cut, x: np.ndarray, y: np.ndarray, folds: Sequence
         raise RestnetError(f"features at {source.name} or {target.name} hold NaN or infinity; the weights are broken")
     a, b = source.layout, target.layout
     places = stitch.places(a, b)
-    rows = _spread(stitch.adapted(x, a, b), places), _spread(stitch.wanted(y, a, b), places)
-    maps = _Maps.of(*rows, places, folds)
+    x_rows, y_rows = (stitch.spread(side, places, _ROWS) for side in (stitch.adapted(x, a, b), stitch.wanted(y, a, b)))
+    maps = _Maps.of(x_rows, y_rows, places, folds)
     empty = Stitch(np.zeros((0, 0)), np.zeros(0), a, b, target.clamp)
     pooled = None
     if stitch.pools_class(a, b):
@@ -99,12 +99,6 @@ def _filled(empty: Stitch, maps: _Maps, pooled: _Maps | None, fold: int | None) 
         return made
     class_kernel, class_bias = pooled.solutions[index]
     return replace(made, class_kernel=class_kernel, class_bias=class_bias[0])
-
-
-def _spread(rows: np.ndarray, places: int) -> np.ndarray:
-    """Evenly spread rows ``(n, rows, c)`` of every image; all of them where each has a bias of its own."""
-    count = rows.shape[1]
-    return rows if places > 1 or count <= _ROWS else rows[:, np.linspace(0, count - 1, _ROWS).astype(int)]
 
 
 def _sums(x: np.ndarray, y: np.ndarray, places: int) -> RidgeSums:

@@ -283,19 +283,11 @@ def _rows(x: np.ndarray, source: Layout, target: Layout, part: str) -> np.ndarra
     """Features ``(n, ...)`` as the map of a group reads them: ``(n, rows, c)``."""
     if part == _CLASS:
         return x.reshape(len(x), -1, source.channels).mean(axis=1, keepdims=True)
-    return _spread(stitch.adapted(x, source, target), stitch.places(source, target))
+    return stitch.spread(stitch.adapted(x, source, target), stitch.places(source, target), _POSITIONS)
 
 
 def _targets(y: np.ndarray, source: Layout, target: Layout, part: str) -> np.ndarray:
     """Features ``(n, ...)`` at the back's cut as the map of a group should deliver them: ``(n, rows, c)``."""
     if part == _CLASS:
         return y[:, :1]
-    return _spread(stitch.wanted(y, source, target), stitch.places(source, target))
-
-
-def _spread(rows: np.ndarray, biases: int) -> np.ndarray:
-    """Evenly spread rows ``(n, rows, c)`` of every image; all of them where each has a bias of its own."""
-    count = rows.shape[1]
-    if biases > 1 or count <= _POSITIONS:
-        return rows
-    return rows[:, np.linspace(0, count - 1, _POSITIONS).astype(int)]
+    return stitch.spread(stitch.wanted(y, source, target), stitch.places(source, target), _POSITIONS)

@@ -158,26 +158,35 @@ class Run:
         """``similarity.npz``: the CKA matrix and every closed-form stitch."""
         arrays = {"n": statistics.n, "batch": statistics.batch, "cka": statistics.cka}
         for (source, i, j), found in statistics.solutions.items():
-            stem = f"{source}.{i}.{j}"
-            arrays |= {f"{stem}.kernel": found.kernel, f"{stem}.bias": found.bias, f"{stem}.r2": found.r2}
-            if found.pooled is not None:
-                arrays |= {f"{stem}.class_kernel": found.pooled[0], f"{stem}.class_bias": found.pooled[1]}
+            arrays |= _solution_arrays(f"{source}.{i}.{j}", found)
         write_npz(self.path / "similarity.npz", arrays)
 
     def load_statistics(self) -> Statistics:
         """What ``save_statistics`` wrote."""
         with np.load(self.path / "similarity.npz") as arrays:
             solutions = {}
-            for name in arrays.files:
-                if name.endswith(".r2"):
-                    source, i, j, _ = name.split(".")
-                    stem = name.removesuffix(".r2")
-                    pooled = None
-                    if f"{stem}.class_kernel" in arrays:
-                        pooled = arrays[f"{stem}.class_kernel"], arrays[f"{stem}.class_bias"]
-                    plain = arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[name])
-                    solutions[source, int(i), int(j)] = Solution(*plain, pooled)
+            for stem, found in _solutions(arrays).items():
+                source, i, j = stem.split(".")
+                solutions[source, int(i), int(j)] = found
             return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions)
+
+    def save_starts(self, starts: Mapping[str, Solution]) -> None:
+        """``cache/closed-form.npz``: what the stitches of windows start at."""
+        arrays = {
+            name: value for stem, found in starts.items() for name, value in _solution_arrays(stem, found).items()
+        }
+        write_npz(self._starts_path, arrays)
+
+    def load_starts(self) -> dict[str, Solution] | None:
+        """What ``save_starts`` wrote; None where it is not there yet."""
+        if not self._starts_path.exists():
+            return None
+        with np.load(self._starts_path) as arrays:
+            return _solutions(arrays)
+
+    @property
+    def _starts_path(self) -> Path:
+        return self.cache_path("closed-form.npz")
 
     def save_head(self, head: HeadFit) -> None:
         """``anchors/head-<key>.npz``: a new classifier, which takes minutes to fit."""
@@ -325,6 +334,25 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_bytes(path, buffer.getvalue())
+
+
+def _solution_arrays(stem: str, found: Solution) -> dict[str, Any]:
+    """A closed-form map as arrays whose names begin alike."""
+    arrays = {f"{stem}.kernel": found.kernel, f"{stem}.bias": found.bias, f"{stem}.r2": found.r2}
+    if found.pooled is not None:
+        arrays |= {f"{stem}.class_kernel": found.pooled[0], f"{stem}.class_bias": found.pooled[1]}
+    return arrays
+
+
+def _solutions(arrays: Any) -> dict[str, Solution]:
+    """All closed-form maps of a file, by what their arrays' names begin with."""
+    found = {}
+    for stem in (name.removesuffix(".r2") for name in arrays.files if name.endswith(".r2")):
+        pooled = None
+        if f"{stem}.class_kernel" in arrays:
+            pooled = arrays[f"{stem}.class_kernel"], arrays[f"{stem}.class_bias"]
+        found[stem] = Solution(arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[f"{stem}.r2"]), pooled)
+    return found
 
 
 def _stitch(ends: Mapping[str, Any], arrays: Any, prefix: str) -> Stitch:

@@ -206,6 +206,12 @@ def adapted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
     return rows if head is None else np.concatenate([head, rows], axis=1)
 
 
+def spread(rows: np.ndarray, places: int, most: int) -> np.ndarray:
+    """At most so many rows ``(n, rows, c)`` of every image, evenly; all of them where each has a bias of its own."""
+    count = rows.shape[1]
+    return rows if places > 1 or count <= most else rows[:, np.linspace(0, count - 1, most).astype(int)]
+
+
 def wanted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
     """Features ``(n, ...)`` of the target at the places that ``adapted`` gives: ``(n, places, c_out)``."""
     rows = features.reshape(len(features), -1, target.channels)

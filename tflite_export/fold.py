@@ -12,9 +12,8 @@ from math import prod
 import numpy as np
 
 from tflite_export import emit, link
-from tflite_export.flatbuffer import Model, Operator, Signature, Subgraph, Tensor, write
+from tflite_export.flatbuffer import Operator, Subgraph, Tensor
 from tflite_export.link import Route
-from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
 
 _STITCH = "stitch/"
 
@@ -42,9 +41,7 @@ def variant(route: Route, *, precision: str) -> Folded:
             continue
         _fold(graph, stitch, reader)
         count, macs, params = count + 1, macs + saved[0], params + saved[1]
-    model = Model([graph], [Signature(SIGNATURE, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})])
-    link.finish(model, [found.model for found in route.objects], None)
-    return Folded(write(model), count, macs, params)
+    return Folded(link.alone(graph, route.objects), count, macs, params)
 
 
 def _is_stitch(operator: Operator) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from tflite_export import emit, link, memory
 from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Model, Operator, Signature, Subgraph, Tensor, write
+from tflite_export.flatbuffer import Model, Signature, Subgraph, write
 from tflite_export.integers import dequantise, quantise
 from tflite_export.link import Object
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE, precision_named
@@ -107,18 +107,7 @@ class Runner:
 def _graph(found: Object, start: str | None, stops: Sequence[str]) -> Subgraph:
     entry = found.image if start is None else found.cut(start)
     ends = [found.cut(name) for name in stops]
-    return Subgraph(_between(found, entry, ends), [entry], ends)
-
-
-def _between(found: Object, entry: Tensor, ends: Sequence[Tensor]) -> list[Operator]:
-    wanted, needed = {id(end) for end in ends}, []
-    for operator in reversed(found.graph.operators):
-        if any(id(t) in wanted and t is not entry for t in operator.outputs):
-            needed.append(operator)
-            wanted |= {id(t) for t in operator.inputs if t is not None}
-    if entry is not found.image and id(found.image) in wanted:
-        raise TfliteError(f"{entry.name!r} is no cut: a path from the input runs past it")
-    return needed[::-1]
+    return Subgraph(link.leading_to(ends, found.graph, None if start is None else entry), [entry], ends)
 
 
 def _range(limits: tuple[float, float], kind: str) -> Any:

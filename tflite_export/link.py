@@ -84,8 +84,7 @@ def variant(route: Route, *, precision: str, names: bool = True, metadata: Mappi
     TfliteError where the cuts, the shapes or the clamp do not fit together.
     """
     graph = subgraph(route, precision, share=False)
-    model = Model([graph], [_signature(SIGNATURE, graph)])
-    return _finished(model, route.objects, names, metadata)
+    return alone(graph, route.objects, names=names, metadata=metadata)
 
 
 def elastic(
@@ -107,7 +106,14 @@ def front(route: Route, cut: str, *, precision: str) -> bytes:
     """A route from the image to a cut of its last object, as a file that gives the cut tensor for scores."""
     operators, end = _pieces(route, route.objects[-1].cut(cut), precision, share=False)
     graph = Subgraph(operators, [route.objects[0].image], [end])
-    return _finished(Model([graph], [_signature(SIGNATURE, graph)]), route.objects, names=False, metadata=None)
+    return alone(graph, route.objects, names=False)
+
+
+def alone(
+    graph: Subgraph, objects: Sequence[Object], *, names: bool = True, metadata: Mapping[str, Any] | None = None
+) -> bytes:
+    """One subgraph made of objects as a file, with the signature of ``convert``."""
+    return _finished(Model([graph], [_signature(SIGNATURE, graph)]), objects, names, metadata)
 
 
 def limits(route: Route) -> tuple[float, float]:
@@ -135,11 +141,11 @@ def subgraph(route: Route, precision: str, *, share: bool, name: str = "main") -
 def _pieces(route: Route, end: Tensor, precision: str, share: bool) -> tuple[list[Operator], Tensor]:
     """The operators of a route to a tensor of its last object, and what stands for that tensor in them."""
     if route.stitch is None or route.back is None or route.stop is None:
-        return _leading_to(end, route.objects[0].graph, None), end
+        return leading_to([end], route.objects[0].graph), end
     lead = route.front if isinstance(route.front, Route) else Route(route.front)
     done, source = _pieces(lead, lead.objects[-1].cut(route.stop), precision, share)
     target = route.back.image if route.start is None else route.back.cut(route.start)
-    tail = _leading_to(end, route.back.graph, target)
+    tail = leading_to([end], route.back.graph, target)
     for tuned in route.retuned:
         tail = retune.apply(tail, tuned, share=share)
     written = [route.objects[0].image, *(t for op in done for t in op.outputs)]
@@ -207,9 +213,9 @@ def _adopt(graph: Subgraph, other: Subgraph) -> None:
                     break
 
 
-def _leading_to(end: Tensor, graph: Subgraph, start: Tensor | None) -> list[Operator]:
-    """The operators that ``end`` needs, from ``start`` on; refuses a start that something runs past."""
-    wanted, found = {id(end)}, []
+def leading_to(ends: Sequence[Tensor], graph: Subgraph, start: Tensor | None = None) -> list[Operator]:
+    """The operators that some tensors need, from ``start`` on; raises TfliteError where something runs past it."""
+    wanted, found = {id(end) for end in ends}, []
     for operator in reversed(graph.operators):
         if any(id(t) in wanted and t is not start for t in operator.outputs):
             found.append(operator)
@@ -217,7 +223,7 @@ def _leading_to(end: Tensor, graph: Subgraph, start: Tensor | None) -> list[Oper
     if start is not None and start not in graph.inputs and any(id(t) in wanted for t in graph.inputs):
         raise TfliteError(f"{start.name!r} is no cut: a path from the input runs past it")
     if start is not None and id(start) not in wanted:
-        raise TfliteError(f"{start.name!r} does not lead to {end.name!r}")
+        raise TfliteError(f"{start.name!r} does not lead to {', '.join(repr(end.name) for end in ends)}")
     return found[::-1]
 
 

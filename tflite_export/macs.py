@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import prod
 
 from tflite_export.flatbuffer import Operator, Tensor
-from tflite_export.link import Object
+from tflite_export.link import Object, leading_to
 
 
 def before_cuts(anchor: Object) -> tuple[int, dict[str, int]]:
@@ -18,13 +18,7 @@ def before_cuts(anchor: Object) -> tuple[int, dict[str, int]]:
 
 
 def _leading_to(end: Tensor, anchor: Object) -> int:
-    wanted, total = {id(end)}, 0
-    for operator in reversed(anchor.graph.operators):
-        if any(id(tensor) in wanted for tensor in operator.outputs):
-            wanted |= {id(tensor) for tensor in operator.inputs if tensor is not None}
-            count = _MACS.get(operator.name)
-            total += count(operator) if count else 0
-    return total
+    return sum(_MACS[op.name](op) for op in leading_to([end], anchor.graph) if op.name in _MACS)
 
 
 def _shape(operator: Operator, index: int) -> tuple[int, ...]:

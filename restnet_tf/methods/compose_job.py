@@ -18,7 +18,7 @@ from restnet_tf import data, fewshot
 from restnet_tf.compose import Limits
 from restnet_tf.fragments import COUNT
 from restnet_tf.methods import inputs, nets, pool, stitchnet
-from restnet_tf.methods.job import Done
+from restnet_tf.methods.job import Done, finish
 from restnet_tf.methods.stitchnet import Composition, Settings
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
@@ -76,19 +76,12 @@ def compose(asked: Asked, report: Reporter, prepare: Callable[[], None] = lambda
     composition, new = Composition(run, entries, few, settings, report), not run.path.exists()
     try:
         with run.opened(_identity(asked, composition), inputs.kept(asked)):
-            return _composed(composition)
+            found = finish(run, lambda: _build(composition))
+            return Done(found, "accuracy", _summary(composition), loss=COMPOSED.loss)
     except RestnetError:
         if new:  # or it would stay bound to what was refused
             shutil.rmtree(run.path, ignore_errors=True)
         raise
-
-
-def _composed(composition: Composition) -> Done:
-    run = composition.run
-    if not run.done("points"):
-        _build(composition)
-    run.drop_caches()
-    return Done(points.read(run.points_path)[1], "accuracy", _summary(composition), loss=COMPOSED.loss)
 
 
 def _build(composition: Composition) -> None:

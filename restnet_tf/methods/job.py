@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +48,19 @@ def build(asked: Asked, report: Reporter) -> Done:
     with run.opened(inputs.identity(asked, settings, loaded, images), inputs.kept(asked)):
         for fitted in loaded.heads:
             run.save_head(fitted)
-        found = method.build(family)
+        found = finish(run, lambda: method.build(family))
         if asked.method == "restnet":
             _draw_similarity(family)
     summary, shortfall = _summary(run, settings)
     return Done(found, shipping.metric(family), summary, shortfall)
+
+
+def finish(run: Run, make: Callable[[], None]) -> tuple[OperatingPoint, ...]:
+    """Every point and control of a run, measured; a finished run is read, not made."""
+    if not run.done("points"):
+        make()
+    run.drop_caches()
+    return points.read(run.points_path)[1]
 
 
 @contextmanager

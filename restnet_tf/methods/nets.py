@@ -5,7 +5,6 @@ LiteRT alone runs everything; a float32 file has been held against the activatio
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks import host, plots, points
-from benchmarks.points import ANCHOR, STITCHED, File, OperatingPoint, Score
+from benchmarks.points import ANCHOR, STITCHED, OperatingPoint, Score
 from restnet_tf import runs, stitch
 from restnet_tf.compose import HEAD
 from restnet_tf.fit import CLOSED_FORM
 from restnet_tf.methods import stitchnet
 from restnet_tf.methods.stitchnet import Chosen, Composition
 from restnet_tf.records import Stitch
-from tflite_export import fold, fragment, link, memory
+from tflite_export import fold, fragment, link
 from tflite_export.fragment import Runner
 from tflite_export.precision import precision_named
 
@@ -160,19 +159,9 @@ def measured(
             # Right in cross-validation, and answered as float32 does where the file is of another precision.
             same = precision == FLOAT or ours[0].argmax(axis=1) == few.argmax(axis=1)
             took = latencies[f"{name}/{precision}"]
-            files[precision] = File(
-                path=str(composition.run.tflite_path(name, precision).relative_to(composition.run.path)),
-                sha256=hashlib.sha256(content).hexdigest(),
-                flash_bytes=len(content),
-                arena_bytes=memory.plan(memory.ranges(content)).size,
-                rank=Score.of(right & same),
-                test=Score.of(ours[1].argmax(axis=1) == labels),
-                latency_median_us=took.median_us,
-                latency_p90_us=took.p90_us,
-                latency_repeats_us=took.repeats_us,
-                threads=took.threads,
-                tool=took.tool,
-            )
+            path = str(composition.run.tflite_path(name, precision).relative_to(composition.run.path))
+            test_score = Score.of(ours[1].argmax(axis=1) == labels)
+            files[precision] = host.record(path, content, took, Score.of(right & same), test_score)
             report.progress(len(found) * (1 + len(files)) + len(files), jobs)
         point = OperatingPoint(
             name=name,

@@ -8,9 +8,8 @@ in the run directory, and a build that finds it there goes on behind it.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
-from benchmarks import points, select
+from benchmarks import select
 from restnet_tf import cache, features, plan, rank, runs
 from restnet_tf.cache import Cache
 from restnet_tf.features import Statistics
@@ -19,22 +18,12 @@ from restnet_tf.methods import controls, shipping
 from restnet_tf.methods.family import STATISTICS_IMAGES, Family, examples
 from restnet_tf.records import Plan, RestnetError
 
-if TYPE_CHECKING:
-    from benchmarks.points import OperatingPoint
 
+def build(family: Family) -> None:
+    """Build a family in its opened run directory; every point and control, measured.
 
-def build(family: Family) -> tuple[OperatingPoint, ...]:
-    """Build, or finish, a family in its opened run directory; every point and control, measured.
-
-    A finished run is read, not built. Raises ``RestnetError`` where the anchors leave nothing to stitch.
+    Raises ``RestnetError`` where the anchors leave nothing to stitch.
     """
-    if not family.run.done("points"):
-        _build(family)
-    family.run.drop_caches()
-    return points.read(family.run.points_path)[1]
-
-
-def _build(family: Family) -> None:
     statistics = similarity(family)
     found = plans(family, statistics)
     chosen = [p for p in found if p.status == "chosen"]

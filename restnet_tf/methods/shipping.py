@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from restnet_tf import infer, plan, runs, stitch, variant
 from restnet_tf.fit import kl_divergence
 from restnet_tf.methods.family import Family
 from restnet_tf.methods.linking import Converter, Linker, Members
-from tflite_export import memory
 
 if TYPE_CHECKING:
     import keras
@@ -202,18 +200,8 @@ def _measured(members: Members, scorer: Scorer, names: Sequence[str]) -> dict[st
         for split in ("rank", "test"):
             outputs = host.scores(content, _images(getattr(family.data, split), inputs[name]))
             scores[split] = Score.of(scorer.right(outputs, split))
-        found.setdefault(name, {})[precision] = File(
-            path=str(paths[name, precision].relative_to(family.run.path)),
-            sha256=hashlib.sha256(content).hexdigest(),
-            flash_bytes=len(content),
-            arena_bytes=memory.plan(memory.ranges(content)).size,
-            latency_median_us=latency.median_us,
-            latency_p90_us=latency.p90_us,
-            latency_repeats_us=latency.repeats_us,
-            threads=latency.threads,
-            tool=latency.tool,
-            **scores,
-        )
+        path = str(paths[name, precision].relative_to(family.run.path))
+        found.setdefault(name, {})[precision] = host.record(path, content, latency, **scores)
         report.progress(done + 1, len(jobs))
     return found
 

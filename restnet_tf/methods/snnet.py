@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from benchmarks import points, select
+from benchmarks import select
 from benchmarks.points import ANCHOR, DOMINATED, STITCHED
 from restnet_tf import features, rank, routes, runs, variant
 from restnet_tf.features import Solution
@@ -30,17 +28,6 @@ if TYPE_CHECKING:
     from benchmarks.points import OperatingPoint
 
 
-def build(family: Family) -> tuple[OperatingPoint, ...]:
-    """Build, or finish, a family in its opened run directory; every point and control, measured.
-
-    A finished run is read, not built. Raises ``RestnetError`` where the anchors leave nothing to stitch.
-    """
-    if not family.run.done("points"):
-        _build(family)
-    family.run.drop_caches()
-    return points.read(family.run.points_path)[1]
-
-
 def finished(family: Family) -> Family:
     """The family with the anchors that its training left: others than it began with where it trained all."""
     weights = jointly.anchors_weights(family)
@@ -54,11 +41,12 @@ def check(family: Family) -> None:
     _chosen(_proposed(family))
 
 
-def _build(family: Family) -> None:
+def build(family: Family) -> None:
+    """Build a family in its opened run directory; every point and control, measured."""
     windows = _windows(family)
     starts = _starts(family, windows)
     chosen = _plans(family, windows, starts)
-    configurations = [_configuration(family, p, windows) for p in chosen]
+    configurations = _configurations(family, chosen, windows)
     stitches = len({name for c in configurations for name in c.windows})
     family.report.say(f"{len(configurations)} configurations through {stitches} stitches")
     fitted, extras = jointly.train(family, configurations, _stitches(family, windows, starts))
@@ -139,12 +127,8 @@ def _plans(family: Family, windows: Sequence[Window], starts: Mapping[str, Solut
     """The configurations, from the cheapest on; all routes with what became of them are in the run."""
     run = family.run
     if not run.done("plans"):
-        known = {w.name for w in windows}
-        told = []
-        for p in _proposed(family):
-            names = _configuration(family, p, windows).windows
-            told.append(replace(p, r2=min(starts[n].r2 if n in known and n in starts else np.nan for n in names)))
-        runs.write_plans(run.plans_path, told)
+        made = _configurations(family, _proposed(family), windows)
+        runs.write_plans(run.plans_path, (replace(c.plan, r2=min(starts[n].r2 for n in c.windows)) for c in made))
         run.finish("plans")
     found = runs.read_plans(run.plans_path)
     chosen = _chosen(found)
@@ -152,26 +136,21 @@ def _plans(family: Family, windows: Sequence[Window], starts: Mapping[str, Solut
     return chosen
 
 
-def _configuration(family: Family, p: Plan, windows: Sequence[Window]) -> Configuration:
+def _configurations(family: Family, plans: Sequence[Plan], windows: Sequence[Window]) -> list[Configuration]:
+    """Plans with the windows that their joints go through."""
     of = {(w.front, i, w.back, j): w.name for w in windows for i, j in w.pairs}
-    return Configuration(p, tuple(of[at] for at in routes.joints(p, family.cut_lists)))
+    return [Configuration(p, tuple(of[at] for at in routes.joints(p, family.cut_lists))) for p in plans]
 
 
 def _starts(family: Family, windows: Sequence[Window]) -> dict[str, Solution]:
     """The closed-form solution of every window, from the run or computed into it."""
-    path = family.run.cache_path("closed-form.npz")
-    if not path.exists():
-        arrays: dict[str, Any] = {}
+    known = family.run.load_starts()
+    if known is None:
+        known = {}
         for small, large in _chain(family).neighbours:
-            for name, found in _solved(family, small, large, windows).items():
-                arrays |= {f"{name}.kernel": found.kernel, f"{name}.bias": found.bias, f"{name}.r2": found.r2}
-                if found.pooled is not None:
-                    arrays |= {f"{name}.class_kernel": found.pooled[0], f"{name}.class_bias": found.pooled[1]}
-        runs.write_npz(path, arrays)
-    with np.load(path) as kept:
-        return {
-            name: _solution(kept, name) for name in (n.removesuffix(".r2") for n in kept.files) if f"{name}.r2" in kept
-        }
+            known |= _solved(family, small, large, windows)
+        family.run.save_starts(known)
+    return known
 
 
 def _stitches(family: Family, windows: Sequence[Window], starts: Mapping[str, Solution]) -> dict[str, Stitch]:
@@ -194,10 +173,3 @@ def _solved(family: Family, small: str, large: str, windows: Sequence[Window]) -
     ends = {role: family.anchors[letter] for letter, role in roles.items()}
     found = {role: family.cut_lists[letter] for letter, role in roles.items()}
     return features.pooled(ends, found, groups, family.data.fit.head(STATISTICS_IMAGES), family.report.progress)
-
-
-def _solution(kept: Mapping[str, np.ndarray], name: str) -> Solution:
-    pooled = None
-    if f"{name}.class_kernel" in kept:
-        pooled = kept[f"{name}.class_kernel"], kept[f"{name}.class_bias"]
-    return Solution(kept[f"{name}.kernel"], kept[f"{name}.bias"], float(kept[f"{name}.r2"]), pooled)
