@@ -88,17 +88,17 @@ snnet = _applied(
         click.option("--two-stitch", is_flag=True, help="snnet: also routes that leave an anchor and come back."),
         click.option(
             "--train",
-            type=click.Choice(["stitches", "all", "separate"]),
+            type=click.Choice(["stitches", "norms", "all", "separate"]),
             default="stitches",
             show_default=True,
-            help="snnet: stitches together, the anchors too, or each configuration's stitches alone.",
+            help="snnet: stitches together, or norms behind them or the anchors too, or each configuration alone.",
         ),
         click.option(
             "--sampling",
-            type=click.Choice(["uniform", "cost"]),
+            type=click.Choice(["uniform", "cost", "front"]),
             default="uniform",
             show_default=True,
-            help="snnet: which configuration a step draws: any, or of an interval of cost.",
+            help="snnet: what a step draws: any, of an interval of cost, or what may reach the front.",
         ),
         click.option(
             "--rank", type=click.IntRange(1), help="snnet: train a part of this rank beside the ridge stitch."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import costs, stitch
+from restnet_tf import costs, norms, stitch
 from restnet_tf.adam import Adam
 from restnet_tf.records import Layout, RestnetError, Stitch
 
@@ -25,7 +25,6 @@ CLOSED_FORM = "closed form"
 RUNGS = ("stitch", "norm", "relu", "back")
 # What a point has to pay for: at run time, or by weights that it cannot share.
 _COSTLY = frozenset(["relu", "back"])
-_NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalization"])
 _DEPTHWISE = frozenset(["DepthwiseConv2D", "SeparableConv2D"])
 _RATES = {"stitch": 3e-3, "norm": 3e-3, "relu": 3e-3, "back": 1e-3}
 _BATCH, _LEAST_BATCH = 128, 16
@@ -313,8 +312,7 @@ class _Trainer:
         if rung == "back":
             return list(self._back.trainable_variables)
         if rung in ("norm", "relu"):
-            norms = [layer for layer in self._back.layers if type(layer).__name__ in _NORMS]
-            return [v for layer in norms for v in layer.trainable_variables]
+            return norms.variables(self._back)
         return []
 
     def _weights(self) -> list[np.ndarray]:

@@ -7,28 +7,26 @@ state that it put out ends in the same weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from restnet_tf import cache, fit
+from restnet_tf import cache, draws, fit
 from restnet_tf.adam import SparseAdam, warmed_cosine
 from restnet_tf.cache import Cache
 from restnet_tf.fit import RungResult, kl_divergence
 from restnet_tf.records import RestnetError, Stitch
 from restnet_tf.supernet import Configuration, Supernet
 
-SAMPLINGS = ("uniform", "cost")
 TEACHER = "teacher"  # the role of a teacher that is no anchor, in a cache
 _RATE = 6e-3  # stitches alone, in small batches, bear more than a back does
 _ANCHOR_SHARE = 0.1  # of the rate, as in the paper
-_GROUPS = 8  # of cost
 _BATCH, _LEAST_BATCH = 128, 16
 _BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8
 _LEAST_UPDATES = 600  # of each stitch: of the same images, smaller batches make so many
-_CHECKS, _JUDGED = 6, 8  # validations, and configurations in each
+_CHECKS = 6  # validations
 _JUDGE_SHARE, _LEAST_JUDGES = 0.1, 64  # of the work; images
 
 State = dict[str, np.ndarray]
@@ -36,7 +34,10 @@ State = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: the work (``fit.RungResult``) that it may take, how configurations are drawn, by which seed."""
+    """How to train: the work (``fit.RungResult``) that it may take, how configurations are drawn, by which seed.
+
+    ``sampling`` is ``uniform``, ``cost`` (SN-Netv2) or ``front``: uniform among those that may still get there.
+    """
 
     work: int
     sampling: str = "uniform"
@@ -67,6 +68,10 @@ class Rows:
         teacher = self._array("teacher", lambda: self.cached.logits(self.teacher))
         return [tf.constant(np.asarray(a[rows], np.float32)) for a in (x, teacher, labels)]
 
+    def whole(self, role: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The teacher's logits, and an anchor's own."""
+        return self._array("teacher", lambda: self.cached.logits(self.teacher))[rows], self.cached.logits(role)[rows]
+
     def _labels(self) -> np.ndarray:
         found = self.cached.labels()
         return np.zeros((len(self), 0), np.float32) if found is None else found
@@ -79,11 +84,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training made, and for each configuration its KL before and after and what it saw and cost."""
+    """What training made, and for each configuration its stitches, its KL before and after, what it saw and cost."""
 
-    stitches: Mapping[str, Stitch]
+    stitches: Mapping[str, tuple[Stitch, ...]]
     weights: Mapping[str, Mapping[str, np.ndarray]]
-    windows: Mapping[str, tuple[str, ...]]
     before: Mapping[str, float]
     spent: Mapping[str, RungResult]
     steps: int
@@ -97,66 +101,94 @@ def train(
     rank: Rows,
     recipe: Recipe,
     *,
+    rivals: Mapping[str, int] | None = None,
     state: State | None = None,
     keep: Callable[[State], None] = lambda state: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Trained:
     """Train until the work is done; the weights of the best validation are what it ends with.
 
-    A validation is the mean KL of a few configurations, spread by cost, on the rank split. ``keep`` is given the
-    state at each of them; training goes on from a ``state``. Raises ``RestnetError`` where the loss is not finite.
+    A validation is the KL of every configuration that is still drawn on images of the rank split; what shares no
+    variable is judged apart. ``rivals`` are anchors that a front has to beat, with their MACs. ``keep`` is given
+    the state at each validation; training goes on from a ``state``. Raises ``RestnetError`` where a loss is not finite.
     """
-    trainer = _Trainer(net, configurations, train, rank, recipe)
+    trainer = _Trainer(net, configurations, train, rank, recipe, rivals or {})
     if state is None:
         trainer.begin()
     else:
         trainer.restore(state)
-    for step in range(trainer.taken, trainer.steps):
-        trainer.step(step)
-        progress(step + 1, trainer.steps)
-        if (step + 1) * _CHECKS % trainer.steps < _CHECKS:
-            trainer.validate()
-            keep(trainer.state())
+    while trainer.phase < _CHECKS:
+        for index in trainer.sequence():
+            trainer.step(index)
+            progress(*trainer.steps)
+        trainer.validate()
+        keep(trainer.state())
     return trainer.result()
 
 
 class _Trainer:
     def __init__(
-        self, net: Supernet, configurations: Sequence[Configuration], train: Rows, rank: Rows, recipe: Recipe
+        self,
+        net: Supernet,
+        configurations: Sequence[Configuration],
+        train: Rows,
+        rank: Rows,
+        recipe: Recipe,
+        rivals: Mapping[str, int],
     ) -> None:
         self._net, self._all, self._train, self._rank, self._recipe = net, list(configurations), train, rank, recipe
         passes = 2 if net.stretches.exact else 3  # forwards, and backwards to the features, and to the weights
         pieces = [net.pieces(c) for c in self._all]
-        self._forward = [net.stretches.work(p) for p in pieces]
-        self._work = [passes * w for w in self._forward]
+        forward = [net.stretches.work(p) for p in pieces]
+        self._work = [passes * w for w in forward]
         self._macs = [passes * net.stretches.macs(p) for p in pieces]
         room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, *(net.stretches.held(p) for p in pieces)))
         images = recipe.work // int(np.mean(self._work))
         stitches = len({name for c in self._all for name in c.windows})
         wanted = images // (_LEAST_UPDATES * max(1, stitches))
         self._batch = min(len(train), max(_LEAST_BATCH, min(_BATCH, room, wanted)))
-        self._drawn = self._sequence()
-        self.steps, self.taken = len(self._drawn), 0
         self._optimizer = SparseAdam(net.variables)
-        self._best, self._best_kl, self._before = self._values(), np.inf, np.zeros(len(self._all))
-        judged = int(_JUDGE_SHARE * recipe.work / (_CHECKS + 2 * len(self._all) / _JUDGED))
-        count = judged // max(1, int(np.mean(self._forward)) * min(_JUDGED, len(self._all)))
+        self._apart = _apart([net.trained(c) for c in self._all])
+        count = int(_JUDGE_SHARE * recipe.work / (_CHECKS + 2)) // sum(forward)
         self._judges = np.linspace(0, len(rank) - 1, min(len(rank), max(_LEAST_JUDGES, count))).astype(int)
+        self._rivals = [(macs, self._whole(role)) for role, macs in rivals.items()]
+        self.phase, self._alive = 0, list(range(len(self._all)))
+        self._drawn = np.zeros(len(self._all), np.int64)  # steps of each
+        self._best, self._kls, self._before = self._values(), np.zeros(len(self._all)), np.zeros(len(self._all))
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """How many are taken, and of about how many."""
+        taken = int(self._drawn.sum())
+        return taken, round(taken * self._recipe.work / self._spent())
 
     def begin(self) -> None:
         """Where every configuration stands before it is trained."""
         self._before = np.array([self._kl(c) for c in self._all])
-        self._best_kl = float(np.mean(self._before[self._judged()]))
+        self._kls = self._before.copy()
 
-    def step(self, step: int) -> None:
-        """One configuration, drawn, on one batch."""
+    def sequence(self) -> list[int]:
+        """What the steps to the next validation draw: until its part of the work is spent."""
+        left = self._recipe.work * (self.phase + 1) // _CHECKS - self._spent()
+        macs, seed = [c.plan.macs for c in self._all], [self._recipe.seed, 0, self.phase]
+        drawn: list[int] = []
+        for index in draws.endless(self._alive, macs, self._recipe.sampling, seed):
+            left -= self._batch * self._work[index]
+            if left < 0 and (drawn or self._drawn.any()):
+                return drawn
+            drawn.append(index)
+        raise AssertionError("draws do not end")
+
+    def step(self, index: int) -> None:
+        """One configuration on one batch."""
         import tensorflow as tf
 
-        self.taken = step + 1
-        configuration = self._all[self._drawn[step]]
+        rows = self._rows(int(self._drawn.sum()))
+        self._drawn[index] += 1
+        configuration = self._all[index]
         places = self._net.trained(configuration)
         variables = [self._net.variables[i] for i in places]
-        x, teacher, labels = self._train.batch(configuration, self._rows(step))
+        x, teacher, labels = self._train.batch(configuration, rows)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in variables:
                 tape.watch(variable)
@@ -165,38 +197,49 @@ class _Trainer:
             if labels.shape[1]:
                 cross = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
                 loss += fit.LABEL_WEIGHT * tf.reduce_mean(cross)
-        rate = _RATE * warmed_cosine((step + 1) / self.steps)
+        rate = _RATE * warmed_cosine(min(1.0, self._spent() / self._recipe.work))
         for i, gradient in zip(places, tape.gradient(loss, variables), strict=True):
             if gradient is not None:
                 share = _ANCHOR_SHARE if i in self._net.anchored else 1.0
                 self._optimizer.apply(i, gradient, rate * share)
 
     def validate(self) -> None:
-        """Keep the weights where they are the best so far."""
-        kl = float(np.mean([self._kl(self._all[i]) for i in self._judged()]))
-        if kl < self._best_kl:
-            self._best, self._best_kl = self._values(), kl
+        """Keep the weights that are the best so far, and say what is drawn on."""
+        kls = self._kls.copy()
+        kls[self._alive] = [self._kl(self._all[i]) for i in self._alive]
+        for members, places in self._apart:
+            judged = [i for i in members if i in self._alive]
+            if judged and np.mean(kls[judged]) < np.mean(self._kls[judged]):
+                self._kls[judged] = kls[judged]
+                for i in places:
+                    self._best[i] = np.asarray(self._net.variables[i]).copy()
+        if self._recipe.sampling == "front":
+            macs = [c.plan.macs for c in self._all]
+            whole = [i for i in self._alive if not self._all[i].windows]  # anchors in training, which stay
+            self._alive = draws.hopeful(self._alive, macs, self._kls.tolist(), self._rivals)
+            self._alive = sorted({*self._alive, *whole})
+        self.phase += 1
 
     def result(self) -> Trained:
         """What the best weights give."""
-        if not np.isfinite(self._best_kl):
+        if not np.isfinite(self._kls).all():
             raise RestnetError("joint training diverged: the loss is not finite at any validation")
         self._put(self._best)
         spent = {}
         for index, configuration in enumerate(self._all):
-            images = self._batch * self._drawn[: self.taken].count(index)
+            images = self._batch * int(self._drawn[index])
             cost = images * self._macs[index], images * self._work[index]
-            spent[configuration.name] = RungResult("stitch", self._kl(configuration), images, *cost)
+            spent[configuration.name] = RungResult(self._net.rung, self._kl(configuration), images, *cost)
         before = {c.name: float(kl) for c, kl in zip(self._all, self._before, strict=True)}
-        windows = {c.name: c.windows for c in self._all}
-        made = self._net.stitches(), self._net.weights()
-        return Trained(*made, windows, before, spent, self.taken, self._batch)
+        stitches = {c.name: self._net.stitches(c) for c in self._all}
+        return Trained(stitches, self._net.weights(), before, spent, self.steps[0], self._batch)
 
     def state(self) -> State:
         """All that further training depends on."""
         groups = {"now": self._values(), "best": self._best, "adam": self._optimizer.state()}
         arrays = {f"{name}.{i}": value for name, values in groups.items() for i, value in enumerate(values)}
-        return arrays | {"taken": np.array(self.taken), "kl": np.array(self._best_kl), "before": self._before}
+        arrays |= {"phase": np.array(self.phase), "alive": np.array(self._alive), "drawn": self._drawn.copy()}
+        return arrays | {"kls": self._kls.copy(), "before": self._before}
 
     def restore(self, state: State) -> None:
         """Go on from there."""
@@ -207,13 +250,11 @@ class _Trainer:
         self._put(group("now"))
         self._best = group("best")
         self._optimizer.restore(group("adam"))
-        self.taken, self._best_kl, self._before = int(state["taken"]), float(state["kl"]), np.array(state["before"])
+        self.phase, self._alive, self._drawn = int(state["phase"]), state["alive"].tolist(), np.array(state["drawn"])
+        self._kls, self._before = np.array(state["kls"]), np.array(state["before"])
 
-    def _judged(self) -> list[int]:
-        """Configurations that validations see, evenly by cost."""
-        order = sorted(range(len(self._all)), key=lambda i: (self._all[i].plan.macs, self._all[i].name))
-        count = min(_JUDGED, len(order))
-        return [order[i] for i in np.linspace(0, len(order) - 1, count).astype(int)]
+    def _spent(self) -> int:
+        return self._batch * sum(n * work for n, work in zip(self._drawn.tolist(), self._work, strict=True))
 
     def _kl(self, configuration: Configuration) -> float:
         total = 0.0
@@ -222,16 +263,8 @@ class _Trainer:
             total += float(np.sum(kl_divergence(teacher, self._net.logits(configuration, x))))
         return total / len(self._judges)
 
-    def _sequence(self) -> list[int]:
-        """The configurations of all steps: drawn until the work is spent."""
-        drawn: list[int] = []
-        left = self._recipe.work
-        for index in _draws(self._all, self._recipe):
-            left -= self._batch * self._work[index]
-            if drawn and left < 0:
-                return drawn
-            drawn.append(index)
-        raise AssertionError("draws do not end")
+    def _whole(self, role: str) -> float:
+        return float(np.mean(kl_divergence(*self._rank.whole(role, self._judges))))
 
     def _rows(self, step: int) -> np.ndarray:
         """Each image once before any comes again; sorted, as that reads memory-mapped files forwards."""
@@ -248,21 +281,16 @@ class _Trainer:
             variable.assign(value)
 
 
-def _draws(configurations: Sequence[Configuration], recipe: Recipe) -> Iterator[int]:
-    """Endless indices: all configurations equally often, or all intervals of cost (SN-Netv2).
-
-    Drawn in rounds, without putting back: short training would else miss some.
-    """
-    rng = np.random.default_rng([recipe.seed, 0])
-    if recipe.sampling == "uniform":
-        groups = [[i] for i in range(len(configurations))]
-    else:
-        macs = [c.plan.macs for c in configurations]
-        low, width = min(macs), max(1, max(macs) - min(macs))
-        groups = [[] for _ in range(_GROUPS)]
-        for i, cost in enumerate(macs):
-            groups[min(_GROUPS - 1, (cost - low) * _GROUPS // width)].append(i)
-        groups = [group for group in groups if group]
-    while True:
-        for at in rng.permutation(len(groups)):
-            yield int(rng.choice(groups[at]))
+def _apart(held: Sequence[Sequence[int]]) -> list[tuple[list[int], list[int]]]:
+    """Groups that have no variable in common: the configurations of each, and its variables."""
+    groups: list[tuple[set[int], set[int]]] = []
+    for index, places in enumerate(held):
+        members, variables = {index}, set(places)
+        rest = []
+        for group in groups:
+            if group[1] & variables:
+                members, variables = members | group[0], variables | group[1]
+            else:
+                rest.append(group)
+        groups = [*rest, (members, variables)]
+    return [(sorted(members), sorted(variables)) for members, variables in groups]

@@ -17,7 +17,14 @@ from restnet_tf.records import RestnetError
 if TYPE_CHECKING:
     import keras
 
+_NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalization"])
 _KERNELS = ("Conv2D", "DepthwiseConv2D", "Dense")
+
+
+def variables(model: keras.Model) -> list[Any]:
+    """The scales and shifts of a model's normalisation layers: all that tuning norms changes."""
+    norms = [layer for layer in model.layers if type(layer).__name__ in _NORMS]
+    return [v for layer in norms for v in layer.trainable_variables]
 
 
 @dataclass(frozen=True)

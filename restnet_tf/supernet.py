@@ -2,6 +2,7 @@
 
 A stretch is traced once, whatever routes run through it; in the middle of a route it is taken from cut to
 cut. Anchors are either exact, and then pass gradients on without any of their own, or trained with the stitches.
+A window may tune norms: then what runs behind its stitch does so with scales and shifts of the window's own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import costs, cuts, fit, stitch
+from restnet_tf import costs, cuts, fit, norms, stitch
 from restnet_tf.records import Anchor, Cut, Piece, Plan, Stitch
 
 if TYPE_CHECKING:
@@ -42,13 +43,18 @@ class Stretches:
         self.anchors, self.exact = anchors, exact
         self._names = {role: [cut.name for cut in found] for role, found in cut_lists.items()}
         self._models: dict[_Stretch, keras.Model] = {}
-        self._functions: dict[_Stretch, Callable[[Any], Any]] = {}
+        self._functions: dict[tuple[_Stretch, bool], Callable[..., Any]] = {}
 
-    def run(self, piece: Piece, x: Any) -> Any:
-        """What a piece of a route makes of a batch."""
+    def run(self, piece: Piece, x: Any, tuned: Mapping[str, Any] | None = None) -> Any:
+        """What a piece of a route makes of a batch, with its anchor's norms or, by path, with others."""
         for stretch in self._of(piece):
-            x = self._function(stretch)(x)
+            values = [tuned[v.path] for v in norms.variables(self._model(stretch))] if tuned else []
+            x = self._function(stretch, bool(values))(x, *values)
         return x
+
+    def norms(self, piece: Piece) -> list[Any]:
+        """The norms' scales and shifts that a piece runs through."""
+        return [v for stretch in self._of(piece) for v in norms.variables(self._model(stretch))]
 
     def work(self, pieces: Sequence[Piece]) -> int:
         """What one pass of an image takes (``fit.work``)."""
@@ -85,23 +91,28 @@ class Stretches:
             self._models[stretch] = cuts.between(anchor.model, begin, end)
         return self._models[stretch]
 
-    def _function(self, stretch: _Stretch) -> Callable[[Any], Any]:
+    def _function(self, stretch: _Stretch, tuned: bool) -> Callable[..., Any]:
         import tensorflow as tf
 
-        if stretch not in self._functions:
+        key = stretch, tuned
+        if key not in self._functions:
             model = self._model(stretch)
+            own = norms.variables(model) if tuned else []
 
-            def run(x: Any) -> Any:
+            def run(x: Any, *values: Any) -> Any:
                 if not self.exact:
                     return model(x, training=False)
                 # Otherwise a function called under a tape computes the gradients of all weights that it reads.
                 sides = model.trainable_variables, model.non_trainable_variables
                 held = [[tf.stop_gradient(tf.convert_to_tensor(v.value)) for v in side] for side in sides]
-                return model.stateless_call(*held, x, training=False)[0]
+                given = {v.path: value for v, value in zip(own, values, strict=True)}
+                trained = [given.get(v.path, was) for v, was in zip(model.trainable_variables, held[0], strict=True)]
+                return model.stateless_call(trained, held[1], x, training=False)[0]
 
-            signature = [tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32)]
-            self._functions[stretch] = tf.function(run, input_signature=signature, autograph=False)
-        return self._functions[stretch]
+            shapes = [(None, *model.inputs[0].shape[1:]), *(v.shape for v in own)]
+            signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+            self._functions[key] = tf.function(run, input_signature=signature, autograph=False)
+        return self._functions[key]
 
 
 class Joint:
@@ -150,12 +161,22 @@ class Joint:
 class Supernet:
     """Every configuration's forward pass, and all that is trained in it."""
 
-    def __init__(self, stretches: Stretches, starts: Mapping[str, Stitch], *, rank: int | None, seed: int) -> None:
+    def __init__(
+        self,
+        stretches: Stretches,
+        starts: Mapping[str, Stitch],
+        *,
+        rank: int | None,
+        seed: int,
+        tuned: Mapping[str, str] | None = None,
+    ) -> None:
+        """``tuned`` names, for windows that tune norms, the role of the anchor behind their stitch."""
         rng = np.random.default_rng(seed)
         self.stretches = stretches
         self._joints = {name: Joint(start, rank, rng) for name, start in starts.items()}
+        self._tuned = {name: _copies(stretches.anchors[role]) for name, role in (tuned or {}).items()}
         anchored = stretches.variables()
-        groups = {**{name: joint.variables for name, joint in self._joints.items()}}
+        groups = {name: [*joint.variables, *self._tuned.get(name, {}).values()] for name, joint in self._joints.items()}
         groups |= {role: [v.value for v in found] for role, found in anchored.items()}
         self.variables: list[Any] = [v for found in groups.values() for v in found]
         ends = np.cumsum([len(found) for found in groups.values()])
@@ -163,6 +184,11 @@ class Supernet:
             name: range(end - len(found), end) for (name, found), end in zip(groups.items(), ends.tolist(), strict=True)
         }
         self.anchored = {i for role in anchored for i in self._places[role]}
+
+    @property
+    def rung(self) -> str:
+        """What the ladder of a family of two calls what is trained here."""
+        return "norm" if self._tuned else "stitch"
 
     def trained(self, configuration: Configuration) -> list[int]:
         """Which of the variables a configuration runs through."""
@@ -181,15 +207,30 @@ class Supernet:
         if not self.stretches.exact:
             x = self.stretches.run(route[0], x)
         for name, piece in zip(names, route[1:], strict=True):
-            x = self.stretches.run(piece, self._joints[name].run(x))
+            x = self.stretches.run(piece, self._joints[name].run(x), self._tuned.get(name))
         return x
 
-    def stitches(self) -> dict[str, Stitch]:
-        """All stitches as they stand, by window."""
-        return {name: joint.stitch for name, joint in self._joints.items()}
+    def stitches(self, configuration: Configuration) -> tuple[Stitch, ...]:
+        """A configuration's stitches as they stand, with the norms tuned for what runs behind each."""
+        pairs = zip(configuration.windows, configuration.plan.route[1:], strict=True)
+        return tuple(self._stitch(name, piece) for name, piece in pairs)
 
     def weights(self) -> dict[str, dict[str, np.ndarray]]:
         """The anchors' trained weights by role and path; nothing where anchors are exact."""
         if self.stretches.exact:
             return {}
         return {role: {v.path: np.asarray(v) for v in found} for role, found in self.stretches.variables().items()}
+
+    def _stitch(self, window: str, piece: Piece) -> Stitch:
+        made = self._joints[window].stitch
+        if window not in self._tuned:
+            return made
+        tuned = {v.path: np.asarray(self._tuned[window][v.path]) for v in self.stretches.norms(piece)}
+        return replace(made, tuned=tuned)
+
+
+def _copies(anchor: Anchor) -> dict[str, Any]:
+    """Variables that begin as the norms of an anchor, by path."""
+    import tensorflow as tf
+
+    return {v.path: tf.Variable(v.value) for v in norms.variables(anchor.model)}

@@ -159,6 +159,24 @@ def test_training_all_keeps_its_anchors_and_lists_the_old_ones(sources: Path, tm
 
 
 @pytest.mark.slow
+def test_tuned_norms_are_linked_behind_every_stitch_of_a_route(sources: Path, tmp_path: Path):
+    """Routes of three pieces have two sets of them; the anchors answer as they did."""
+    out = tmp_path / "run"
+    changes = {"train": "norms", "sampling": "front", "precision": "float32,int8", "effort": 0.002}
+    build(asked(sources, out, "small", "middle", controls=False, **ROUTES, **changes))
+    image = networks.images(1)[0]
+    with job.reopened(out, Silent()) as family:
+        fits = {name: family.run.load_fitted(name) for name in family.run.fitted_names()}
+        finished.judge(finished.check(family, ["float32", "int8"], 8))
+        exact = networks.forward(family.anchors["B"].model, image[None])[0]
+    assert {f.rung for f in fits.values() if f and f.rungs} == {"norm"}
+    twice = [f for f in fits.values() if f and len(f.stitches) == 2]
+    assert any(made.tuned for f in twice for made in f.before)
+    model = ElasticModel(out / "elastic.float32.tflite")
+    np.testing.assert_allclose(model.run(image, point="B"), exact, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_separate_training_gives_every_configuration_a_stitch_of_its_own(sources: Path, tmp_path: Path):
     out = tmp_path / "run"
     build(asked(sources, out, "small", "middle", train="separate", controls=False))

@@ -1,8 +1,8 @@
 """The training of an SN-Net in a run directory: what it reads, what it keeps, and its controls.
 
-``stitches``: the anchors stay exact, and front features are computed once. ``all``: the anchors are trained as
-well, from images, as in the paper. ``separate``: every configuration has stitches of its own, trained with an
-equal share of the same compute, as a family of two is.
+``stitches``: the anchors stay exact, and front features are computed once. ``norms``: so they do, and the norms
+behind each stitch get scales and shifts for it. ``all``: the anchors are trained as well, from images, as in the
+paper. ``separate``: every configuration has stitches of its own, trained with an equal share of the same compute.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from restnet_tf.supernet import Configuration, Stretches, Supernet
 if TYPE_CHECKING:
     from pathlib import Path
 
-TRAININGS = ("stitches", "all", "separate")
 # At --effort 1: what the eight points of a family of two take together, one after the other.
 _WORK, _POINTS = 44e12, 8
 
@@ -76,7 +75,8 @@ def _caches(family: Family, configurations: Sequence[Configuration]) -> tuple[Ca
             _want(wanted[role], cache.INPUT)
     for name in (cache.INPUT, cache.LOGITS, cache.PENULTIMATE) if family.settings.controls else ():
         _want(wanted[family.smallest], name)
-    _want(wanted[family.largest], cache.LOGITS)
+    for role in (family.largest, *_rivals(family)):
+        _want(wanted[role], cache.LOGITS)
     if family.teacher is not None:
         anchors[TEACHER], wanted[TEACHER] = family.teacher, [cache.LOGITS]
     elif (teacher := asked(family).teacher) is not None:
@@ -104,8 +104,19 @@ def _recipe(family: Family, parts: int = 1) -> Recipe:
     return Recipe(int(settings.effort * _WORK / parts), asked(family).sampling, settings.seed)
 
 
-def _supernet(family: Family, stretches: Stretches, starts: Mapping[str, Stitch]) -> Supernet:
-    return Supernet(stretches, starts, rank=asked(family).low_rank, seed=family.settings.seed)
+def _rivals(family: Family) -> dict[str, int]:
+    """The anchors that configurations on the front have to beat, with their MACs."""
+    return {role: cost.macs for role, cost in family.costs.items()} if asked(family).sampling == "front" else {}
+
+
+def _supernet(
+    family: Family, stretches: Stretches, starts: Mapping[str, Stitch], members: Sequence[Configuration]
+) -> Supernet:
+    """The configurations as one network; of all the stitches those that they run through."""
+    behind = {name: p.anchor for c in members for name, p in zip(c.windows, c.plan.route[1:], strict=True)}
+    used = {name: start for name, start in starts.items() if name in behind}
+    tuned = behind if asked(family).train == "norms" else {}
+    return Supernet(stretches, used, rank=asked(family).low_rank, seed=family.settings.seed, tuned=tuned)
 
 
 def _jointly(
@@ -116,8 +127,7 @@ def _jointly(
     family.report.stage(f"training {len(configurations)} configurations together")
     anchors = dict(family.anchors) if exact else {role: variant.copied(a) for role, a in family.anchors.items()}
     members = list(configurations) if exact else [*configurations, *_whole(family)]
-    used = {name: starts[name] for name in starts if any(name in c.windows for c in configurations)}
-    net = _supernet(family, Stretches(anchors, family.cut_lists, exact=exact), used)
+    net = _supernet(family, Stretches(anchors, family.cut_lists, exact=exact), starts, configurations)
     path = family.run.cache_path("joint.npz")
     done = joint.train(
         net,
@@ -125,6 +135,7 @@ def _jointly(
         views,
         ranked,
         _recipe(family),
+        rivals=_rivals(family),
         state=_state(path),
         keep=lambda state: runs.write_npz(path, state),
         progress=family.report.progress,
@@ -146,7 +157,7 @@ def _separately(
         if family.run.load_fitted(c.name) is not None:
             continue
         family.report.stage(f"training {c.name} alone")
-        net = _supernet(family, stretches, {name: starts[name] for name in c.windows})
+        net = _supernet(family, stretches, starts, [c])
         recipe = _recipe(family, len(configurations))
         done = joint.train(net, [c], views, ranked, recipe, progress=family.report.progress)
         family.run.save_fitted(c.name, _fitted(c, done, 1))
@@ -172,10 +183,10 @@ def _fitted(configuration: Configuration, done: Trained, count: int) -> Fitted:
     """A configuration's stitches; what anchors' own steps took is shared out evenly."""
     name = configuration.name
     spent = done.spent[name]
-    rest = [result for other, result in done.spent.items() if not done.windows[other]]
+    rest = [result for other, result in done.spent.items() if not done.stitches[other]]
     more = [sum(getattr(r, figure) for r in rest) // count for figure in ("images", "macs", "work")]
     images, macs, work = (own + extra for own, extra in zip((spent.images, spent.macs, spent.work), more, strict=True))
-    *before, last = (done.stitches[window] for window in configuration.windows)
+    *before, last = done.stitches[name]
     rung = RungResult(spent.rung, spent.kl, images, macs, work)
     return Fitted(last, rung.rung, rung.kl, done.before[name], (rung,), tuple(before))
 
