@@ -7,12 +7,13 @@ of the median variant, the random front that of the variant it stands in for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
 from restnet_tf import cache, cuts, features, rank, variant
+from restnet_tf.fit import Examples
 from restnet_tf.methods.family import STATISTICS_IMAGES, Family, examples
 
 if TYPE_CHECKING:
@@ -39,11 +40,17 @@ def fit_all(
 ) -> tuple[Control, ...]:
     """Both controls, from the run or trained into it."""
     compute = int(median(sum(r.work for r in fitted[p.name].rungs) for p in chosen))
-    middle = sorted(chosen, key=lambda p: (p.macs, p.name))[len(chosen) // 2]
+    twin = middle(chosen)
+    stitching = {r.rung: r.work for r in fitted[twin.name].rungs if r.rung == "stitch"}
     return (
         distilled(family, compute, train, ranked),
-        _random_front(family, middle, fitted[middle.name], train, ranked),
+        random_front(family, twin, stitching, train, ranked),
     )
+
+
+def middle(found: Sequence[Plan]) -> Plan:
+    """The plan of median cost, which the random front stands in for."""
+    return sorted(found, key=lambda p: (p.macs, p.name))[len(found) // 2]
 
 
 def distilled(family: Family, compute: int, train: Cache, ranked: Cache) -> Control:
@@ -58,8 +65,11 @@ def distilled(family: Family, compute: int, train: Cache, ranked: Cache) -> Cont
     return Control("distilled", route, variant.with_weights(logits, fitted.stitch.tuned), costs.macs, costs.params)
 
 
-def _random_front(family: Family, plan: Plan, twin: Fitted, train: Cache, ranked: Cache) -> Control:
-    """A variant's stitch, fitted alike behind a front that has learned nothing."""
+def random_front(family: Family, plan: Plan, rungs: Mapping[str, int], train: Cache, ranked: Cache) -> Control:
+    """The stitch of a variant of two pieces, fitted behind a front that has learned nothing.
+
+    ``train`` and ``ranked`` hold the penultimate features of the anchor of the back, and the largest one's logits.
+    """
     front, back = plan.route
     untaught = variant.randomised(family.anchors[front.anchor], family.settings.seed)
     anchors = {front.anchor: untaught, back.anchor: family.anchors[back.anchor]}
@@ -68,21 +78,25 @@ def _random_front(family: Family, plan: Plan, twin: Fitted, train: Cache, ranked
         cut = str(front.stop)
         views = family.cached_views("views-random", anchors, {front.anchor: [cut]})
         rank_set = family.cached_rank("rank-random", anchors, {front.anchor: [cut]})
-        sets = [
-            replace(examples(real, "small", cache.INPUT, back.anchor), x=blind.features(front.anchor, cut))
-            for real, blind in ((train, views), (ranked, rank_set))
-        ]
-        rungs = {r.rung: r.work for r in twin.rungs if r.rung == "stitch"}
+        both = (train, views), (ranked, rank_set)
+        sets = [_behind(blind, front.anchor, cut, real, back.anchor, family.largest) for real, blind in both]
         model = family.back(back.anchor, str(back.start))
         fitted = family.fit("random-front", rungs, _closed_form(family, plan, anchors), model, *sets)
     model = variant.assemble(plan, anchors, fitted.stitch, logits=True)
     return Control("random-front", f"{plan.name} behind a random front, stitch only", model, plan.macs, plan.params)
 
 
+def _behind(blind: Cache, role: str, cut: str, real: Cache, back: str, teacher: str) -> Examples:
+    """What a stitch behind another front reads: of no more views than its teacher has answered."""
+    logits = real.logits(teacher)
+    return Examples(blind.features(role, cut)[: len(logits)], logits, real.penultimate(back), real.labels())
+
+
 def _closed_form(family: Family, plan: Plan, anchors: Mapping[str, Anchor]) -> Stitch:
     """The ridge stitch of one pair: the control has the same start as the variants."""
     front, back = plan.route
-    ends = {front.anchor: front.stop, back.anchor: back.start}
-    pair = {role: tuple(c for c in family.cut_lists[role] if c.name == ends[role]) for role in ("large", "small")}
-    statistics = features.collect(anchors, pair, family.data.fit.head(STATISTICS_IMAGES))
-    return rank.initial((front.anchor, 0, 0), pair, statistics)
+    ends = {"small": (front.anchor, front.stop), "large": (back.anchor, back.start)}
+    pair = {end: tuple(c for c in family.cut_lists[role] if c.name == name) for end, (role, name) in ends.items()}
+    known = {end: anchors[role] for end, (role, _) in ends.items()}
+    statistics = features.collect(known, pair, family.data.fit.head(STATISTICS_IMAGES))
+    return rank.initial(("small", 0, 0), pair, statistics)

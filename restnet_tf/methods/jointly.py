@@ -42,7 +42,7 @@ def train(
             _jointly(family, configurations, starts, *sets)
         family.run.finish("training")
     fitted = {c.name: found for c in configurations if (found := family.run.load_fitted(c.name)) is not None}
-    return fitted, _controls(family, *caches)
+    return fitted, _controls(family, configurations, *caches)
 
 
 def asked(family: Family) -> Joint:
@@ -73,8 +73,11 @@ def _caches(family: Family, configurations: Sequence[Configuration]) -> tuple[Ca
     if not _exact(family):
         for role in anchors:
             _want(wanted[role], cache.INPUT)
-    for name in (cache.INPUT, cache.LOGITS, cache.PENULTIMATE) if family.settings.controls else ():
-        _want(wanted[family.smallest], name)
+    if family.settings.controls:
+        for name in (cache.INPUT, cache.LOGITS, cache.PENULTIMATE):
+            _want(wanted[family.smallest], name)
+        if (twin := _twin(configurations)) is not None:
+            _want(wanted[twin.route[-1].anchor], cache.PENULTIMATE)
     for role in (family.largest, *_rivals(family)):
         _want(wanted[role], cache.LOGITS)
     if family.teacher is not None:
@@ -198,16 +201,25 @@ def _tell(family: Family, done: Trained, configurations: Sequence[Configuration]
     family.report.say(f"mean KL of {len(kls)} configurations {before:.3f} in closed form, {after:.3f} after {steps}")
 
 
-def _controls(family: Family, views: Cache, ranked: Cache) -> tuple[Control, ...]:
-    """The distilled small anchor and, where training changed them, the anchors as they were.
+def _twin(configurations: Sequence[Configuration]) -> Plan | None:
+    """What the random front stands in for; None where given plans have no route of two pieces."""
+    found = [c.plan for c in configurations if len(c.windows) == 1]
+    return controls.middle(found) if found else None
 
-    The distilled one has the compute of a point in a family of two that is built with the same effort. A stitch
-    behind a random front is left out: ``build --method restnet`` measures one.
+
+def _controls(
+    family: Family, configurations: Sequence[Configuration], views: Cache, ranked: Cache
+) -> tuple[Control, ...]:
+    """A distilled small anchor, a stitch behind a random front and, where training changed them, the old anchors.
+
+    The first two have the compute of a point in a family of two that is built with the same effort.
     """
     found: list[Control] = []
     if family.settings.controls:
         compute = int(family.settings.effort * _WORK / _POINTS)
         found.append(controls.distilled(family, compute, views, ranked))
+        if (twin := _twin(configurations)) is not None:
+            found.append(controls.random_front(family, twin, {"stitch": compute}, views, ranked))
     if not _exact(family):
         for role in family.by_cost:
             anchor, costs = family.anchors[role], family.costs[role]
