@@ -1,4 +1,4 @@
-"""Which convolution each tuned norm scales: what a route changed, as factors and biases of channels.
+"""What tuning norms changes, and which convolution each scales: what a route changed, as factors a channel.
 
 A batch norm at inference is an affine map a channel; behind a convolution it is folded into it, by every
 converter. So a route that tuned only norms differs from its anchor in a factor and a bias a channel.
