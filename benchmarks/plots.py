@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.points import ANCHOR, CONTROL, DOMINATED, SHIPPED, OperatingPoint
 
 _BLUE, _ORANGE, _GREY, _LIGHT = "#1f5fa8", "#d9731a", "#777777", "#b9c4d0"
+_NAMED = 12  # dominated points at most; names of more of them cover each other
 
 
 def operating_points(points: Iterable[OperatingPoint], title: str, metric: str) -> bytes:
@@ -77,6 +78,8 @@ def _scatter(axes: Any, points: Iterable[OperatingPoint], cost: Callable[[Operat
         for point in group:
             low, high = point.test.interval
             axes.plot([cost(point)] * 2, [100 * low, 100 * high], color=colour, alpha=0.25, linewidth=2, zorder=1)
+            if label == "dominated" and len(group) > _NAMED:
+                continue
             axes.annotate(
                 point.name,
                 (cost(point), 100 * point.test.value),
