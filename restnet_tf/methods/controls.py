@@ -7,7 +7,7 @@ of the median variant, the random front that of the variant it stands in for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
@@ -40,17 +40,12 @@ def fit_all(
 ) -> tuple[Control, ...]:
     """Both controls, from the run or trained into it."""
     compute = int(median(sum(r.work for r in fitted[p.name].rungs) for p in chosen))
-    twin = middle(chosen)
+    twin = sorted(chosen, key=lambda p: (p.macs, p.name))[len(chosen) // 2]
     stitching = {r.rung: r.work for r in fitted[twin.name].rungs if r.rung == "stitch"}
     return (
         distilled(family, compute, train, ranked),
         random_front(family, twin, stitching, train, ranked),
     )
-
-
-def middle(found: Sequence[Plan]) -> Plan:
-    """The plan of median cost, which the random front stands in for."""
-    return sorted(found, key=lambda p: (p.macs, p.name))[len(found) // 2]
 
 
 def distilled(family: Family, compute: int, train: Cache, ranked: Cache) -> Control:

@@ -76,7 +76,7 @@ def _caches(family: Family, configurations: Sequence[Configuration]) -> tuple[Ca
     if family.settings.controls:
         for name in (cache.INPUT, cache.LOGITS, cache.PENULTIMATE):
             _want(wanted[family.smallest], name)
-        if (twin := _twin(configurations)) is not None:
+        if (twin := _twin(family, configurations)) is not None:
             _want(wanted[twin.route[-1].anchor], cache.PENULTIMATE)
     for role in (family.largest, *_rivals(family)):
         _want(wanted[role], cache.LOGITS)
@@ -201,10 +201,19 @@ def _tell(family: Family, done: Trained, configurations: Sequence[Configuration]
     family.report.say(f"mean KL of {len(kls)} configurations {before:.3f} in closed form, {after:.3f} after {steps}")
 
 
-def _twin(configurations: Sequence[Configuration]) -> Plan | None:
-    """What the random front stands in for; None where given plans have no route of two pieces."""
+def _twin(family: Family, configurations: Sequence[Configuration]) -> Plan | None:
+    """What the random front stands in for; None where given plans have no route of two pieces.
+
+    Its front has half of its MACs, as nearly as any: behind a front of hardly any, a stitch has nothing to show.
+    """
+    before = {role: {cut.name: cut.macs_before for cut in found} for role, found in family.cut_lists.items()}
+
+    def uneven(p: Plan) -> float:
+        front = p.route[0]
+        return abs(before[front.anchor][str(front.stop)] / p.macs - 0.5)
+
     found = [c.plan for c in configurations if len(c.windows) == 1]
-    return controls.middle(found) if found else None
+    return min(found, key=lambda p: (uneven(p), p.name), default=None)
 
 
 def _controls(
@@ -218,7 +227,7 @@ def _controls(
     if family.settings.controls:
         compute = int(family.settings.effort * _WORK / _POINTS)
         found.append(controls.distilled(family, compute, views, ranked))
-        if (twin := _twin(configurations)) is not None:
+        if (twin := _twin(family, configurations)) is not None:
             found.append(controls.random_front(family, twin, {"stitch": compute}, views, ranked))
     if not _exact(family):
         for role in family.by_cost:
