@@ -542,7 +542,12 @@ def test_ctrl_c_is_one_line_and_exit_130(inputs: Path, tmp_path: Path) -> None:
     words = [str(word) for word in build(inputs, tmp_path / "out", "--effort", "50", "--no-controls")]
     code = "from restnet_tf.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in its background has all of them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stderr is not None
     lines = []
