@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.records import BenchError
 from benchmarks.subjects import Findings, Options, Subject, opened, tried
 
-_FOLDER = "/data/local/tmp/restnet-tf"
+_FOLDER = "/data/local/tmp/restnet-tf"  # on the device, where its shell may write and run programs
 _WARMUPS = 10
 _TIMEOUT = 600  # seconds a command
 _MIB = 1024**2

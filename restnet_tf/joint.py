@@ -55,7 +55,7 @@ class Rows:
 
     def __len__(self) -> int:
         """How many images."""
-        return len(self._array("teacher", lambda: self.cached.logits(self.teacher)))
+        return len(self._taught())
 
     def batch(self, configuration: Configuration, rows: np.ndarray) -> list[Any]:
         """What enters the configuration, the teacher's logits, labels ``(n, classes)`` or ``(n, 0)``."""
@@ -65,12 +65,14 @@ class Rows:
         name = str(first.stop) if self.exact else cache.INPUT
         x = self._array(f"{first.anchor}.{name}", lambda: self.cached.features(first.anchor, name))
         labels = self._array("labels", self._labels)
-        teacher = self._array("teacher", lambda: self.cached.logits(self.teacher))
-        return [tf.constant(np.asarray(a[rows], np.float32)) for a in (x, teacher, labels)]
+        return [tf.constant(np.asarray(a[rows], np.float32)) for a in (x, self._taught(), labels)]
 
     def whole(self, role: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The teacher's logits, and an anchor's own."""
-        return self._array("teacher", lambda: self.cached.logits(self.teacher))[rows], self.cached.logits(role)[rows]
+        return self._taught()[rows], self.cached.logits(role)[rows]
+
+    def _taught(self) -> np.ndarray:
+        return self._array("teacher", lambda: self.cached.logits(self.teacher))
 
     def _labels(self) -> np.ndarray:
         found = self.cached.labels()

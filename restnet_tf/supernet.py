@@ -43,13 +43,13 @@ class Stretches:
         self.anchors, self.exact = anchors, exact
         self._names = {role: [cut.name for cut in found] for role, found in cut_lists.items()}
         self._models: dict[_Stretch, keras.Model] = {}
-        self._functions: dict[tuple[_Stretch, bool], Callable[..., Any]] = {}
+        self._functions: dict[tuple[_Stretch, bool], tuple[list[str], Callable[..., Any]]] = {}
 
-    def run(self, piece: Piece, x: Any, tuned: Mapping[str, Any] | None = None) -> Any:
+    def run(self, piece: Piece, x: Any, tuned: Mapping[str, Any]) -> Any:
         """What a piece of a route makes of a batch, with its anchor's norms or, by path, with others."""
         for stretch in self._of(piece):
-            values = [tuned[v.path] for v in norms.variables(self._model(stretch))] if tuned else []
-            x = self._function(stretch, bool(values))(x, *values)
+            paths, function = self._function(stretch, bool(tuned))
+            x = function(x, *(tuned[path] for path in paths))
         return x
 
     def norms(self, piece: Piece) -> list[Any]:
@@ -91,7 +91,8 @@ class Stretches:
             self._models[stretch] = cuts.between(anchor.model, begin, end)
         return self._models[stretch]
 
-    def _function(self, stretch: _Stretch, tuned: bool) -> Callable[..., Any]:
+    def _function(self, stretch: _Stretch, tuned: bool) -> tuple[list[str], Callable[..., Any]]:
+        """A stretch as a function of a batch and of the norms at these paths."""
         import tensorflow as tf
 
         key = stretch, tuned
@@ -111,7 +112,8 @@ class Stretches:
 
             shapes = [(None, *model.inputs[0].shape[1:]), *(v.shape for v in own)]
             signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
-            self._functions[key] = tf.function(run, input_signature=signature, autograph=False)
+            function = tf.function(run, input_signature=signature, autograph=False)
+            self._functions[key] = [v.path for v in own], function
         return self._functions[key]
 
 
@@ -205,9 +207,9 @@ class Supernet:
         """From images, or from the front's features where anchors are exact, to logits."""
         route, names = configuration.plan.route, configuration.windows
         if not self.stretches.exact:
-            x = self.stretches.run(route[0], x)
+            x = self.stretches.run(route[0], x, {})
         for name, piece in zip(names, route[1:], strict=True):
-            x = self.stretches.run(piece, self._joints[name].run(x), self._tuned.get(name))
+            x = self.stretches.run(piece, self._joints[name].run(x), self._tuned.get(name, {}))
         return x
 
     def stitches(self, configuration: Configuration) -> tuple[Stitch, ...]:
