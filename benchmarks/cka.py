@@ -36,7 +36,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.records import BenchError
+from tflite_export.errors import TfliteError
 
 Features = list[np.ndarray]
 
@@ -113,7 +113,7 @@ class Stream:
 
 def ours(stream: Stream) -> np.ndarray:
     """CKA matrix by restnet_tf.cka."""
-    from restnet_tf.cka import CkaSums
+    from restnet_tf.similarity.cka import CkaSums
 
     sums = CkaSums()
     for xs, ys in stream:
@@ -268,12 +268,12 @@ def measure(method: str, setting: Setting) -> Outcome:
 
 
 def _apart(method: str, setting: Setting) -> Outcome:
-    """``measure`` in a fresh process, so that memory is the method's own; raises BenchError if it dies."""
+    """``measure`` in a fresh process, so that memory is the method's own; raises TfliteError if it dies."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(measure, method, setting).result()
         except BrokenProcessPool as error:
-            raise BenchError(f"{method} died at {setting}; out of memory? try a smaller --width") from error
+            raise TfliteError(f"{method} died at {setting}; out of memory? try a smaller --width") from error
 
 
 def compare(setting: Setting, repeats: int) -> list[dict[str, Any]]:
@@ -368,7 +368,7 @@ def main(ns: list[int], layers: list[int], width: int, batch: int, repeats: int,
         click.echo(f"n {setting.n}, {setting.layers} layers ...", err=True)
         try:
             rows += compare(setting, repeats)
-        except BenchError as error:
+        except TfliteError as error:
             raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps({"threads": threads, "rows": rows}, indent=1))

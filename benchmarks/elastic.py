@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.records import BenchError
 from tflite_export import link
+from tflite_export.errors import TfliteError
 from tflite_export.runtime import ElasticModel, Point
 
 _MODES = ("nothing", "elastic", "separate")
@@ -80,7 +80,7 @@ def _measured(mode: str, run: Path, precision: str) -> int:
     command = [sys.executable, "-m", "benchmarks.elastic", str(run), "--precision", precision, "--memory", mode]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BenchError(f"measuring memory ({mode}) failed: {done.stderr.strip().splitlines()[-1]}")
+        raise TfliteError(f"measuring memory ({mode}) failed: {done.stderr.strip().splitlines()[-1]}")
     return int(done.stdout.split()[-1])
 
 

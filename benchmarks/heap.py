@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _timed(mode: str, name: str, batch: int, images: int) -> tuple[float, float]:
     """Images a second, and the process's peak memory in MB."""
-    from restnet_tf import heap
+    from restnet_tf.cli import heap
 
     if mode == "kept" and not heap.keep_freed():
         raise SystemExit("this C library's allocator cannot be asked to keep what is freed")

@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(large: str, small: str, variants: int, sample: int, precision: str) -> None:
     """Print times and sizes for one pair of anchors in one precision."""
-    from restnet_tf import cuts, zoo
+    from restnet_tf.anchors import zoo
+    from restnet_tf.graph import cuts
 
     anchors = {"large": zoo.load(large, weights="none"), "small": zoo.load(small, weights="none")}
     found = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
@@ -131,8 +132,8 @@ def _again(model: Model, subgraphs: list[Subgraph]) -> bytes:
 
 def _pairs(found: Mapping[str, Sequence[Cut]], count: int) -> dict[str, Pair]:
     """Evenly spread over all pairs of cuts that a stitch can join, in both orders."""
-    from restnet_tf import stitch
     from restnet_tf.records import Stitch
+    from restnet_tf.stitches import stitch
 
     joined = [
         (source, a, b)
@@ -152,15 +153,15 @@ def _pairs(found: Mapping[str, Sequence[Cut]], count: int) -> dict[str, Pair]:
 
 
 def _compiled(anchor: Anchor, found: Sequence[Cut], precision: str) -> bytes:
-    from restnet_tf import cuts
+    from restnet_tf.graph import cuts
 
     tensors = {cut.name: cuts.tensor(anchor.model, cut.name) for cut in found if cut.kind != "vector"}
     return convert.compile_object(anchor.model, tensors, precision, _calibration(anchor.input_shape))
 
 
 def _converted(anchors: Mapping[str, Anchor], pair: Pair, precision: str) -> bytes:
-    from restnet_tf import variant
     from restnet_tf.records import Piece, Plan
+    from restnet_tf.stitches import variant
 
     other = "small" if pair.source == "large" else "large"
     route = (Piece(pair.source, None, pair.stop), Piece(other, pair.start, None))

@@ -6,20 +6,21 @@ know about another stage's result stands in a record.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tflite_export.errors import DomainError
+
 if TYPE_CHECKING:
     import keras
 
-    from restnet_tf.data import Split
 
-
-class RestnetError(Exception):
-    """Something the user gave cannot be used; the message says what, why and what would work."""
+class RestnetError(DomainError):
+    """A model, data, a run or a wish that cannot be used; the one error of this package."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +50,6 @@ class Anchor:
     def classes(self) -> int:
         """How many classes the anchor tells apart; 0 without a classifier."""
         return 0 if self.logits is None else int(self.logits.shape[-1])
-
-
-@dataclass(frozen=True)
-class Data:
-    """Three disjoint sets of images: ``fit`` trains, ``rank`` decides, ``test`` only reports."""
-
-    name: str
-    fit: Split
-    rank: Split
-    test: Split
-    class_names: tuple[str, ...] | None
-    sha256: str
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def labelled(self) -> bool:
-        """Whether the images carry labels."""
-        return self.fit.labels is not None
 
 
 @dataclass(frozen=True)
@@ -179,3 +162,12 @@ class Stitch:
     class_kernel: np.ndarray | None = None
     class_bias: np.ndarray | None = None
     tuned: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def title(plan: Plan, names: Mapping[str, str]) -> str:
+    """The route in words: ``resnet56 to layer2.4.out + resnet20 from layer2.1.out``."""
+    return " + ".join(" ".join([names[p.anchor], *_ends(p)]) for p in plan.route)
+
+
+def _ends(piece: Piece) -> list[str]:
+    return [f"{word} {cut}" for word, cut in (("from", piece.start), ("to", piece.stop)) if cut is not None]

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from benchmarks.subjects import Subject
 from tflite_export.convert import convert
+from tflite_export.devices.subjects import Subject
 from tflite_export.flatbuffer import read, write
 
 IMAGES = np.random.default_rng(2).uniform(0, 255, (12, 16, 16, 3)).astype(np.float32)

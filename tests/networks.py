@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from restnet_tf import cuts
-from restnet_tf.data import Split
-from restnet_tf.images import Pixels
+from restnet_tf.data.images import Pixels
+from restnet_tf.data.splits import Split
+from restnet_tf.graph import cuts
 from restnet_tf.records import Anchor, Cut
 
 layers = keras.layers
@@ -86,3 +87,14 @@ def pair() -> tuple[dict[str, Anchor], dict[str, tuple[Cut, ...]]]:
 def forward(model: keras.Model, x: np.ndarray) -> np.ndarray:
     """The model's outputs at inference."""
     return np.asarray(model(np.asarray(x, np.float32), training=False))
+
+
+def cuts_of(sizes: Sequence[int], channels: int | Sequence[int] = 4, kind: str = "grid") -> tuple[Cut, ...]:
+    """A cut for each size, of so many channels; something is computed on either side of each."""
+    widths = [channels] * len(sizes) if isinstance(channels, int) else channels
+    made = []
+    for i, (size, width) in enumerate(zip(sizes, widths, strict=True)):
+        shape = {"grid": (size, size, width), "tokens": (size * size, width), "vector": (width,)}[kind]
+        grid = (size, size) if kind == "tokens" else None
+        made.append(Cut(f"block{i}", i, kind, shape, (None, None), 10 * (i + 1), 10 * (len(sizes) - i), 0, 0, grid))
+    return tuple(made)

@@ -10,16 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("restnet_tf", "tflite_export", "benchmarks")
+INSTALLED = ("restnet_tf", "tflite_export")
+PACKAGES = (*INSTALLED, "benchmarks")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-# Run by hand, imported by nothing: they need what they measure, once they run.
-SCRIPTS = {"benchmarks.cka", "benchmarks.elastic", "benchmarks.heap", "benchmarks.linking", "benchmarks.router"}
 HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "ai_edge_litert", "scipy", "torch"}
 # Holds a Keras layer, so it imports Keras, and others import it in functions only.
-LAYERS = "restnet_tf.tokens"
+LAYERS = "restnet_tf.graph.tokens"
 # What these do to a process (they set TF_USE_LEGACY_KERAS) stays in a process of its own.
 LEGACY = {"tf_keras", "tensorflow_model_optimization"}
 HEAVY |= LEGACY
@@ -92,52 +89,120 @@ def test_every_package_is_read():
     assert len(FILES) > 30
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if package(n) == "tflite_export"])
-def test_tflite_export_imports_neither_of_the_others(name):
-    assert not [t for t in targets(MODULES[name]) if package(t) in ("restnet_tf", "benchmarks")]
+# The house of restnet_tf: what each room may import, beside itself and all that the rooms it names may.
+BELOW = {
+    "records": (),
+    "progress": (),
+    "atomic": ("records",),
+    "graph": ("records",),
+    "data": ("records",),
+    "anchors": ("graph", "data", "atomic"),
+    "stitches": ("graph", "data"),
+    "tfmot": ("graph",),
+    "fitting": ("anchors", "stitches"),
+    "similarity": ("anchors", "stitches"),
+    "run": ("fitting", "similarity", "progress"),
+    "work": ("fitting", "similarity", "progress"),
+    "points": ("records",),
+    "report": ("points",),
+    "family": ("run", "work", "points", "report"),
+    "methods": ("family",),
+    "commands": ("methods", "tfmot"),
+    "cli": ("commands",),
+    "__init__": ("commands",),
+}
+# Rooms that work on files, and may use what knows nothing of restnet_tf; of it all may raise the errors.
+ON_FILES = {"points", "report", "family", "methods", "commands", "cli", "__init__"}
+FOR_ALL = "tflite_export.errors"
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if package(n) == "benchmarks"])
-def test_benchmarks_import_tflite_export_alone(name):
-    found = [i for i in imports_of(MODULES[name]) if package(i.target) == "restnet_tf"]
-    if name in SCRIPTS:
-        found = [i for i in found if i.where == "top"]
-    assert found == []
+def room(name: str) -> str:
+    return [*name.split("."), "__init__"][1]
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if package(n) == "restnet_tf"])
-def test_only_methods_and_the_command_line_know_the_other_packages(name):
-    if name == "restnet_tf.cli" or name.startswith("restnet_tf.methods"):
-        return
-    assert not [t for t in targets(MODULES[name]) if package(t) in ("tflite_export", "benchmarks")]
+def reachable(place: str) -> set[str]:
+    return {place}.union(*(reachable(below) for below in BELOW[place]))
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if n != "restnet_tf.cli"])
-def test_nothing_imports_the_command_line_or_a_script(name):
-    assert not [t for t in targets(MODULES[name]) if t.startswith(("restnet_tf.cli", *SCRIPTS))]
+def against_the_rule(name: str, target: str) -> bool:
+    """Whether a module may not import another one."""
+    here, there = package(name), package(target)
+    if here == "tflite_export" or there == "benchmarks":
+        return here != there
+    if here == "benchmarks":
+        return False  # scripts for people, imported by nothing
+    if there == "tflite_export":
+        return room(name) not in ON_FILES and target != FOR_ALL
+    methods = [n.split(".")[2] for n in (name, target) if n.startswith("restnet_tf.methods.") and n.count(".") > 2]
+    return room(target) not in reachable(room(name)) or len(set(methods)) > 1
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if n != LAYERS])
-def test_nothing_heavy_is_imported_at_the_top(name):
-    early = [i for i in imports_of(MODULES[name]) if i.where == "top"]
-    heavy = [i for i in early if package(i.target) in HEAVY or i.target.startswith(LAYERS)]
-    assert not heavy, f"{name} imports {heavy} whenever it is imported"
+def test_the_rule_has_no_circle_and_knows_every_room():
+    assert {room(n) for n in MODULES if package(n) == "restnet_tf"} == set(BELOW)
+    assert cycle({place: set(below) for place, below in BELOW.items()}) == []
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_legacy_keras_and_ours_meet_in_no_module(name):
-    legacy = {t for t in targets(MODULES[name]) if package(t) in LEGACY}
-    assert not legacy or name == "restnet_tf.tfmot_worker"
+def test_the_rule_refuses_what_it_should():
+    assert against_the_rule("restnet_tf.graph.cuts", "restnet_tf.anchors.zoo")
+    assert against_the_rule("restnet_tf.methods.snnet.method", "restnet_tf.methods.restnet.plan")
+    assert against_the_rule("restnet_tf.graph.cuts", "tflite_export.link")
+    assert against_the_rule("tflite_export.link", "restnet_tf.records")
+    assert against_the_rule("restnet_tf.commands.build", "benchmarks.linking")
+    assert not against_the_rule("restnet_tf.graph.cuts", "tflite_export.errors")
+    assert not against_the_rule("restnet_tf.cli.main", "restnet_tf.graph.cuts")
+    assert not against_the_rule("restnet_tf.methods.snnet.method", "restnet_tf.methods.snnet.routes")
+
+
+def test_imports_go_down_the_house():
+    """Those for type checks too."""
+    wrong = {
+        f"{name} imports {module}"
+        for name, path in MODULES.items()
+        for target in targets(path)
+        if (module := known(target)) and module != name and against_the_rule(name, module)
+    }
+    assert sorted(wrong) == []
+
+
+def test_nothing_heavy_is_imported_at_the_top():
+    early = {
+        f"{name} imports {found.target}"
+        for name, path in MODULES.items()
+        for found in imports_of(path)
+        if name != LAYERS
+        and found.where == "top"
+        and (package(found.target) in HEAVY or found.target.startswith(LAYERS))
+    }
+    assert sorted(early) == []
+
+
+def test_legacy_keras_and_ours_meet_in_no_module():
+    assert [n for n, path in MODULES.items() if {package(t) for t in targets(path)} & LEGACY] == [
+        "restnet_tf.tfmot.worker"
+    ]
 
 
 def test_the_worker_knows_nothing_of_the_project():
-    assert not [t for t in targets(MODULES["restnet_tf.tfmot_worker"]) if package(t) in (*PACKAGES, "keras")]
+    assert not [t for t in targets(MODULES["restnet_tf.tfmot.worker"]) if package(t) in (*PACKAGES, "keras")]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_names_say_what_a_module_is_about(name):
+def test_names_say_what_a_module_is_about():
     vague = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "tools"}
-    assert not vague & set(name.split("."))
+    assert not [name for name in MODULES if vague & set(name.split("."))]
+
+
+def test_long_files_say_why():
+    """In their first comment or docstring, by the word "lines"."""
+    long = {n: path for n, path in MODULES.items() if len(path.read_text().splitlines()) > 400}
+    assert [
+        n for n, path in long.items() if "lines" not in (ast.get_docstring(ast.parse(path.read_text())) or "")
+    ] == []
+
+
+def test_methods_hold_methods_alone():
+    folder = ROOT / "restnet_tf" / "methods"
+    assert [p.name for p in folder.glob("*.py")] == ["__init__.py"]
+    assert all((p / "method.py").is_file() for p in folder.iterdir() if p.is_dir() and p.name != "__pycache__")
 
 
 def known(target: str) -> str | None:
@@ -173,8 +238,9 @@ def test_cycles_are_found():
 
 
 def test_no_import_cycle():
+    """Not even of imports for type checks or inside functions."""
     graph = {
-        name: {module for i in imports_of(path) if i.where == "top" and (module := known(i.target)) and module != name}
+        name: {module for target in targets(path) if (module := known(target)) and module != name}
         for name, path in MODULES.items()
     }
     assert sum(len(followers) for followers in graph.values()) > 50  # the graph is there to be looked at
@@ -182,29 +248,37 @@ def test_no_import_cycle():
 
 
 def test_data_sources_and_images_import_one_way():
-    local = {n: {known(t) for t in targets(MODULES[f"restnet_tf.{n}"])} for n in ("images", "arrays", "sources")}
-    above = {"restnet_tf.data", "restnet_tf.sources"}
+    local = {n: {known(t) for t in targets(MODULES[f"restnet_tf.data.{n}"])} for n in ("images", "arrays", "sources")}
+    above = {"restnet_tf.data.splits", "restnet_tf.data.sources"}
     assert not local["images"] & above
     assert not local["arrays"] & above
-    assert "restnet_tf.data" not in local["sources"]
+    assert "restnet_tf.data.splits" not in local["sources"]
 
 
-def test_what_is_not_python_is_installed_with_the_package():
-    """The report's page, and what is copied to devices."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    packed = {path for pattern in settings["benchmarks"] for path in (ROOT / "benchmarks").glob(pattern)}
-    folders = [ROOT / "benchmarks" / name for name in ("harness", "page")]
-    there = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
-    there = {path for path in there if "__pycache__" not in path.parts}
+def test_two_names_are_installed_with_all_they_need():
+    """Every package, the report's page, and what is copied to devices; nothing that only the source needs."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {name: ROOT / path for name, path in settings["package-dir"].items()}
+    packages = {
+        module_name(path) for path in FILES if path.name == "__init__.py" and package(module_name(path)) != "benchmarks"
+    }
+    assert set(settings["packages"]) == packages | set(folders)
+    packed = set()
+    for name, patterns in settings["package-data"].items():
+        packed |= {path for pattern in patterns for path in folders.get(name, ROOT / name).glob(pattern)}
+    parts = [*folders.values(), ROOT / "restnet_tf" / "report" / "page"]
+    there = {
+        path for folder in parts for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
     assert len(there) > 5
-    assert {path for path in packed if path.is_file()} == there
+    assert {path for path in packed if path.is_file()} == there | {ROOT / name / "py.typed" for name in INSTALLED}
 
 
 def test_help_answers_without_tensorflow():
     script = (
         "import sys\n"
         "from click.testing import CliRunner\n"
-        "from restnet_tf.cli import main\n"
+        "from restnet_tf.cli.main import main\n"
         "result = CliRunner().invoke(main, sys.argv[1:])\n"
         "assert result.exit_code == 0, result.output\n"
         "assert 'Usage' in result.output, result.output\n"

@@ -1,9 +1,13 @@
-"""The one error of this package."""
+"""The errors that a user may see: one base for all, one of each package."""
 
 from __future__ import annotations
 
 
-class TfliteError(Exception):
+class DomainError(Exception):
+    """Something the user gave cannot be used; the message says what, why and what would work."""
+
+
+class TfliteError(DomainError):
     """A network or a file cannot be used as asked; the message says what, why and what would work.
 
     ``log`` holds all that TensorFlow's converter printed and raised, where it was what failed;

@@ -1,0 +1,1 @@
+"""Name or file -> anchor: a pretrained model that takes raw images, with its label space."""

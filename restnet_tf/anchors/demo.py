@@ -1,0 +1,109 @@
+"""The embedded default: two small residual networks, trained on scikit-learn's digits in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restnet_tf.anchors import training
+from restnet_tf.atomic import write_bytes
+from restnet_tf.graph import surgery
+
+if TYPE_CHECKING:
+    import keras
+
+    from restnet_tf.data.splits import Data, Split
+
+DATA = "digits"
+# Enough for networks of this size: the whole demo takes minutes.
+EFFORT, POINTS = 0.06, 6
+_SHAPE = (8, 8, 1)
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A residual network by its channels and blocks per stage, and how long it trains."""
+
+    widths: tuple[int, ...]
+    blocks: int
+    epochs: int
+
+
+RECIPES = {
+    "large": Recipe(widths=(16, 24, 32), blocks=3, epochs=10),
+    "small": Recipe(widths=(8, 12, 16), blocks=1, epochs=3),
+}
+
+
+def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, int, int], None]) -> dict[str, Path]:
+    """The two anchors as ``.keras`` files by role; trained on the fit split where they are not there yet."""
+    paths = {role: folder / f"seed-{seed}" / f"digits-{role}.keras" for role in RECIPES}
+    for role, path in paths.items():
+        if not path.exists():
+            write_bytes(path, training.as_file(_trained(role, data.fit, seed, progress)))
+    return paths
+
+
+def network(recipe: Recipe, classes: int, name: str) -> keras.Model:
+    """An untrained network from raw images ``(n, 8, 8, 1)`` to probabilities ``(n, classes)``."""
+    import keras
+    from keras import layers
+
+    image = keras.Input(_SHAPE, name="image")
+    x = layers.Rescaling(1 / 255)(image)
+    x = _normalised(layers.Conv2D(recipe.widths[0], 3, padding="same", use_bias=False)(x))
+    for stage, width in enumerate(recipe.widths):
+        for block in range(recipe.blocks):
+            x = _block(x, width, stride=2 if stage and not block else 1, name=f"stage{stage + 1}.{block}")
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(classes, activation="softmax")(x), name=name)
+
+
+def _block(x: Any, width: int, stride: int, name: str) -> Any:
+    from keras import layers
+
+    y = _normalised(layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=False)(x))
+    y = _norm()(layers.Conv2D(width, 3, padding="same", use_bias=False)(y))
+    if stride > 1 or x.shape[-1] != width:
+        x = _norm()(layers.Conv2D(width, 1, strides=stride, use_bias=False)(x))
+    return layers.ReLU(name=f"{name}.out")(layers.Add()([x, y]))
+
+
+def _normalised(x: Any) -> Any:
+    from keras import layers
+
+    return layers.ReLU()(_norm()(x))
+
+
+def _norm() -> Any:
+    from keras import layers
+
+    # Some 250 steps in all: Keras' 0.99 would leave the moving statistics at their start.
+    return layers.BatchNormalization(momentum=0.9)
+
+
+def _trained(role: str, split: Split, seed: int, progress: Callable[[str, int, int], None]) -> keras.Model:
+    import keras
+
+    recipe = RECIPES[role]
+    assert split.labels is not None  # digits are labelled
+    # Layers name themselves by a count of the process, and a resumed build counts from the start.
+    with surgery.repeatable():
+        keras.utils.set_random_seed(seed)
+        model = network(recipe, int(split.labels.max()) + 1, f"digits_{role}")
+    images = np.concatenate([np.asarray(x) for x in split.batches(_SHAPE, 256)])
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, recipe.epochs * -(-len(images) // _BATCH))
+    optimizer = keras.optimizers.Adam(rate)
+    # Built ahead, the step is traced once instead of twice; XLA would take longer to compile than to train.
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+    told = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: progress(f"training the {role} demo anchor", epoch + 1, recipe.epochs)
+    )
+    model.fit(images, split.labels, batch_size=_BATCH, epochs=recipe.epochs, verbose=0, callbacks=[told])
+    return model

@@ -1,0 +1,35 @@
+"""Whole files or none: written to a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restnet_tf.records import RestnetError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or none: to a temporary name, then rename."""
+    partial = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise RestnetError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Arrays as one ``.npz``; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())

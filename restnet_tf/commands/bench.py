@@ -1,0 +1,120 @@
+"""A finished run's files on devices: what they say is kept in the run, device by device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from restnet_tf.points import points
+from restnet_tf.points.points import CONTROL, OperatingPoint
+from restnet_tf.progress import Reporter
+from restnet_tf.records import RestnetError
+from restnet_tf.run.directory import Run
+from tflite_export import budget
+from tflite_export.devices import devices, measurements
+from tflite_export.devices.measurements import Measurement
+from tflite_export.devices.subjects import Options, Subject
+from tflite_export.errors import TfliteError
+
+
+@dataclass(frozen=True)
+class Benched:
+    """What was measured now, the run's points, and why files or devices gave nothing."""
+
+    measurements: tuple[Measurement, ...]
+    points: tuple[OperatingPoint, ...]
+    failures: tuple[str, ...]
+
+
+def bench(
+    path: Path,
+    names: Sequence[str],
+    options: Options,
+    report: Reporter,
+    *,
+    only_points: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+) -> Benched:
+    """Measure a run's files on each device in turn, and add the figures to the run's ``measurements.json``.
+
+    A device or a file that fails costs only its own figures; both stand in ``failures``. Raises
+    ``RestnetError`` and ``RestnetError`` where there is no such run, device, point or file.
+    """
+    run, wanted = Run(path), {name: devices.named(name) for name in dict.fromkeys(names)}
+    _, known = points.read(run.points_path)
+    measurements.read(run.measurements_path)  # broken ones are refused before the work
+    subjects = _subjects(run, known, only_points, precisions)
+    found: list[Measurement] = []
+    failures: list[str] = []
+    for name, device in wanted.items():
+        taken = subjects if precisions else [s for s in subjects if s.precision in device.precisions]
+        if not taken:
+            there = ", ".join(dict.fromkeys(s.precision for s in subjects))
+            failures.append(f"{name} takes {', '.join(device.precisions)}, the run has {there}")
+            continue
+        if left := len(subjects) - len(taken):
+            report.say(
+                f"{name}: {_files(left)} left out; it takes {', '.join(device.precisions)} (--precision asks anyway)"
+            )
+        report.stage(f"{_files(len(taken))} on {name}")
+        new: list[Measurement] = []
+        try:
+            for done, findings in enumerate(device.measure(taken, options), start=1):
+                new += findings.measurements
+                failures += (f"{name}: {line}" for line in findings.failures)
+                for line in findings.warnings:
+                    report.say(f"warning: {line}")
+                report.progress(min(done, len(taken)), len(taken))
+        except TfliteError as error:
+            failures.append(str(error) if str(error).startswith(name) else f"{name}: {error}")
+        finally:  # also where the user stops it: what was measured stays
+            _record(run, new)
+        found += new
+    return Benched(tuple(found), known, tuple(failures))
+
+
+def example(done: Benched) -> str:
+    """A budget of what was measured: the middle one of its first figure that costs anything."""
+    first = next((m for m in done.measurements if m.figure in ("arena", "cycles", "latency")), done.measurements[0])
+    alike = sorted(m.value for m in done.measurements if (m.device, m.figure) == (first.device, first.figure))
+    middle = budget.amount(first.figure, alike[len(alike) // 2])
+    return f"{first.device}.{first.figure}<={middle.replace(' ', '')}"
+
+
+def judge(done: Benched) -> None:
+    """Raise ``RestnetError`` in one line where any file or device failed; all of them have been told before."""
+    if done.failures:
+        more = f" ({len(done.failures) - 1} more above)" if len(done.failures) > 1 else ""
+        raise RestnetError(f"{done.failures[0]}{more}")
+
+
+def _subjects(
+    run: Run, known: Sequence[OperatingPoint], only_points: Sequence[str], precisions: Sequence[str]
+) -> list[Subject]:
+    """The files of the wanted points and precisions; all where none are named."""
+    listed = [point for point in known if point.kind != CONTROL and point.files]
+    there = {"point": [p.name for p in listed], "precision": sorted({f for p in listed for f in p.files})}
+    for what, asked in (("point", only_points), ("precision", precisions)):
+        for name in asked:
+            if name not in there[what]:
+                raise RestnetError(f"{run.path} has no files of the {what} {name!r}; it has {', '.join(there[what])}")
+    found = []
+    for point in listed:
+        for precision in point.files:
+            if (not only_points or point.name in only_points) and (not precisions or precision in precisions):
+                content = points.content(run.path, point.files[precision])
+                found.append(Subject(point.name, precision, content))
+    if not found:
+        raise RestnetError(f"{run.path} has no .tflite file to measure")
+    return found
+
+
+def _record(run: Run, new: Sequence[Measurement]) -> None:
+    if new:
+        merged = measurements.merged(measurements.read(run.measurements_path), new)
+        run.write_json(run.measurements_path, measurements.to_json(merged))
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count > 1 else ''}"

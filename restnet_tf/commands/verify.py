@@ -1,0 +1,105 @@
+"""What is done to a finished run: points added to it, its files held against TensorFlow's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from restnet_tf.family import ship
+from restnet_tf.family.family import Family
+from restnet_tf.family.linker import Converter, Members
+from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.graph import infer
+from restnet_tf.points import points
+from restnet_tf.points.points import CONTROL, Verified
+from restnet_tf.records import Plan, RestnetError
+from restnet_tf.run import plans_file
+from tflite_export import verify
+from tflite_export.devices import host
+from tflite_export.verify import Outputs
+
+_THREADS = 1
+_REPEATS = 200
+_FLOAT_ERROR = 1e-5  # of a score: what the order of sums may change
+
+
+def members(family: Family) -> Members:
+    """All points that the run has a stitch for; an optimised one has the plan of the point it came from."""
+    chosen = {p.name: p for p in plans_file.read_plans(family.run.plans_path) if p.status == "chosen"}
+    fitted = {name: found for name in family.run.fitted_names() if (found := family.run.load_fitted(name))}
+    plans = {name: replace(chosen[base], name=name) for name in fitted if (base := name.split(".")[0]) in chosen}
+    return Members(family, plans, fitted)
+
+
+def add(family: Family, plan: Plan, fitted: Fitted) -> None:
+    """Put another fitted point into the run: linked, measured and listed like those of the build."""
+    run = family.run
+    run.save_fitted(plan.name, fitted)
+    meta, known = points.read(run.points_path)
+    everyone, scorer = members(family), ship.Scorer(family)
+    for precision in family.settings.precisions:
+        run.tflite_path(plan.name, precision).unlink(missing_ok=True)  # of an earlier optimisation alike
+    point = ship.stitched(family, scorer, plan, fitted)
+    made = ship.makers(everyone)
+    files = ship.files(everyone, scorer, made, [plan.name])
+    found = [*(p for p in known if p.name != plan.name), replace(point, files=files[plan.name])]
+    ship.publish(family, found, made, meta)
+
+
+def check(family: Family, precisions: Sequence[str], images: int) -> tuple[Verified, ...]:
+    """Run every file beside Keras and beside TensorFlow's own conversion, on the same test images.
+
+    Raises ``RestnetError`` where the run has no files of a precision.
+    """
+    _, known = points.read(family.run.points_path)
+    everyone = members(family)
+    jobs = [(p.name, precision) for p in known if p.kind != CONTROL for precision in precisions if precision in p.files]
+    if not jobs:
+        raise RestnetError(f"{family.run.path} has no files of {', '.join(precisions)} to verify")
+    split, found = family.data.test.head(images), []
+    family.report.stage(f"{len(jobs)} files beside Keras and TensorFlow's conversions, on {len(split)} test images")
+    for done, (name, precision) in enumerate(jobs):
+        shape = everyone.input_shape(name)
+        batches = [np.asarray(x) for x in split.batches(shape, 64)]
+        linked = family.run.tflite_path(name, precision).read_bytes()
+        converted = Converter(everyone, precision).variant(name)
+        reference = _keras(everyone, name, batches)
+        outputs = {"linked": verify.run(linked, batches), "converted": verify.run(converted, batches)}
+        timed = host.latencies(
+            {"linked": linked, "converted": converted}, batches[0][0], threads=_THREADS, repeats=_REPEATS
+        )
+        truth = reference.scores.argmax(1) if split.labels is None else split.labels
+        found.append(
+            Verified(
+                point=name,
+                precision=precision,
+                right={
+                    who: float(np.mean(o.scores.argmax(1) == truth))
+                    for who, o in ({"keras": reference} | outputs).items()
+                },
+                to_keras={who: verify.compare(o, reference) for who, o in outputs.items()},
+                difference=verify.compare(outputs["linked"], outputs["converted"]).difference,
+                flash_bytes={"linked": len(linked), "converted": len(converted)},
+                latency_ratio=float(np.median(np.divide(timed["linked"].repeats_us, timed["converted"].repeats_us))),
+            )
+        )
+        family.report.progress(done + 1, len(jobs))
+    return tuple(found)
+
+
+def judge(found: Sequence[Verified]) -> None:
+    """Raise ``RestnetError`` where a float32 file does not answer as TensorFlow's own conversion does."""
+    wrong = [v for v in found if v.precision == "float32" and not v.difference <= _FLOAT_ERROR]
+    if wrong:
+        worst = max(wrong, key=lambda v: v.difference)
+        raise RestnetError(
+            f"{len(wrong)} linked float32 files differ from TensorFlow's conversion by more than {_FLOAT_ERROR:g};"
+            f" {worst.point} by {worst.difference:.2g}"
+        )
+
+
+def _keras(everyone: Members, name: str, batches: Sequence[np.ndarray]) -> Outputs:
+    both = [infer.compiled(everyone.model(name, logits=logits)) for logits in (False, True)]
+    return Outputs(*(np.concatenate([np.asarray(run(x)) for x in batches]) for run in both))

@@ -1,0 +1,1 @@
+"""Folders, archives and names -> three disjoint splits of images."""

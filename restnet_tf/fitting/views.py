@@ -1,0 +1,96 @@
+"""Augmented views of the fit images: what the stitches are trained on.
+
+The anchors have often memorised the fit images: on those the large anchor's outputs are near one-hot
+and teach little. Mixed and shifted views are images that no anchor has seen; their targets are the
+anchors' own outputs, so they need no labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restnet_tf.graph import infer
+from restnet_tf.records import Anchor
+
+if TYPE_CHECKING:
+    from restnet_tf.data.splits import Split
+
+# Share of the side by which a view may be shifted: 4 pixels of CIFAR's 32.
+_SHIFT = 1 / 8
+# A mirror image is a fair view only where the large anchor still gives it the same class.
+_MIRROR_AGREEMENT = 0.8
+
+
+def stream(
+    split: Split,
+    shape: tuple[int, int, int],
+    count: int,
+    batch: int,
+    *,
+    classes: int,
+    mirror: bool,
+    seed: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """``count`` views as batches ``(b, h, w, c)`` of raw images, with their labels mixed alike.
+
+    Yields ``(images, weights)``, where ``weights`` ``(b, classes)`` is the mixture of one-hot labels,
+    or ``(b, 0)`` for unlabelled images. Each is a random shift, perhaps mirrored, mixed with
+    another view of its batch at a uniform ratio (mixup, Zhang et al. 2018, alpha 1). The stream is
+    a function of the arguments alone.
+    """
+    rng = np.random.default_rng([seed, 0])
+    passes = -(-count // len(split))
+    order = np.concatenate([rng.permutation(len(split)) for _ in range(passes)])[:count]
+    for index, images in enumerate(split.batches(shape, batch, order=order)):
+        rng = np.random.default_rng([seed, 1, index])
+        chosen = order[index * batch : (index + 1) * batch]
+        labels = np.eye(classes)[split.labels[chosen]] if split.labels is not None else np.zeros((len(chosen), 0))
+        plain = _shift(np.asarray(images), mirror, rng)
+        partner = rng.permutation(len(plain))
+        ratio = rng.uniform(size=len(plain)).astype(np.float32)
+        mixed = _mix(plain, plain[partner], ratio)
+        yield mixed, _mix(labels, labels[partner], ratio).astype(np.float32)
+
+
+def mirrors(anchor: Anchor, split: Split) -> bool:
+    """Whether the anchor gives mirrored images of ``split`` the same class as the images themselves."""
+    run, same = infer.compiled(anchor.model), []
+    for batch in split.batches(anchor.input_shape, infer.batch_size(anchor.input_shape)):
+        images = np.asarray(batch)
+        answers = (np.argmax(np.asarray(run(x)), axis=1) for x in (images, images[:, :, ::-1]))
+        same.append(np.equal(*answers))
+    return float(np.concatenate(same).mean()) >= _MIRROR_AGREEMENT
+
+
+def resized(images: np.ndarray, shape: tuple[int, int, int]) -> Any:
+    """A batch of views at another anchor's input shape; the images themselves where it is theirs."""
+    import tensorflow as tf
+
+    if images.shape[-1] == 3 and shape[-1] == 1:
+        images = tf.image.rgb_to_grayscale(images)
+    elif images.shape[-1] == 1 and shape[-1] == 3:
+        images = tf.image.grayscale_to_rgb(tf.convert_to_tensor(images))
+    if tuple(images.shape[1:3]) == shape[:2]:
+        return images
+    return tf.image.resize(images, shape[:2], antialias=True)
+
+
+def _shift(images: np.ndarray, mirror: bool, rng: np.random.Generator) -> np.ndarray:
+    n, h, w, _ = images.shape
+    dy, dx = max(1, round(h * _SHIFT)), max(1, round(w * _SHIFT))
+    padded = np.pad(images, ((0, 0), (dy, dy), (dx, dx), (0, 0)))
+    tops, lefts = rng.integers(0, 2 * dy + 1, n), rng.integers(0, 2 * dx + 1, n)
+    flips = np.less(rng.random(n), 0.5 if mirror else 0.0)
+    shifted = np.empty_like(images)
+    for i in range(n):
+        view = padded[i, tops[i] : tops[i] + h, lefts[i] : lefts[i] + w]
+        shifted[i] = view[:, ::-1] if flips[i] else view
+    return shifted
+
+
+def _mix(a: np.ndarray, b: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    weight = ratio.reshape(-1, *[1] * (a.ndim - 1))
+    return weight * a + (1 - weight) * b

@@ -1,0 +1,1 @@
+"""The functional Keras graph: cuts, costs, surgery, norms."""

@@ -1,0 +1,1 @@
+"""SN-Net: all stitches between neighbouring anchors, trained together."""

@@ -1,0 +1,243 @@
+"""The training of an SN-Net in a run directory: what it reads, what it keeps, and its controls.
+
+``stitches``: the anchors stay exact, and front features are computed once. ``norms``: so they do, and the norms
+behind each stitch get scales and shifts for it. ``all``: the anchors are trained as well, from images, as in the
+paper. ``separate``: every configuration has stitches of its own, trained with an equal share of the same compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restnet_tf import atomic
+from restnet_tf.family import controls
+from restnet_tf.family.controls import Control
+from restnet_tf.family.family import Family, Joint
+from restnet_tf.fitting import cache
+from restnet_tf.fitting.cache import Cache
+from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.graph import cuts
+from restnet_tf.methods.snnet import training
+from restnet_tf.methods.snnet.supernet import Configuration, Stretches, Supernet
+from restnet_tf.methods.snnet.training import TEACHER, Recipe, Rows, State, Trained
+from restnet_tf.records import Piece, Plan, Stitch
+from restnet_tf.stitches import variant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# At --effort 1: what the eight points of a family of two take together, one after the other.
+_WORK, _POINTS = 44e12, 8
+
+
+def train(
+    family: Family, configurations: Sequence[Configuration], starts: Mapping[str, Stitch]
+) -> tuple[dict[str, Fitted], tuple[Control, ...]]:
+    """Stitches of every configuration, and the controls, from the run or trained into it."""
+    caches = _caches(family, configurations)
+    if not family.run.done("training"):
+        sets = _rows(family, caches[0]), _rows(family, caches[1])
+        if asked(family).train == "separate":
+            _separately(family, configurations, starts, *sets)
+        else:
+            _jointly(family, configurations, starts, *sets)
+        family.run.finish("training")
+    fitted = {c.name: found for c in configurations if (found := family.run.load_fitted(c.name)) is not None}
+    return fitted, _controls(family, configurations, *caches)
+
+
+def asked(family: Family) -> Joint:
+    """What this method was asked for."""
+    assert family.settings.joint is not None  # a build by this method has it
+    return family.settings.joint
+
+
+def anchors_weights(family: Family) -> dict[str, dict[str, np.ndarray]]:
+    """Weights of the anchors that training changed, by role and path; empty where it changed none."""
+    path = family.run.trained_path
+    weights: dict[str, dict[str, np.ndarray]] = {}
+    if asked(family).train == "all" and path.exists():
+        with np.load(path) as arrays:
+            for name in arrays.files:
+                role, _, at = name.partition(":")
+                weights.setdefault(role, {})[at] = arrays[name]
+    return weights
+
+
+def _caches(family: Family, configurations: Sequence[Configuration]) -> tuple[Cache, Cache]:
+    """What training reads: of views of the fit images, and of the rank split."""
+    anchors = dict(family.anchors)
+    wanted: dict[str, list[str]] = {role: [] for role in anchors}
+    for c in configurations:
+        front = c.plan.route[0]
+        _want(wanted[front.anchor], str(front.stop) if _exact(family) else cache.INPUT)
+    if not _exact(family):
+        for role in anchors:
+            _want(wanted[role], cache.INPUT)
+    if family.settings.controls:
+        for name in (cache.INPUT, cache.LOGITS, cache.PENULTIMATE):
+            _want(wanted[family.smallest], name)
+        if (twin := _twin(family, configurations)) is not None:
+            _want(wanted[twin.route[-1].anchor], cache.PENULTIMATE)
+    for role in (family.largest, *_rivals(family)):
+        _want(wanted[role], cache.LOGITS)
+    if family.teacher is not None:
+        anchors[TEACHER], wanted[TEACHER] = family.teacher, [cache.LOGITS]
+    elif (teacher := asked(family).teacher) is not None:
+        _want(wanted[teacher], cache.LOGITS)
+    return family.cached_views("views", anchors, wanted), family.cached_rank("rank", anchors, wanted)
+
+
+def _want(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)
+
+
+def _exact(family: Family) -> bool:
+    return asked(family).train != "all"
+
+
+def _rows(family: Family, cached: Cache) -> Rows:
+    role = TEACHER if family.teacher is not None else asked(family).teacher or family.largest
+    return Rows(cached, role, _exact(family))
+
+
+def _recipe(family: Family, parts: int = 1) -> Recipe:
+    """A recipe for one of equal parts of the whole compute."""
+    settings = family.settings
+    return Recipe(int(settings.effort * _WORK / parts), asked(family).sampling, settings.seed)
+
+
+def _rivals(family: Family) -> dict[str, int]:
+    """The anchors that configurations on the front have to beat, with their MACs."""
+    return {role: cost.macs for role, cost in family.costs.items()} if asked(family).sampling == "front" else {}
+
+
+def _supernet(
+    family: Family, stretches: Stretches, starts: Mapping[str, Stitch], members: Sequence[Configuration]
+) -> Supernet:
+    """The configurations as one network; of all the stitches those that they run through."""
+    behind = {name: p.anchor for c in members for name, p in zip(c.windows, c.plan.route[1:], strict=True)}
+    used = {name: start for name, start in starts.items() if name in behind}
+    tuned = behind if asked(family).train == "norms" else {}
+    return Supernet(stretches, used, rank=asked(family).low_rank, seed=family.settings.seed, tuned=tuned)
+
+
+def _jointly(
+    family: Family, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
+) -> None:
+    """Train all configurations together, into the run; goes on from the last validation."""
+    exact = _exact(family)
+    family.report.stage(f"training {len(configurations)} configurations together")
+    anchors = dict(family.anchors) if exact else {role: variant.copied(a) for role, a in family.anchors.items()}
+    members = list(configurations) if exact else [*configurations, *_whole(family)]
+    net = _supernet(family, Stretches(anchors, family.cut_lists, exact=exact), starts, configurations)
+    path = family.run.cache_path("joint.npz")
+    done = training.train(
+        net,
+        members,
+        views,
+        ranked,
+        _recipe(family),
+        rivals=_rivals(family),
+        state=_state(path),
+        keep=lambda state: atomic.write_npz(path, state),
+        progress=family.report.progress,
+    )
+    if done.weights:
+        arrays = {f"{role}:{at}": value for role, of in done.weights.items() for at, value in of.items()}
+        atomic.write_npz(family.run.trained_path, arrays)
+    _tell(family, done, configurations)
+    for c in configurations:
+        family.run.save_fitted(c.name, _fitted(c, done, len(configurations)))
+
+
+def _separately(
+    family: Family, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
+) -> None:
+    """Train the stitches of each configuration alone, into the run."""
+    stretches = Stretches(family.anchors, family.cut_lists, exact=True)
+    for c in configurations:
+        if family.run.load_fitted(c.name) is not None:
+            continue
+        family.report.stage(f"training {c.name} alone")
+        net = _supernet(family, stretches, starts, [c])
+        recipe = _recipe(family, len(configurations))
+        done = training.train(net, [c], views, ranked, recipe, progress=family.report.progress)
+        family.run.save_fitted(c.name, _fitted(c, done, 1))
+        _tell(family, done, [c])
+
+
+def _state(path: Path) -> State | None:
+    if not path.exists():
+        return None
+    with np.load(path) as kept:
+        return dict(kept)
+
+
+def _whole(family: Family) -> list[Configuration]:
+    """The anchors themselves, which are drawn as well where they are trained."""
+    costs = family.costs
+    routes = {role: (Piece(role, None, None),) for role in family.by_cost}
+    plans = [Plan(role, route, costs[role].macs, costs[role].params, np.nan, np.nan) for role, route in routes.items()]
+    return [Configuration(p, ()) for p in plans]
+
+
+def _fitted(configuration: Configuration, done: Trained, count: int) -> Fitted:
+    """A configuration's stitches; what anchors' own steps took is shared out evenly."""
+    name = configuration.name
+    spent = done.spent[name]
+    rest = [result for other, result in done.spent.items() if not done.stitches[other]]
+    more = [sum(getattr(r, figure) for r in rest) // count for figure in ("images", "macs", "work")]
+    images, macs, work = (own + extra for own, extra in zip((spent.images, spent.macs, spent.work), more, strict=True))
+    *before, last = done.stitches[name]
+    rung = RungResult(spent.rung, spent.kl, images, macs, work)
+    return Fitted(last, rung.rung, rung.kl, done.before[name], (rung,), tuple(before))
+
+
+def _tell(family: Family, done: Trained, configurations: Sequence[Configuration]) -> None:
+    kls = [(done.before[c.name], done.spent[c.name].kl) for c in configurations]
+    before, after = (float(np.mean(side)) for side in zip(*kls, strict=True))
+    steps = f"{done.steps} steps of {done.batch} images"
+    family.report.say(f"mean KL of {len(kls)} configurations {before:.3f} in closed form, {after:.3f} after {steps}")
+
+
+def _twin(family: Family, configurations: Sequence[Configuration]) -> Plan | None:
+    """What the random front stands in for; None where given plans have no route of two pieces.
+
+    Its front has half of its MACs, as nearly as any: behind a front of hardly any, a stitch has nothing to show.
+    """
+    before = {role: {cut.name: cut.macs_before for cut in found} for role, found in family.cut_lists.items()}
+
+    def uneven(p: Plan) -> float:
+        front = p.route[0]
+        return abs(before[front.anchor][str(front.stop)] / p.macs - 0.5)
+
+    found = [c.plan for c in configurations if len(c.windows) == 1]
+    return min(found, key=lambda p: (uneven(p), p.name), default=None)
+
+
+def _controls(
+    family: Family, configurations: Sequence[Configuration], views: Cache, ranked: Cache
+) -> tuple[Control, ...]:
+    """A distilled small anchor, a stitch behind a random front and, where training changed them, the old anchors.
+
+    The first two have the compute of a point in a family of two that is built with the same effort.
+    """
+    found: list[Control] = []
+    if family.settings.controls:
+        compute = int(family.settings.effort * _WORK / _POINTS)
+        found.append(controls.distilled(family, compute, views, ranked))
+        if (twin := _twin(family, configurations)) is not None:
+            found.append(controls.random_front(family, twin, {"stitch": compute}, views, ranked))
+    if not _exact(family):
+        for role in family.by_cost:
+            anchor, costs = family.anchors[role], family.costs[role]
+            logits = cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits)
+            found.append(
+                Control(f"{role} before", f"{anchor.name} before the training", logits, costs.macs, costs.params)
+            )
+    return tuple(found)

@@ -1,0 +1,191 @@
+"""A pool of pretrained networks on disk: each is read and compiled once, whoever composes of it.
+
+A member's folder is named by all that decides it: what names it, the contents of its files, the versions of what reads
+them. A second user's search opens these folders alone: neither TensorFlow nor Keras is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restnet_tf import atomic
+from restnet_tf.anchors import applications, pretrained, zoo
+from restnet_tf.graph import infer
+from restnet_tf.methods.stitchnet import fragments
+from restnet_tf.methods.stitchnet.fragments import FEATURES, Member
+from restnet_tf.progress import Reporter
+from restnet_tf.records import Anchor, Cut, RestnetError
+from tflite_export import convert
+from tflite_export.fragment import Runner, stretch
+from tflite_export.link import Object
+from tflite_export.precision import precision_named
+
+_FORMAT = 1
+_CHECKED_IMAGES = 2
+# Of the largest value at a cut; the order of sums differs, no more.
+_ERROR = 2e-4
+_CALIBRATION_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Source:
+    """What names a member: as in ``zoo.load``, with the architecture of a file of weights."""
+
+    spec: str
+    arch: str | None = None
+    weights: str = "imagenet"
+    weights_dir: Path | None = None
+
+    @classmethod
+    def of(cls, text: str, weights: str = "imagenet", weights_dir: Path | None = None) -> Source:
+        """From ``NAME``, ``FILE`` or ``FILE@ARCH``."""
+        spec, arch = applications.divided(text)
+        return cls(spec, arch, weights, weights_dir)
+
+    def load(self) -> Anchor:
+        """The anchor itself; imports TensorFlow."""
+        return zoo.load(self.spec, weights=self.weights, weights_dir=self.weights_dir, arch=self.arch)
+
+    @property
+    def key(self) -> str:
+        """Stands for all that decides the member."""
+        path = Path(applications.parse(self.spec).base).expanduser()
+        if path.is_file():
+            contents: list[Any] = [_sha256(path)]
+        else:
+            contents = [self.weights, *_listing(pretrained.folders(self.weights_dir))]
+            contents += [_sha256(Path(self.weights))] if Path(self.weights).is_file() else []
+        tools = [f"{name} {version(name)}" for name in ("restnet-tf", "tensorflow", "keras")]
+        # The options and the file's own name, not where it lies.
+        named = applications.parse(self.spec)
+        told = [_FORMAT, named.name, sorted(named.options.items()), self.arch, contents, tools]
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+
+
+class Entry:
+    """A member of a pool with its compiled objects, made where they are not there yet."""
+
+    def __init__(self, pool: Path, source: Source, report: Reporter, prepare: Callable[[], None]) -> None:
+        self._source, self._report, self._prepare = source, report, prepare
+        self.folder = pool / f"{applications.parse(source.spec).name}-{source.key}"
+        self.made: list[str] = []
+        self._anchor: Anchor | None = None
+        self._objects: dict[str, Object] = {}
+
+    @cached_property
+    def member(self) -> Member:
+        """What a search needs to know; raises ``RestnetError`` where the network cannot be cut."""
+        path = self.folder / "member.json"
+        if not path.exists():
+            self._report.stage(f"{self._source.spec}: where it can be cut")
+            found = fragments.member(self._loaded())
+            content = json.dumps({"format": _FORMAT, **asdict(found)}, indent=1) + "\n"
+            atomic.write_bytes(path, content.encode())
+            self.made.append("cuts")
+        return _read(path)
+
+    def object(self, precision: str, images: Callable[[], np.ndarray]) -> Object:
+        """The member compiled; ``images`` (raw, ``(n, h, w, c)``) calibrate integers, and check a float32 object.
+
+        An integer object stays calibrated on the images of whoever needed it first.
+        """
+        if precision not in self._objects:
+            path = self.folder / f"object.{precision}.tflite"
+            if not path.exists():
+                self._report.stage(f"compiling {self.member.name} to {precision}, once for this pool")
+                atomic.write_bytes(path, self._compiled(precision, images()))
+                self.made.append(precision)
+            found = Object(path.read_bytes())
+            found.cuts = {**found.cuts, FEATURES: found.scores}
+            self._objects[precision] = found
+        return self._objects[precision]
+
+    def done(self) -> None:
+        """Let go of the network in Keras; what is compiled stays."""
+        self._anchor = None
+
+    def _loaded(self) -> Anchor:
+        if self._anchor is None:
+            self._prepare()
+            self._report.stage(f"loading {self._source.spec}")
+            self._anchor = self._source.load()
+        return self._anchor
+
+    def _compiled(self, precision: str, images: np.ndarray) -> bytes:
+        whole = fragments.trunk(self._loaded())
+        tensors = fragments.tensors(whole, self.member)
+        batches = (images[at : at + _CALIBRATION_BATCH] for at in range(0, len(images), _CALIBRATION_BATCH))
+        content = convert.compile_object(whole, tensors, precision, batches)
+        if precision == "float32":
+            self._check(whole, tensors, content, images[:_CHECKED_IMAGES])
+        elif precision_named(precision).calibrated:
+            self._report.say(f"{self.member.name}: {precision} calibrated on {len(images)} images, kept for this pool")
+        return content
+
+    def _check(self, whole: Any, tensors: dict[str, Any], content: bytes, images: np.ndarray) -> None:
+        """Refuse an object that gives at its cuts what Keras does not."""
+        import keras
+
+        found = Runner(stretch(Object(content), None, list(tensors)))(images)
+        # A dict, since Keras hands back a list of one as a bare tensor.
+        ends = {str(i): tensor for i, tensor in enumerate(tensors.values())}
+        wanted = infer.compiled(keras.Model(whole.inputs[0], ends))(images.astype(np.float32))
+        for (number, name), values in zip(enumerate(tensors), found, strict=True):
+            exact = np.asarray(wanted[str(number)])
+            difference = float(np.abs(values - exact).max()) / max(float(np.abs(exact).max()), 1e-6)
+            if not difference <= _ERROR:
+                raise RestnetError(
+                    f"{self.member.name}: compiled, it differs from Keras by {difference:.2g} of the largest value at"
+                    f" {name}, above {_ERROR}; leave it out of the pool and report it"
+                )
+
+
+def opened(
+    folder: Path, sources: Sequence[Source], report: Reporter, prepare: Callable[[], None] = lambda: None
+) -> dict[str, Entry]:
+    """A pool's members by role, A for the cheapest; raises ``RestnetError`` for one that cannot be used.
+
+    Named twice, a member counts once. ``prepare`` runs before TensorFlow is imported, where that is needed.
+    """
+    entries = {entry.folder: entry for entry in (Entry(folder, source, report, prepare) for source in sources)}
+    members = sorted(entries.values(), key=lambda entry: (entry.member.features.macs_before, entry.folder.name))
+    return dict(zip(_roles(len(members)), members, strict=True))
+
+
+def _roles(count: int) -> list[str]:
+    letters = [chr(ord("A") + i) for i in range(26)]
+    return (letters + [a + b for a in letters for b in letters])[:count]
+
+
+def _read(path: Path) -> Member:
+    try:
+        kept = json.loads(path.read_text())
+        found = [_cut(cut) for cut in (*kept["cuts"], kept["features"])]
+        return Member(kept["name"], kept["sha256"], tuple(kept["input_shape"]), tuple(found[:-1]), found[-1])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RestnetError(f"{path} cannot be read: {error}; delete {path.parent} and compose again") from None
+
+
+def _cut(kept: dict[str, Any]) -> Cut:
+    grid = tuple(kept["grid"]) if kept["grid"] else None
+    return replace(Cut(**kept), shape=tuple(kept["shape"]), clamp=tuple(kept["clamp"]), grid=grid)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _listing(folders: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the weight files that a name may stand for."""
+    files = (p for folder in folders if folder.is_dir() for p in sorted(folder.iterdir()) if p.is_file())
+    return [(p.name, (stat := p.stat()).st_size, stat.st_mtime_ns) for p in files]

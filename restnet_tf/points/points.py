@@ -1,0 +1,269 @@
+"""Operating points: what each costs and scores, and which of them are worth shipping."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restnet_tf.records import RestnetError
+from tflite_export import memory
+from tflite_export.devices.records import Latency
+from tflite_export.verify import Agreement
+
+# Units: flash and ram in bytes, latency in microseconds.
+SOURCES = {
+    "score": "run by the interpreter on the test split",
+    "rank_score": "run by the interpreter on the rank split",
+    "macs": "counted in the graph",
+    "params": "counted in the graph",
+    "flash": "size of the point's own file",
+    "ram": "planned from the file",
+    "latency": "measured on the building host, median",
+}
+ANCHOR, STITCHED, CONTROL = "anchor", "stitched", "control"
+SHIPPED, DOMINATED = "shipped", "dominated"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Which of n images are right (or as the large anchor has them), and the mean KL to that anchor.
+
+    ``agreement`` is the share of images whose answer is the large anchor's, right or wrong.
+
+    ``hits`` is a bit an image, in the order of the split, as hexadecimal digits: scores of the same
+    images can be compared image by image. ``kl`` is None for files: quantised probabilities of zero
+    have no finite one.
+    """
+
+    n: int
+    hits: str
+    kl: float | None = None
+    agreement: float | None = None
+
+    @classmethod
+    def of(cls, right: np.ndarray, kl: float | None = None, agreement: float | None = None) -> Score:
+        """From a boolean for each image."""
+        return cls(len(right), np.packbits(right).tobytes().hex(), kl, agreement)
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """A boolean for each image."""
+        return np.unpackbits(np.frombuffer(bytes.fromhex(self.hits), np.uint8), count=self.n).astype(bool)
+
+    @property
+    def value(self) -> float:
+        """The share of right images, 0..1."""
+        return float(self.right.mean())
+
+    def lead(self, other: Score) -> tuple[float, float]:
+        """By how much this share is higher on the same images, and the standard error of that (McNemar)."""
+        only_this, only_other = np.sum(self.right & ~other.right), np.sum(other.right & ~self.right)
+        return float(only_this - only_other) / self.n, sqrt(only_this + only_other) / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the share (Wilson 1927)."""
+        z = 1.959964
+        centre = (self.value + z * z / (2 * self.n)) / (1 + z * z / self.n)
+        half = z / (1 + z * z / self.n) * sqrt(self.value * (1 - self.value) / self.n + z * z / (4 * self.n**2))
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class File:
+    """A ``.tflite`` of a point, with what was measured on it. Times in microseconds, sizes in bytes."""
+
+    path: str
+    sha256: str
+    flash_bytes: int
+    arena_bytes: int  # planned from the file
+    rank: Score  # both run by the interpreter
+    test: Score
+    latency_median_us: float
+    latency_p90_us: float
+    latency_repeats_us: tuple[float, ...]
+    threads: int
+    tool: str
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A network of the family, an anchor or a control, with its figures."""
+
+    name: str
+    kind: str  # ANCHOR, STITCHED or CONTROL
+    route: str
+    macs: int
+    params: int
+    rank: Score
+    test: Score
+    rung: str = ""
+    unshared_params: int = 0
+    status: str = SHIPPED
+    reason: str = ""
+    files: Mapping[str, File] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A linked file beside its variant in Keras and beside TensorFlow's conversion of that.
+
+    ``right`` is the share of images answered as labelled (without labels: as Keras answers), by
+    "keras", "linked" and "converted"; ``to_keras`` how the files agree with Keras; ``difference`` the largest
+    of any score between the two files; ``latency_ratio`` the median of paired runs, linked over converted.
+    """
+
+    point: str
+    precision: str
+    right: dict[str, float]
+    to_keras: dict[str, Agreement]
+    difference: float
+    flash_bytes: dict[str, int]
+    latency_ratio: float
+
+
+def record(path: str, content: bytes, took: Latency, rank: Score, test: Score) -> File:
+    """A file of a point with what is known of it: its scores and times, its size, and its arena as it is planned."""
+    return File(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        flash_bytes=len(content),
+        arena_bytes=memory.plan(memory.ranges(content)).size,
+        rank=rank,
+        test=test,
+        latency_median_us=took.median_us,
+        latency_p90_us=took.p90_us,
+        latency_repeats_us=took.repeats_us,
+        threads=took.threads,
+        tool=took.tool,
+    )
+
+
+def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
+    """Every point with its status: anchors and stitched points on the Pareto front are shipped.
+
+    A stitched point is dominated where one that costs no more MACs does better on the rank split: by
+    more right images than the standard error of the paired difference, or, where the images cannot
+    tell them apart, by no fewer right images and no higher KL to the large anchor. The test split
+    has no say, and an anchor is always shipped.
+    """
+    points = tuple(points)
+    family = [p for p in points if p.kind != CONTROL]
+    decided = []
+    for point in points:
+        rivals = [p for p in family if p is not point and _beats(p, point)] if point.kind == STITCHED else []
+        if rivals:
+            best = min(rivals, key=lambda p: (p.macs, p.name))
+            point = replace(point, status=DOMINATED, reason=f"{best.name} costs no more and does no worse")
+        decided.append(point)
+    return tuple(decided)
+
+
+def chord(points: Iterable[OperatingPoint], macs: int, split: str = "test") -> float:
+    """The score on the straight line between the two anchors that a cost lies between; 0..1."""
+    anchors = sorted((p for p in points if p.kind == ANCHOR), key=lambda p: p.macs)
+    return float(np.interp(macs, [p.macs for p in anchors], [getattr(p, split).value for p in anchors]))
+
+
+def above_chord(points: Iterable[OperatingPoint], split: str = "test") -> float:
+    """Mean score of the shipped points between the anchors, less the chord at their costs."""
+    points = tuple(points)
+    middle = [p for p in points if p.kind == STITCHED and p.status == SHIPPED]
+    return float(np.mean([getattr(p, split).value - chord(points, p.macs, split) for p in middle] or [0.0]))
+
+
+def to_json(points: Iterable[OperatingPoint], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``points.json``."""
+    return {"format": 1, **meta, "points": [asdict(p) for p in points]}
+
+
+def to_metadata(points: Iterable[OperatingPoint], precision: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What an elastic file says of its points: plain figures, each with its source in ``sources``."""
+    entries = []
+    for p in points:
+        file = p.files[precision]
+        entries.append(
+            {
+                "name": p.name,
+                "kind": p.kind,
+                "route": p.route,
+                "macs": p.macs,
+                "params": p.params,
+                "score": round(file.test.value, 6),
+                "score_images": file.test.n,
+                "rank_score": round(file.rank.value, 6),
+                "rank_images": file.rank.n,
+                "flash": file.flash_bytes,
+                "ram": file.arena_bytes,
+                "latency": round(file.latency_median_us, 3),
+                "latency_tool": file.tool,
+                "latency_threads": file.threads,
+            }
+        )
+    return {
+        "format": 1,
+        "precision": precision,
+        "metric": meta["metric"],
+        "labels": meta["class_names"],
+        "sources": SOURCES,
+        "points": entries,
+    }
+
+
+def read(path: Path) -> tuple[dict[str, Any], tuple[OperatingPoint, ...]]:
+    """``points.json`` as its meta data and points; raises ``RestnetError`` where it is not one."""
+    try:
+        content = json.loads(path.read_text())
+        points = tuple(_point(entry) for entry in content.pop("points"))
+    except FileNotFoundError:
+        raise RestnetError(f"{path} is missing: the build has not finished; run it again to resume") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RestnetError(f"{path} is not a list of operating points: {error}") from None
+    return content, points
+
+
+def content(run: Path, file: File) -> bytes:
+    """A point's file as it was measured; raises ``RestnetError`` where it is gone, or another."""
+    path = run / file.path
+    try:
+        found = path.read_bytes()
+    except OSError as error:
+        raise RestnetError(f"cannot read {path}: {error.strerror}; build the run again") from None
+    if hashlib.sha256(found).hexdigest() != file.sha256:
+        raise RestnetError(f"{path} is not the file that points.json describes; build the run again")
+    return found
+
+
+def _beats(rival: OperatingPoint, point: OperatingPoint) -> bool:
+    if rival.macs > point.macs:
+        return False
+    if (rival.macs, rival.rank) == (point.macs, point.rank):
+        return rival.name < point.name
+    lead, error = rival.rank.lead(point.rank)
+    return lead > error or (lead >= 0 and (rival.rank.kl or 0.0) <= (point.rank.kl or 0.0))
+
+
+def _point(entry: dict[str, Any]) -> OperatingPoint:
+    files = {
+        precision: File(
+            **{
+                **f,
+                "rank": Score(**f["rank"]),
+                "test": Score(**f["test"]),
+                "latency_repeats_us": tuple(f["latency_repeats_us"]),
+            }
+        )
+        for precision, f in entry["files"].items()
+    }
+    scores: dict[str, Any] = {split: Score(**entry[split]) for split in ("rank", "test")}
+    for score in (*scores.values(), *(s for f in files.values() for s in (f.rank, f.test))):
+        _ = score.right  # a broken list of hits shows here, not in the middle of a table
+    return OperatingPoint(**{**entry, **scores, "files": files})

@@ -1,0 +1,144 @@
+"""Budgets: ``"macs<=30M, tflm.arena<=64KB"`` -> the best operating point that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from restnet_tf.points.points import CONTROL, SHIPPED, SOURCES, File, OperatingPoint
+from restnet_tf.records import RestnetError
+from tflite_export.budget import Term, amount, over
+from tflite_export.devices import devices
+from tflite_export.devices.measurements import Measurement
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a budget term reads: the figure of a point in one precision."""
+
+    of: Callable[[OperatingPoint, File], float]
+    source: str
+
+
+FIGURES = {
+    "macs": Figure(lambda p, f: p.macs, SOURCES["macs"]),
+    "params": Figure(lambda p, f: p.params, SOURCES["params"]),
+    "flash": Figure(lambda p, f: f.flash_bytes, SOURCES["flash"]),
+    "ram": Figure(lambda p, f: f.arena_bytes, SOURCES["ram"]),
+    "latency": Figure(lambda p, f: f.latency_median_us, SOURCES["latency"]),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The point that a budget selects and the precision of its file.
+
+    ``measured`` is what devices say of that file; ``unknown`` names the files that would do better but that a
+    device of the budget has not measured.
+    """
+
+    point: OperatingPoint
+    precision: str
+    measured: tuple[Measurement, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> File:
+        """The file to flash."""
+        return self.point.files[self.precision]
+
+    @property
+    def name(self) -> str:
+        """As its file is called, without ``.tflite``."""
+        return f"{self.point.name}.{self.precision}"
+
+    @property
+    def merit(self) -> tuple[float, float, float]:
+        """What it is chosen by: the rank split, then the cheaper, then the smaller."""
+        return self.file.rank.value, -self.point.macs, -self.file.flash_bytes
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What a budget may limit, by term; the host's latency is the run's own until a bench has another."""
+        own = {name: figure.of(self.point, self.file) for name, figure in FIGURES.items()}
+        bench = {f"{m.device}.{m.figure}".lower(): m.value for m in self.measured}
+        return own | {"host.latency": own["latency"]} | bench
+
+
+def select(
+    points: Iterable[OperatingPoint], terms: Iterable[Term], measured: Iterable[Measurement] = (), run: object = "RUN"
+) -> Choice:
+    """The shipped file that meets every term and does best on the rank split; ties go to the cheaper.
+
+    The test split has no say: it only reports. A file that a device of the budget has not measured is not
+    chosen. Raises ``RestnetError`` where none fits: what the nearest misses, and by how much; and for a device
+    that nobody knows or that has measured nothing of the run, with the command that would.
+    """
+    terms = tuple(terms)
+    choices = _choices(points, measured)
+    if not choices:
+        raise RestnetError("the run ships no .tflite file to choose from")
+    lacking = unmeasured(choices, terms)
+    if lacking:
+        raise RestnetError(
+            f"{', '.join(lacking)} of no file of {run} is known; {commands(lacking, run)} would measure it"
+        )
+    known = [c for c in choices if all(t.name in c.figures for t in terms)]
+    fitting = [c for c in known if not over(terms, c.figures)]
+    rest = [c for c in choices if c not in known and not over(_known(terms, c), c.figures)]
+    if fitting:
+        best = max(fitting, key=lambda c: c.merit)
+        return replace(best, unknown=tuple(sorted(c.name for c in rest if c.merit > best.merit)))
+    if not known:
+        raise RestnetError(f"no file of {run} has all figures of the budget; {commands([t.name for t in terms], run)}")
+    nearest = min(known, key=lambda c: max(over(terms, c.figures).values()))
+    missed = ", ".join(
+        f"{term.text} (it has {amount(term.name, nearest.figures[term.name])}, {share:.0%} over)"
+        for term, share in over(terms, nearest.figures).items()
+    )
+    untried = f"; not measured there: {', '.join(sorted(c.name for c in rest))}" if rest else ""
+    raise RestnetError(
+        f"no point meets the budget; the nearest, {nearest.point.name} {nearest.precision}, misses {missed}{untried}"
+    )
+
+
+def waiting(points: Iterable[OperatingPoint], terms: Iterable[Term], measured: Iterable[Measurement] = ()) -> list[str]:
+    """Terms of devices that have not measured any shipped file; raises ``RestnetError`` for unknown devices."""
+    return unmeasured(_choices(points, measured), tuple(terms))
+
+
+def unmeasured(choices: Sequence[Choice], terms: Sequence[Term]) -> list[str]:
+    """Terms of devices of which no file has the figure; raises ``RestnetError`` for a device that nobody knows."""
+    devices.check(term.device for term in terms if term.device)
+    return [term.name for term in terms if choices and not any(term.name in c.figures for c in choices)]
+
+
+def commands(names: Iterable[str], run: object) -> str:
+    """The command that measures what terms of devices limit."""
+    asked = dict.fromkeys(devices.command(name.rpartition(".")[0]) for name in names if "." in name)
+    return f"restnet-tf bench {run} {' '.join(f'--device {name}' for name in asked)}"
+
+
+def exceeded(terms: Iterable[Term], **figures: float) -> str:
+    """Which of the terms these figures miss, in words; empty where none. Other terms are passed over."""
+    missed = [t for t in terms if t.name in figures and figures[t.name] > t.limit]
+    return ", ".join(f"over the budget {t.text}: {amount(t.name, figures[t.name])}" for t in missed)
+
+
+def _choices(points: Iterable[OperatingPoint], measured: Iterable[Measurement]) -> list[Choice]:
+    """Every shipped file with what devices say of these very bytes."""
+    said = tuple(measured)
+    return [
+        Choice(point, precision, tuple(m for m in said if _is_of(m, point, precision)))
+        for point in points
+        if point.kind != CONTROL and point.status == SHIPPED
+        for precision in sorted(point.files)
+    ]
+
+
+def _is_of(m: Measurement, point: OperatingPoint, precision: str) -> bool:
+    return (m.point, m.precision) == (point.name, precision) and m.sha256 == point.files[precision].sha256
+
+
+def _known(terms: Iterable[Term], choice: Choice) -> tuple[Term, ...]:
+    return tuple(term for term in terms if term.name in choice.figures)

@@ -1,0 +1,323 @@
+"""The run directory: the only place that knows its file names; every write is atomic.
+
+A build killed at any moment leaves whole files only, and the next build into the same directory goes
+on from them. A directory that holds a run with other inputs is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restnet_tf.anchors.head import HeadFit
+from restnet_tf.atomic import write_bytes, write_npz
+from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.records import Layout, RestnetError, Stitch
+from restnet_tf.similarity.features import Statistics
+from restnet_tf.stitches.closed_form import Solution
+
+_FORMAT = 3
+# Parts that only some stitches have.
+_OPTIONAL = ("hidden_kernel", "hidden_bias", "positions", "class_kernel", "class_bias")
+
+
+class Run:
+    """One run directory, opened for one set of inputs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def points_path(self) -> Path:
+        """The operating points with their measurements."""
+        return self.path / "points.json"
+
+    @property
+    def measurements_path(self) -> Path:
+        """What devices, interpreters and compilers said of the files."""
+        return self.path / "measurements.json"
+
+    @property
+    def report_path(self) -> Path:
+        """The page for people; its tables lie beside it."""
+        return self.path / "report.html"
+
+    @property
+    def plot_path(self) -> Path:
+        """Accuracy against cost."""
+        return self.path / "points.png"
+
+    @property
+    def similarity_plot_path(self) -> Path:
+        """The CKA heat map."""
+        return self.path / "similarity.png"
+
+    @property
+    def plans_path(self) -> Path:
+        """All plans, the rejects with their reasons."""
+        return self.path / "plans.json"
+
+    @property
+    def anchors_path(self) -> Path:
+        """Where the demo keeps the anchors that it trained, and any build the classifiers that it fitted."""
+        return self.path / "anchors"
+
+    @property
+    def trained_path(self) -> Path:
+        """Weights of the anchors, where a build trained them too."""
+        return self.anchors_path / "trained.npz"
+
+    @property
+    def seconds_path(self) -> Path:
+        """What the parts of a composition took."""
+        return self.path / "seconds.json"
+
+    def search_path(self, start: str) -> Path:
+        """What the search for nets came upon from one start."""
+        return self.path / "search" / f"{start}.json"
+
+    def cache_path(self, name: str) -> Path:
+        """A folder of cached features; it may be deleted at any time."""
+        return self.path / "cache" / name
+
+    def drop_caches(self) -> None:
+        """Delete all cached features, which take gigabytes and which a finished run no longer reads."""
+        shutil.rmtree(self.path / "cache", ignore_errors=True)
+
+    def tflite_path(self, point: str, precision: str) -> Path:
+        """A point's file in one precision."""
+        return self.path / "tflite" / f"{point}.{precision}.tflite"
+
+    def elastic_path(self, precision: str) -> Path:
+        """All points in one file."""
+        return self.path / f"elastic.{precision}.tflite"
+
+    def object_path(self, name: str, precision: str, key: str) -> Path:
+        """An anchor, or the back of one variant, compiled once; ``key`` stands for all it is made from."""
+        return self.path / "objects" / f"{name}.{precision}.{key}.tflite"
+
+    def object_paths(self, name: str) -> tuple[Path, ...]:
+        """What is there of an anchor, compiled, in any precision."""
+        return tuple(sorted((self.path / "objects").glob(f"{name}.*.tflite")))
+
+    @contextmanager
+    def opened(self, inputs: Mapping[str, Any], asked: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """Hold the directory for a build from these inputs; raises ``RestnetError`` where it cannot.
+
+        ``asked`` are the options by which the inputs can be found again; the last ones given are kept.
+        Refused: a path that cannot be written, a folder that holds something else, a run of other
+        inputs (the message names the first that differs), a run that another process is building.
+        """
+        self.create()
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RestnetError(f"another build is writing {self.path}; wait for it or give another --out") from None
+            try:
+                self._claim(inputs)
+            except RestnetError:
+                if not (self.path / "run.json").exists():
+                    (self.path / ".lock").unlink()  # a folder that is not ours stays as it was
+                raise
+            self._remember(asked)
+            yield
+
+    def done(self, step: str) -> bool:
+        """Whether a step has been finished by this build or an earlier one."""
+        return self._record()["steps"].get(step) == "done"
+
+    def finish(self, step: str) -> None:
+        """Record a finished step."""
+        record = self._record()
+        record["steps"][step] = "done"
+        self.write_json(self.path / "run.json", record)
+
+    def inputs(self) -> dict[str, Any]:
+        """What the run was built from."""
+        return self._record()["inputs"]
+
+    def asked(self) -> dict[str, Any] | None:
+        """The options that it was built with; None where a version built it that kept none."""
+        return self._record().get("asked")
+
+    def write_json(self, path: Path, content: Any) -> None:
+        """Readable JSON."""
+        write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+
+    def save_statistics(self, statistics: Statistics) -> None:
+        """``similarity.npz``: the CKA matrix and every closed-form stitch."""
+        arrays = {"n": statistics.n, "batch": statistics.batch, "cka": statistics.cka}
+        for (source, i, j), found in statistics.solutions.items():
+            arrays |= _solution_arrays(f"{source}.{i}.{j}", found)
+        write_npz(self.path / "similarity.npz", arrays)
+
+    def load_statistics(self) -> Statistics:
+        """What ``save_statistics`` wrote."""
+        with np.load(self.path / "similarity.npz") as arrays:
+            solutions = {}
+            for stem, found in _solutions(arrays).items():
+                source, i, j = stem.split(".")
+                solutions[source, int(i), int(j)] = found
+            return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions)
+
+    def save_starts(self, starts: Mapping[str, Solution]) -> None:
+        """``cache/closed-form.npz``: what the stitches of windows start at."""
+        arrays = {
+            name: value for stem, found in starts.items() for name, value in _solution_arrays(stem, found).items()
+        }
+        write_npz(self._starts_path, arrays)
+
+    def load_starts(self) -> dict[str, Solution] | None:
+        """What ``save_starts`` wrote; None where it is not there yet."""
+        if not self._starts_path.exists():
+            return None
+        with np.load(self._starts_path) as arrays:
+            return _solutions(arrays)
+
+    @property
+    def _starts_path(self) -> Path:
+        return self.cache_path("closed-form.npz")
+
+    def save_head(self, head: HeadFit) -> None:
+        """``anchors/head-<key>.npz``: a new classifier, which takes minutes to fit."""
+        told = {name: value for name, value in vars(head).items() if name not in ("kernel", "bias")}
+        write_npz(self._head_path(head.key), {"told": json.dumps(told), "kernel": head.kernel, "bias": head.bias})
+
+    def load_head(self, key: str) -> HeadFit | None:
+        """What ``save_head`` wrote; None where this head is not kept."""
+        path = self._head_path(key)
+        if not path.exists():
+            return None
+        with np.load(path) as arrays:
+            return HeadFit(**json.loads(str(arrays["told"])), kernel=arrays["kernel"], bias=arrays["bias"])
+
+    def _head_path(self, key: str) -> Path:
+        return self.anchors_path / f"head-{key}.npz"
+
+    def load_similarity(self) -> np.ndarray:
+        """The CKA matrix ``(large cuts, small cuts)`` alone."""
+        with np.load(self.path / "similarity.npz") as arrays:
+            return arrays["cka"]
+
+    def fitted_names(self) -> tuple[str, ...]:
+        """The points that have a fitted stitch."""
+        return tuple(sorted(path.stem for path in (self.path / "stitches").glob("*.npz")))
+
+    def save_fitted(self, point: str, fitted: Fitted) -> None:
+        """``stitches/<point>.npz``."""
+        meta: dict[str, Any] = {name: getattr(fitted, name) for name in ("rung", "kl", "closed_form_kl", "settled")}
+        meta |= {"rungs": [asdict(r) for r in fitted.rungs], "stitches": []}
+        arrays: dict[str, Any] = {}
+        for joint, found in enumerate(fitted.stitches):
+            ends = {"source": asdict(found.source), "target": asdict(found.target), "clamp": found.clamp}
+            meta["stitches"].append(ends)
+            values = {"kernel": found.kernel, "bias": found.bias}
+            values |= {name: value for name in _OPTIONAL if (value := getattr(found, name)) is not None}
+            values |= {f"tuned:{path}": value for path, value in found.tuned.items()}
+            arrays |= {f"{joint}:{name}": value for name, value in values.items()}
+        write_npz(self.stitch_path(point), {"meta": np.array(json.dumps(meta)), **arrays})
+
+    def load_fitted(self, point: str) -> Fitted | None:
+        """What ``save_fitted`` wrote; None where the point is not fitted yet."""
+        path = self.stitch_path(point)
+        if not path.exists():
+            return None
+        with np.load(path) as arrays:
+            meta = json.loads(str(arrays["meta"]))
+            found = [_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches"))]
+        rungs = tuple(RungResult(**r) for r in meta.pop("rungs"))
+        return Fitted(stitch=found[-1], before=tuple(found[:-1]), rungs=rungs, **meta)
+
+    def stitch_path(self, point: str) -> Path:
+        """A point's fitted stitch."""
+        return self.path / "stitches" / f"{point}.npz"
+
+    def create(self) -> None:
+        """Make the directory; raises ``RestnetError`` where it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / ".lock").touch()
+        except OSError as error:
+            raise RestnetError(f"cannot write to {self.path}: {error.strerror}; give another --out") from None
+
+    def _claim(self, inputs: Mapping[str, Any]) -> None:
+        record_path = self.path / "run.json"
+        if not record_path.exists():
+            ours = {".lock", self.anchors_path.name}
+            strangers = sorted(p.name for p in self.path.iterdir() if p.name not in ours and ".tmp" not in p.name)
+            if strangers:
+                raise RestnetError(
+                    f"{self.path} is not a run directory and holds {strangers[0]}; give an empty folder as --out"
+                )
+            self.write_json(record_path, {"format": _FORMAT, "inputs": dict(inputs), "steps": {}})
+            return
+        known = self.inputs()
+        now = json.loads(json.dumps(dict(inputs)))  # as the file keeps them: it has lists for tuples
+        for name in {**known, **now}:
+            if known.get(name) != now.get(name):
+                raise RestnetError(
+                    f"{self.path} holds a run with another {name}: {_short(known.get(name))} there,"
+                    f" {_short(now.get(name))} now; give another --out, or delete it"
+                )
+
+    def _remember(self, asked: Mapping[str, Any] | None) -> None:
+        record = self._record()
+        if asked is not None and record.get("asked") != asked:
+            self.write_json(self.path / "run.json", record | {"asked": dict(asked)})
+
+    def _record(self) -> dict[str, Any]:
+        try:
+            record = json.loads((self.path / "run.json").read_text())
+        except FileNotFoundError:
+            raise RestnetError(f"{self.path} is not a run directory: it has no run.json") from None
+        except (OSError, ValueError) as error:
+            raise RestnetError(f"{self.path / 'run.json'} cannot be read: {error}") from None
+        if not isinstance(record, dict) or record.get("format") != _FORMAT:
+            raise RestnetError(f"{self.path / 'run.json'} is not of format {_FORMAT}; build the run again")
+        return record
+
+
+def _solution_arrays(stem: str, found: Solution) -> dict[str, Any]:
+    """A closed-form map as arrays whose names begin alike."""
+    arrays = {f"{stem}.kernel": found.kernel, f"{stem}.bias": found.bias, f"{stem}.r2": found.r2}
+    if found.pooled is not None:
+        arrays |= {f"{stem}.class_kernel": found.pooled[0], f"{stem}.class_bias": found.pooled[1]}
+    return arrays
+
+
+def _solutions(arrays: Any) -> dict[str, Solution]:
+    """All closed-form maps of a file, by what their arrays' names begin with."""
+    found = {}
+    for stem in (name.removesuffix(".r2") for name in arrays.files if name.endswith(".r2")):
+        pooled = None
+        if f"{stem}.class_kernel" in arrays:
+            pooled = arrays[f"{stem}.class_kernel"], arrays[f"{stem}.class_bias"]
+        found[stem] = Solution(arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[f"{stem}.r2"]), pooled)
+    return found
+
+
+def _stitch(ends: Mapping[str, Any], arrays: Any, prefix: str) -> Stitch:
+    """One stitch of a file of them; its arrays' names begin alike."""
+    names = [name.removeprefix(prefix) for name in arrays.files if name.startswith(prefix)]
+    kept = {name: arrays[prefix + name] for name in names if not name.startswith("tuned:")}
+    tuned = {name.removeprefix("tuned:"): arrays[prefix + name] for name in names if name.startswith("tuned:")}
+    source, target = (_layout(ends[end]) for end in ("source", "target"))
+    return Stitch(source=source, target=target, clamp=tuple(ends["clamp"]), tuned=tuned, **kept)
+
+
+def _layout(kept: Mapping[str, Any]) -> Layout:
+    return Layout(tuple(kept["shape"]), tuple(kept["grid"]) if kept["grid"] else None)
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:24]}..."

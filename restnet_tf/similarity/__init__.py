@@ -1,0 +1,1 @@
+"""CKA and the one-pass statistics of all pairs of cuts."""

@@ -1,0 +1,1 @@
+"""Stitches: the layers between two cuts, their closed form, and the variants they make."""

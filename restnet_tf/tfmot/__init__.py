@@ -1,0 +1,1 @@
+"""The bridge to tensorflow-model-optimization, which runs in a process of its own."""

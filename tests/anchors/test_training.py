@@ -1,0 +1,97 @@
+"""`restnet-tf train` and a family between two Vision Transformers that it trained, as a user gets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from restnet_tf.anchors import training, zoo
+from restnet_tf.cli.main import main
+from restnet_tf.data import splits
+from restnet_tf.graph import cuts
+from tflite_export.runtime import ElasticModel
+
+LARGE = "ViT:input=8,patch=2,width=24,depth=3,heads=2"
+SMALL = "ViT:input=8,patch=4,width=16,depth=2,heads=2,pooling=mean"
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main.main, list(arguments))
+
+
+@pytest.fixture(scope="module")
+def anchors(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("anchors")
+    for name, arch in (("large", LARGE), ("small", SMALL)):
+        out = folder / f"{name}.keras"
+        result = run("train", arch, "--data", "digits", "--out", str(out), "--epochs", "4", "--rate", "3e-3")
+        assert result.exit_code == 0, result.output
+        assert f"wrote {out}" in result.output
+        assert "next: restnet-tf build" in result.output
+    return {name: folder / f"{name}.keras" for name in ("large", "small")}
+
+
+def test_a_trained_anchor_has_learnt_and_says_how_much(anchors):
+    digits = splits.load("digits", seed=0)
+    for path in anchors.values():
+        anchor = zoo.load(str(path))
+        assert (anchor.input_shape, anchor.classes) == ((8, 8, 3), 10)
+        assert training.accuracy(anchor, digits.test) > 0.3
+
+
+def test_the_same_seed_gives_the_same_anchor(anchors, tmp_path):
+    again = tmp_path / "again.keras"
+    arguments = ("--data", "digits", "--out", str(again), "--epochs", "4", "--rate", "3e-3")
+    assert run("train", SMALL, *arguments).exit_code == 0
+    assert zoo.load(str(again)).sha256 == zoo.load(str(anchors["small"])).sha256
+
+
+def test_a_family_between_two_unlike_transformers(anchors, tmp_path):
+    """Of other widths, depths and token grids, and with a class token in one alone."""
+    out = tmp_path / "run"
+    result = run(
+        "build", "--large", str(anchors["large"]), "--small", str(anchors["small"]), "--data", "digits",
+        "--out", str(out), "--effort", "0.001", "--max-points", "2", "--ship-all", "--lower", "gelu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "matched" in result.output
+    assert "without gelu: " in result.output
+    found = json.loads((out / "points.json").read_text())["points"]
+    stitched = [p for p in found if p["kind"] == "stitched"]
+    assert len(stitched) == 2
+    assert all(set(p["files"]) == {"float32", "int8"} for p in stitched)
+    model = ElasticModel(out / "elastic.float32.tflite")
+    assert {p.name for p in model.points} == {"large", "small", *(p["name"] for p in stitched)}
+    image = np.asarray(next(iter(splits.load("digits").test.batches((8, 8, 3), 1))))[0]
+    for point in model.points:
+        assert model.run(image, point=point.name).sum() == pytest.approx(1, abs=1e-4)
+    kinds = {c.kind for path in anchors.values() for c in cuts.find(zoo.load(str(path)).model)}
+    assert kinds == {"grid", "tokens", "vector"} or kinds == {"grid", "tokens"}
+
+
+@pytest.mark.parametrize(
+    ("arch", "source", "out", "said"),
+    [
+        (SMALL, "digits", "x.h5", "written as a .keras file"),
+        ("ViTe", "digits", "x.keras", "neither a file nor a model"),
+        (f"{SMALL},classes=3", "digits", "x.keras", "tells 3 classes apart, but digits has 10"),
+        ("ViT:input=8,patch=3", "digits", "x.keras", "do not divide into patches of 3x3"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path, arch, source, out, said):
+    result = run("train", arch, "--data", source, "--out", str(tmp_path / out), "--epochs", "1")
+    assert result.exit_code == 1
+    assert said in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_without_labels_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8))
+    arguments = ("--data", str(tmp_path / "x.npz"), "--out", str(tmp_path / "x.keras"), "--epochs", "1")
+    result = run("train", f"{SMALL},classes=3", *arguments)
+    assert result.exit_code == 1
+    assert "no labels to train on" in result.output

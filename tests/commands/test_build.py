@@ -1,0 +1,438 @@
+"""`build` from end to end on the embedded default: its files, going on after interruptions, edited plans."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from restnet_tf.anchors import zoo
+from restnet_tf.cli.main import main
+from restnet_tf.commands import build as job
+from restnet_tf.commands.inputs import Asked
+from restnet_tf.data import splits
+from restnet_tf.points import points
+from restnet_tf.points.points import ANCHOR, CONTROL, STITCHED
+from restnet_tf.progress import Silent
+from tflite_export.devices import host
+from tflite_export.flatbuffer import only, read
+from tflite_export.runtime import ElasticModel
+
+pytestmark = pytest.mark.slow
+
+# Everything of a real build, with hardly any training: what is tested here is not how well it learns.
+QUICK = Asked(effort=0.001, max_points=2, precision="float32", fine_tune="norm", ship_all=True)
+# The same by the command line.
+WORDS = [
+    "build",
+    "--effort",
+    "0.001",
+    "--max-points",
+    "2",
+    "--precision",
+    "float32",
+    "--fine-tune",
+    "norm",
+    "--ship-all",
+]
+ANCHOR_FILES = ("seed-0/digits-large.keras", "seed-0/digits-small.keras")
+
+
+def build(asked: Asked, report: Any = None) -> job.Done:
+    return job.build(asked, report or Silent())
+
+
+def content(folder: Path, *, cached: bool = False) -> dict[str, bytes]:
+    """Every file of a run by its path; the caches, which are large, only where asked for."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    names = {str(p.relative_to(folder)): p for p in files}
+    return {name: p.read_bytes() for name, p in names.items() if cached or not name.startswith("cache/")}
+
+
+def settled(folder: Path) -> dict[str, bytes]:
+    """The files that the inputs decide to the byte: all but those that hold latencies of this host."""
+    timed = ("points.json", "points.png", ".lock")
+    return {n: b for n, b in content(folder).items() if n not in timed and not n.startswith("elastic.")}
+
+
+def litert(path: Path, images: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    start, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    outputs = []
+    for image in images:
+        interpreter.set_tensor(start["index"], image[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(end["index"])[0].copy())
+    return np.stack(outputs)
+
+
+def some_digits(n: int = 20) -> np.ndarray:
+    split = splits.load("digits", seed=0).test
+    return np.asarray(next(iter(split.batches((8, 8, 1), n))))
+
+
+class Interrupted(Silent):
+    """Presses Ctrl-C in the middle of every stage that has not been interrupted before.
+
+    In the middle is at the stage's first sign of progress, or where it gives none, when the next begins.
+    """
+
+    def __init__(self, known: set[str]) -> None:
+        super().__init__()
+        self._known, self._now = known, ""
+
+    def stage(self, title: str) -> None:
+        self._strike()
+        self._now = title
+
+    def progress(self, done: int, total: int) -> None:
+        self._strike()
+
+    def _strike(self) -> None:
+        if self._now and self._now not in self._known:
+            self._known.add(self._now)
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded default, uninterrupted, by the command."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    result = CliRunner().invoke(main, [*WORDS, "--out", str(out)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    (out.parent / "printed").write_text(result.stdout)
+    return out
+
+
+@pytest.fixture
+def with_anchors(finished: Path, tmp_path: Path) -> Path:
+    """A run directory in which only the demo's anchors are trained yet."""
+    shutil.copytree(finished / "anchors", tmp_path / "run" / "anchors")
+    return tmp_path / "run"
+
+
+def test_all_files_are_there(finished: Path) -> None:
+    _, found = points.read(finished / "points.json")
+    stitched = [p.name for p in found if p.kind == STITCHED]
+    expected = {f"tflite/{name}.float32.tflite" for name in ("large", "small", *stitched)}
+    expected |= {f"stitches/{name}.npz" for name in ("distilled", "random-front", *stitched)}
+    expected |= {f"anchors/{name}" for name in ANCHOR_FILES}
+    expected |= {"points.json", "points.png", "plans.json", "run.json", "similarity.npz", "similarity.png", ".lock"}
+    expected |= {"elastic.float32.tflite"}
+    assert len(stitched) == 2
+    found_files = set(content(finished))
+    objects = {name.split(".")[0] for name in found_files if name.startswith("objects/")}
+    assert {name for name in found_files if not name.startswith("objects/")} == expected
+    assert {"objects/large", "objects/small"} <= objects <= {f"objects/{n}" for n in ("large", "small", *stitched)}
+
+
+def test_agreement_with_the_large_anchor_stands_beside_accuracy(finished: Path) -> None:
+    test = splits.load("digits", seed=0).test
+    images = np.asarray(next(iter(test.batches((8, 8, 1), len(test)))))
+    files = {role: finished / "anchors" / "seed-0" / f"digits-{role}.keras" for role in ("large", "small")}
+    answers = {role: np.asarray(zoo.load(str(path)).model(images)).argmax(axis=1) for role, path in files.items()}
+    found = {p.name: p for p in points.read(finished / "points.json")[1]}
+    assert found["large"].test.agreement == 1.0
+    assert found["small"].test.agreement == pytest.approx(np.mean(answers["large"] == answers["small"]))
+    assert found["small"].test.agreement != found["small"].test.value
+    assert "as large %" in (finished.parent / "printed").read_text()
+
+
+def test_the_elastic_file_answers_as_the_points_own_files(finished: Path) -> None:
+    model = ElasticModel(finished / "elastic.float32.tflite")
+    _, found = points.read(finished / "points.json")
+    assert [p.name for p in model.points] == [p.name for p in found if p.files]
+    images = some_digits()
+    for p in model.points:
+        own = litert(finished / "tflite" / f"{p.name}.float32.tflite", images)
+        np.testing.assert_allclose([model.run(image, p) for image in images], own, atol=1e-5)
+    parts = [len((finished / "tflite" / f"{p.name}.float32.tflite").read_bytes()) for p in model.points]
+    assert (finished / "elastic.float32.tflite").stat().st_size < 0.9 * sum(parts)
+
+
+def test_verify_holds_the_files_against_the_converter(finished: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", str(finished), "--precision", "float32", "--images", "20"])
+    assert result.exit_code == 0, result.output
+    assert "time ratio" in result.output
+    missing = CliRunner().invoke(main, ["verify", str(finished), "--precision", "int8"])
+    assert missing.exit_code == 1
+    assert "has no files of int8 to verify" in missing.output
+
+
+def test_verify_tells_a_file_that_answers_otherwise(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    shutil.copy(copy / "tflite" / "small.float32.tflite", copy / "tflite" / "large.float32.tflite")
+    result = CliRunner().invoke(main, ["verify", str(copy), "--precision", "float32", "--images", "20"])
+    assert result.exit_code == 1
+    assert "1 linked float32 files differ from TensorFlow's conversion by more than 1e-05; large by" in result.output
+
+
+def test_the_old_way_converts_every_variant_and_shares_nothing(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished / "anchors", out / "anchors")
+    build(replace(QUICK, out=out, converter="tf", controls=False))
+    files = content(out)
+    assert not [name for name in files if name.startswith(("objects/", "elastic."))]
+    name = next(n for n in files if n.startswith("tflite/L"))
+    images = some_digits()
+    np.testing.assert_allclose(litert(out / name, images), litert(finished / name, images), atol=1e-5)
+
+
+def test_cameras_bytes_are_taken_on_request(with_anchors: Path) -> None:
+    asked = replace(QUICK, precision="int8", uint8_input=True, max_points=1, controls=False, fine_tune="norm")
+    build(replace(asked, out=with_anchors))
+    images = some_digits()
+    model = ElasticModel(with_anchors / "elastic.int8.tflite")
+    for p in model.points:
+        own = (with_anchors / "tflite" / f"{p.name}.int8.tflite").read_bytes()
+        assert only(read(own)).inputs[0].type == "UINT8"
+        np.testing.assert_array_equal([model.run(image, p) for image in images], host.scores(own, [images]))
+
+
+def test_the_plots_are_png(finished: Path) -> None:
+    for name in ("points.png", "similarity.png"):
+        with Image.open(finished / name) as picture:
+            picture.verify()
+            assert picture.format == "PNG"
+            assert min(picture.size) > 200
+
+
+def test_the_points_tell_all(finished: Path) -> None:
+    meta, found = points.read(finished / "points.json")
+    assert (meta["metric"], meta["anchors"]) == ("accuracy", {"large": "digits-large", "small": "digits-small"})
+    assert meta["class_names"] == [str(digit) for digit in range(10)]
+    # At so little effort the one pass over the views costs more than all training.
+    assert min(meta["training_macs"], meta["whole_large_training_macs"]) > 0
+    kinds = [p.kind for p in found]
+    assert (kinds.count(ANCHOR), kinds.count(STITCHED), kinds.count(CONTROL)) == (2, 2, 2)
+    small, large = (next(p for p in found if p.name == name) for name in ("small", "large"))
+    for p in found:
+        assert (set(p.files) == {"float32"}) == (p.kind != CONTROL)
+        if p.kind == STITCHED:
+            assert small.macs < p.macs < large.macs
+        for f in p.files.values():
+            content = (finished / f.path).read_bytes()
+            assert f.flash_bytes == len(content)
+            assert 0 < f.latency_median_us <= f.latency_p90_us
+            assert f.test.n == 269
+            # Float32 in LiteRT and in Keras: the same answers, but for a near tie.
+            assert abs(f.test.value - p.test.value) < 0.01
+
+
+def test_the_anchors_files_are_the_users_models(finished: Path) -> None:
+    images = some_digits()
+    for role in ("large", "small"):
+        model = keras.models.load_model(finished / "anchors" / "seed-0" / f"digits-{role}.keras")
+        outputs = litert(finished / "tflite" / f"{role}.float32.tflite", images)
+        np.testing.assert_allclose(outputs, np.asarray(model(images, training=False)), atol=1e-5)
+
+
+def test_a_stitched_file_computes_its_route(finished: Path) -> None:
+    """Front, stitch and back from the saved parts alone, without the project's own assembly."""
+    images = some_digits()
+    plans = {p["name"]: p for p in json.loads((finished / "plans.json").read_text())["plans"]}
+    anchors = {
+        r: keras.models.load_model(finished / "anchors" / "seed-0" / f"digits-{r}.keras") for r in ("large", "small")
+    }
+    _, found = points.read(finished / "points.json")
+    for point in (p for p in found if p.kind == STITCHED):
+        first, last = plans[point.name]["route"]
+        front, back = anchors[first["anchor"]], anchors[last["anchor"]]
+        x = keras.Model(front.input, front.get_layer(first["stop"]).output)(images, training=False)
+        with np.load(finished / "stitches" / f"{point.name}.npz") as fitted:
+            (meta,) = json.loads(str(fitted["meta"]))["stitches"]
+            ratio = x.shape[1] // meta["target"]["shape"][0]
+            if ratio > 1:
+                x = keras.ops.average_pool(x, ratio)
+            assert tuple(x.shape[1:3]) == tuple(meta["target"]["shape"][:2]), "a resize: pick another way to check it"
+            x = keras.ops.relu(x @ fitted["0:kernel"] + fitted["0:bias"])
+            assert meta["clamp"] == [0.0, None]
+            copy = keras.models.clone_model(back)
+            copy.set_weights(back.get_weights())
+            weights = {v.path: v for v in copy.weights}
+            for name in fitted.files:
+                if name.startswith("0:tuned:"):
+                    weights[name.removeprefix("0:tuned:")].assign(fitted[name])
+        tail = keras.Model(copy.get_layer(last["start"]).output, copy.output)
+        outputs = litert(finished / point.files["float32"].path, images)
+        np.testing.assert_allclose(outputs, np.asarray(tail(x, training=False)), atol=1e-4)
+
+
+def test_what_is_printed(finished: Path) -> None:
+    printed = (finished.parent / "printed").read_text()
+    _, found = points.read(finished / "points.json")
+    for p in found:
+        assert f" {p.name} " in printed
+    between = sum(p.kind == STITCHED and p.status == "shipped" for p in found)
+    assert (
+        f"{between} operating points between the anchors; files in {finished}: tflite/, elastic.*.tflite, points"
+        in printed
+    )
+    assert "times as much" in printed
+    following = printed.rstrip().splitlines()[-1]
+    assert following.startswith(f'next: restnet-tf select {finished} --budget "macs<=')
+    budget = following.split('"')[1]
+    chosen = CliRunner().invoke(main, ["select", str(finished), "--budget", budget])
+    assert chosen.exit_code == 0, chosen.output
+
+
+def test_again_does_nothing_but_print(finished: Path) -> None:
+    before = content(finished, cached=True)
+    times = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name != ".lock"}
+    heard = Stages()
+    done = build(replace(QUICK, out=finished), heard)
+    assert content(finished, cached=True) == before
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+    assert not [t for t in heard.titles if t.startswith(("fitting", "training", "converting", "similarity"))]
+    assert done.points == points.read(finished / "points.json")[1]
+    assert done.summary.splitlines()[-1] in (finished.parent / "printed").read_text()
+
+
+class Stages(Silent):
+    """Keeps the titles of the stages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.titles: list[str] = []
+
+    def stage(self, title: str) -> None:
+        self.titles.append(title)
+
+
+def killed_at(out: Path, stage: str) -> None:
+    """Build in a process of its own and kill it, without a chance to tidy up, when a stage begins."""
+    code = "from restnet_tf.cli.main import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *WORDS, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(stage):
+                process.kill()
+                return
+    pytest.fail(f"the build never said {stage!r}")
+
+
+def interruptions(out: Path) -> Iterator[str]:
+    """Interrupt a build in every stage once, going on each time; the stages, as they are hit."""
+    known: set[str] = set()
+    while True:
+        before = set(known)
+        try:
+            build(replace(QUICK, out=out), Interrupted(known))
+        except KeyboardInterrupt:
+            yield (known - before).pop()
+        else:
+            return
+
+
+def test_interrupted_at_every_step_and_killed_it_ends_the_same(finished: Path, tmp_path: Path) -> None:
+    out, hit = tmp_path / "run", []
+    for stage in interruptions(out):
+        hit.append(stage)
+        if (out / "points.json").exists():
+            points.read(out / "points.json")
+        for plans in out.glob("plans.json"):
+            json.loads(plans.read_text())
+        assert not list(out.rglob("*.tmp*")), stage
+        if stage.startswith("features") and len(hit) < 8:
+            killed_at(out, "fitting")
+            assert not (out / "points.json").exists()
+    words = (
+        *("reading", "training the large", "training the small", "similarity", "closed-form", "features"),
+        *("fitting L", "fitting distilled", "fitting random-front", "accuracy", "linking", "latency", "scores"),
+    )
+    for word in words:
+        assert any(stage.startswith(word) for stage in hit), f"{word} was not interrupted: {hit}"
+    same_family(out, finished)
+
+
+def same_family(out: Path, finished: Path) -> None:
+    """Equal bytes, but for the anchors' archives, whose entries carry the time of day."""
+    found, expected = settled(out), settled(finished)
+    assert set(found) == set(expected)
+    for name in expected:
+        if not name.startswith("anchors/"):
+            assert found[name] == expected[name], name
+    for name in ANCHOR_FILES:
+        pair = [keras.models.load_model(folder / "anchors" / name) for folder in (out, finished)]
+        assert pair[0].get_config() == pair[1].get_config()
+        for a, b in zip(*(model.get_weights() for model in pair), strict=True):
+            np.testing.assert_array_equal(a, b)
+    ours, theirs = (points.read(folder / "points.json")[1] for folder in (out, finished))
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.name, a.status, a.reason, a.rank, a.test) == (b.name, b.status, b.reason, b.rank, b.test)
+        assert {k: f.sha256 for k, f in a.files.items()} == {k: f.sha256 for k, f in b.files.items()}
+
+
+def test_an_edited_plan_is_built(finished: Path, with_anchors: Path, tmp_path: Path) -> None:
+    content = json.loads((finished / "plans.json").read_text())
+    wanted = next(p for p in content["plans"] if p["status"] == "rejected" and p["kl"] is not None)
+    for plan in content["plans"]:
+        if plan["status"] == "chosen":
+            plan["status"], plan["reason"] = "rejected", "I say so"
+    wanted["status"], wanted["reason"] = "chosen", ""
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    words = ["--plans", str(tmp_path / "mine.json"), "--fine-tune", "stitch", "--budget", "flash<=1KB"]
+    result = quick(with_anchors, *words)
+    _, found = points.read(with_anchors / "points.json")
+    assert [p.name for p in found if p.kind == STITCHED] == [wanted["name"]]
+    assert {p.name for p in (with_anchors / "stitches").iterdir()} == {f"{wanted['name']}.npz"}
+    kept = json.loads((with_anchors / "plans.json").read_text())["plans"]
+    assert sum(p["reason"] == "I say so" for p in kept) == 2
+    # Nothing meets that budget: the build is whole all the same, and says so last.
+    assert result.exit_code == 1
+    said = result.stderr.splitlines()[-1]
+    assert said.startswith("restnet-tf: no point meets the budget; the nearest, ")
+    assert "misses flash<=1KB (it has " in said
+    assert f"files in {with_anchors}" in result.stdout
+
+
+def quick(out: Path, *words: str) -> Result:
+    common = ["build", "--effort", "0.001", "--max-points", "1", "--precision", "float32", "--no-controls"]
+    return CliRunner().invoke(main, [*common, "--out", str(out), *words], catch_exceptions=False)
+
+
+def test_unlabelled_images_are_enough(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    split = splits.load("digits", seed=0).fit
+    for i, image in enumerate(np.concatenate([np.asarray(x) for x in split.head(120).batches((8, 8, 1), 60)])):
+        Image.fromarray(image[..., 0].astype(np.uint8)).save(folder / f"{i}.png")
+    given = {role: str(finished / "anchors" / "seed-0" / f"digits-{role}.keras") for role in ("large", "small")}
+    asked = replace(QUICK, **given, data=str(folder), out=tmp_path / "run", max_points=1)
+    done = build(asked)
+    assert done.metric == "agreement"
+    meta, found = points.read(tmp_path / "run" / "points.json")
+    assert meta["metric"] == "agreement"
+    large = next(p for p in found if p.name == "large")
+    assert (large.test.value, large.test.kl) == (1.0, pytest.approx(0, abs=1e-6))
+    assert large.files["float32"].test.value == 1.0
+    assert {p.name for p in found if p.kind == CONTROL} == {"distilled", "random-front"}
+    # Agreement is with the large anchor's answers, not with labels.
+    test = splits.load(str(folder), seed=0).test
+    images = np.asarray(next(iter(test.batches((8, 8, 1), len(test)))))
+    answers = [np.asarray(zoo.load(given[role]).model(images)).argmax(axis=1) for role in ("large", "small")]
+    small = next(p for p in found if p.name == "small")
+    assert small.test.value == pytest.approx(np.mean(answers[0] == answers[1]))
+    assert all(p.test.agreement == pytest.approx(p.test.value) for p in found)
+    chosen = CliRunner().invoke(main, ["select", str(tmp_path / "run"), "--budget", "macs<=1G"])
+    assert "agreement" in chosen.output

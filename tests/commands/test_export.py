@@ -1,0 +1,318 @@
+"""`export` from a finished run to what one flashes, as a user calls it; and every refusal in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from operators import file, operator, tensor
+
+from restnet_tf.cli.main import main
+from restnet_tf.points import points
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
+from tflite_export import flash, micro, router
+from tflite_export.convert import convert
+from tflite_export.flatbuffer import Model, read, write
+
+needs_micro = pytest.mark.skipif(not micro.installed(), reason="tflite-micro is missing (extra 'mcu')")
+needs_vela = pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="Vela is missing (extra 'mcu')")
+LABELS = ["cat", 'the "dog"', "$fish"]
+
+
+def point(name: str, files: dict[str, bytes], kind: str = STITCHED, **changed: str) -> OperatingPoint:
+    score = Score.of(np.array([True, False]))
+    entries = {
+        precision: File(
+            path=f"tflite/{name}.{precision}.tflite",
+            sha256=hashlib.sha256(content).hexdigest(),
+            flash_bytes=len(content),
+            arena_bytes=1,
+            rank=score,
+            test=score,
+            latency_median_us=1.0,
+            latency_p90_us=1.0,
+            latency_repeats_us=(1.0,),
+            threads=1,
+            tool="none",
+        )
+        for precision, content in files.items()
+    }
+    return OperatingPoint(name, kind, name, 1, 1, score, score, files=entries, **changed)
+
+
+def gelu() -> bytes:
+    made = read(file(operator("GELU", [tensor()], tensor(name="y"))))
+    made.signatures[0].key = "serving_default"
+    return write(made)
+
+
+@pytest.fixture(scope="module")
+def contents() -> dict[str, dict[str, bytes]]:
+    """Files by point and precision: two that run everywhere, and one whose GELU TFLM lacks."""
+    images = [networks.images(8).astype(np.float32)]
+    found: dict[str, dict[str, bytes]] = {"L2-S1": {"int8": gelu()}}
+    for seed, name in enumerate(("small", "L1-S0")):
+        model = networks.anchor(seed=seed).model
+        found[name] = {p: write(read(convert(model, p, images))) for p in ("int8", "float32")}
+    return found
+
+
+@pytest.fixture
+def run(contents: dict[str, dict[str, bytes]], tmp_path: Path) -> Path:
+    """A finished run that nobody built."""
+    path = tmp_path / "demo"
+    (path / "tflite").mkdir(parents=True)
+    for name, files in contents.items():
+        for precision, content in files.items():
+            (path / "tflite" / f"{name}.{precision}.tflite").write_bytes(content)
+    two = {name: read(contents[name]["int8"]) for name in ("small", "L1-S0")}
+    for name, model in two.items():
+        model.signatures[0].key = name
+    joined = Model([m.subgraphs[0] for m in two.values()], [m.signatures[0] for m in two.values()])
+    (path / "elastic.int8.tflite").write_bytes(write(joined))
+    everyone = [
+        point("small", contents["small"], ANCHOR),
+        point("L1-S0", contents["L1-S0"]),
+        point("L2-S1", contents["L2-S1"]),
+        point("L9-S9", {}, status=DOMINATED),
+        point("distilled", {}, CONTROL, status="control"),
+    ]
+    meta = {"metric": "accuracy", "class_names": LABELS}
+    (path / "points.json").write_text(json.dumps(points.to_json(everyone, meta)))
+    return path
+
+
+def export(run: Path, *words: str) -> Result:
+    arguments = ["export", str(run), *words]
+    if "--out" not in words:
+        arguments += ["--out", str(run.parent / "out")]
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def out(run: Path) -> set[str]:
+    folder = run.parent / "out"
+    return {p.name for p in folder.iterdir()} if folder.exists() else set()
+
+
+def failed(result: Result, words: str, code: int = 1) -> None:
+    assert result.exit_code == code, result.output
+    line = result.stderr.strip().splitlines()[-1]
+    assert words in line
+    assert "Traceback" not in result.output
+
+
+def test_tflm_takes_what_it_can_and_says_why_not_the_rest(run: Path):
+    result = export(run, "--target", "tflm")
+    assert result.exit_code == 0, result.output
+    sources = {f"{name}_int8{end}" for name in ("small", "L1_S0") for end in (".h", ".cc", "_resolver.h")}
+    assert out(run) == sources | {"labels.h", "labels.cc"}
+    assert "refused L2-S1: GELU is not in TensorFlow Lite Micro: rebuild with --lower gelu" in result.stdout
+    assert f"wrote {run.parent / 'out' / 'L1_S0_int8.cc'}" in result.stdout
+    assert "next: compile " in result.stdout
+    assert "L1-S0, int8, of demo" in (run.parent / "out" / "L1_S0_int8.h").read_text()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_the_firmware_holds_the_files_of_the_run(run: Path, contents: dict[str, dict[str, bytes]]):
+    assert export(run, "--target", "tflm", "--precision", "float32", "--point", "small").exit_code == 0
+    folder = run.parent / "out"
+    (folder / "main.cc").write_text(
+        '#include <cstdio>\n#include "small_float32.h"\n'
+        "int main() { std::fwrite(model_small_float32, 1, model_small_float32_size, stdout); }\n"
+    )
+    subprocess.run(["g++", "-std=c++17", "-o", "main", "main.cc", "small_float32.cc"], cwd=folder, check=True)
+    found = subprocess.run([folder / "main"], capture_output=True, check=True).stdout
+    assert found == contents["small"]["float32"]
+
+
+def test_all_takes_every_point_or_none(run: Path):
+    failed(export(run, "--target", "tflm", "--all"), "does not take L2-S1: GELU is not in TensorFlow Lite Micro")
+    assert out(run) == set()
+    assert export(run, "--target", "tflm", "--all", "--precision", "float32").exit_code == 0
+
+
+def test_a_point_that_is_refused_is_an_error(run: Path):
+    failed(export(run, "--target", "tflm", "--point", "L2-S1"), "rebuild with --lower gelu")
+    assert out(run) == set()
+
+
+@needs_micro
+def test_a_point_that_tflm_cannot_run_is_refused_with_its_words(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(micro, "fault", lambda content, size, choice: "it ends by SIGABRT")
+    failed(
+        export(run, "--target", "tflm", "--point", "small"), "TensorFlow Lite Micro cannot run it: it ends by SIGABRT"
+    )
+
+
+def test_tflm_without_its_wheel_says_that_nothing_was_tried(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(micro, "installed", lambda: False)
+    assert "not tried: pip install 'restnet-tf[mcu]'" in export(run, "--target", "tflm", "--point", "small").stdout
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@pytest.mark.parametrize(
+    ("how", "stem", "word"), [("image", "points_int8", "GetModel"), ("router", "router_int8", "second input")]
+)
+def test_all_points_in_one_array(run: Path, how: str, stem: str, word: str):
+    result = export(run, "--target", "tflm", "--together", how)
+    assert result.exit_code == 0, result.output
+    assert "refused L2-S1: GELU" in result.stdout
+    folder = run.parent / "out"
+    assert out(run) == {f"{stem}.h", f"{stem}.cc", f"{stem}_resolver.h", "labels.h", "labels.cc"}
+    assert word in (folder / f"{stem}.h").read_text()
+    assert ("AddIf" in (folder / f"{stem}_resolver.h").read_text()) == (how == "router")
+    (folder / "main.cc").write_text(
+        f'#include <cstdio>\n#include "{stem}.h"\nint main() {{\n'
+        f"  for (const char* point : model_{stem}_points) std::puts(point);\n"
+        f"  std::fwrite(model_{stem}, 1, model_{stem}_size, stdout);\n}}\n"
+    )
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+    subprocess.run(["g++", *flags, "-o", "main", "main.cc", f"{stem}.cc"], cwd=folder, check=True)
+    said = subprocess.run([folder / "main"], capture_output=True, check=True).stdout
+    names, content = said.split(b"\n", 2)[:2], said.split(b"\n", 2)[2]
+    assert {*names} == {b"small", b"L1-S0"}
+    elastic = (run / "elastic.int8.tflite").read_bytes()
+    made = (router if how == "router" else flash).of_elastic(elastic, [name.decode() for name in names])
+    assert content == made
+
+
+def test_only_tflm_takes_points_together_and_the_elastic_file_must_be_there(run: Path):
+    failed(export(run, "--target", "coral", "--together", "image"), "--together image is for tflm; Coral's Edge TPU")
+    words = ("--target", "tflm", "--together", "router")
+    failed(export(run, *words, "--point", "small"), "without --all or --together", 2)
+    (run / "elastic.int8.tflite").unlink()
+    failed(export(run, *words), "not with --converter tf")
+    assert out(run) == set()
+
+
+def test_coral_gets_files_rules_and_the_command(run: Path, contents: dict[str, dict[str, bytes]]):
+    result = export(run, "--target", "coral")
+    assert result.exit_code == 0, result.output
+    assert "refused L2-S1: GELU is not in Coral's Edge TPU" in result.stdout
+    assert out(run) == {"small.int8.tflite", "L1-S0.int8.tflite", "check.txt", "compile.sh", "labels.txt"}
+    folder = run.parent / "out"
+    assert (folder / "small.int8.tflite").read_bytes() == contents["small"]["int8"]
+    assert "documented rules, not compiled" in (folder / "check.txt").read_text()
+    # The script, with a compiler that prints what it is called with.
+    stand_in = folder / "bin" / "edgetpu_compiler"
+    stand_in.parent.mkdir()
+    stand_in.write_text('#!/bin/sh\necho "$@"\n')
+    stand_in.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", folder / "compile.sh"],
+        env={"PATH": f"{stand_in.parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["-s L1-S0.int8.tflite", "-s small.int8.tflite"]
+    failed(export(run, "--target", "coral", "--precision", "float32"), "float32 does not run on Coral's Edge TPU")
+
+
+def test_android_gets_the_elastic_file_and_kotlin_of_this_run(run: Path):
+    result = export(run, "--target", "android", "--precision", "int8")
+    assert result.exit_code == 0, result.output
+    assert out(run) == {"elastic.int8.tflite", "StitchedClassifier.kt"}
+    folder = run.parent / "out"
+    assert (folder / "elastic.int8.tflite").read_bytes() == (run / "elastic.int8.tflite").read_bytes()
+    kotlin = (folder / "StitchedClassifier.kt").read_text()
+    for name in ("small", "L1-S0"):
+        assert f'"{name}" to intArrayOf(8, 8, 3),' in kotlin
+    assert r'listOf("cat", "the \"dog\"", "\$fish")' in kotlin
+    assert "ByteArray(CLASSES)" in kotlin
+    assert "has not been compiled" in kotlin
+    assert kotlin.count("{") == kotlin.count("}")
+
+
+def test_android_gets_one_point_where_one_is_asked_for(run: Path):
+    assert export(run, "--target", "android", "--point", "small").exit_code == 0
+    assert out(run) == {"small.float32.tflite", "StitchedClassifier.kt"}
+    assert "putFloat(value)" in (run.parent / "out" / "StitchedClassifier.kt").read_text()
+
+
+@needs_vela
+def test_ethos_gets_vela_s_file_and_source(run: Path):
+    result = export(run, "--target", "ethos-u55-128", "--point", "L1-S0")
+    assert result.exit_code == 0, result.output
+    source = {"L1_S0_int8.h", "L1_S0_int8.cc", "L1_S0_int8_resolver.h", "labels.h", "labels.cc"}
+    assert out(run) == source | {"L1-S0.int8_vela.tflite"}
+    folder = run.parent / "out"
+    (made,) = read((folder / "L1-S0.int8_vela.tflite").read_bytes()).subgraphs
+    assert [o.name for o in made.operators] == ["CUSTOM ethos-u"]
+    assert "AddEthosU" in (folder / "L1_S0_int8_resolver.h").read_text()
+    assert "planned by Vela" in (folder / "L1_S0_int8.h").read_text()
+
+
+@needs_vela
+def test_a_point_that_vela_leaves_on_the_cpu_is_refused(run: Path, contents: dict[str, dict[str, bytes]]):
+    from tflite_export import emit
+
+    resize = emit.resize_bilinear(tensor(), (6, 6))
+    partly = file(resize, operator("RELU", [resize.outputs[0]], tensor(shape=(1, 6, 6, 8), name="y")))
+    (run / "tflite" / "L2-S1.int8.tflite").write_bytes(partly)
+    everyone = [point("L2-S1", {"int8": partly}), point("small", contents["small"])]
+    (run / "points.json").write_text(json.dumps(points.to_json(everyone, {"metric": "accuracy", "class_names": []})))
+    result = export(run, "--target", "ethos-u55-128")
+    assert result.exit_code == 0, result.output
+    assert "refused L2-S1: Vela leaves 1 of" in result.stdout
+    assert "small.int8_vela.tflite" in out(run)
+    failed(export(run, "--target", "ethos-u55-128", "--all"), "RESIZE_BILINEAR")
+
+
+def test_ethos_without_vela_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "ethosu" else real(name, *more)
+    )
+    failed(export(run, "--target", "ethos-u55-128"), "pip install 'restnet-tf[mcu]'")
+
+
+def test_what_is_asked_for_must_be_there(run: Path, tmp_path: Path):
+    failed(export(run, "--target", "stm32"), "unknown target 'stm32'; choose one of android, coral, tflm")
+    failed(
+        export(run, "--target", "tflm", "--point", "L3-S3"), "no files of a point 'L3-S3'; it has: L1-S0, L2-S1, small"
+    )
+    failed(export(run, "--target", "tflm", "--point", "L9-S9"), "no files of a point 'L9-S9'")  # dominated
+    failed(export(run, "--target", "tflm", "--precision", "int4"), "unknown precision 'int4'")
+    failed(export(run, "--target", "tflm", "--precision", "int16x8"), "no files of int16x8, only of float32, int8")
+    failed(export(run, "--target", "tflm", "--point", "small", "--all"), "without --all", 2)
+    failed(export(run), "Missing option '--target'", 2)
+    failed(export(tmp_path / "nothing", "--target", "tflm"), "points.json is missing")
+    assert out(run) == set()
+
+
+def test_a_run_of_floats_alone_says_how_to_get_integers(run: Path, contents: dict[str, dict[str, bytes]]):
+    everyone = [point("small", {"float32": contents["small"]["float32"]})]
+    (run / "points.json").write_text(json.dumps(points.to_json(everyone, {"metric": "accuracy", "class_names": []})))
+    failed(export(run, "--target", "coral"), "only float32; build it with --precision int8")
+
+
+def test_a_file_that_is_gone_or_changed_is_refused(run: Path):
+    path = run / "tflite" / "small.int8.tflite"
+    content = path.read_bytes()
+    path.write_bytes(content + b"\0" * 16)
+    failed(export(run, "--target", "tflm", "--point", "small"), "is not the file that points.json describes")
+    path.unlink()
+    failed(export(run, "--target", "tflm", "--point", "small"), "No such file or directory; build the run again")
+
+
+def test_an_output_that_cannot_be_written_is_one_line_and_leaves_nothing(run: Path, tmp_path: Path):
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    failed(export(run, "--target", "tflm", "--point", "small", "--out", str(taken)), "cannot write")
+    assert taken.read_text() == "a file"
+    assert not [p for p in tmp_path.rglob("*") if ".tmp" in p.name]
+
+
+def test_the_same_export_gives_the_same_bytes(run: Path):
+    assert export(run, "--target", "tflm").exit_code == 0
+    first = {p.name: p.read_bytes() for p in (run.parent / "out").iterdir()}
+    assert export(run, "--target", "tflm").exit_code == 0
+    assert {p.name: p.read_bytes() for p in (run.parent / "out").iterdir()} == first

@@ -1,0 +1,669 @@
+"""The report: its numbers are the record's, it runs no user's text, asks nothing of a network, chooses like select."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import chromium
+import networks
+import numpy as np
+import paths
+import pytest
+from click.testing import CliRunner
+
+from restnet_tf import atomic
+from restnet_tf.cli.main import main
+from restnet_tf.commands import report as reporting
+from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.graph import costs, cuts
+from restnet_tf.points import points, select
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
+from restnet_tf.records import Piece, Plan, RestnetError, Stitch
+from restnet_tf.report import sheets, webpage
+from restnet_tf.report import tables as report
+from restnet_tf.report.tables import Report
+from restnet_tf.run import plans_file
+from restnet_tf.run.directory import Run
+from restnet_tf.stitches import stitch
+from tflite_export.budget import parse
+from tflite_export.convert import compile_object
+from tflite_export.devices import measurements
+from tflite_export.devices.measurements import Measurement
+
+pytestmark = pytest.mark.slow
+
+EVIL = "</script><img src=x onerror=\"alert('a')\"><!-- & | `b` [c](d)"
+LADDERS = {"L1-S0": ("norm", 0.2), "S0-L1": ("closed form", 0.5)}
+
+
+# ---- a finished run, of real anchors, plans and objects ---------------------------------------
+
+
+def scored(right: int, kl: float | None = None, n: int = 200) -> Score:
+    return Score.of(np.random.default_rng(right).permutation(n) < right, kl)
+
+
+def file(name: str, precision: str, macs: int, right: int) -> File:
+    size = 4 if precision == "float32" else 1
+    times = (macs / 100 / size, macs / 90 / size, macs / 80 / size)
+    figures = (400 + macs // 9 * size, macs // 50 * size, scored(right), scored(right - 3), times[1], times[2], times)
+    return File(f"tflite/{name}.{precision}.tflite", "ab" * 32, *figures, 1, "LiteRT 2.3")
+
+
+def point(name: str, kind: str, macs: int, right: int, **more: Any) -> OperatingPoint:
+    made = {} if "status" in more else {p: file(name, p, macs, right - i) for i, p in enumerate(("float32", "int8"))}
+    figures = {"rank": scored(right, 0.1), "test": scored(right - 3, 1 / right), "files": made}
+    return OperatingPoint(name, kind, f"the way of {name}", macs, macs // 90, **{**figures, **more})
+
+
+def all_plans(lists: dict[str, Any]) -> list[Plan]:
+    """Of every pair in both orders, as a build names them."""
+    found = []
+    for front, back in (("large", "small"), ("small", "large")):
+        for a in lists[front]:
+            for b in lists[back]:
+                route = (Piece(front, None, a.name), Piece(back, b.name, None))
+                name = f"{front[0].upper()}{a.index}-{back[0].upper()}{b.index}"
+                refused = stitch.compatible(a, b) or "not shortlisted"
+                macs = (
+                    a.macs_before + b.macs_after + (0 if stitch.compatible(a, b) else stitch.macs(a.layout, b.layout))
+                )
+                state = ("chosen", "") if name in LADDERS else ("rejected", refused)
+                found.append(Plan(name, route, macs, 9, 0.5, float("nan"), None, *state))
+    return found
+
+
+def fitted(plan: Plan, lists: dict[str, Any]) -> Fitted:
+    cut = {(role, c.name): c for role, found in lists.items() for c in found}
+    front, back = (cut[piece.anchor, piece.stop or piece.start] for piece in plan.route)
+    rung, kl = LADDERS[plan.name]
+    tuned = {"norm/gamma": np.ones(7)} if rung == "norm" else {}
+    made = Stitch(
+        np.ones((front.shape[-1], back.shape[-1])), np.ones(back.shape[-1]), front.layout, back.layout, (0, None)
+    )
+    rungs = (RungResult("stitch", 0.4, 9, 9, 9, matched=0.45), RungResult("norm", min(0.4, kl), 9, 9, 9))
+    return Fitted(replace(made, tuned=tuned), rung, kl, 0.5, rungs)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory as a build leaves it; one that anything may read and nothing may change."""
+    anchors, lists = networks.pair()
+    run = Run(tmp_path_factory.mktemp("of <b>run") / "a run")
+    with run.opened({"large anchor": "big 0123456789abcdef", "data": "d", "seed": 3, "keras version": "3.15"}):
+        pass
+    asked = {
+        "large": "big.keras",
+        "small": None,
+        "data": "da ta.npz",
+        "effort": 0.5,
+        "ship_all": True,
+        "controls": False,
+    }
+    run.write_json(run.path / "run.json", json.loads((run.path / "run.json").read_text()) | {"asked": asked})
+    atomic.write_npz(
+        run.path / "similarity.npz", {"cka": np.random.default_rng(0).random([len(lists[r]) for r in lists])}
+    )
+    plans = all_plans(lists)
+    plans_file.write_plans(run.plans_path, plans)
+    chosen = {p.name: p for p in plans if p.status == "chosen"}
+    for name, plan in chosen.items():
+        run.save_fitted(name, fitted(plan, lists))
+    for role, anchor in anchors.items():
+        tensors = {c.name: cuts.tensor(anchor.model, c.name) for c in lists[role] if c.kind != "vector"}
+        atomic.write_bytes(run.object_path(role, "float32", "0"), compile_object(anchor.model, tensors, "float32", []))
+    whole = {role: costs.macs(costs.nodes(anchor.model)) for role, anchor in anchors.items()}
+    family = (
+        point("large", ANCHOR, whole["large"], 190),
+        point("small", ANCHOR, whole["small"], 150),
+        point("L1-S0", STITCHED, chosen["L1-S0"].macs, 170, rung="norm", unshared_params=7),
+        point("S0-L1", STITCHED, chosen["S0-L1"].macs, 160, status=DOMINATED, reason="small | costs less"),
+        point("distilled", CONTROL, whole["small"], 155, status=CONTROL),
+    )
+    meta = {
+        "anchors": {"large": "big", "small": "little"},
+        "data": "d",
+        "metric": "accuracy",
+        "class_names": list("abc"),
+    }
+    meta |= {"training_macs": 10**12, "whole_large_training_macs": 3 * 10**12}
+    run.write_json(run.points_path, points.to_json(family, meta))
+    run.finish("points")
+    return run.path
+
+
+@pytest.fixture(scope="module")
+def found(finished: Path) -> Report:
+    return reporting.gather(Run(finished))
+
+
+def many(found: Report) -> Report:
+    """The same with more points between the anchors: some tie on the rank split, and the test split disagrees."""
+    rng = random.Random(4)
+    low, high = sorted(p.macs for p in found.points if p.kind == ANCHOR)
+    more = []
+    for i in range(20):
+        made = point(f"P{i}", STITCHED, rng.randrange(low, high), rng.choice((165, 170, 175)))
+        files = {name: replace(f, test=scored(rng.randrange(150, 195))) for name, f in made.files.items()}
+        more.append(replace(made, files=files))
+    return replace(found, points=(*found.points, *more))
+
+
+DEVICE = Measurement("L1-S0", "int8", "Pixel <8>", "latency", 1234.5, "device", "LiteRT", "ab" * 32, (1.0,))
+MEASURED = (
+    DEVICE,
+    replace(DEVICE, kind="compiler", tool="Vela 5"),
+    replace(DEVICE, point="large", value=2000.0),
+    replace(DEVICE, figure="arena", value=4096.0, kind="interpreter", tool="TFLM"),
+)
+
+
+class Seen(HTMLParser):
+    """Elements with their attributes, and the tables by section: rows of (text, value) cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[tuple[str, str | None]]]] = {}
+        self.words, self._section = "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append((tag, given))
+        if tag == "section":
+            self._section = str(given.get("id"))
+        if tag == "tr":
+            self.tables.setdefault(self._section, []).append([])
+        if tag in ("td", "th"):
+            self.tables[self._section][-1].append(("", given.get("data-value")))
+
+    def handle_data(self, text: str) -> None:
+        self.words += text
+        if text.strip() and self.tags and self.tags[-1][0] in ("td", "th"):
+            row = self.tables[self._section][-1]
+            row[-1] = (row[-1][0] + text, row[-1][1])
+
+    def table(self, key: str) -> tuple[list[str], dict[tuple[str, ...], dict[str, tuple[str, str | None]]]]:
+        """Heads, and the rows by their first cells (two of them where files have rows)."""
+        head, *rows = self.tables[key]
+        heads = [text for text, _ in head]
+        width = 2 if "precision" in heads else 1
+        return heads, {tuple(t for t, _ in row[:width]): dict(zip(heads, row, strict=True)) for row in rows}
+
+
+# ---- what it says ----------------------------------------------------------------------------
+
+
+def test_numbers_of_the_points_are_those_of_the_record(finished: Path, found: Report) -> None:
+    record = json.loads((finished / "points.json").read_text())["points"]
+    _, rows = Seen(webpage.html(found)).table("points")
+    assert list(rows) == [(n,) for n in ("small", "L1-S0", "S0-L1", "large", "distilled")]
+    for entry in record:
+        row = rows[entry["name"],]
+        test, rank = (Score(**entry[split]) for split in ("test", "rank"))
+        assert (
+            row["accuracy, % [95 %]"][0]
+            == f"{100 * test.value:.1f} [{100 * test.interval[0]:.1f}, {100 * test.interval[1]:.1f}]"
+        )
+        for head, value in {
+            "accuracy, % [95 %]": 100 * test.value,
+            "rank split, %": 100 * rank.value,
+            "KL, nats": entry["test"]["kl"],
+            "MMACs": entry["macs"] / 1e6,
+            "params, K": entry["params"] / 1e3,
+        }.items():
+            assert float(str(row[head][1])) == value
+            assert abs(float(row[head][0].split()[0]) - value) < 0.051
+        assert row["route"][0] == entry["route"]
+    assert [rows[n,]["front"][0] for n in ("large", "L1-S0", "S0-L1", "distilled")] == [
+        "anchor", "shipped", "dominated", "control",
+    ]  # fmt: skip
+    assert rows["S0-L1",]["why not"][0] == "small | costs less"
+
+
+def test_numbers_of_the_files_are_those_of_the_record(finished: Path, found: Report) -> None:
+    _, rows = Seen(webpage.html(found)).table("files")
+    record = {p["name"]: p["files"] for p in json.loads((finished / "points.json").read_text())["points"]}
+    assert set(rows) == {(name, precision) for name, known in record.items() for precision in known}
+    for (name, precision), row in rows.items():
+        entry = record[name][precision]
+        assert float(str(row["flash, KB"][1])) == entry["flash_bytes"] / 1e3
+        assert float(str(row["arena, KB"][1])) == entry["arena_bytes"] / 1e3
+        assert float(str(row["latency, ms"][1])) == entry["latency_median_us"] / 1e3
+        assert float(str(row["p90, ms"][1])) == entry["latency_p90_us"] / 1e3
+        assert float(str(row["accuracy, % [95 %]"][1])) == 100 * Score(**entry["test"]).value
+        assert row["run by"][0] == "LiteRT 2.3, 1 thread"
+
+
+def test_figures_of_different_kind_have_columns_of_their_own(found: Report) -> None:
+    heads, rows = Seen(webpage.html(replace(found, measurements=MEASURED))).table("devices")
+    assert heads[2:] == [
+        "Pixel <8>: arena, KB (interpreter)", "Pixel <8>: latency, ms (compiler)", "Pixel <8>: latency, ms (device)",
+    ]  # fmt: skip
+    texts = {key: [row[head][0] for head in heads[2:]] for key, row in rows.items()}
+    assert texts == {("L1-S0", "int8"): ["4.1", "1.234", "1.234"], ("large", "int8"): ["", "", "2.000"]}
+    assert "devices" not in Seen(webpage.html(found)).tables
+
+
+def test_the_ladder_has_every_rung(found: Report) -> None:
+    heads, rows = Seen(webpage.html(found)).table("ladder")
+    assert heads == ["point", *(f"{n}, nats" for n in ("closed form", "matched", "stitch", "norm")), "kept"]
+    assert [text for text, _ in rows["L1-S0",].values()] == ["L1-S0", "0.500", "0.450", "0.400", "0.200", "norm"]
+
+
+def test_every_column_of_figures_has_a_source_that_the_last_section_repeats(found: Report) -> None:
+    text = webpage.html(replace(found, measurements=MEASURED))
+    last = text[text.index('id="origin"') :]
+    for table in report.tables(replace(found, measurements=MEASURED)):
+        for column in table.columns:
+            assert column.source or all(
+                not isinstance(row[table.columns.index(column)].value, float) for row in table.rows
+            )
+            assert webpage.escape(column.source) in last
+    assert webpage.escape(found.command) in last
+
+
+def test_the_command_is_the_one_that_was_given(found: Report) -> None:
+    where = f"--out '{found.run}'"
+    assert (
+        found.command
+        == f"restnet-tf build --large big.keras --data 'da ta.npz' --effort 0.5 --ship-all --no-controls {where}"
+    )
+
+
+def test_the_parts_of_a_route_cost_what_the_point_costs(found: Report) -> None:
+    _, lists = networks.pair()
+    for p in found.points:
+        if p.kind != CONTROL:
+            assert sum(part.macs or 0 for part in found.parts[p.name]) == p.macs
+    front, joint, back = found.parts["L1-S0"]
+    assert (front.role, front.text, front.macs) == (
+        "large",
+        f"to {lists['large'][1].name}",
+        lists["large"][1].macs_before,
+    )
+    assert (joint.role, back.role, back.text) == ("stitch", "small", f"from {lists['small'][0].name}")
+    assert back.note == "7 parameters its own (norm)"
+    assert found.parts["S0-L1"][2].note == "as in the anchor"
+
+
+def test_parts_that_do_not_add_up_are_not_told(finished: Path, found: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "object_paths", lambda run, name: ())
+    parts = reporting.gather(Run(finished)).parts["L1-S0"]
+    assert [part.macs is None for part in parts] == [True, False, True]
+    assert "MACs not known" in webpage.html(replace(found, parts={"L1-S0": parts}))
+
+
+def test_cuts_and_pairs_are_those_of_the_plans(found: Report) -> None:
+    _, lists = networks.pair()
+    assert {role: list(names) for role, names in found.cuts.items()} == {r: [c.name for c in lists[r]] for r in lists}
+    assert len(found.pairs) == 2 * len(lists["large"]) * len(lists["small"])
+    pair = next(p for p in found.pairs if p.name == "S0-L1")
+    assert (pair.front, pair.large, pair.small, pair.status, pair.r2) == ("small", 1, 0, "chosen", None)
+
+
+def test_an_edited_plan_does_not_rename_a_cut(finished: Path, found: Report, tmp_path: Path) -> None:
+    _, lists = networks.pair()
+    edited = all_plans(lists)
+    wrong = (Piece("large", None, lists["large"][3].name), edited[0].route[1])
+    edited[0] = replace(edited[0], route=wrong)
+    edited.append(replace(edited[1], name="my own"))
+    assert reporting._cut_names({p.name: p for p in edited}, np.shape(found.cka)) == found.cuts
+
+
+# ---- text of users, no network, equal bytes ---------------------------------------------------
+
+
+def evil(found: Report) -> Report:
+    worse = replace(found.points[2], name=EVIL, route=EVIL, rung=EVIL, reason=EVIL, status=DOMINATED)
+    return replace(
+        found,
+        title=EVIL, run=f"/runs/{EVIL}", metric=EVIL, command=EVIL, facts={EVIL: EVIL},
+        anchors={"large": EVIL, "small": EVIL},
+        points=(*found.points[:2], worse, *found.points[3:]),
+        cuts={role: (EVIL, *names[1:]) for role, names in found.cuts.items()},
+        measurements=(replace(DEVICE, device=EVIL, tool=EVIL),),
+        ladders={EVIL: found.ladders["L1-S0"]}, parts={EVIL: found.parts["L1-S0"]},
+        pairs=tuple(replace(p, reason=EVIL) for p in found.pairs),
+    )  # fmt: skip
+
+
+def test_no_text_of_a_user_becomes_part_of_the_page(found: Report) -> None:
+    plain, seen = Seen(webpage.html(found)), Seen(webpage.html(evil(found)))
+    count = lambda page, tag: sum(name == tag for name, _ in page.tags)  # noqa: E731
+    assert count(seen, "img") == 0
+    assert count(seen, "script") == count(plain, "script") == 2
+    assert not [name for _, given in seen.tags for name in given if name.startswith("onerror")]
+    assert EVIL in seen.words
+
+
+def test_markdown_shows_text_of_users_as_it_is(found: Report) -> None:
+    # But for the command, which stands in an indented line of code, where nothing has a meaning.
+    text = re.sub("^    .*$", "", sheets.markdown(evil(found)), flags=re.MULTILINE)
+    assert "<img" not in text
+    assert "[c](d)" not in text
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]
+    assert len(tables) == len(report.tables(evil(found)))
+    for lines in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+def test_the_page_asks_nothing_of_a_network(found: Report) -> None:
+    text = webpage.html(found)
+    for tag, given in Seen(text).tags:
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert not str(given.get(name) or "#").startswith(("http", "//", "file")), (tag, given)
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_same_run_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    first = [path.read_bytes() for path in reporting.write(finished, tmp_path / "a" / "one.html")]
+    assert first == [path.read_bytes() for path in reporting.write(finished, tmp_path / "two.html")]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["one.csv", "one.html", "one.md"]
+
+
+# ---- tables for other programs ---------------------------------------------------------------
+
+
+def test_csv_reads_back_to_the_record(found: Report) -> None:
+    known = evil(many(replace(found, measurements=MEASURED)))
+    rows = {(r["point"], r["precision"]): r for r in csv.DictReader(sheets.as_csv(known).splitlines())}
+    expected = {(p.name, precision) for p in known.points for precision in p.files or [""]} | {("L1-S0", "int8")}
+    assert set(rows) | {("L1-S0", "int8")} == expected
+    for p in known.points:
+        for precision in p.files or [""]:
+            row, made = rows[p.name, precision], p.files.get(precision)
+            assert (int(row["macs_count"]), row["route"]) == (p.macs, p.route)
+            assert float(row["keras_test_score_share"]) == p.test.value
+            if made:
+                assert int(row["flash_bytes"]) == made.flash_bytes
+                assert float(row["host_latency_median_us"]) == made.latency_median_us
+                assert float(row["interpreter_rank_score_share"]) == made.rank.value
+            else:
+                assert row["flash_bytes"] == ""
+
+
+def test_csv_has_a_column_for_each_kind(found: Report) -> None:
+    rows = list(csv.DictReader(sheets.as_csv(replace(found, measurements=MEASURED)).splitlines()))
+    row = next(r for r in rows if (r["point"], r["precision"]) == ("L1-S0", "int8"))
+    assert row["Pixel <8> latency_us (measured on the device by LiteRT)"] == "1234.5"
+    assert row["Pixel <8> latency_us (estimated by a compiler by Vela 5)"] == "1234.5"
+    assert row["Pixel <8> arena_bytes (run by an interpreter by TFLM)"] == "4096.0"
+    assert (row["rank_kl_closed_form_nats"], row["rank_kl_norm_nats"]) == ("0.5", "0.2")
+
+
+def test_markdown_has_the_tables_of_the_page(found: Report) -> None:
+    text = sheets.markdown(found)
+    for table in report.tables(found):
+        assert f"## {table.title}\n" in text
+        for row in table.rows:
+            assert sheets._row(sheets._plain(cell.text) for cell in row) in text
+
+
+# ---- the command -----------------------------------------------------------------------------
+
+
+def ask(*words: Any) -> tuple[int, str, str]:
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def copied(finished: Path, folder: Path) -> Run:
+    for path in (p for p in finished.rglob("*") if p.is_file()):
+        target = folder / path.relative_to(finished)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return Run(folder)
+
+
+def test_it_says_what_it_wrote(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    atomic.write_bytes(run.measurements_path, json.dumps(measurements.to_json(MEASURED)).encode())
+    code, said, _ = ask("report", run.path)
+    assert code == 0
+    assert said.splitlines() == [f"wrote {run.path / 'report'}.{kind}" for kind in ("html", "md", "csv")]
+    assert "Pixel &lt;8&gt;" in run.report_path.read_text()
+
+
+def damaged(run: Run, what: str) -> Path:
+    if what == "unfinished":
+        record = json.loads((run.path / "run.json").read_text())
+        run.write_json(run.path / "run.json", record | {"steps": {}})
+    elif what == "measurements":
+        run.measurements_path.write_text("{")
+    else:
+        (run.path / what).write_bytes(b"PK\x03\x04 no more")
+    return run.path
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("unfinished", "is not finished; run its build again"),
+        ("run.json", "cannot be read"),
+        ("points.json", "is not a list of operating points"),
+        ("plans.json", "is not a plans file"),
+        ("similarity.npz", "is damaged"),
+        ("stitches/L1-S0.npz", "is damaged"),
+        ("measurements", "is not a list of measurements"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_line(finished: Path, tmp_path: Path, what: str, words: str) -> None:
+    code, said, complaint = ask("report", damaged(copied(finished, tmp_path / "run"), what))
+    assert (code, said, complaint.count("\n")) == (1, "", 1)
+    assert words in complaint
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_no_run_and_no_page(finished: Path, tmp_path: Path) -> None:
+    code, _, complaint = ask("report", tmp_path)
+    assert (code, complaint.count("\n")) == (1, 1)
+    assert "is not a run directory" in complaint
+    code, _, complaint = ask("report", finished, "--out", tmp_path / "a.md")
+    assert (code, complaint.count("\n")) == (1, 1)
+    assert "give --out a name that ends so" in complaint
+    (tmp_path / "file").touch()
+    code, _, complaint = ask("report", finished, "--out", tmp_path / "file" / "a.html")
+    assert (code, complaint.count("\n")) == (1, 1)
+    assert "cannot write" in complaint
+
+
+def test_it_needs_no_tensorflow(finished: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom restnet_tf.commands import report\n"
+        "report.write(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "print({'tensorflow', 'keras', 'matplotlib', 'sklearn'} & set(sys.modules))\n"
+    )
+    words = [sys.executable, "-c", script, str(finished), str(tmp_path / "page.html")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=paths.ROOT)
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
+
+
+# ---- in a browser ----------------------------------------------------------------------------
+
+needs_chromium = pytest.mark.skipif(
+    chromium.PROGRAM is None, reason="no chromium here: the page's scripts have NOT been run"
+)
+
+
+def written(found: Report, folder: Path) -> Path:
+    path = folder / "page.html"
+    path.write_text(webpage.html(found))
+    return path
+
+
+@pytest.fixture(scope="module")
+def family(found: Report) -> Report:
+    return many(replace(found, measurements=MEASURED))
+
+
+@pytest.fixture(scope="module")
+def page(family: Report, tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
+    with chromium.Page(written(family, tmp_path_factory.mktemp("page"))) as opened:
+        yield opened
+        assert opened.complaints == []
+
+
+@needs_chromium
+def test_it_loads_in_peace(page: chromium.Page, family: Report) -> None:
+    assert page.complaints == []
+    assert {url.partition(":")[0] for url in page.asked} <= {"file", "data"}
+    drawn = page.evaluate("[...document.querySelectorAll('.mark[data-point]')].map((m) => m.dataset.point)")
+    off = page.evaluate("document.getElementById('plot-note').textContent")
+    assert {p.name for p in family.points} == {p.name for p in family.points if p.name in drawn or p.name in off}
+    assert len(drawn) == len(set(drawn)) > 15
+
+
+@needs_chromium
+def test_hover_shows_the_card_of_a_point(page: chromium.Page, family: Report) -> None:
+    page.hover('.mark[data-point="large"]')
+    assert not page.evaluate("card.hidden")
+    words = page.evaluate("card.textContent")
+    precision = page.evaluate("document.getElementById('precision').value")
+    made = family.points[0].files[precision]
+    assert words.startswith("large")
+    assert f"{100 * made.test.value:.1f} %" in words
+    assert "the way of large" in words
+    assert "planned from the file" in words
+    page.press("Escape")
+    assert page.evaluate("card.hidden")
+    page.evaluate("document.querySelector('.mark[data-point=large]').focus()")
+    assert not page.evaluate("card.hidden")
+    page.press("Escape")
+
+
+@needs_chromium
+@pytest.mark.parametrize("column", [0, 2, 7, 10])
+def test_a_column_sorts_up_and_down(page: chromium.Page, column: int) -> None:
+    head = f"document.querySelectorAll('#points thead button')[{column}]"
+    read = (
+        f"[...document.querySelectorAll('#points tbody tr')].map((r) => r.cells[{column}])"
+        ".map((c) => c.dataset.value === undefined ? c.textContent : Number(c.dataset.value))"
+    )
+    page.evaluate(f"{head}.click()")
+    up = page.evaluate(read)
+    page.evaluate(f"{head}.click()")
+    down = page.evaluate(read)
+
+    def natural(v: Any) -> Any:
+        return [int(t) if t.isdigit() else t.lower() for t in re.split(r"(\d+)", v)] if isinstance(v, str) else v
+
+    filled = [v for v in up if v != ""]
+    empty = [""] * (len(up) - len(filled))
+    assert up == sorted(filled, key=natural) + empty
+    assert down == sorted(filled, key=natural, reverse=True) + empty
+    assert len(set(map(str, filled))) > 3
+
+
+@needs_chromium
+def test_every_axis_draws(page: chromium.Page, family: Report) -> None:
+    axes = page.evaluate("X_AXES.map((a) => a.label)")
+    assert len(axes) == 5 + len({report._origin(m) for m in MEASURED})
+    for x in range(len(axes)):
+        for y in range(page.evaluate("Y_AXES.length")):
+            choose = f"byId('x-axis').value = {x}; byId('y-axis').value = {y}; drawPlot();"
+            page.evaluate(choose)
+            marks = page.evaluate("document.querySelectorAll('.mark[data-point]').length")
+            told = page.evaluate("byId('plot-note').textContent")
+            # What was measured of int8 files alone has no place among float32 ones.
+            assert bool(marks) != told.startswith("No ")
+            assert marks or x >= 5
+            assert "NaN" not in page.evaluate("byId('plot').innerHTML")
+    page.evaluate("byId('x-axis').value = 0; byId('y-axis').value = 0; drawPlot();")
+
+
+@needs_chromium
+def test_the_map_tells_a_pair_and_goes_by_the_keyboard(page: chromium.Page, family: Report) -> None:
+    page.hover('#heat rect[data-row="1"][data-column="0"]')
+    words = page.evaluate("card.textContent")
+    assert f"{family.cuts['large'][1]} × {family.cuts['small'][0]}" in words
+    assert f"CKA{family.cka[1][0]:.3f}" in words
+    assert "L1-S0chosen" in words
+    page.evaluate("document.querySelector('#heat svg').focus()")
+    page.press("ArrowDown")
+    assert f"{family.cuts['large'][2]} × " in page.evaluate("card.textContent")
+    marked = page.evaluate("document.querySelectorAll('#heat .chosen').length")
+    assert marked == sum(p.status == "chosen" for p in family.pairs)
+
+
+def chosen(found: Report, budget: str) -> str:
+    try:
+        choice = select.select(found.points, parse(budget))
+    except RestnetError as error:
+        return str(error)
+    return f"{choice.point.name} {choice.precision}"
+
+
+@needs_chromium
+def test_sliders_choose_as_the_command_does(page: chromium.Page, family: Report) -> None:
+    rng, told = random.Random(0), set()
+    for _ in range(60):
+        places = {name: rng.choice((300, rng.randrange(300))) for name in ("macs", "flash", "ram", "latency")}
+        for name, place in places.items():
+            page.evaluate(
+                f"byId('limit-{name}').value = {place}; byId('limit-{name}').dispatchEvent(new Event('input'))"
+            )
+        command = page.evaluate("byId('choice-command').textContent")
+        budget = re.fullmatch(r"restnet-tf select '.*' --budget \"(.*)\"", command)
+        assert budget, command
+        expected = chosen(family, budget[1])
+        first = page.evaluate("document.querySelector('#choice strong').textContent")
+        if expected.startswith("no point"):
+            assert (
+                "; ".join(page.evaluate("[...document.querySelectorAll('#choice p')].map((p) => p.textContent)"))
+                == expected
+            )
+        else:
+            assert first == expected
+            row = page.evaluate("document.querySelector('#files tr.picked').textContent")
+            assert row.startswith("".join(expected.split()))
+        told.add(first)
+    assert len(told) > 5  # several points and a miss
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    "budget", ["macs<=1", "flash<=0", "macs<=1G", "latency<=20ms, flash<=300KB", "ram<=40KB, macs<=3M"]
+)
+def test_the_rule_is_that_of_select(page: chromium.Page, family: Report, budget: str) -> None:
+    terms = json.dumps([{"name": t.name, "limit": t.limit, "text": t.text} for t in parse(budget)])
+    page.evaluate("named = (c) => `${c.name} ${c.precision}`")
+    found = page.evaluate(f"(({{choice, nearest}}) => named(choice || nearest))(choose({terms}))")
+    assert found in chosen(family, budget)
+
+
+@needs_chromium
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, True)])
+def test_it_fits_the_screen(family: Report, tmp_path: Path, width: int, dark: bool) -> None:
+    with chromium.Page(written(family, tmp_path), width=width, dark=dark) as opened:
+        assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        assert opened.complaints == []
+        ground = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (int(re.findall(r"\d+", ground)[0]) < 60) == dark
+
+
+@needs_chromium
+def test_text_of_users_runs_nothing(found: Report, tmp_path: Path) -> None:
+    with chromium.Page(written(evil(found), tmp_path)) as opened:
+        assert opened.evaluate("document.images.length") == 0
+        assert opened.evaluate("document.querySelector('h1').textContent") == EVIL
+        opened.evaluate("pairCard(document.querySelector('#heat rect'), 0, 0)")
+        assert EVIL in opened.evaluate("card.textContent")
+        assert opened.complaints == []

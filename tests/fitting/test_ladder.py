@@ -1,0 +1,366 @@
+"""Training a stitch on cached features: what each rung may change, when it stops, what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import pytest
+from scipy.special import log_softmax, rel_entr, softmax
+
+from restnet_tf.fitting import cache, ladder
+from restnet_tf.fitting.ladder import Examples, Fitted
+from restnet_tf.graph import cuts
+from restnet_tf.records import Anchor, RestnetError, Stitch
+from restnet_tf.similarity import features
+
+FRONT, BACK = "0.1.out", "0.0.out"  # large, (8, 8, 6) -> small, (8, 8, 4)
+ENOUGH_WORK = 400_000_000  # some 60 steps of the small back
+
+
+@pytest.fixture(scope="module")
+def anchors() -> dict[str, Anchor]:
+    return networks.pair()[0]
+
+
+@pytest.fixture(scope="module")
+def caches(anchors: dict[str, Anchor], tmp_path_factory: pytest.TempPathFactory) -> dict[str, cache.Cache]:
+    folder = tmp_path_factory.mktemp("caches")
+    return {
+        "train": filled(folder / "train", anchors, networks.split(192, seed=1)),
+        "rank": filled(folder / "rank", anchors, networks.split(64, seed=2)),
+        "unlabelled": filled(folder / "unlabelled", anchors, networks.split(192, labelled=False, seed=1)),
+    }
+
+
+def filled(folder: Path, anchors: dict[str, Anchor], split: Any) -> cache.Cache:
+    wanted = {"large": [FRONT, cache.LOGITS], "small": [cache.INPUT, cache.PENULTIMATE, cache.LOGITS]}
+    return cache.fill(folder, anchors, wanted, cache.plain(split, anchors), len(split))
+
+
+def examples(found: cache.Cache, role: str = "large", cut: str = FRONT) -> Examples:
+    return Examples(found.features(role, cut), found.logits("large"), found.penultimate("small"), found.labels())
+
+
+@pytest.fixture(scope="module")
+def start(anchors: dict[str, Anchor]) -> Stitch:
+    """The closed-form stitch."""
+    names = {"large": FRONT, "small": BACK}
+    pair = {role: tuple(c for c in cuts.find(a.model) if c.name == names[role]) for role, a in anchors.items()}
+    return features.initial(("large", 0, 0), pair, features.collect(anchors, pair, networks.split(192, seed=1)))
+
+
+def back_of(anchors: dict[str, Anchor], cut: str = BACK) -> Any:
+    small = anchors["small"]
+    first = small.model.inputs[0] if cut == cache.INPUT else cuts.tensor(small.model, cut)
+    return cuts.between(small.model, first, [small.features, small.logits])
+
+
+@pytest.fixture(scope="module")
+def run(anchors: dict[str, Anchor], caches: dict[str, cache.Cache], start: Stitch) -> Any:
+    """A fit of the pair; keywords replace its examples, rungs and so on."""
+
+    def fitted(*rungs: str, work: int = ENOUGH_WORK, **changes: Any) -> Fitted:
+        train = changes.pop("train", examples(caches["train"]))
+        ranked = changes.pop("ranked", examples(caches["rank"]))
+        first = changes.pop("start", start)
+        back = changes.pop("back", None) or back_of(anchors)
+        return ladder.fit(first, back, train, ranked, rungs=dict.fromkeys(rungs, work), **changes)
+
+    return fitted
+
+
+@pytest.fixture(scope="module")
+def climbed(run: Any) -> Fitted:
+    return run("stitch", "norm", "back")
+
+
+def kl_of(back: Any, fitted: Stitch, ranked: Examples) -> float:
+    """Mean KL of a stitched back, in NumPy, without the code under test."""
+    x = np.asarray(ranked.x, np.float32) @ fitted.kernel + fitted.bias
+    logits = networks.forward(networks.keras.Model(back.inputs[0], back.outputs[1]), np.clip(x, *fitted.clamp))
+    return float(rel_entr(softmax(ranked.teacher, axis=1), softmax(logits, axis=1)).sum(axis=1).mean())
+
+
+def same(a: Fitted, b: Fitted) -> bool:
+    arrays = [{"kernel": f.stitch.kernel, "bias": f.stitch.bias, **f.stitch.tuned} for f in (a, b)]
+    return arrays[0].keys() == arrays[1].keys() and all(np.array_equal(v, arrays[1][k]) for k, v in arrays[0].items())
+
+
+def test_kl_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(0, 4, (20, 7)).astype(np.float32), rng.normal(0, 4, (20, 7)).astype(np.float32)
+    expected = rel_entr(softmax(p, axis=1), softmax(q, axis=1)).sum(axis=1)
+    np.testing.assert_allclose(ladder.kl_divergence(p, q), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ladder.kl_divergence(p, p), 0, atol=1e-6)
+    np.testing.assert_allclose(ladder.kl_divergence(p, q + 100), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_kl_of_sure_answers_is_finite_and_right() -> None:
+    p, q = np.float32([[200, 0, 0]]), np.float32([[0, 200, 0]])
+    assert float(ladder.kl_divergence(p, q)[0]) == pytest.approx(200, rel=1e-5)
+    np.testing.assert_allclose(-log_softmax(q)[0, 0], 200)
+
+
+def test_the_closed_form_is_where_it_starts(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
+    found = run("stitch")
+    assert found.closed_form_kl == pytest.approx(kl_of(back_of(anchors), start, examples(caches["rank"])), rel=1e-3)
+
+
+def test_training_the_stitch_beats_the_closed_form(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
+    found = run("stitch")
+    assert found.rung == "stitch"
+    assert found.kl < 0.9 * found.closed_form_kl
+    assert found.stitch.tuned == {}
+    assert not np.array_equal(found.stitch.kernel, start.kernel)
+    # The anchor's own back gives that KL: nothing but the stitch was changed.
+    assert found.kl == pytest.approx(kl_of(back_of(anchors), found.stitch, examples(caches["rank"])), rel=1e-3)
+
+
+def test_the_norm_rung_changes_scales_and_shifts_alone(run: Any, anchors: Any) -> None:
+    found = run("norm")
+    back = back_of(anchors)
+    norms = {v.path for v in back.trainable_variables if v.path.endswith(("gamma", "beta"))}
+    assert found.rung == "norm"
+    assert set(found.stitch.tuned) == norms
+    own = {v.path: np.asarray(v) for v in back.weights}
+    assert all(not np.array_equal(own[path], value) for path, value in found.stitch.tuned.items())
+
+
+def test_the_back_rung_tunes_every_trainable_weight(run: Any, anchors: Any, caches: Any) -> None:
+    found = run("back")
+    back = back_of(anchors)
+    assert set(found.stitch.tuned) == {v.path for v in back.trainable_variables}
+    copy = networks.keras.models.clone_model(back)
+    copy.set_weights(back.get_weights())
+    for variable in copy.weights:
+        if variable.path in found.stitch.tuned:
+            variable.assign(found.stitch.tuned[variable.path])
+    assert found.kl == pytest.approx(kl_of(copy, found.stitch, examples(caches["rank"])), rel=1e-3)
+
+
+def test_a_rung_starts_where_the_one_below_ended(climbed: Fitted) -> None:
+    assert [r.rung for r in climbed.rungs] == ["stitch", "norm", "back"]
+    trail = [climbed.closed_form_kl, *(r.kl for r in climbed.rungs)]
+    assert trail == sorted(trail, reverse=True)
+    assert climbed.kl == min(trail)
+
+
+def test_the_anchors_stay_bit_identical(run: Any, anchors: Any, start: Stitch) -> None:
+    weights = {role: [np.array(w) for w in a.model.get_weights()] for role, a in anchors.items()}
+    kernel, bias = start.kernel.copy(), start.bias.copy()
+    found = run("stitch", "norm", "back")
+    assert found.stitch.tuned, "nothing was tuned, so nothing was at risk"
+    for role, anchor in anchors.items():
+        for old, new in zip(weights[role], anchor.model.get_weights(), strict=True):
+            assert old.tobytes() == new.tobytes()
+    assert (start.kernel.tobytes(), start.bias.tobytes()) == (kernel.tobytes(), bias.tobytes())
+
+
+def test_a_fit_is_a_function_of_its_seed(run: Any, climbed: Fitted) -> None:
+    again = run("stitch", "norm", "back")
+    assert same(again, climbed)
+    assert again.rungs == climbed.rungs
+    assert not same(run("stitch", "norm", "back", seed=1), climbed)
+
+
+def test_enough_spares_the_back(run: Any, climbed: Fitted) -> None:
+    norm = climbed.rungs[1].kl
+    spared = run("stitch", "norm", "back", enough=norm * 1.01)
+    assert [r.rung for r in spared.rungs] == ["stitch", "norm"]
+    assert all(path.endswith(("gamma", "beta")) for path in spared.stitch.tuned)
+    tried = run("stitch", "norm", "back", enough=norm * 0.99)
+    assert [r.rung for r in tried.rungs] == ["stitch", "norm", "back"]
+    assert [r.rung for r in run("stitch", "norm", "relu", enough=norm * 1.01).rungs] == ["stitch", "norm"]
+
+
+@pytest.fixture(scope="module")
+def bent(anchors: Any, caches: Any, start: Stitch) -> dict[str, Any]:
+    """A teacher that answers to how bright a feature is, either way: no affine map can tell it."""
+    sets = {}
+    for name in ("train", "rank"):
+        plain = examples(caches[name])
+        x = np.asarray(plain.x, np.float32).reshape(len(plain.x), -1)
+        turned = np.abs(x - np.median(x, axis=0)).mean(axis=1)
+        logits = np.zeros_like(np.asarray(plain.teacher))
+        logits[:, 0] = 40 * (turned - turned.mean())
+        sets[name] = replace(plain, teacher=logits, labels=None)
+    return {"train": sets["train"], "ranked": sets["rank"]}
+
+
+def test_relu_features_help_where_an_affine_map_cannot(run: Any, bent: Any) -> None:
+    found = run("stitch", "norm", "relu", **bent)
+    assert [r.rung for r in found.rungs] == ["stitch", "norm", "relu"]
+    assert found.rung == "relu"
+    assert found.rungs[2].kl < 0.98 * found.rungs[1].kl
+    assert found.stitch.hidden_kernel is not None
+    assert found.stitch.kernel.shape[0] == 6 + found.stitch.hidden_kernel.shape[1]
+    assert all(path.endswith(("gamma", "beta")) for path in found.stitch.tuned)
+
+
+def test_relu_features_that_do_not_help_are_taken_away(run: Any, caches: Any) -> None:
+    plain = run("stitch", "norm", "back")
+    wrong = replace(examples(caches["train"]), teacher=-3 * np.asarray(caches["train"].logits("large")), labels=None)
+    found = run("stitch", "norm", "relu", "back", train=wrong)
+    assert [r.rung for r in found.rungs] == ["stitch", "norm", "relu", "back"]
+    assert found.stitch.hidden_kernel is None
+    assert found.stitch.kernel.shape == plain.stitch.kernel.shape
+    # What follows them starts where the rung before them ended.
+    without = run("stitch", "norm", "back", train=wrong)
+    assert found.kl == without.kl
+
+
+def test_taking_relu_features_away_takes_what_was_trained_beside_them(anchors: Any, start: Stitch, bent: Any) -> None:
+    """Also where they gained a little: too little to be kept."""
+    trainer = ladder._Trainer(start, back_of(anchors), bent["train"], bent["ranked"], 0)
+    before = trainer.validate()
+    trainer.widen()
+    assert trainer.validate() == pytest.approx(before, rel=1e-4)
+    gained = trainer.climb("relu", ENOUGH_WORK, lambda rung, done, total: None, match=False)
+    assert gained.kl < before
+    trainer.narrow()
+    assert trainer.validate() == before
+    assert trainer.result("stitch").hidden_kernel is None
+
+
+def test_without_labels_the_teacher_is_enough(run: Any, caches: Any) -> None:
+    train = examples(caches["unlabelled"])
+    assert train.labels is None
+    found = run("stitch", train=train)
+    assert found.kl < 0.9 * found.closed_form_kl
+    assert not same(found, run("stitch")), "the labels had no say where there are some"
+
+
+def test_matching_comes_first_and_heeds_the_penultimate_features(run: Any, caches: Any) -> None:
+    train = examples(caches["train"])
+    elsewhere = replace(train, match=np.asarray(train.match)[::-1].copy())
+    assert not same(run("stitch", train=elsewhere), run("stitch"))
+
+
+def test_without_a_stitch_there_is_no_matching(run: Any, anchors: Any, caches: Any) -> None:
+    sets = {
+        "train": examples(caches["train"], "small", cache.INPUT),
+        "ranked": examples(caches["rank"], "small", cache.INPUT),
+    }
+    whole = {"start": None, "back": back_of(anchors, cache.INPUT), **sets}
+    found = run("back", **whole)
+    assert found.kl < found.closed_form_kl
+    small = caches["rank"].logits("small")
+    expected = rel_entr(softmax(sets["ranked"].teacher, axis=1), softmax(small, axis=1)).sum(axis=1).mean()
+    assert found.closed_form_kl == pytest.approx(expected, rel=1e-3)
+    assert set(found.stitch.tuned) == {v.path for v in anchors["small"].model.trainable_variables}
+    backwards = replace(sets["train"], match=np.asarray(sets["train"].match)[::-1].copy())
+    assert same(run("back", **{**whole, "train": backwards}), found)
+
+
+def test_what_gains_nothing_is_stopped_early_and_not_kept(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
+    """Trained towards the opposite answers, every validation is worse than the start."""
+    train = examples(caches["train"])
+    wrong = replace(train, teacher=-3 * np.asarray(train.teacher), labels=None)
+    seen: list[tuple[str, int, int]] = []
+    found = run("norm", train=wrong, progress=lambda *at: seen.append(at))
+    _, taken, steps = seen[-1]
+    assert taken < steps
+    assert found.rung == "closed form"
+    assert found.kl == found.closed_form_kl
+    assert found.stitch.tuned == {}
+    np.testing.assert_array_equal(found.stitch.kernel, start.kernel)
+    assert found.rungs[0].images == 16 * taken
+
+
+def test_training_keeps_to_its_work(run: Any, anchors: Any) -> None:
+    from restnet_tf.fitting import ladder
+    from restnet_tf.graph import costs
+
+    calls = costs.nodes(back_of(anchors))
+    forward = costs.macs(calls) + ladder._MACS_A_VALUE * costs.values(calls)
+    # So small a network is counted as the least that one takes.
+    assert costs.macs(calls) < forward < ladder._LEAST_WORK
+    found = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 7).rungs[0]
+    assert (found.images, found.work) == (7 * 128, 7 * 128 * 2 * ladder._LEAST_WORK)
+    assert found.macs == 7 * 128 * 2 * costs.macs(calls)
+    found = run("back", work=3 * ladder._LEAST_WORK * 128 * 6).rungs[0]
+    assert found.work <= 6 * 128 * 3 * ladder._LEAST_WORK
+
+
+def test_few_examples_are_counted_as_they_are(run: Any, caches: Any) -> None:
+    few = examples(caches["train"])
+    few = Examples(few.x[:10], few.teacher[:10], few.match[:10], few.labels[:10])  # type: ignore[index]
+    steps: list[int] = []
+    found = run("stitch", work=1, train=few, progress=lambda rung, done, total: steps.append(total))
+    assert 0 < found.rungs[0].images <= 10 * steps[0]
+    assert found.rungs[0].images % 10 == 0
+
+
+def test_the_rate_falls_where_validation_gains_nothing(run: Any, caches: Any) -> None:
+    """At a rate that is far too high, the best of a fit that calms down beats that of one that does not."""
+    from restnet_tf.fitting import ladder
+
+    rates = {"stitch": 0.3, "norm": 0.3, "back": 0.3}
+    found = {}
+    for factor in (1.0, ladder._CALMER):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ladder, "_RATES", rates)
+            patch.setattr(ladder, "_CALMER", factor)
+            found[factor] = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 60)
+    assert found[ladder._CALMER].kl <= found[1.0].kl
+
+
+def test_batches_are_bounded_by_what_they_hold(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from restnet_tf.fitting import ladder
+
+    monkeypatch.setattr(ladder, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(ladder, "_LEAST_BATCH", 8)
+    steps: list[int] = []
+    found = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 7, progress=lambda rung, done, total: steps.append(total))
+    assert (found.rungs[0].images, steps[0]) == (8 * steps[0], 7 * 128 // 8)
+
+
+def test_validations_take_no_longer_than_the_training(run: Any, caches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from restnet_tf.fitting import ladder
+
+    ranked, seen = examples(caches["rank"]), []
+    validate = ladder._Trainer.validate
+    monkeypatch.setattr(ladder._Trainer, "validate", lambda self: seen.append(len(self._rank.x)) or validate(self))
+    monkeypatch.setattr(ladder, "_LEAST_JUDGES", 10)
+    run("stitch", work=8 * ladder._LEAST_WORK * 32)
+    assert set(seen) == {32}
+    run("stitch", work=8 * ladder._LEAST_WORK * 5)
+    assert set(seen) == {32, 10}
+    run("stitch", work=8 * ladder._LEAST_WORK * 1000)
+    assert set(seen) == {32, 10, len(ranked.x)}
+
+
+def test_a_large_back_leaves_the_stitch_images_of_the_norms_share(anchors: Any) -> None:
+    from types import SimpleNamespace
+
+    from restnet_tf.family.family import _LEAST_IMAGES, _RUNG_WORK, Family
+    from restnet_tf.fitting import ladder
+
+    def shares(work: int, fine_tune: str = "auto") -> dict[str, int]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ladder, "work", lambda back: work)
+            settings = SimpleNamespace(effort=1.0, fine_tune=fine_tune)
+            return Family.rungs(SimpleNamespace(settings=settings), None)  # type: ignore[arg-type]
+
+    assert shares(10**6) == {rung: int(share) for rung, share in _RUNG_WORK.items()}
+    large = shares(10**9)
+    assert large["stitch"] == 2 * _LEAST_IMAGES * 10**9
+    assert large["stitch"] + large["norm"] == _RUNG_WORK["stitch"] + _RUNG_WORK["norm"]
+    assert shares(10**11)["stitch"] == shares(10**11)["norm"]
+    assert shares(10**11, "stitch") == {"stitch": int(_RUNG_WORK["stitch"])}
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_features_that_are_not_finite_are_refused(run: Any, caches: Any, value: float) -> None:
+    sets = {}
+    for name, found in (("train", caches["train"]), ("ranked", caches["rank"])):
+        whole = examples(found)
+        x = np.array(whole.x)
+        x[:, 0, 0, :] = value
+        sets[name] = replace(whole, x=x)
+    with pytest.raises(RestnetError, match="the stitch rung diverged: the loss is not finite"):
+        run("stitch", **sets)

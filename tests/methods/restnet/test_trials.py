@@ -1,0 +1,78 @@
+"""The loss of closed-form stitches, against the same worked out directly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import anchor, forward, images, pair, split
+
+from restnet_tf.graph import cuts
+from restnet_tf.graph.costs import Costs
+from restnet_tf.methods.restnet import plan, trials
+from restnet_tf.records import Piece, Plan
+from restnet_tf.similarity import features
+from restnet_tf.stitches import variant
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def kl(teacher: np.ndarray, student: np.ndarray) -> float:
+    return float(np.mean(np.sum(teacher * (np.log(teacher) - np.log(student)), axis=1)))
+
+
+def test_an_anchor_stitched_to_itself_loses_nothing():
+    same = {"large": anchor((4, 6), 2, seed=3), "small": anchor((4, 6), 2, seed=3)}
+    cut_lists = {role: cuts.find(a.model) for role, a in same.items()}
+    statistics = features.collect(same, cut_lists, split(64))
+    route = Piece("large", None, "0.1.out"), Piece("small", "0.1.out", None)
+    other = Piece("large", None, "stem"), Piece("small", "1.1.out", None)
+    plans = [Plan("same", route, 1, 1, 1.0, 1.0), Plan("far", other, 1, 1, 1.0, 1.0)]
+    ranked = trials.closed_form(plans, same, cut_lists, statistics, split(70, seed=5))
+    assert 0 <= ranked[0].kl < 1e-4
+    assert ranked[1].kl > 10 * ranked[0].kl
+
+
+def test_kl_of_every_candidate_is_that_of_the_assembled_variant():
+    anchors, cut_lists = pair()
+    statistics = features.collect(anchors, cut_lists, split(40))
+    costs = {"large": Costs(10**9, 1), "small": Costs(0, 1)}
+    proposed = plan.propose(cut_lists, statistics, costs, points=2)
+    steps = []
+    ranked = trials.closed_form(
+        proposed, anchors, cut_lists, statistics, split(70, seed=5), lambda *at: steps.append(at)
+    )
+    assert steps == [(64, 70), (70, 70)]  # a last batch that is not full counts as what it is
+    candidates = [p for p in ranked if p.status == "candidate"]
+    assert {p.route[0].anchor for p in candidates} == {"large", "small"}
+    x = images(70, seed=5)
+    teacher = softmax(np.log(forward(anchors["large"].model, x)))
+    for found in candidates:
+        fitted = features.initial(plan.key(found, cut_lists), cut_lists, statistics)
+        outputs = forward(variant.assemble(found, anchors, fitted), x)
+        assert found.kl == pytest.approx(kl(teacher, outputs), rel=1e-3, abs=1e-6)
+    rejected = [p for p in ranked if p.status == "rejected"]
+    assert rejected
+    assert repr(rejected) == repr([p for p in proposed if p.status == "rejected"])
+
+
+def test_nothing_to_rank():
+    anchors, cut_lists = pair()
+    statistics = features.collect(anchors, cut_lists, split(40))
+    refused = Plan(
+        "x", (Piece("large", None, "stem"), Piece("small", "stem", None)), 1, 1, 0.1, 0.1, None, "rejected", "r"
+    )
+    assert trials.closed_form([refused], anchors, cut_lists, statistics, split(8)) == (refused,)
+
+
+def test_the_initial_stitch_is_the_solution_with_the_targets_clamp():
+    anchors, cut_lists = pair()
+    statistics = features.collect(anchors, cut_lists, split(40))
+    fitted = features.initial(("small", 1, 2), cut_lists, statistics)
+    np.testing.assert_array_equal(fitted.kernel, statistics.solutions["small", 1, 2].kernel)
+    assert fitted.source == cut_lists["small"][1].layout
+    assert fitted.target == cut_lists["large"][2].layout
+    assert fitted.clamp == cut_lists["large"][2].clamp == (0.0, None)
+    assert fitted.tuned == {}

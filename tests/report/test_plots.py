@@ -1,0 +1,95 @@
+"""The pictures: whole PNG files, equal bytes for equal figures, and what is drawn changes them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
+from restnet_tf.report import plots
+
+
+def scored(n: int, right: int, kl: float | None = None) -> Score:
+    """The first ``right`` of n images are right."""
+    return Score.of(np.arange(n) < right, kl)
+
+
+FILE = File("f", "0" * 64, 1000, 500, scored(9, 5), scored(9, 5), 1500.0, 1600.0, (1500.0,), 1, "LiteRT 2.3")
+
+
+def point(name: str, macs: int, right: int, kind: str = STITCHED, **more: object) -> OperatingPoint:
+    score = scored(100, right, 0.1)
+    return replace(OperatingPoint(name, kind, "r", macs, 1, score, score, files={"float32": FILE}), **more)
+
+
+POINTS = (
+    point("small", 10_000_000, 60, ANCHOR),
+    point("large", 90_000_000, 90, ANCHOR),
+    point("L1-S2", 50_000_000, 80),
+    point("L2-S2", 60_000_000, 70, status=DOMINATED),
+    point("random", 50_000_000, 20, CONTROL, files={}),
+)
+
+
+def size(png: bytes) -> tuple[int, int]:
+    image = Image.open(io.BytesIO(png))
+    image.load()
+    assert image.format == "PNG"
+    assert np.asarray(image.convert("L")).std() > 5  # something is drawn
+    return image.size
+
+
+def drawn(points: tuple[OperatingPoint, ...] = POINTS) -> bytes:
+    return plots.operating_points(points, "title", "accuracy")
+
+
+def test_operating_points():
+    png = drawn()
+    assert size(png) == (1430, 572)
+    assert png == drawn()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        POINTS[:3],
+        POINTS[:2],
+        (*POINTS[:2], replace(POINTS[2], test=scored(100, 85, 0.1)), *POINTS[3:]),
+        (*POINTS[:2], replace(POINTS[2], macs=40_000_000), *POINTS[3:]),
+        tuple(replace(p, files={}) for p in POINTS),
+    ],
+    ids=["no control", "anchors alone", "accuracy", "macs", "nothing timed"],
+)
+def test_what_is_given_is_what_is_drawn(other):
+    png = drawn(other)
+    size(png)
+    assert png != drawn()
+
+
+def test_heat_map():
+    matrix = np.linspace(0, 1, 12).reshape(3, 4)
+    rows, columns = ["a", "b", "c"], ["w", "x", "y", "z"]
+    plain = plots.heat_map(matrix, rows, columns, "similarity")
+    marked = plots.heat_map(matrix, rows, columns, "similarity", [(0, 1, "o"), (2, 3, "^")])
+    assert size(plain) == size(marked)
+    assert plain == plots.heat_map(matrix, rows, columns, "similarity")
+    assert len({plain, marked, plots.heat_map(matrix[::-1], rows, columns, "similarity")}) == 3
+
+
+def test_heat_map_of_many_cuts_and_of_values_outside_the_scale():
+    matrix = np.full((40, 30), np.nan)
+    matrix[0], matrix[1] = -0.1, 1.0
+    width, height = size(plots.heat_map(matrix, [f"r{i}" for i in range(40)], [f"c{i}" for i in range(30)], "t"))
+    assert width > 1000
+    assert height > 1000
+
+
+def test_no_date_and_no_software_in_the_file():
+    png = drawn()
+    assert b"tIME" not in png
+    assert b"Software" not in png
+    assert b"matplotlib" not in png.lower()

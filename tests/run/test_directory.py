@@ -1,0 +1,218 @@
+"""The run directory: whole files only, what is written is read, and strangers are refused."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restnet_tf import atomic
+from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.records import Layout, Piece, Plan, RestnetError, Stitch
+from restnet_tf.run import plans_file
+from restnet_tf.run.directory import Run
+from restnet_tf.similarity.features import Statistics
+from restnet_tf.stitches.closed_form import Solution
+
+INPUTS = {"large": "abc", "small": "def", "seed": 0}
+ROUTE = (Piece("large", None, "a/b"), Piece("small", "c", None))
+PLANS = (
+    Plan("L0-S0", ROUTE, 100, 10, 0.5, 0.25, 0.125, "chosen"),
+    Plan("L0-S1", ROUTE, 90, 9, 0.5, float("nan"), None, "rejected", "too far"),
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "a" / "file"
+    atomic.write_bytes(path, b"old")
+
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(RestnetError, match=r"cannot write .*file: No space left on device"):
+        atomic.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_equal_arrays_are_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        atomic.write_npz(tmp_path / name, {"x": np.arange(5), "y": np.eye(2)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_statistics_round_trip(tmp_path):
+    rng = np.random.default_rng(0)
+    solutions = {
+        ("large", 0, 12): Solution(rng.normal(size=(3, 2)).astype("f4"), rng.normal(size=2).astype("f4"), 0.1),
+        ("small", 12, 0): Solution(rng.normal(size=(2, 3)).astype("f4"), rng.normal(size=3).astype("f4"), -0.2),
+    }
+    Run(tmp_path).save_statistics(Statistics(640, 128, rng.random((13, 13)), solutions))
+    found = Run(tmp_path).load_statistics()
+    assert (found.n, found.batch, set(found.solutions)) == (640, 128, set(solutions))
+    np.testing.assert_array_equal(found.cka, np.load(tmp_path / "similarity.npz")["cka"])
+    for key, solution in solutions.items():
+        np.testing.assert_array_equal(found.solutions[key].kernel, solution.kernel)
+        np.testing.assert_array_equal(found.solutions[key].bias, solution.bias)
+        assert found.solutions[key].r2 == solution.r2
+
+
+def test_fitted_round_trip(tmp_path):
+    tuned = {"block/conv/kernel": np.ones((3, 3, 2, 2), np.float32), "a:b": np.zeros(3, np.float32)}
+    given = Fitted(
+        Stitch(
+            np.eye(4, 3, dtype="f4"),
+            np.zeros(3, "f4"),
+            Layout((8, 8, 2)),
+            Layout((4, 4, 3)),
+            (0.0, None),
+            hidden_kernel=np.ones((2, 2), "f4"),
+            hidden_bias=np.ones(2, "f4"),
+            tuned=tuned,
+        ),
+        "norm",
+        0.25,
+        0.5,
+        (RungResult("stitch", 0.3, 1000, 10**11, 10**12), RungResult("norm", 0.25, 500, 10**10, 10**11)),
+    )
+    assert Run(tmp_path).load_fitted("L0-S0") is None
+    Run(tmp_path).save_fitted("L0-S0", given)
+    found = Run(tmp_path).load_fitted("L0-S0")
+    assert replace(found, stitch=given.stitch) == given
+    for name in ("kernel", "bias", "hidden_kernel", "hidden_bias"):
+        np.testing.assert_array_equal(getattr(found.stitch, name), getattr(given.stitch, name))
+    for name in ("source", "target", "clamp"):
+        assert getattr(found.stitch, name) == getattr(given.stitch, name)
+    assert set(found.stitch.tuned) == set(tuned)
+    for name, value in tuned.items():
+        np.testing.assert_array_equal(found.stitch.tuned[name], value)
+
+
+def test_plans_round_trip_and_stay_json(tmp_path):
+    path = tmp_path / "plans.json"
+    plans_file.write_plans(path, reversed(PLANS))
+    assert "NaN" not in path.read_text()
+    assert repr(plans_file.read_plans(path)) == repr(PLANS)
+
+
+def edit(path: Path, change) -> None:
+    content = json.loads(path.read_text())
+    change(content["plans"])
+    path.write_text(json.dumps(content))
+
+
+def test_plans_edited_by_hand_are_accepted(tmp_path):
+    path = tmp_path / "plans.json"
+    plans_file.write_plans(path, PLANS)
+    edit(path, lambda plans: (plans[1].update(status="chosen", reason=""), plans.pop(0)))
+    (found,) = plans_file.read_plans(path)
+    assert (found.name, found.status) == ("L0-S1", "chosen")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda plans: plans[1].pop("route"), "plan 1 is not understood"),
+        (lambda plans: plans[1].update(colour="red"), "plan 1 is not understood: .*colour"),
+        (lambda plans: plans[0].pop("macs"), "plan 0 is not understood: .*macs"),
+        (lambda plans: plans[0].update(cka="high"), "plan 0 is not understood: .*high"),
+        (lambda plans: plans[1]["route"][0].update(cut="x"), "plan 1 is not understood: .*cut"),
+        (lambda plans: plans[1].update(status="maybe"), r"plan L0-S1 has status 'maybe'; use one of .*chosen"),
+        (lambda plans: plans.append(3), "plan 2 is not understood"),
+    ],
+)
+def test_wrong_entries_are_named(tmp_path, change, message):
+    path = tmp_path / "plans.json"
+    plans_file.write_plans(path, PLANS)
+    edit(path, change)
+    with pytest.raises(RestnetError, match=message):
+        plans_file.read_plans(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "3"])
+def test_what_is_no_plans_file(tmp_path, text):
+    (tmp_path / "p").write_text(text)
+    with pytest.raises(RestnetError, match="is not a plans file"):
+        plans_file.read_plans(tmp_path / "p")
+
+
+def test_a_run_is_opened_again_and_remembers_its_steps(tmp_path):
+    run = Run(tmp_path / "deep" / "run")
+    with run.opened(INPUTS):
+        assert not run.done("similarity")
+        run.finish("similarity")
+    with Run(run.path).opened(dict(INPUTS)):
+        assert run.done("similarity")
+    assert run.inputs() == INPUTS
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({**INPUTS, "seed": 1}, "another seed: 0 there, 1 now"),
+        ({**INPUTS, "extra": 1}, "another extra: nothing there, 1 now"),
+        ({"large": "abc", "seed": 0}, "another small: def there, nothing now"),
+    ],
+)
+def test_other_inputs_are_refused_and_named(tmp_path, inputs, message):
+    run = Run(tmp_path)
+    with run.opened(INPUTS):
+        pass
+    with pytest.raises(RestnetError, match=message), run.opened(inputs):
+        pass
+    assert run.inputs() == INPUTS
+
+
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("dear")
+    with (
+        pytest.raises(RestnetError, match=r"is not a run directory and holds thesis\.tex"),
+        Run(tmp_path).opened(INPUTS),
+    ):
+        pass
+    assert not (tmp_path / "run.json").exists()
+    assert (tmp_path / "thesis.tex").read_text() == "dear"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 99, "inputs": {}, "steps": {}}'])
+def test_a_damaged_record_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RestnetError, match=r"run\.json"), Run(tmp_path).opened(INPUTS):
+        pass
+    with pytest.raises(RestnetError, match=r"has no run\.json"):
+        Run(tmp_path / "nowhere").inputs()
+
+
+def _try(path: str, answers) -> None:
+    try:
+        with Run(Path(path)).opened(INPUTS):
+            answers.put("opened")
+    except RestnetError as error:
+        answers.put(str(error))
+
+
+def test_a_second_builder_is_refused_until_the_first_is_done(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+
+    def other() -> str:
+        process = context.Process(target=_try, args=(str(tmp_path), answers))
+        process.start()
+        process.join(60)
+        return answers.get(timeout=10)
+
+    with Run(tmp_path).opened(INPUTS):
+        assert "another build is writing" in other()
+    assert other() == "opened"
+
+
+def test_a_path_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(RestnetError, match=r"cannot write to .*; give another --out"), Run(path).opened(INPUTS):
+            pass

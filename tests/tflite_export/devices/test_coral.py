@@ -1,0 +1,156 @@
+"""The Coral harness. No board was at hand: its script runs here on a stand-in for tflite_runtime, made of LiteRT."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench_files import files
+
+from tflite_export.devices import captures, coral
+from tflite_export.devices.subjects import Findings, Options, Subject
+from tflite_export.errors import TfliteError
+
+SCRIPT = captures.HARNESS / "coral.py"
+STAND_IN = """
+from ai_edge_litert import interpreter
+class Interpreter(interpreter.Interpreter):
+    def __init__(self, model_path, experimental_delegates=(), num_threads=1):
+        super().__init__(model_path=model_path, num_threads=num_threads)
+def load_delegate(name):
+    raise ValueError(f"Failed to load delegate from {name}")
+"""
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return files(["int8"])["int8"]
+
+
+def line(subject: Subject, **changes: Any) -> str:
+    """A line as the script prints it; typed, for what the stand-in cannot do."""
+    content = {
+        "harness": "coral",
+        "board": "mendel",
+        "machine": "aarch64",
+        "runtime": "2.5.0.post1",
+        "file": f"{subject.name}.tflite",
+        "sha256": subject.sha256,
+        "edgetpu": False,
+        "threads": 1,
+        "repeats_us": [3.0, 1.0, 2.0],
+    }
+    return json.dumps({key: value for key, value in (content | changes).items() if value is not None})
+
+
+def end(count: int) -> str:
+    return json.dumps({"harness": "coral", "end": count})
+
+
+def measured(subject: Subject, path: Path, *lines: str) -> list[Findings]:
+    path.write_text("\n".join(lines) + "\n")
+    return list(coral.measure([subject], Options(log=path)))
+
+
+def run(folder: Path, *arguments: str) -> str:
+    (folder / "tflite_runtime").mkdir(exist_ok=True)
+    (folder / "tflite_runtime" / "__init__.py").write_text("__version__ = 'stand-in'\n")
+    (folder / "tflite_runtime" / "interpreter.py").write_text(STAND_IN)
+    command = f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); sys.argv = {['coral.py', *arguments]!r}"
+    program = f"{command}; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_the_script_prints_is_read(tmp_path: Path, subject: Subject) -> None:
+    file = tmp_path / "p.int8.tflite"
+    file.write_bytes(subject.content)
+    said = run(tmp_path, "--cpu", "--repeats", "5", "--warmups", "1", str(file))
+    (found,) = measured(subject, tmp_path / "log", "Mendel GNU/Linux", said)
+    (m,) = found.measurements
+    assert m.device.startswith("coral:")
+    assert (m.figure, m.kind, len(m.repeats)) == ("latency", "device", 5)
+    assert m.value == sorted(m.repeats)[2]
+    assert m.tool.startswith("tflite_runtime stand-in (processor), 1 thread(s), ")
+
+
+def test_a_file_that_fails_on_the_board_costs_only_its_own_times(tmp_path: Path, subject: Subject) -> None:
+    good, bad = tmp_path / "p.int8.tflite", tmp_path / "bad.int8.tflite"
+    good.write_bytes(subject.content)
+    bad.write_bytes(b"nothing")
+    (tmp_path / "log").write_text(run(tmp_path, "--cpu", "--repeats", "2", str(bad), str(good)))
+    both = [subject, Subject("bad", "int8", b"nothing")]
+    fine, wrong = coral.measure(both, Options(log=tmp_path / "log"))
+    assert len(fine.measurements) == 1
+    assert "bad.int8: the board could not run it: " in wrong.failures[0]
+
+
+def test_without_an_edge_tpu_the_script_says_so(tmp_path: Path, subject: Subject) -> None:
+    file = tmp_path / "p.int8.tflite"
+    file.write_bytes(subject.content)
+    (found,) = measured(subject, tmp_path / "log", run(tmp_path, str(file)))
+    assert "Failed to load delegate from libedgetpu" in found.failures[0]
+
+
+def test_the_script_needs_nothing_of_the_project() -> None:
+    tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 6))
+    names = {n.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for n in node.names}
+    names |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert names - set(sys.stdlib_module_names) == {"numpy", "tflite_runtime"}
+
+
+def test_a_compiled_file_goes_before_the_one_it_was_made_from(tmp_path: Path, subject: Subject) -> None:
+    compiled = line(subject, file="p.int8_edgetpu.tflite", sha256="ab" * 32, edgetpu=True, repeats_us=[0.5])
+    (found,) = measured(subject, tmp_path / "log", line(subject), compiled, end(2))
+    (m,) = found.measurements
+    assert (m.value, m.device, m.sha256) == (0.5, "coral:mendel", subject.sha256)
+    assert "(Edge TPU, compiled file abababababab)" in m.tool
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sha256": "ab" * 32}, "ran another file of that name"),
+        ({"repeats_us": []}, "has no times"),
+        ({"repeats_us": [1.0, 0.0]}, "has no times"),
+        ({"repeats_us": None}, "not understood: KeyError 'repeats_us'"),
+        ({"repeats_us": ["fast"]}, "not understood: ValueError"),
+        ({"file": "other.int8.tflite"}, "p.int8: not in"),
+    ],
+)
+def test_a_line_that_says_nothing_of_the_file(
+    tmp_path: Path, subject: Subject, changes: dict[str, Any], words: str
+) -> None:
+    found = measured(subject, tmp_path / "log", line(subject, **changes), end(1))
+    assert not any(f.measurements for f in found)
+    assert words in found[-1].failures[0]
+
+
+def test_without_a_capture_it_says_how_to_make_one(subject: Subject) -> None:
+    with pytest.raises(TfliteError, match=r"needs --log FILE: copy .*harness/coral\.py .* python3 coral\.py"):
+        list(coral.measure([subject], Options()))
+
+
+def test_a_capture_cut_off_anywhere_is_refused(tmp_path: Path, subject: Subject) -> None:
+    whole = "\n".join([line(subject), line(subject, file="q.int8.tflite"), end(2)])
+    for length in range(0, len(whole) - 1, 13):
+        with pytest.raises(TfliteError, match=r"cut off or damaged|without the harness's last|holds no line"):
+            measured(subject, tmp_path / "log", whole[:length])
+
+
+def test_lines_lost_on_the_way_are_seen(tmp_path: Path, subject: Subject) -> None:
+    with pytest.raises(TfliteError, match="line 2: 1 lines where the harness printed 2; some are lost"):
+        measured(subject, tmp_path / "log", line(subject), end(2))
+
+
+def test_captures_of_another_harness_and_no_file(tmp_path: Path, subject: Subject) -> None:
+    with pytest.raises(TfliteError, match="capture of the harness 'mcu', not of 'coral'"):
+        measured(subject, tmp_path / "log", '{"harness":"mcu","end":0}')
+    with pytest.raises(TfliteError, match=r"cannot read .*/none: No such file"):
+        list(coral.measure([subject], Options(log=tmp_path / "none")))

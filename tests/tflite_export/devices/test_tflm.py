@@ -1,0 +1,136 @@
+"""TensorFlow Lite Micro: its arena beside the plan, its answers beside LiteRT's, and what is refused before it dies."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from bench_files import elastic, files, softmax_of_equals
+
+from tflite_export import memory
+from tflite_export.devices import tflm
+from tflite_export.devices.subjects import Options, Subject, opened, smooth_images
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import only
+
+needs_micro = pytest.mark.skipif(
+    importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is not installed (extra 'mcu')"
+)
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Subject]:
+    return files(("float32", "float16", "dynamic", "int8", "int16x8"))
+
+
+def figures(subject: Subject) -> dict[str, float]:
+    (found,) = tflm.measure([subject], Options())
+    assert (found.failures, found.warnings) == ((), ())
+    assert {(m.device, m.kind, m.sha256) for m in found.measurements} == {("tflm", "interpreter", subject.sha256)}
+    assert all(m.tool.startswith("tflite-micro ") for m in found.measurements)
+    return {m.figure: m.value for m in found.measurements}
+
+
+def failure(subject: Subject) -> str:
+    (found,) = tflm.measure([subject], Options())
+    assert not found.measurements
+    return found.failures[0]
+
+
+@needs_micro
+@pytest.mark.parametrize("precision", ["int8", "int16x8", "float32"])
+def test_arena_is_what_was_planned_and_what_it_keeps_besides(made: dict[str, Subject], precision: str) -> None:
+    said = figures(made[precision])
+    assert said["head"] == memory.plan(memory.ranges(made[precision].content)).size
+    assert said["arena"] == said["head"] + said["tail"]
+    assert said["tail"] > 1000
+    if precision == "float32":
+        assert "difference" not in said  # floats have no step to count in; they were compared all the same
+    else:
+        assert said["difference"] <= 2
+
+
+@needs_micro
+@pytest.mark.parametrize("precision", ["dynamic", "float16"])
+def test_weights_of_another_type_than_their_activations_are_refused(made: dict[str, Subject], precision: str) -> None:
+    assert "int8 or float16 beside float activations" in failure(made[precision])
+
+
+@needs_micro
+def test_weight_only_int8_would_run_and_be_wrong(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the refusal is for; and the comparison with LiteRT would have caught it."""
+    monkeypatch.setattr(tflm, "is_weight_only", lambda subject: False)
+    assert "differ" in failure(made["dynamic"]) or "cannot run" in failure(made["dynamic"])
+
+
+@needs_micro
+def test_several_signatures_are_refused_before_they_take_the_process_down() -> None:
+    assert "it has 2 signatures" in failure(elastic())
+
+
+@needs_micro
+def test_an_operator_that_it_lacks_is_named() -> None:
+    said = failure(files(["float32"], activation="gelu")["float32"])
+    assert said.endswith("cannot run it: Didn't find op for builtin opcode 'GELU'; build with --lower gelu")
+
+
+@needs_micro
+def test_a_death_is_told_and_costs_the_file_alone(made: dict[str, Subject]) -> None:
+    """An int8 softmax over 512 equal classes aborts TensorFlow Lite Micro."""
+    first, second = tflm.measure([softmax_of_equals(600), made["int8"]], Options())
+    assert "TensorFlow Lite Micro died of SIGABRT" in first.failures[0]
+    assert len(second.measurements) == 4
+
+
+@needs_micro
+def test_a_head_that_was_not_planned_is_a_warning(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = memory.ranges
+    monkeypatch.setattr(memory, "ranges", lambda content: honest(content)[:1])
+    (found,) = tflm.measure([made["int8"]], Options())
+    assert "bytes on tflm" in found.warnings[0]
+    assert found.measurements
+
+
+def test_bytes_that_are_no_file_are_a_failure() -> None:
+    if importlib.util.find_spec("tflite_micro") is None:
+        pytest.skip("tflite-micro is not installed (extra 'mcu')")
+    assert "not a .tflite file" in failure(Subject("p", "int8", b"nothing"))
+
+
+def test_without_the_wheel_it_says_what_brings_it(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TfliteError, match=r"pip install 'restnet-tf\[mcu\]'"):
+        list(tflm.measure([made["int8"]], Options()))
+
+
+def test_differences_are_counted_in_steps_and_judged_by_the_range() -> None:
+    expected = np.zeros((1, 3), np.int8)
+    assert tflm._difference(expected + np.int8(15), expected, (0.25,)) == {"difference": 15.0}
+    with pytest.raises(TfliteError, match=r"differ by 16 steps of 0\.25"):
+        tflm._difference(expected + np.int8(16), expected, (0.25,))
+    with pytest.raises(TfliteError, match=r"differ by 0\.001 of the largest"):
+        tflm._difference(np.float32([1.001]), np.float32([1.0]), ())
+    with pytest.raises(TfliteError, match="differ by nan"):
+        tflm._difference(np.float32([np.nan]), np.float32([1.0]), ())
+
+
+def test_images_are_smooth_seeded_and_fill_the_range() -> None:
+    found = smooth_images((32, 24, 3), 8)
+    np.testing.assert_array_equal(found, smooth_images((32, 24, 3), 8))
+    assert found.shape == (8, 32, 24, 3)
+    assert found.min() >= 0
+    assert found.max() <= 255
+    assert np.ptp(found) > 200
+    noise = np.random.default_rng(0).permuted(found, axis=1)
+    assert np.abs(np.diff(found, axis=1)).mean() < np.abs(np.diff(noise, axis=1)).mean() / 3
+
+
+@needs_micro
+def test_the_references_outputs_differ_from_image_to_image(made: dict[str, Subject]) -> None:
+    """Else equal outputs would prove nothing."""
+    inputs = tflm._inputs(only(opened(made["int8"])).inputs[0])
+    assert inputs.dtype == np.int8
+    assert np.ptp(inputs.astype(int)) > 200
+    found, expected, _ = tflm._run(made["int8"], inputs, 1 << 16)
+    assert len(np.unique(expected, axis=0)) == len(np.unique(found, axis=0)) == len(inputs)

@@ -1,0 +1,1 @@
+"""Devices: what each takes, how files are exported to it and measured on it."""

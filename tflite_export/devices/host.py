@@ -1,0 +1,189 @@
+"""Run .tflite files by LiteRT on this host: how long they take and what they answer."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tflite_export.chatter import captured
+from tflite_export.devices.records import Latency
+from tflite_export.devices.subjects import Findings, Options, Subject, opened, smooth_images, tried
+from tflite_export.errors import TfliteError
+from tflite_export.integers import dequantise, quantise
+
+
+def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+    """Latency of the files that LiteRT can run, in turns, every repeat kept; the image is seeded and random.
+
+    A file that LiteRT cannot run is a failure of that file. Raises ``TfliteError`` for counts below one.
+    """
+    images: dict[str, np.ndarray] = {}
+
+    def look(subject: Subject) -> Findings:
+        opened(subject)
+        shape = _open(subject.content, options.threads, options.xnnpack, subject.name).get_input_details()[0]["shape"]
+        images[subject.name] = smooth_images(tuple(shape[1:]), 1)[0]
+        return Findings()
+
+    for subject in subjects:
+        found = tried(subject, look)
+        if found.failures:
+            yield found
+    running = [subject for subject in subjects if subject.name in images]
+    if not running:
+        return
+    timed = latencies(
+        {subject.name: subject.content for subject in running},
+        images,
+        threads=options.threads,
+        repeats=options.repeats,
+        xnnpack=options.xnnpack,
+    )
+    for subject in running:
+        took = timed[subject.name]
+        tool = f"{took.tool}, {took.threads} thread{'s' if took.threads > 1 else ''}"
+        repeats = {"latency": took.repeats_us}
+        yield Findings(subject.measured("host", {"latency": took.median_us}, kind="device", tool=tool, repeats=repeats))
+
+
+def latency(
+    model: bytes,
+    image: np.ndarray,
+    *,
+    threads: int = 1,
+    warmup: int = 10,
+    repeats: int = 100,
+    xnnpack: bool = True,
+) -> Latency:
+    """Time one model's inference on one raw image (h, w, c) or (1, h, w, c) of 0..255.
+
+    Raises TfliteError as ``latencies`` does, of which this is the case of one model.
+    """
+    timed = latencies({"model": model}, image, threads=threads, warmup=warmup, repeats=repeats, xnnpack=xnnpack)
+    return timed["model"]
+
+
+def latencies(
+    models: Mapping[str, bytes],
+    image: np.ndarray | Mapping[str, np.ndarray],
+    *,
+    threads: int = 1,
+    warmup: int = 10,
+    repeats: int = 100,
+    xnnpack: bool = True,
+) -> dict[str, Latency]:
+    """Time several models in turns, so that what else the host does meets all of them alike.
+
+    ``image`` is one raw image for all, or one a name where the models' inputs differ. Each round
+    runs every model once, beginning with another one each time. Only the inference is timed, not
+    the writing of its input. Raises TfliteError for files that LiteRT cannot run, images that do
+    not fit, and counts below one.
+    """
+    if not models:
+        raise TfliteError("no models to time; give at least one")
+    if repeats < 1 or warmup < 0:
+        raise TfliteError(f"repeats={repeats} and warmup={warmup}; at least 1 and 0 are needed")
+    images = image if isinstance(image, Mapping) else dict.fromkeys(models, image)
+    missing = next((name for name in models if name not in images), None)
+    if missing is not None:
+        raise TfliteError(f"no image for {missing!r}; there are images for {', '.join(images)}")
+    opened = {name: _open(model, threads, xnnpack, name) for name, model in models.items()}
+    fed = {name: _single(found, images[name], name) for name, found in opened.items()}
+    rounds = _rounds(opened, fed, warmup + repeats)
+    return {name: _record(took[warmup:], opened[name], threads, models[name]) for name, took in rounds.items()}
+
+
+def scores(model: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> np.ndarray:
+    """Run a model on raw images and return its outputs, float32 (n, classes).
+
+    ``batches`` hold images (b, h, w, c) of 0..255, fed one at a time; integer inputs and outputs are
+    converted by the file's own scale and zero point. Raises TfliteError for files that LiteRT
+    cannot run, batches that do not fit, and no images at all.
+    """
+    interpreter = _open(model, threads, True, "model")
+    entry, exit_ = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    rows: list[np.ndarray] = []
+    for batch in batches:
+        for image in quantise(_fitting(entry, batch, "model"), entry):
+            interpreter.set_tensor(entry["index"], image[None])
+            interpreter.invoke()
+            rows.append(interpreter.get_tensor(exit_["index"]).reshape(-1))
+    if not rows:
+        raise TfliteError("no images to score; the batches given hold none")
+    return dequantise(np.stack(rows), exit_)
+
+
+def _open(model: bytes, threads: int, xnnpack: bool, name: str) -> Any:
+    """Open a model with one image input of batch 1 and one output, ready to run."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    if threads < 1:
+        raise TfliteError(f"threads={threads}; at least 1 is needed")
+    kind = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    with captured():
+        try:
+            interpreter = Interpreter(
+                model_content=bytes(model), num_threads=threads, experimental_op_resolver_type=kind
+            )
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise TfliteError(f"LiteRT cannot run {name!r} ({len(model)} bytes): {error}") from error
+    ends = (interpreter.get_input_details(), interpreter.get_output_details())
+    if any(len(side) != 1 for side in ends) or any(side[0]["shape"][0] != 1 for side in ends):
+        shapes = [[tuple(map(int, end["shape"])) for end in side] for side in ends]
+        raise TfliteError(f"{name!r} has inputs {shapes[0]} and outputs {shapes[1]}; one each, of batch 1, is needed")
+    return interpreter
+
+
+def _fitting(entry: Mapping[str, Any], batch: np.ndarray, name: str) -> np.ndarray:
+    values, shape = np.asarray(batch), tuple(int(size) for size in entry["shape"][1:])
+    if values.shape[1:] != shape:
+        raise TfliteError(f"images are {values.shape}; {name!r} needs (b, {str(shape)[1:]}")
+    return values
+
+
+def _single(interpreter: Any, image: np.ndarray, name: str) -> np.ndarray:
+    entry = interpreter.get_input_details()[0]
+    values = image[None] if image.ndim == len(entry["shape"]) - 1 else image
+    if len(values) != 1:
+        raise TfliteError(f"{len(values)} images given; {name!r} is timed on one")
+    return quantise(_fitting(entry, values, name), entry)
+
+
+def _rounds(opened: Mapping[str, Any], fed: Mapping[str, np.ndarray], count: int) -> dict[str, list[float]]:
+    """Run every model once a round and return the microseconds that each took."""
+    names = list(opened)
+    took: dict[str, list[float]] = {name: [] for name in names}
+    indices = {name: found.get_input_details()[0]["index"] for name, found in opened.items()}
+    for number in range(count):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            # The arena lends the input's place to later tensors, so it is written anew each time.
+            opened[name].set_tensor(indices[name], fed[name])
+            start = time.perf_counter_ns()
+            opened[name].invoke()
+            took[name].append((time.perf_counter_ns() - start) / 1000)
+    return took
+
+
+def _record(repeats: list[float], interpreter: Any, threads: int, model: bytes) -> Latency:
+    return Latency(
+        repeats_us=tuple(repeats),
+        median_us=float(np.median(repeats)),
+        p90_us=float(np.percentile(repeats, 90)),
+        threads=threads,
+        tool=_tool(interpreter),
+        sha256=hashlib.sha256(model).hexdigest(),
+    )
+
+
+def _tool(interpreter: Any) -> str:
+    version = importlib.metadata.version("ai-edge-litert")
+    # What was asked for proves nothing: the delegate leaves out what it has no kernel for.
+    taken = any(found["op_name"] == "DELEGATE" for found in interpreter._get_ops_details())
+    return f"ai-edge-litert {version} ({'XNNPACK' if taken else 'no XNNPACK'})"

@@ -1,0 +1,129 @@
+"""Files that a device is to measure, how it is to do so, and what it found."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tflite_export.devices.measurements import Measurement
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Model, Operator, only, read
+
+_GRID = 5  # random values along a side, between which images are interpolated
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file of a run: the bytes of one point in one precision."""
+
+    point: str
+    precision: str
+    content: bytes = field(repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the bytes, which is how figures are told from those of another build's file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """As the file is called, without ``.tflite``."""
+        return f"{self.point}.{self.precision}"
+
+    def measured(
+        self,
+        device: str,
+        figures: Mapping[str, float],
+        *,
+        kind: str,
+        tool: str,
+        repeats: Mapping[str, tuple[float, ...]] | None = None,
+    ) -> tuple[Measurement, ...]:
+        """Records of figures, by name; ``repeats`` for those that have any."""
+        kept = repeats or {}
+        return tuple(
+            Measurement(
+                self.point, self.precision, device, name, float(value), kind, tool, self.sha256, kept.get(name, ())
+            )
+            for name, value in figures.items()
+        )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of the devices; each takes what concerns it."""
+
+    threads: int = 1
+    xnnpack: bool = True
+    repeats: int = 50
+    binary: Path | None = None
+    serials: tuple[str, ...] = ()
+    log: Path | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a device says: figures, what is odd about them, and why files have none."""
+
+    measurements: tuple[Measurement, ...] = ()
+    warnings: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+def tried(subject: Subject, one: Callable[[Subject], Findings]) -> Findings:
+    """What one file gives; a file that fails is a failure of that file alone."""
+    try:
+        return one(subject)
+    except TfliteError as error:
+        return Findings(failures=(f"{subject.name}: {error}",))
+
+
+def opened(subject: Subject) -> Model:
+    """The file as objects; raises ``TfliteError`` for one with several signatures or subgraphs."""
+    model = read(subject.content)
+    count = max(len(model.signatures), len(model.subgraphs))
+    if count > 1:
+        raise TfliteError(f"it has {count} signatures or subgraphs; give a point's own file, not an elastic one")
+    return model
+
+
+def is_weight_only(subject: Subject) -> bool:
+    """Whether an operator reads float activations and integer weights, or weights of half precision."""
+    return any(_mixed(operator) for operator in only(opened(subject)).operators)
+
+
+def is_float(subject: Subject) -> bool:
+    """Whether any operator computes in float between its input and its output."""
+    return any(
+        operator.name not in ("QUANTIZE", "DEQUANTIZE") and any(t.type.startswith("FLOAT") for t in operator.outputs)
+        for operator in only(opened(subject)).operators
+    )
+
+
+def smooth_images(shape: tuple[int, int, int], n: int, seed: int = 0) -> np.ndarray:
+    """Seeded random images ``(n, h, w, c)`` float32 of 0..255, smooth as photographs are.
+
+    Noise from pixel to pixel would be averaged out by the first layers, and show little of the rest.
+    """
+    h, w, c = shape
+    grid = np.random.default_rng(seed).uniform(0, 255, (n, _GRID, _GRID, c))
+    down, across = (_interpolation(size) for size in (h, w))
+    return np.einsum("hi,nijc,wj->nhwc", down, grid, across).astype(np.float32)
+
+
+def _interpolation(size: int) -> np.ndarray:
+    at = np.linspace(0, _GRID - 1, size)[:, None]
+    return np.maximum(0.0, 1.0 - np.abs(at - np.arange(_GRID)))
+
+
+def _mixed(operator: Operator) -> bool:
+    given = [tensor for tensor in operator.inputs if tensor is not None]
+    if operator.name == "DEQUANTIZE":
+        return any(t.constant or t.type == "FLOAT16" for t in given)
+    floats = any(t.type == "FLOAT32" and not t.constant for t in given)
+    return floats and any(t.constant and t.type in ("INT8", "INT4", "FLOAT16") for t in given)

@@ -1,0 +1,126 @@
+"""Run files by TensorFlow Lite Micro on this host: the arena they take, and whether they answer as in LiteRT.
+
+The tail of the arena is a 64-bit host's: on a 32-bit microcontroller its records are smaller.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tflite_export import memory, micro
+from tflite_export.devices import reference_worker
+from tflite_export.devices.subjects import Findings, Options, Subject, is_weight_only, opened, smooth_images, tried
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Tensor, only
+from tflite_export.integers import quantise
+from tflite_export.lowering import LOWERED
+
+_DEVICE = "tflm"
+_IMAGES = 4
+_SPARE = 8 << 20  # bytes beyond the planned head, for the interpreter's own records
+_TIMEOUT = 600  # seconds
+# Of the whole range of an integer output: the two round differently at FULLY_CONNECTED, which a softmax widens.
+_TOLERANCE = 1 / 16
+_FLOAT_TOLERANCE = 1e-4  # of the largest output
+_TYPES = {"FLOAT32": "f4", "INT8": "i1", "UINT8": "u1", "INT16": "i2"}
+_REFERENCE = "LiteRT with its reference kernels"
+
+
+def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+    """The arena's total, head and tail in bytes, and the outputs' difference from LiteRT's reference kernels.
+
+    The images are seeded and random. Raises ``TfliteError`` where the wheel is not installed; a file that cannot be
+    run, or that answers otherwise than in LiteRT, is a failure of that file.
+    """
+    if not micro.installed():
+        raise TfliteError("tflm needs tflite-micro, which the extra mcu brings: pip install 'restnet-tf[mcu]'")
+    for subject in subjects:
+        yield tried(subject, _one)
+
+
+def _one(subject: Subject) -> Findings:
+    if is_weight_only(subject):
+        raise TfliteError(
+            "its weights are int8 or float16 beside float activations, which TensorFlow Lite Micro runs wrongly or not"
+            " at all; build with --precision int8, int16x8 or float32"
+        )
+    planned = memory.plan(memory.ranges(subject.content)).size
+    graph = only(opened(subject))
+    outputs, expected, ran = _run(subject, _inputs(graph.inputs[0]), planned)
+    figures: dict[str, float] = {"arena": ran.arena, "head": ran.head, "tail": ran.tail}
+    figures |= _difference(outputs, expected, graph.outputs[0].scales)
+    odd = f"{subject.name}: the arena's head is {ran.head} bytes on tflm, {planned} were planned"
+    warnings = () if ran.head == planned else (odd,)
+    tool = f"tflite-micro {importlib.metadata.version('tflite_micro')}, {_IMAGES} seeded random images"
+    return Findings(subject.measured(_DEVICE, figures, kind="interpreter", tool=tool), warnings)
+
+
+def _inputs(entry: Tensor) -> np.ndarray:
+    """Seeded images in the input's own type."""
+    if len(entry.shape) != 4 or entry.type not in _TYPES:
+        raise TfliteError(f"its input is {entry.type} {entry.shape}; an image (1, h, w, c) is needed")
+    quantisation = (entry.scales[0], entry.zero_points[0]) if entry.scales else (0.0, 0)
+    details = {"name": entry.name, "dtype": _TYPES[entry.type], "quantization": quantisation}
+    _, h, w, c = entry.shape
+    return quantise(smooth_images((h, w, c), _IMAGES), details)
+
+
+def _run(subject: Subject, inputs: np.ndarray, planned: int) -> tuple[np.ndarray, np.ndarray, micro.Ran]:
+    """Outputs of TensorFlow Lite Micro and of LiteRT, and what the former says of its arena."""
+    try:
+        ran = micro.run(subject.content, inputs, planned + _SPARE)
+    except TfliteError as error:
+        remedies = (
+            f"; build with --lower {name}" for name, operator in LOWERED.items() if f"'{operator}'" in error.log
+        )
+        raise TfliteError(f"{error}{''.join(remedies)}") from None
+    return ran.scores[0], _reference(subject.content, inputs), ran
+
+
+def _reference(content: bytes, inputs: np.ndarray) -> np.ndarray:
+    """LiteRT's outputs with its reference kernels; raises ``TfliteError`` where they fail, die or hang."""
+    with tempfile.TemporaryDirectory(prefix="restnet-tf-") as scratch:
+        folder = Path(scratch)
+        np.savez(folder / reference_worker.JOB, model=np.frombuffer(content, np.uint8), inputs=inputs)
+        # -P: the folder of this package would hide the standard library's ``select``.
+        command = [sys.executable, "-P", reference_worker.__file__, str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise TfliteError(f"{_REFERENCE} did not finish within {_TIMEOUT} s") from None
+        told = micro.first_line(done.stderr.decode("utf-8", "replace"))
+        if done.returncode < 0:
+            raise TfliteError(
+                f"{_REFERENCE} died of {signal.Signals(-done.returncode).name} on it; {told}".rstrip("; ")
+            )
+        if done.returncode:
+            raise TfliteError(f"{_REFERENCE} cannot run it: {told}")
+        return np.load(folder / reference_worker.OUTPUTS)
+
+
+def _difference(found: np.ndarray, expected: np.ndarray, scales: Sequence[float]) -> dict[str, float]:
+    """The largest difference in steps of the output's scale; nothing for floats, which have none.
+
+    Raises ``TfliteError`` where it is more than roundings can explain.
+    """
+    if expected.dtype.kind == "f":
+        apart = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-30))
+        if not apart <= _FLOAT_TOLERANCE:
+            raise TfliteError(f"its outputs differ by {apart:.1g} of the largest between tflm and LiteRT's reference")
+        return {}
+    steps = int(np.abs(found.astype(np.int64) - expected.astype(np.int64)).max())
+    limits = np.iinfo(expected.dtype)
+    if steps > _TOLERANCE * (int(limits.max) - int(limits.min)):
+        raise TfliteError(
+            f"its outputs differ by {steps} steps of {scales[0]:.3g} between tflm and LiteRT's reference"
+            " kernels, so the arena's figures would be those of a network that does not work"
+        )
+    return {"difference": float(steps)}
