@@ -27,6 +27,7 @@ from tflite_export import budget, memory
 from tflite_export.devices import devices, measurements
 from tflite_export.devices.devices import Device
 from tflite_export.devices.subjects import Findings, Options, Subject
+from tflite_export.errors import TfliteError
 
 SCORE = Score.of(np.arange(200) < 150, 0.1)
 PRECISIONS = ("float32", "int8")
@@ -162,7 +163,7 @@ def test_no_run_a_lost_file_a_changed_file_and_broken_measurements(run: Run, tmp
         bench.bench(run.path, ["host"], Options(), Silent())
     path.write_bytes(content)
     run.measurements_path.write_text("{}")
-    with pytest.raises(RestnetError, match="not a list of measurements"):
+    with pytest.raises(TfliteError, match="not a list of measurements"):
         bench.bench(run.path, ["host"], Options(), Silent())
 
 
@@ -251,6 +252,6 @@ def test_a_build_whose_devices_have_measured_tells_the_best_point(run: Run, devi
 
 def test_an_unknown_device_is_refused_before_a_build_begins(tmp_path: Path) -> None:
     asked = build.Asked(budget="macs<=1M, tpu.latency<=1ms", out=tmp_path / "out")
-    with pytest.raises(RestnetError, match="unknown device 'tpu' in the budget; known are host"):
+    with pytest.raises(TfliteError, match="unknown device 'tpu' in the budget; known are host"):
         build.build(asked, Silent())
     assert not (tmp_path / "out").exists()
