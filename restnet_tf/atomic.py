@@ -14,6 +14,14 @@ import numpy as np
 from restnet_tf.records import RestnetError
 
 
+def check_writable(path: Path) -> None:
+    """Refuse (``RestnetError``) an output that cannot be written, without leaving a trace of the try."""
+    there = next(p for p in (path, *path.absolute().parents) if os.path.exists(p))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "write-protected" if there.is_dir() else "no folder"
+        raise RestnetError(f"cannot write to {path}: {there} is {what}; give another --out")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or none: to a temporary name, then rename."""
     partial = path.with_name(f"{path.name}.tmp{os.getpid()}")

@@ -18,3 +18,7 @@ class TfliteError(DomainError):
         """Hold the one-line message and the converter's full text."""
         super().__init__(message)
         self.log = log
+
+
+class UnsharedError(TfliteError):
+    """What a route tuned cannot be told from an object's weights: it needs a back of its own."""

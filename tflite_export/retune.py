@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from tflite_export import emit
-from tflite_export.errors import TfliteError
+from tflite_export.errors import UnsharedError
 from tflite_export.flatbuffer import Operator, Tensor
 
 _FOLDED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -57,7 +57,7 @@ class Retuned(Protocol):
 def apply(operators: Sequence[Operator], tuned: Retuned, *, share: bool) -> list[Operator]:
     """The operators with one norm retuned; none given is changed.
 
-    ``share`` keeps the anchor's weight buffer wherever that is the smaller file. Raises TfliteError
+    ``share`` keeps the anchor's weight buffer wherever that is the smaller file. Raises UnsharedError
     where no operator, or more than one, holds the weights.
     """
     place, axis = _find(operators, tuned)
@@ -87,7 +87,7 @@ def _rescaled(operator: Operator, weights: Tensor, tuned: Retuned, axis: int) ->
     A scale must be above zero, and so large that the bias, which is counted in its units, has room.
     """
     if len(weights.scales) == 1 and not np.allclose(tuned.ratio, tuned.ratio[0]):
-        raise TfliteError(f"{tuned.name}: the weights have one scale, so channels cannot be tuned apart")
+        raise UnsharedError(f"{tuned.name}: the weights have one scale, so channels cannot be tuned apart")
     step = _operand(operator, 0).scales
     old_bias = operator.inputs[2] if len(operator.inputs) > 2 else None
     kind = np.int64 if old_bias is not None and old_bias.type == "INT64" else np.int32
@@ -137,7 +137,7 @@ def _find(operators: Sequence[Operator], tuned: Retuned) -> tuple[int, int]:
         if weights.constant and _equal(weights, tuned, axis):
             hits.append((place, axis))
     if len(hits) != 1:
-        raise TfliteError(f"{tuned.name}: {len(hits)} operators hold its weights; one is needed")
+        raise UnsharedError(f"{tuned.name}: {len(hits)} operators hold its weights; one is needed")
     return hits[0]
 
 
@@ -165,7 +165,7 @@ def _stored(operators: Sequence[Operator], operator: Operator) -> Tensor:
 def _operand(operator: Operator, index: int) -> Tensor:
     found = operator.inputs[index]
     if found is None:
-        raise TfliteError(f"{operator.name} has no operand {index}")
+        raise UnsharedError(f"{operator.name} has no operand {index}")
     return found
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from restnet_tf.data.splits import Data, Split
 
 DATA = "digits"
+OUT = Path("runs") / "demo"
 # Enough for networks of this size: the whole demo takes minutes.
 EFFORT, POINTS = 0.06, 6
 _SHAPE = (8, 8, 1)

@@ -83,8 +83,9 @@ def add(
         Example:
           restnet-tf compose --pool MobileNetV2 --pool weights.h5@EfficientNetB0 --data photos/ --images 32
         """
-        from restnet_tf.commands import compose as compose_job
+        from restnet_tf import methods
+        from restnet_tf.commands import build
 
         with progress() as report:
-            done = compose_job.compose(compose_job.Asked(**options), report, prepare)
+            done = build.build("stitchnet", methods.options("stitchnet")(**options), report, prepare)
         show(done)

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -153,11 +153,14 @@ def build(**options: Any) -> None:
     """
     build_options.check(options)
     _import_tensorflow()
+    from restnet_tf import methods
     from restnet_tf.commands import build as job
-    from restnet_tf.commands import inputs
 
+    name = options.pop("method")
+    kind = methods.options(name)
+    own = {f.name for f in fields(kind)}
     with _progress() as report:
-        done = job.build(inputs.Asked(**options), report)
+        done = job.build(name, kind(**{key: value for key, value in options.items() if key in own}), report)
     _show(done)
 
 
@@ -212,11 +215,10 @@ def similarity(out: Path, **options: Any) -> None:
       restnet-tf similarity --large resnet56.keras --small resnet20.keras --data cifar10.npz
     """
     _import_tensorflow()
-    from restnet_tf.commands import build as job
-    from restnet_tf.commands import inputs
+    from restnet_tf.commands import similarity as matrices
 
     with _progress() as report:
-        picture, matrix = job.similarity(inputs.Asked(**options), out, report)
+        picture, matrix = matrices.write(out, report, **options)
     click.echo(f"wrote {picture} and {matrix}")
 
 
@@ -463,10 +465,10 @@ def train(arch: str, data: str, out: Path, **options: Any) -> None:
       restnet-tf train ViT:input=8,patch=2,width=64,depth=6,heads=4 --data digits --out vit6.keras
     """
     _import_tensorflow()
-    from restnet_tf.commands import build as job
+    from restnet_tf.commands import train as training
 
     with _progress() as report:
-        done = job.train(arch, data, out, **options, report=report)
+        done = training.train(arch, data, out, **options, report=report)
     click.echo(
         f"wrote {done.path}: {100 * done.rank:.1f} % of {done.images[0]} rank images right,"
         f" {100 * done.test:.1f} % of {done.images[1]} test images"

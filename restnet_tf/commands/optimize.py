@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf.commands import build, verify
-from restnet_tf.family import ship
+from restnet_tf.commands import build
+from restnet_tf.family import additions, caches, compute
 from restnet_tf.family.family import Family
+from restnet_tf.family.score import Scorer
 from restnet_tf.fitting import cache
 from restnet_tf.fitting.ladder import Fitted, RungResult
 from restnet_tf.graph import costs, cuts
-from restnet_tf.points.points import Score
+from restnet_tf.points.points import OperatingPoint, Score
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Plan, RestnetError, Stitch
 from restnet_tf.run import plans_file
@@ -84,6 +85,7 @@ class Outcome:
     metric: str
     before: dict[str, Score]
     after: dict[str, Score]
+    point: OperatingPoint  # as it is decided beside all others
 
 
 def optimize(path: Path, point: str, wanted: Wanted, report: Reporter) -> Outcome:
@@ -124,7 +126,7 @@ def _point(run: Run, name: str) -> tuple[Plan, Fitted]:
 def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, RungResult], wanted: Wanted) -> Outcome:
     """Score the point before and after, and hand the result over."""
     family.report.stage("accuracy before and after")
-    scorer = ship.Scorer(family)
+    scorer = Scorer(family)
     before, after = (
         {split: scorer(model, split) for split in ("rank", "test")}
         for model in (variant.assemble(plan, family.anchors, s, logits=True) for s in (fitted.stitch, changed[0]))
@@ -133,8 +135,8 @@ def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, Run
     kl = float(after["rank"].kl or 0.0)
     rungs = (*fitted.rungs, replace(changed[1], kl=kl))
     optimised = replace(fitted, stitch=changed[0], rung=wanted.suffix, kl=kl, rungs=rungs, settled=True)
-    verify.add(family, replace(plan, name=name), optimised)
-    return Outcome(name, family.run.stitch_path(name), ship.metric(family), before, after)
+    point = additions.add(family, replace(plan, name=name), optimised)
+    return Outcome(name, family.run.stitch_path(name), family.metric, before, after, point)
 
 
 def _optimised(family: Family, plan: Plan, fitted: Fitted, wanted: Wanted) -> tuple[Stitch, RungResult]:
@@ -153,7 +155,7 @@ def _optimised(family: Family, plan: Plan, fitted: Fitted, wanted: Wanted) -> tu
     targets = _targets(ported, wanted)
     x = _at_cut(family, first.anchor, str(first.stop), family.data.rank, _CHECK_IMAGES)
     views = _views(family, first.anchor, str(first.stop))
-    family.report.stage(f"{plan.name}: {wanted.suffix}, {wanted.passes} passes over {family.views} views")
+    family.report.stage(f"{plan.name}: {wanted.suffix}, {wanted.passes} passes over {compute.views(family)} views")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         port.save(ported, folder)
@@ -220,9 +222,9 @@ def _job(
 
 def _views(family: Family, role: str, cut: str) -> Cache:
     """What the fit learned from: features of the training views at the cut, and the large anchor's logits."""
-    wanted: dict[str, list[str]] = {family.largest: [cache.LOGITS]}
-    wanted.setdefault(role, []).append(cut)
-    return family.cached_views(f"optimize-{role}-{cut.replace('/', '-')}", family.anchors, wanted)
+    names: dict[str, list[str]] = {family.largest: [cache.LOGITS]}
+    names.setdefault(role, []).append(cut)
+    return caches.of_views(family, f"optimize-{role}-{cut.replace('/', '-')}", family.anchors, names)
 
 
 def _at_cut(family: Family, role: str, cut: str, split: Any, count: int) -> np.ndarray:

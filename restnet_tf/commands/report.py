@@ -15,8 +15,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from restnet_tf import atomic
-from restnet_tf.commands import compose, inputs
+from restnet_tf import atomic, methods
 from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
@@ -134,11 +133,13 @@ def _hashed(text: str) -> str:
 
 def _command(run: Run) -> str:
     """The build command that the run remembers, without what is its default."""
-    asked = run.asked()
-    word, options = ("compose", compose.Asked) if _composed(run) else ("build", inputs.Asked)
-    usual = {field.name: field.default for field in fields(options)}
+    asked = dict(run.asked() or {})
+    method = asked.pop("method", run.inputs().get("method", "restnet"))
+    word = "compose" if method == "stitchnet" else "build"
+    usual = {field.name: field.default for field in fields(methods.options(method))}
     words = ["restnet-tf", word]
-    for name, value in (asked or {}).items():
+    words += ["--method", method] if method == "snnet" else []
+    for name, value in asked.items():
         option = f"--{name.replace('_', '-')}"
         if value is None or value in (usual.get(name), []):
             continue
@@ -146,7 +147,7 @@ def _command(run: Run) -> str:
             words.append(option if value else f"--no-{option[2:]}")
         else:
             words += [word for one in (value if isinstance(value, list) else [value]) for word in (option, str(one))]
-    if asked is None:
+    if run.asked() is None:
         return f"restnet-tf {word} (a version built it that kept no options)"
     return shlex.join([*words, "--out", str(run.path)])
 

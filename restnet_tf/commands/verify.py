@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from restnet_tf.family import ship
+from restnet_tf.family import additions
+from restnet_tf.family.anchor_pieces import Converter, Members
 from restnet_tf.family.family import Family
-from restnet_tf.family.linker import Converter, Members
-from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.graph import infer
 from restnet_tf.points import points
 from restnet_tf.points.points import CONTROL, Verified
-from restnet_tf.records import Plan, RestnetError
-from restnet_tf.run import plans_file
+from restnet_tf.records import RestnetError
 from tflite_export import verify
 from tflite_export.devices import host
 from tflite_export.verify import Outputs
@@ -25,36 +22,13 @@ _REPEATS = 200
 _FLOAT_ERROR = 1e-5  # of a score: what the order of sums may change
 
 
-def members(family: Family) -> Members:
-    """All points that the run has a stitch for; an optimised one has the plan of the point it came from."""
-    chosen = {p.name: p for p in plans_file.read_plans(family.run.plans_path) if p.status == "chosen"}
-    fitted = {name: found for name in family.run.fitted_names() if (found := family.run.load_fitted(name))}
-    plans = {name: replace(chosen[base], name=name) for name in fitted if (base := name.split(".")[0]) in chosen}
-    return Members(family, plans, fitted)
-
-
-def add(family: Family, plan: Plan, fitted: Fitted) -> None:
-    """Put another fitted point into the run: linked, measured and listed like those of the build."""
-    run = family.run
-    run.save_fitted(plan.name, fitted)
-    meta, known = points.read(run.points_path)
-    everyone, scorer = members(family), ship.Scorer(family)
-    for precision in family.settings.precisions:
-        run.tflite_path(plan.name, precision).unlink(missing_ok=True)  # of an earlier optimisation alike
-    point = ship.stitched(family, scorer, plan, fitted)
-    made = ship.makers(everyone)
-    files = ship.files(everyone, scorer, made, [plan.name])
-    found = [*(p for p in known if p.name != plan.name), replace(point, files=files[plan.name])]
-    ship.publish(family, found, made, meta)
-
-
 def check(family: Family, precisions: Sequence[str], images: int) -> tuple[Verified, ...]:
     """Run every file beside Keras and beside TensorFlow's own conversion, on the same test images.
 
     Raises ``RestnetError`` where the run has no files of a precision.
     """
     _, known = points.read(family.run.points_path)
-    everyone = members(family)
+    everyone = additions.members(family)
     jobs = [(p.name, precision) for p in known if p.kind != CONTROL for precision in precisions if precision in p.files]
     if not jobs:
         raise RestnetError(f"{family.run.path} has no files of {', '.join(precisions)} to verify")

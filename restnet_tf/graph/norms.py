@@ -21,6 +21,10 @@ _NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalizat
 _KERNELS = ("Conv2D", "DepthwiseConv2D", "Dense")
 
 
+class UnfoldableError(RestnetError):
+    """What was trained is more than norms that are folded: no factor a channel makes up for it."""
+
+
 def variables(model: keras.Model) -> list[Any]:
     """The scales and shifts of a model's normalisation layers: all that tuning norms changes."""
     norms = [layer for layer in model.layers if type(layer).__name__ in _NORMS]
@@ -44,7 +48,7 @@ class Refolded:
 def refolded(before: keras.Model, after: keras.Model) -> tuple[Refolded, ...]:
     """What differs between a model and its copy with tuned norms, in the order of the graph.
 
-    Raises ``RestnetError`` where more than norms differs, or a tuned norm has no convolution of its own
+    Raises ``UnfoldableError`` where more than norms differs, or a tuned norm has no convolution of its own
     to be folded into.
     """
     olds, news = costs.nodes(before), costs.nodes(after)
@@ -55,12 +59,12 @@ def refolded(before: keras.Model, after: keras.Model) -> tuple[Refolded, ...]:
             continue
         convolution = _folded_into(old, olds)
         if convolution is None:
-            raise RestnetError(f"{norm.name} was tuned and stands behind no convolution of its own")
+            raise UnfoldableError(f"{norm.name} was tuned and stands behind no convolution of its own")
         found.append(_refold(convolution, norm, new.operation))
         explained.add(norm.name)
     for old, new in zip(olds, news, strict=True):
         if old.operation.name not in explained and not _same(old.operation, new.operation):
-            raise RestnetError(f"{old.operation.name} was trained, and it is no norm")
+            raise UnfoldableError(f"{old.operation.name} was trained, and it is no norm")
     return tuple(found)
 
 
@@ -91,7 +95,7 @@ def _refold(convolution: Any, old: Any, new: Any) -> Refolded:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(was == scale, 1.0, scale / was)
     if not np.isfinite(ratio).all():
-        raise RestnetError(f"{old.name} scales a channel by zero, so its convolution cannot be scaled anew")
+        raise UnfoldableError(f"{old.name} scales a channel by zero, so its convolution cannot be scaled anew")
     return Refolded(convolution.name, (kernel * was).astype(np.float32), ratio, bias * scale + shift)
 
 

@@ -153,9 +153,9 @@ def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
     A stitched point is dominated where one that costs no more MACs does better on the rank split: by
     more right images than the standard error of the paired difference, or, where the images cannot
     tell them apart, by no fewer right images and no higher KL to the large anchor. The test split
-    has no say, and an anchor is always shipped.
+    has no say, and an anchor is always shipped. What was decided of a point before does not count.
     """
-    points = tuple(points)
+    points = tuple(replace(p, status=SHIPPED, reason="") if p.kind == STITCHED else p for p in points)
     family = [p for p in points if p.kind != CONTROL]
     decided = []
     for point in points:

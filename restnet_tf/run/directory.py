@@ -190,17 +190,18 @@ class Run:
     def save_head(self, head: HeadFit) -> None:
         """``anchors/head-<key>.npz``: a new classifier, which takes minutes to fit."""
         told = {name: value for name, value in vars(head).items() if name not in ("kernel", "bias")}
-        write_npz(self._head_path(head.key), {"told": json.dumps(told), "kernel": head.kernel, "bias": head.bias})
+        write_npz(self.head_path(head.key), {"told": json.dumps(told), "kernel": head.kernel, "bias": head.bias})
 
     def load_head(self, key: str) -> HeadFit | None:
         """What ``save_head`` wrote; None where this head is not kept."""
-        path = self._head_path(key)
+        path = self.head_path(key)
         if not path.exists():
             return None
         with np.load(path) as arrays:
             return HeadFit(**json.loads(str(arrays["told"])), kernel=arrays["kernel"], bias=arrays["bias"])
 
-    def _head_path(self, key: str) -> Path:
+    def head_path(self, key: str) -> Path:
+        """A classifier that was fitted."""
         return self.anchors_path / f"head-{key}.npz"
 
     def load_similarity(self) -> np.ndarray:

@@ -8,51 +8,64 @@ in the run directory, and a build that finds it there goes on behind it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from restnet_tf.family import controls, ship
-from restnet_tf.family.family import STATISTICS_IMAGES, Family, examples
-from restnet_tf.fitting import cache
+import numpy as np
+
+from restnet_tf import atomic
+from restnet_tf.anchors import demo
+from restnet_tf.data.splits import Data
+from restnet_tf.family import caches, compute, controls, fits, opening, ship
+from restnet_tf.family.family import Family
+from restnet_tf.family.fits import Fit
+from restnet_tf.fitting import cache, ladder
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted
-from restnet_tf.methods.restnet import plan, trials
-from restnet_tf.points import select
-from restnet_tf.records import Plan, RestnetError
+from restnet_tf.methods.restnet import heat_map, plan, trials
+from restnet_tf.methods.restnet.options import ROLES, Options
+from restnet_tf.points import points, select
+from restnet_tf.progress import Reporter
+from restnet_tf.records import Anchor, Plan, RestnetError
+from restnet_tf.report import summary as words
 from restnet_tf.run import plans_file
+from restnet_tf.run.directory import Run
 from restnet_tf.similarity import features
 from restnet_tf.similarity.features import Statistics
+from restnet_tf.work.sources import ModelSource
+
+_NAME = "restnet"
+Build = Family[Options]
 
 
-def build(family: Family) -> None:
-    """Build a family in its opened run directory; every point and control, measured.
-
-    Raises ``RestnetError`` where the anchors leave nothing to stitch.
-    """
-    statistics = similarity(family)
-    found = plans(family, statistics)
-    chosen = [p for p in found if p.status == "chosen"]
-    if not chosen:
-        reason, count = Counter(p.reason.split(":")[0] for p in found).most_common(1)[0]
-        raise RestnetError(
-            f"no pair of cuts is left to stitch: of {len(found)}, {count} are out for this: {reason};"
-            f" {family.run.plans_path} has every reason"
-        )
-    train, ranked = _caches(family, chosen)
-    fitted: dict[str, Fitted] = {}
-    for p in chosen:  # from the cheapest on
-        fitted[p.name] = _fitted(family, p, statistics, train, ranked, family.enough(fitted.values()))
-    extras = controls.fit_all(family, chosen, fitted, train, ranked) if family.settings.controls else ()
-    ship.ship(family, chosen, fitted, extras)
+def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Build:
+    """Load the inputs; without anchors the demo's are trained, once a run."""
+    prepare()
+    points = options.max_points or (demo.POINTS if options.demo else opening.POINTS)
+    effort = demo.EFFORT if options.demo else 1.0
+    settings = opening.settings(options, order="both", max_points=points, effort=effort)
+    data = opening.images(options, report)
+    run = Run(options.out or (demo.OUT if options.demo else opening.default_out(options.models, options.data)))
+    atomic.check_writable(run.path)
+    models = _demo(options, data, run, report) if options.demo else _named(options, report)
+    return opening.family(options, settings, data, models, run, report)
 
 
-def check(family: Family) -> None:
+def identity(family: Build) -> dict[str, Any]:
+    """All that decides the result."""
+    options = family.options
+    return opening.identity(family, _NAME, {"rank_by": options.rank_by, "fine_tune": options.fine_tune})
+
+
+def check(family: Build) -> None:
     """Refuse (``RestnetError``) anchors and plans that cannot be built from, before any work is done."""
     check_costs(family)
     plan.check(family.settings.plans or (), family.cut_lists)
 
 
-def check_costs(family: Family) -> None:
+def check_costs(family: Build) -> None:
     """Refuse (``RestnetError``) a large anchor that costs no more than the small one."""
-    large, small = (family.costs[role].macs / 1e6 for role in ("large", "small"))
+    large, small = (family.costs[role].macs / 1e6 for role in ROLES)
     if large <= small:
         names = {role: anchor.name for role, anchor in family.anchors.items()}
         raise RestnetError(
@@ -61,34 +74,68 @@ def check_costs(family: Family) -> None:
         )
 
 
-def similarity(family: Family) -> Statistics:
+def build(family: Build) -> None:
+    """Build a family in its opened run directory; every point and control, measured.
+
+    Raises ``RestnetError`` where the anchors leave nothing to stitch.
+    """
+    statistics = similarity(family)
+    proposals = plans(family, statistics)
+    chosen = [p for p in proposals if p.status == "chosen"]
+    if not chosen:
+        reason, count = Counter(p.reason.split(":")[0] for p in proposals).most_common(1)[0]
+        raise RestnetError(
+            f"no pair of cuts is left to stitch: of {len(proposals)}, {count} are out for this: {reason};"
+            f" {family.run.plans_path} has every reason"
+        )
+    train, ranked = _caches(family, chosen)
+    fitted: dict[str, Fitted] = {}
+    for p in chosen:  # from the cheapest on
+        fitted |= _fitted(family, p, statistics, train, ranked, fitted)
+    rivals = controls.fit_all(family, chosen, fitted, train, ranked) if family.settings.controls else ()
+    ship.ship(family, chosen, fitted, rivals)
+    heat_map.draw(family, statistics)
+
+
+def reopen(family: Build) -> Build:
+    """The family of a finished run: its anchors are as they were."""
+    return family
+
+
+def summary(family: Build) -> list[str]:
+    """What came of the points between the anchors."""
+    return words.family(family.run.path, *points.read(family.run.points_path))
+
+
+def similarity(family: Build) -> Statistics:
     """CKA and closed-form stitches of all pairs of cuts, from the run or computed into it."""
     run = family.run
-    if not run.done("similarity"):
-        family.report.stage("similarity of all pairs of cuts")
-        # Validation judges and test reports, so the closed form may see the fit images alone.
-        split = family.data.fit.head(STATISTICS_IMAGES)
-        run.save_statistics(features.collect(family.anchors, family.cut_lists, split, family.report.progress))
-        run.finish("similarity")
-    return run.load_statistics()
+    if run.done("similarity"):
+        return run.load_statistics()
+    family.report.stage("similarity of all pairs of cuts")
+    # Validation judges and test reports, so the closed form may see the fit images alone.
+    split = family.data.fit.head(compute.STATISTICS_IMAGES)
+    statistics = features.collect(family.anchors, family.cut_lists, split, family.report.progress)
+    run.save_statistics(statistics)
+    run.finish("similarity")
+    return statistics
 
 
-def plans(family: Family, statistics: Statistics) -> tuple[Plan, ...]:
+def plans(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
     """All plans with what became of them, from the run, from the user's file, or made here."""
-    run, settings = family.run, family.settings
-    if not run.done("plans"):
-        found = settings.plans
-        if found is None:
-            found = _proposed(family, statistics)
-        plans_file.write_plans(run.plans_path, found)
+    run, given = family.run, family.settings.plans
+    if run.done("plans"):
+        proposals = plans_file.read_plans(run.plans_path)
+    else:
+        proposals = _proposed(family, statistics) if given is None else given
+        plans_file.write_plans(run.plans_path, proposals)
         run.finish("plans")
-    found = plans_file.read_plans(run.plans_path)
-    count = sum(p.status == "chosen" for p in found)
-    family.report.say(f"{len(found)} pairs of cuts, {count} chosen; {run.plans_path} says why")
-    return tuple(sorted(found, key=lambda p: (p.macs, p.name)))
+    count = sum(p.status == "chosen" for p in proposals)
+    family.report.say(f"{len(proposals)} pairs of cuts, {count} chosen; {run.plans_path} says why")
+    return tuple(sorted(proposals, key=lambda p: (p.macs, p.name)))
 
 
-def _proposed(family: Family, statistics: Statistics) -> tuple[Plan, ...]:
+def _proposed(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
     settings = family.settings
     family.report.stage("closed-form stitches through the real backs")
     proposed = plan.propose(
@@ -96,12 +143,12 @@ def _proposed(family: Family, statistics: Statistics) -> tuple[Plan, ...]:
         statistics,
         family.costs,
         order=settings.order,
-        rank_by=settings.rank_by,
+        rank_by=family.options.rank_by,
         points=settings.max_points,
         refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
     )
     candidates = [p for p in proposed if p.status == "candidate"]
-    count = family.trial_images(sum(p.macs for p in candidates))
+    count = compute.trial_images(family, sum(p.macs for p in candidates))
     ranked = trials.closed_form(
         proposed,
         family.anchors,
@@ -113,28 +160,79 @@ def _proposed(family: Family, statistics: Statistics) -> tuple[Plan, ...]:
     return plan.choose(ranked, family.costs, settings.max_points)
 
 
-def _caches(family: Family, chosen: list[Plan]) -> tuple[Cache, Cache]:
+def _caches(family: Build, chosen: list[Plan]) -> tuple[Cache, Cache]:
     """What the fits read: of the training views, and of the rank split."""
-    wanted: dict[str, list[str]] = {role: [cache.LOGITS, cache.PENULTIMATE] for role in family.anchors}
+    names: dict[str, list[str]] = {role: [cache.LOGITS, cache.PENULTIMATE] for role in family.anchors}
     if family.settings.controls:
-        wanted["small"].append(cache.INPUT)
+        names["small"].append(cache.INPUT)
     for p in chosen:
         front = p.route[0]
-        if front.stop not in wanted[front.anchor]:
-            wanted[front.anchor].append(str(front.stop))
+        if front.stop not in names[front.anchor]:
+            names[front.anchor].append(str(front.stop))
     return (
-        family.cached_views("views", family.anchors, wanted),
-        family.cached_rank("rank", family.anchors, wanted),
+        caches.of_views(family, "views", family.anchors, names),
+        caches.of_rank(family, "rank", family.anchors, names),
     )
 
 
-def _fitted(family: Family, p: Plan, statistics: Statistics, train: Cache, ranked: Cache, enough: float) -> Fitted:
+def _fitted(
+    family: Build, p: Plan, statistics: Statistics, train: Cache, ranked: Cache, cheaper: Mapping[str, Fitted]
+) -> dict[str, Fitted]:
+    """One point's fit by its name; ``cheaper`` are those of points that cost less."""
     front, back = p.route
+    enough = _enough(family, ranked, [f.kl for f in cheaper.values()])
     start = features.initial(plan.key(p, family.cut_lists), family.cut_lists, statistics)
-    sets = [examples(c, front.anchor, str(front.stop), back.anchor) for c in (train, ranked)]
-    model = family.back(back.anchor, str(back.start))
-    fitted = family.fit(p.name, family.rungs(model), start, model, *sets, enough=enough)
-    steps = [(name, kl) for r in fitted.rungs for name, kl in (("matched", r.matched), (r.rung, r.kl))]
-    trail = ", ".join(f"{name} {kl:.3f}" for name, kl in steps if kl is not None)
-    family.report.say(f"{p.name}: KL {fitted.closed_form_kl:.3f} in closed form, then {trail}; kept: {fitted.rung}")
+    source, cut = family.sources[back.anchor], str(back.start)
+    reads = fits.reads(train, ranked, front, back.anchor, family.largest)
+    rungs = compute.rungs(family.options.fine_tune, family.settings.effort, fits.back(source, cut))
+    job = Fit(family.run.path, p.name, source, cut, start, reads, rungs, enough, family.settings.seed)
+    fitted = fits.fit(family, [job])
+    family.report.say(_trail(p.name, fitted[p.name]))
     return fitted
+
+
+def _enough(family: Build, ranked: Cache, cheaper: list[float]) -> float:
+    """The KL below which a fit need not climb to the back, given those of fits that cost less.
+
+    ``auto`` climbs there only where a point would else be no nearer to the large anchor than one
+    that costs less: it could not ship, so there is nothing to lose by not sharing its weights.
+    """
+    if family.options.fine_tune != "auto":
+        return 0.0
+    small = float(np.mean(ladder.kl_divergence(ranked.logits("large"), ranked.logits("small"))))
+    return min([small, *cheaper])
+
+
+def _trail(name: str, fitted: Fitted) -> str:
+    """How the KL went down from rung to rung."""
+    steps = [(rung, kl) for r in fitted.rungs for rung, kl in (("matched", r.matched), (r.rung, r.kl))]
+    trail = ", ".join(f"{rung} {kl:.3f}" for rung, kl in steps if kl is not None)
+    return f"{name}: KL {fitted.closed_form_kl:.3f} in closed form, then {trail}; kept: {fitted.rung}"
+
+
+def _demo(options: Options, data: Data, run: Run, report: Reporter) -> dict[str, tuple[ModelSource, Anchor]]:
+    """The embedded default's anchors, from the run or trained into it."""
+
+    def progress(what: str, done: int, total: int) -> None:
+        if done == 1:
+            report.stage(what)
+        report.progress(done, total)
+
+    files = demo.anchor_files(run.anchors_path, data, options.seed, progress)
+    models = {role: ModelSource(str(files[role].absolute())) for role in ROLES}
+    return {role: (model, model.load()) for role, model in models.items()}
+
+
+def _named(options: Options, report: Reporter) -> dict[str, tuple[ModelSource, Anchor]]:
+    report.stage("loading the anchors")
+    models = {role: model(options, role) for role in ROLES}
+    return {role: (source, source.load()) for role, source in models.items()}
+
+
+def model(options: Options, role: str) -> ModelSource:
+    """What names the large or the small anchor."""
+    spec = getattr(options, role)
+    if spec is None:
+        raise RestnetError(f"no {role} anchor was named; give --{role} a name or a file")
+    arch, mode = getattr(options, f"{role}_arch"), getattr(options, f"{role}_preprocess")
+    return ModelSource(spec, options.weights, options.weights_dir, arch, mode)

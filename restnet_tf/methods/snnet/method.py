@@ -8,43 +8,72 @@ are shipped. Every step keeps its result in the run directory, and a build that 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
 
-from restnet_tf.family import ship
-from restnet_tf.family.family import STATISTICS_IMAGES, Family
+from restnet_tf import atomic
+from restnet_tf.anchors import applications
+from restnet_tf.family import compute, opening, ship
+from restnet_tf.family.family import TEACHER, Family
+from restnet_tf.graph import costs
 from restnet_tf.methods.snnet import routes, steps
+from restnet_tf.methods.snnet.options import Options
 from restnet_tf.methods.snnet.routes import Chain
-from restnet_tf.methods.snnet.steps import asked
 from restnet_tf.methods.snnet.supernet import Configuration
 from restnet_tf.methods.snnet.windows import Sliding, Window
+from restnet_tf.points import points as points_file
 from restnet_tf.points import select
 from restnet_tf.points.points import ANCHOR, DOMINATED, STITCHED
+from restnet_tf.progress import Reporter
 from restnet_tf.records import Plan, RestnetError, Stitch
+from restnet_tf.report import summary as words
 from restnet_tf.run import plans_file
+from restnet_tf.run.directory import Run
 from restnet_tf.similarity import features
 from restnet_tf.stitches import closed_form, variant
 from restnet_tf.stitches.closed_form import Solution
+from restnet_tf.work import sources
+from restnet_tf.work.sources import ModelSource
 
 if TYPE_CHECKING:
     from restnet_tf.points.points import OperatingPoint
+    from restnet_tf.records import Anchor
+
+_NAME = "snnet"
+Build = Family[Options]
 
 
-def finished(family: Family) -> Family:
-    """The family with the anchors that its training left: others than it began with where it trained all."""
-    weights = steps.anchors_weights(family)
-    if not weights:
-        return family
-    return replace(family, anchors={role: variant.trained(a, weights[role]) for role, a in family.anchors.items()})
+def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Build:
+    """Load the inputs; the anchors have letters, A for the cheapest."""
+    prepare()
+    settings = opening.settings(options, order="small-large")
+    data = opening.images(options, report)
+    run = Run(options.out or opening.default_out(options.models, options.data))
+    atomic.check_writable(run.path)
+    report.stage("loading the anchors")
+    models = _by_letter(options)
+    if (teacher := options.teacher) is not None and teacher not in models:
+        models[TEACHER] = _loaded(options, teacher)
+    return opening.family(options, settings, data, models, run, report)
 
 
-def check(family: Family) -> None:
+def identity(family: Build) -> dict[str, Any]:
+    """All that decides the result."""
+    options = family.options
+    names = ("window", "stride", "two_stitch", "train", "sampling")
+    settings = {name: getattr(options, name) for name in names} | {"share": not options.own, "low_rank": options.rank}
+    return opening.identity(family, _NAME, settings | {"teacher": steps.teacher(family), "most": options.max_points})
+
+
+def check(family: Build) -> None:
     """Refuse (``RestnetError``) what leaves nothing to stitch, before any work is done."""
     _chosen(_proposed(family))
 
 
-def build(family: Family) -> None:
+def build(family: Build) -> None:
     """Build a family in its opened run directory; every point and control, measured."""
     windows = _windows(family)
     starts = _starts(family, windows)
@@ -52,8 +81,31 @@ def build(family: Family) -> None:
     configurations = _configurations(family, chosen, windows)
     stitches = len({name for c in configurations for name in c.windows})
     family.report.say(f"{len(configurations)} configurations through {stitches} stitches")
-    fitted, extras = steps.train(family, configurations, _stitches(family, windows, starts))
-    ship.ship(finished(family), chosen, fitted, extras)
+    fitted, rivals = steps.train(family, configurations, _stitches(family, windows, starts))
+    ship.ship(reopen(family), chosen, fitted, rivals)
+
+
+def reopen(family: Build) -> Build:
+    """The family with the anchors that its training left: others than it began with where it trained all."""
+    path = family.run.trained_path
+    if steps.exact(family) or not path.exists():
+        return family
+    weights = sources.trained_weights(path)
+    anchors = {role: variant.trained(a, weights[role]) for role, a in family.anchors.items()}
+    named = {
+        role: replace(family.sources[role], sha256=a.sha256, trained=path.absolute(), role=role)
+        for role, a in anchors.items()
+    }
+    for role, source in named.items():
+        sources.remember(source, anchors[role])
+    return replace(family, anchors=anchors, sources={**family.sources, **named})
+
+
+def summary(family: Build) -> list[str]:
+    """How many configurations are not worth shipping, and what does better."""
+    meta, points = points_file.read(family.run.points_path)
+    first, *rest = words.family(family.run.path, meta, points)
+    return [first, dominated(points), *rest]
 
 
 def dominated(found: Sequence[OperatingPoint]) -> str:
@@ -68,7 +120,7 @@ def dominated(found: Sequence[OperatingPoint]) -> str:
     )
 
 
-def _chain(family: Family) -> Chain:
+def _chain(family: Build) -> Chain:
     order = family.by_cost
     return Chain(
         {role: family.cut_lists[role] for role in order},
@@ -77,14 +129,14 @@ def _chain(family: Family) -> Chain:
     )
 
 
-def _sliding(family: Family) -> Sliding:
-    joint = asked(family)
-    return Sliding(joint.window, joint.stride, joint.share and joint.train != "separate")
+def _sliding(family: Build) -> Sliding:
+    options = family.options
+    return Sliding(options.window, options.stride, not options.own and options.train != "separate")
 
 
-def _windows(family: Family) -> tuple[Window, ...]:
+def _windows(family: Build) -> tuple[Window, ...]:
     """All windows that the routes may need."""
-    chain, both = _chain(family), asked(family).two_stitch
+    chain, both = _chain(family), family.options.two_stitch
     ways = []
     for small, large in chain.neighbours:
         if both or family.settings.order != "large-small":
@@ -94,14 +146,14 @@ def _windows(family: Family) -> tuple[Window, ...]:
     return tuple(w for way in ways for w in chain.windows(*way, _sliding(family)))
 
 
-def _proposed(family: Family) -> tuple[Plan, ...]:
+def _proposed(family: Build) -> tuple[Plan, ...]:
     settings = family.settings
     found = routes.propose(
         _chain(family),
         _sliding(family),
         order=settings.order,
-        two_stitch=asked(family).two_stitch,
-        most=asked(family).most,
+        two_stitch=family.options.two_stitch,
+        most=family.options.max_points,
         refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
     )
     if settings.plans is None:
@@ -126,26 +178,28 @@ def _chosen(found: Sequence[Plan]) -> list[Plan]:
     raise RestnetError(f"nothing is left to stitch: of {len(found)} routes, {count} are out for this: {reason}")
 
 
-def _plans(family: Family, windows: Sequence[Window], starts: Mapping[str, Solution]) -> list[Plan]:
+def _plans(family: Build, windows: Sequence[Window], starts: Mapping[str, Solution]) -> list[Plan]:
     """The configurations, from the cheapest on; all routes with what became of them are in the run."""
     run = family.run
-    if not run.done("plans"):
-        made = _configurations(family, _proposed(family), windows)
-        plans_file.write_plans(run.plans_path, (replace(c.plan, r2=min(starts[n].r2 for n in c.windows)) for c in made))
+    if run.done("plans"):
+        plans = plans_file.read_plans(run.plans_path)
+    else:
+        configurations = _configurations(family, _proposed(family), windows)
+        plans = tuple(replace(c.plan, r2=min(starts[n].r2 for n in c.windows)) for c in configurations)
+        plans_file.write_plans(run.plans_path, plans)
         run.finish("plans")
-    found = plans_file.read_plans(run.plans_path)
-    chosen = _chosen(found)
-    family.report.say(f"{len(found)} routes, {len(chosen)} chosen; {run.plans_path} says why")
+    chosen = _chosen(plans)
+    family.report.say(f"{len(plans)} routes, {len(chosen)} chosen; {run.plans_path} says why")
     return chosen
 
 
-def _configurations(family: Family, plans: Sequence[Plan], windows: Sequence[Window]) -> list[Configuration]:
+def _configurations(family: Build, plans: Sequence[Plan], windows: Sequence[Window]) -> list[Configuration]:
     """Plans with the windows that their joints go through."""
     of = {(w.front, i, w.back, j): w.name for w in windows for i, j in w.pairs}
     return [Configuration(p, tuple(of[at] for at in routes.joints(p, family.cut_lists))) for p in plans]
 
 
-def _starts(family: Family, windows: Sequence[Window]) -> dict[str, Solution]:
+def _starts(family: Build, windows: Sequence[Window]) -> dict[str, Solution]:
     """The closed-form solution of every window, from the run or computed into it."""
     known = family.run.load_starts()
     if known is None:
@@ -156,7 +210,7 @@ def _starts(family: Family, windows: Sequence[Window]) -> dict[str, Solution]:
     return known
 
 
-def _stitches(family: Family, windows: Sequence[Window], starts: Mapping[str, Solution]) -> dict[str, Stitch]:
+def _stitches(family: Build, windows: Sequence[Window], starts: Mapping[str, Solution]) -> dict[str, Stitch]:
     """Every window's stitch at its closed form."""
     chain, found = _chain(family), {}
     for w in windows:
@@ -165,7 +219,7 @@ def _stitches(family: Family, windows: Sequence[Window], starts: Mapping[str, So
     return found
 
 
-def _solved(family: Family, small: str, large: str, windows: Sequence[Window]) -> dict[str, Solution]:
+def _solved(family: Build, small: str, large: str, windows: Sequence[Window]) -> dict[str, Solution]:
     """Solutions of the windows between two neighbours."""
     roles = {small: "small", large: "large"}
     groups = {
@@ -175,4 +229,27 @@ def _solved(family: Family, small: str, large: str, windows: Sequence[Window]) -
     family.report.stage(f"closed-form stitches of {len(groups)} windows between {names}")
     ends = {role: family.anchors[letter] for letter, role in roles.items()}
     found = {role: family.cut_lists[letter] for letter, role in roles.items()}
-    return features.pooled(ends, found, groups, family.data.fit.head(STATISTICS_IMAGES), family.report.progress)
+    return features.pooled(ends, found, groups, family.data.fit.head(compute.STATISTICS_IMAGES), family.report.progress)
+
+
+def _by_letter(options: Options) -> dict[str, tuple[ModelSource, Anchor]]:
+    """The anchors of ``--anchor`` from the cheapest on; raises ``RestnetError`` where two cost the same."""
+    count = len(options.anchor)
+    if not 2 <= count <= len(ascii_uppercase):
+        raise RestnetError(f"{count} anchors were given; give --anchor 2 to {len(ascii_uppercase)} times")
+    loaded = [_loaded(options, spec) for spec in options.anchor]
+    priced = sorted(((costs.macs(costs.nodes(a.model)), (model, a)) for model, a in loaded), key=lambda pair: pair[0])
+    for (macs, (_, one)), (more, (_, other)) in pairwise(priced):
+        if macs == more:
+            raise RestnetError(
+                f"{one.name} and {other.name} cost the same, {macs / 1e6:.1f}M MACs: nothing lies between them; give"
+                " anchors of different costs"
+            )
+    return {letter: pair for letter, (_, pair) in zip(ascii_uppercase, priced, strict=False)}
+
+
+def _loaded(options: Options, spec: str) -> tuple[ModelSource, Anchor]:
+    """A model by name or file, or a weights file with its architecture: ``FILE@ARCH``."""
+    base, arch = applications.divided(spec)
+    model = ModelSource(base, options.weights, options.weights_dir, arch, options.anchor_preprocess)
+    return model, model.load()

@@ -13,68 +13,63 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf import atomic
-from restnet_tf.family import controls
+from restnet_tf.family import caches, controls
 from restnet_tf.family.controls import Control
-from restnet_tf.family.family import Family, Joint
+from restnet_tf.family.family import TEACHER, Family
 from restnet_tf.fitting import cache
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted, RungResult
 from restnet_tf.graph import cuts
 from restnet_tf.methods.snnet import training
+from restnet_tf.methods.snnet.options import Options
 from restnet_tf.methods.snnet.supernet import Configuration, Stretches, Supernet
-from restnet_tf.methods.snnet.training import TEACHER, Recipe, Rows, State, Trained
+from restnet_tf.methods.snnet.training import Recipe, Rows, State, Trained
 from restnet_tf.records import Piece, Plan, Stitch
 from restnet_tf.stitches import variant
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+Build = Family[Options]
 # At --effort 1: what the eight points of a family of two take together, one after the other.
 _WORK, _POINTS = 44e12, 8
 
 
 def train(
-    family: Family, configurations: Sequence[Configuration], starts: Mapping[str, Stitch]
+    family: Build, configurations: Sequence[Configuration], starts: Mapping[str, Stitch]
 ) -> tuple[dict[str, Fitted], tuple[Control, ...]]:
     """Stitches of every configuration, and the controls, from the run or trained into it."""
-    caches = _caches(family, configurations)
+    views, ranked = _caches(family, configurations)
     if not family.run.done("training"):
-        sets = _rows(family, caches[0]), _rows(family, caches[1])
-        if asked(family).train == "separate":
+        sets = _rows(family, views), _rows(family, ranked)
+        if family.options.train == "separate":
             _separately(family, configurations, starts, *sets)
         else:
             _jointly(family, configurations, starts, *sets)
         family.run.finish("training")
     fitted = {c.name: found for c in configurations if (found := family.run.load_fitted(c.name)) is not None}
-    return fitted, _controls(family, configurations, *caches)
+    return fitted, _controls(family, configurations, views, ranked)
 
 
-def asked(family: Family) -> Joint:
-    """What this method was asked for."""
-    assert family.settings.joint is not None  # a build by this method has it
-    return family.settings.joint
+def exact(family: Build) -> bool:
+    """Whether the anchors stay what they were."""
+    return family.options.train != "all"
 
 
-def anchors_weights(family: Family) -> dict[str, dict[str, np.ndarray]]:
-    """Weights of the anchors that training changed, by role and path; empty where it changed none."""
-    path = family.run.trained_path
-    weights: dict[str, dict[str, np.ndarray]] = {}
-    if asked(family).train == "all" and path.exists():
-        with np.load(path) as arrays:
-            for name in arrays.files:
-                role, _, at = name.partition(":")
-                weights.setdefault(role, {})[at] = arrays[name]
-    return weights
+def teacher(family: Build) -> str | None:
+    """The anchor that the user named as the teacher, by its letter."""
+    letter = family.options.teacher
+    return letter if letter in family.anchors else None
 
 
-def _caches(family: Family, configurations: Sequence[Configuration]) -> tuple[Cache, Cache]:
+def _caches(family: Build, configurations: Sequence[Configuration]) -> tuple[Cache, Cache]:
     """What training reads: of views of the fit images, and of the rank split."""
     anchors = dict(family.anchors)
     wanted: dict[str, list[str]] = {role: [] for role in anchors}
     for c in configurations:
         front = c.plan.route[0]
-        _want(wanted[front.anchor], str(front.stop) if _exact(family) else cache.INPUT)
-    if not _exact(family):
+        _want(wanted[front.anchor], str(front.stop) if exact(family) else cache.INPUT)
+    if not exact(family):
         for role in anchors:
             _want(wanted[role], cache.INPUT)
     if family.settings.controls:
@@ -86,9 +81,9 @@ def _caches(family: Family, configurations: Sequence[Configuration]) -> tuple[Ca
         _want(wanted[role], cache.LOGITS)
     if family.teacher is not None:
         anchors[TEACHER], wanted[TEACHER] = family.teacher, [cache.LOGITS]
-    elif (teacher := asked(family).teacher) is not None:
-        _want(wanted[teacher], cache.LOGITS)
-    return family.cached_views("views", anchors, wanted), family.cached_rank("rank", anchors, wanted)
+    elif (letter := teacher(family)) is not None:
+        _want(wanted[letter], cache.LOGITS)
+    return caches.of_views(family, "views", anchors, wanted), caches.of_rank(family, "rank", anchors, wanted)
 
 
 def _want(names: list[str], name: str) -> None:
@@ -96,45 +91,41 @@ def _want(names: list[str], name: str) -> None:
         names.append(name)
 
 
-def _exact(family: Family) -> bool:
-    return asked(family).train != "all"
+def _rows(family: Build, cached: Cache) -> Rows:
+    role = TEACHER if family.teacher is not None else teacher(family) or family.largest
+    return Rows(cached, role, exact(family))
 
 
-def _rows(family: Family, cached: Cache) -> Rows:
-    role = TEACHER if family.teacher is not None else asked(family).teacher or family.largest
-    return Rows(cached, role, _exact(family))
-
-
-def _recipe(family: Family, parts: int = 1) -> Recipe:
+def _recipe(family: Build, parts: int = 1) -> Recipe:
     """A recipe for one of equal parts of the whole compute."""
     settings = family.settings
-    return Recipe(int(settings.effort * _WORK / parts), asked(family).sampling, settings.seed)
+    return Recipe(int(settings.effort * _WORK / parts), family.options.sampling, settings.seed)
 
 
-def _rivals(family: Family) -> dict[str, int]:
+def _rivals(family: Build) -> dict[str, int]:
     """The anchors that configurations on the front have to beat, with their MACs."""
-    return {role: cost.macs for role, cost in family.costs.items()} if asked(family).sampling == "front" else {}
+    return {role: cost.macs for role, cost in family.costs.items()} if family.options.sampling == "front" else {}
 
 
 def _supernet(
-    family: Family, stretches: Stretches, starts: Mapping[str, Stitch], members: Sequence[Configuration]
+    family: Build, stretches: Stretches, starts: Mapping[str, Stitch], members: Sequence[Configuration]
 ) -> Supernet:
     """The configurations as one network; of all the stitches those that they run through."""
     behind = {name: p.anchor for c in members for name, p in zip(c.windows, c.plan.route[1:], strict=True)}
     used = {name: start for name, start in starts.items() if name in behind}
-    tuned = behind if asked(family).train == "norms" else {}
-    return Supernet(stretches, used, rank=asked(family).low_rank, seed=family.settings.seed, tuned=tuned)
+    tuned = behind if family.options.train == "norms" else {}
+    return Supernet(stretches, used, rank=family.options.rank, seed=family.settings.seed, tuned=tuned)
 
 
 def _jointly(
-    family: Family, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
+    family: Build, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
 ) -> None:
     """Train all configurations together, into the run; goes on from the last validation."""
-    exact = _exact(family)
+    untouched = exact(family)
     family.report.stage(f"training {len(configurations)} configurations together")
-    anchors = dict(family.anchors) if exact else {role: variant.copied(a) for role, a in family.anchors.items()}
-    members = list(configurations) if exact else [*configurations, *_whole(family)]
-    net = _supernet(family, Stretches(anchors, family.cut_lists, exact=exact), starts, configurations)
+    anchors = dict(family.anchors) if untouched else {role: variant.copied(a) for role, a in family.anchors.items()}
+    members = list(configurations) if untouched else [*configurations, *_whole(family)]
+    net = _supernet(family, Stretches(anchors, family.cut_lists, exact=untouched), starts, configurations)
     path = family.run.cache_path("joint.npz")
     done = training.train(
         net,
@@ -156,7 +147,7 @@ def _jointly(
 
 
 def _separately(
-    family: Family, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
+    family: Build, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
 ) -> None:
     """Train the stitches of each configuration alone, into the run."""
     stretches = Stretches(family.anchors, family.cut_lists, exact=True)
@@ -178,7 +169,7 @@ def _state(path: Path) -> State | None:
         return dict(kept)
 
 
-def _whole(family: Family) -> list[Configuration]:
+def _whole(family: Build) -> list[Configuration]:
     """The anchors themselves, which are drawn as well where they are trained."""
     costs = family.costs
     routes = {role: (Piece(role, None, None),) for role in family.by_cost}
@@ -198,14 +189,14 @@ def _fitted(configuration: Configuration, done: Trained, count: int) -> Fitted:
     return Fitted(last, rung.rung, rung.kl, done.before[name], (rung,), tuple(before))
 
 
-def _tell(family: Family, done: Trained, configurations: Sequence[Configuration]) -> None:
+def _tell(family: Build, done: Trained, configurations: Sequence[Configuration]) -> None:
     kls = [(done.before[c.name], done.spent[c.name].kl) for c in configurations]
     before, after = (float(np.mean(side)) for side in zip(*kls, strict=True))
     steps = f"{done.steps} steps of {done.batch} images"
     family.report.say(f"mean KL of {len(kls)} configurations {before:.3f} in closed form, {after:.3f} after {steps}")
 
 
-def _twin(family: Family, configurations: Sequence[Configuration]) -> Plan | None:
+def _twin(family: Build, configurations: Sequence[Configuration]) -> Plan | None:
     """What the random front stands in for; None where given plans have no route of two pieces.
 
     Its front has half of its MACs, as nearly as any: behind a front of hardly any, a stitch has nothing to show.
@@ -221,7 +212,7 @@ def _twin(family: Family, configurations: Sequence[Configuration]) -> Plan | Non
 
 
 def _controls(
-    family: Family, configurations: Sequence[Configuration], views: Cache, ranked: Cache
+    family: Build, configurations: Sequence[Configuration], views: Cache, ranked: Cache
 ) -> tuple[Control, ...]:
     """A distilled small anchor, a stitch behind a random front and, where training changed them, the old anchors.
 
@@ -233,7 +224,7 @@ def _controls(
         found.append(controls.distilled(family, compute, views, ranked))
         if (twin := _twin(family, configurations)) is not None:
             found.append(controls.random_front(family, twin, {"stitch": compute}, views, ranked))
-    if not _exact(family):
+    if not exact(family):
         for role in family.by_cost:
             anchor, costs = family.anchors[role], family.costs[role]
             logits = cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits)

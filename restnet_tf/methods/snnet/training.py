@@ -21,7 +21,6 @@ from restnet_tf.methods.snnet import draws
 from restnet_tf.methods.snnet.supernet import Configuration, Supernet
 from restnet_tf.records import RestnetError, Stitch
 
-TEACHER = "teacher"  # the role of a teacher that is no anchor, in a cache
 _RATE = 6e-3  # stitches alone, in small batches, bear more than a back does
 _ANCHOR_SHARE = 0.1  # of the rate, as in the paper
 _BATCH, _LEAST_BATCH = 128, 16

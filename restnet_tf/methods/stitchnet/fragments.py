@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # The cut where a head begins: the penultimate features as a grid of one place.
 FEATURES = "features"
-COUNT = 6
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def tensors(whole: keras.Model, found: Member) -> dict[str, Any]:
     return {cut.name: cuts.tensor(whole, cut.name) for cut in found.cuts}
 
 
-def split(role: str, found: Member, count: int = COUNT) -> tuple[Fragment, ...]:
+def split(role: str, found: Member, count: int) -> tuple[Fragment, ...]:
     """A member in at most ``count`` fragments of about as many MACs each; raises ``RestnetError`` for under two."""
     if count < 2:
         raise RestnetError(f"{count} fragments a pool member leave nothing to stitch; give at least 2")

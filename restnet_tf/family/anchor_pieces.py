@@ -1,0 +1,294 @@
+"""What a family's routes are linked of: anchors compiled once, backs of their own where a route changed one.
+
+What one variant alone has in its back (the ``back`` rung, a norm that no convolution folds) is compiled
+for it; everything else is shared with the anchors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restnet_tf import atomic
+from restnet_tf.family.linker import Joint, Linker, Maker
+from restnet_tf.graph import cuts, infer, norms
+from restnet_tf.graph.norms import UnfoldableError
+from restnet_tf.records import RestnetError
+from restnet_tf.stitches import stitch, variant
+from tflite_export import convert, link, lowering, verify
+from tflite_export.errors import UnsharedError
+from tflite_export.precision import precision_named
+
+if TYPE_CHECKING:
+    import keras
+
+    from restnet_tf.family.family import Family
+    from restnet_tf.fitting.ladder import Fitted
+    from restnet_tf.graph.norms import Refolded
+    from restnet_tf.records import Plan
+
+CONVERTERS = ("link", "tf")
+_CALIBRATION_IMAGES, _CALIBRATION_BATCH = 128, 64
+_CHECKED_IMAGES = 4
+_EVERYTHING = (-np.inf, np.inf)
+# Scores of a linked float32 file may differ from Keras' by the order of sums, not by more.
+_FLOAT_ERROR = 1e-4
+# A cut that loses more of what a stitch delivers is worth a word.
+_CLIPPED = 0.01
+# Below it a route is calibrated on its own; what the anchors' ranges suit has 25 to 35.
+_LEAST_SQNR_DB = 20.0
+
+
+@dataclass(frozen=True)
+class Members:
+    """The points of a family with what they are made of."""
+
+    family: Family
+    plans: Mapping[str, Plan]
+    fitted: Mapping[str, Fitted]
+
+    def model(self, point: str, *, logits: bool = False) -> keras.Model:
+        """A point in Keras, from raw images to probabilities or logits."""
+        if point not in self.family.anchors:
+            stitches = self.fitted[point].stitches
+            return variant.assemble(self.plans[point], self.family.anchors, *stitches, logits=logits)
+        anchor = self.family.anchors[point]
+        return cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits) if logits else anchor.model
+
+    def input_shape(self, point: str) -> tuple[int, int, int]:
+        """``(h, w, c)`` of the images that a point takes: its front's."""
+        role = point if point in self.family.anchors else self.plans[point].route[0].anchor
+        return self.family.anchors[role].input_shape
+
+    def input_type(self, precision: str) -> str | None:
+        """What files take images as where it was asked for, None for what is usual for the precision."""
+        bytes_in = self.family.settings.uint8_input and "uint8" in precision_named(precision).ends
+        return "uint8" if bytes_in else None
+
+    def calibration(self, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+        """Batches of raw images ``(b, h, w, c)`` that the anchors are calibrated on."""
+        batch = infer.batch_size(shape, _CALIBRATION_BATCH)
+        yield from (np.asarray(x) for x in self.family.data.fit.head(_CALIBRATION_IMAGES).batches(shape, batch))
+
+
+def makers(members: Members) -> dict[str, Maker]:
+    """What makes files of the family's points, by precision."""
+    settings = members.family.settings
+    if settings.converter == "link":
+        return {p: Linker(AnchorPieces(members, p), members.plans, members.fitted, p) for p in settings.precisions}
+    return {p: Converter(members, p) for p in settings.precisions}
+
+
+class Converter:
+    """Files that TensorFlow converts whole, one by one: what linking is held against."""
+
+    def __init__(self, members: Members, precision: str) -> None:
+        self._members, self._precision = members, precision
+
+    def elastic(self, points: Sequence[str], metadata: Mapping[str, Any]) -> None:
+        """None: a file of several signatures is linked."""
+
+    def variant(self, point: str) -> bytes:
+        """One point's own file."""
+        model = self._members.model(point)
+        images = self._members.calibration(model.input_shape[1:])
+        taken = self._members.input_type(self._precision)
+        lower = self._members.family.settings.lower
+        return convert.convert(model, self._precision, images, input_type=taken, lower=lower)
+
+
+class AnchorPieces:
+    """Objects of one family in one precision."""
+
+    def __init__(self, members: Members, precision: str) -> None:
+        self._members, self._family, self._precision = members, members.family, precision
+        self._integers = precision_named(precision).calibrated
+        self._lower = members.family.settings.lower
+        self._objects: dict[str, link.Object] = {}
+
+    def file(self, point: str, route: link.Route) -> bytes:
+        """One point's own file; a float32 one has been run beside Keras."""
+        content = link.variant(route, precision=self._precision)
+        if self._precision == "float32":
+            self._check(point, content)
+        return content
+
+    def joined(self, joint: Joint, lead: link.Route) -> link.Route:
+        """A route with one more piece; the last back may be calibrated anew."""
+        route = self._shared(joint, lead)
+        if route is None or (self._integers and self._family.settings.recalibrate):
+            return self._refitted(joint, replace(lead, back=self._own_back(joint)))
+        if not self._integers:
+            return route
+        route = self._refitted(joint, route)
+        return self._best_calibrated(joint, route, lead) if joint.last else route
+
+    def _shared(self, joint: Joint, lead: link.Route) -> link.Route | None:
+        """The route with the anchor's own back; None where what was tuned cannot be told from its weights."""
+        back = self.object(joint.back.anchor)
+        try:
+            route = replace(lead, back=back, start=joint.back.start, retuned=self._retuned(joint))
+            link.subgraph(route, self._precision, share=True)  # refuses norms that the converter folded elsewhere
+        except (UnfoldableError, UnsharedError):
+            return None
+        return route
+
+    def _best_calibrated(self, joint: Joint, route: link.Route, lead: link.Route) -> link.Route:
+        """The route itself, or with its back calibrated anew where the anchor's ranges cost too much.
+
+        Norms tuned for a route may bring its back out of the ranges that the anchor was calibrated
+        for. The second calibration shares the anchor's integer weights as well.
+        """
+        name = joint.plan.name
+        before = self._sqnr(name, route)
+        if before >= _LEAST_SQNR_DB:
+            lost = self._lost(joint, route)
+            if lost > _CLIPPED:
+                self._family.report.say(
+                    f"{name} {self._precision}: {lost:.1%} of what the stitch delivers lies outside the range of"
+                    " the back's cut; --recalibrate would calibrate its back anew"
+                )
+            return route
+        anew = self._refitted(joint, replace(lead, back=self._own_back(joint)))
+        after = self._sqnr(name, anew)
+        kept = "calibrated anew" if after > before else "kept as it was"
+        self._family.report.say(
+            f"{name} {self._precision}: logits {before:.1f} dB above the error in the anchor's ranges,"
+            f" {after:.1f} dB in its own; {kept}"
+        )
+        return anew if after > before else route
+
+    def _sqnr(self, point: str, route: link.Route) -> float:
+        """Decibels of a route's logits over their error against Keras, on calibration images."""
+        shape = self._members.input_shape(point)
+        images = list(self._members.calibration(shape))[:1]
+        found = verify.run(link.variant(route, precision=self._precision), images)
+        exact = np.concatenate(list(_run(self._members.model(point, logits=True), iter(images))))
+        return verify.compare(found, verify.Outputs(exact, exact)).sqnr_db
+
+    def _retuned(self, joint: Joint) -> tuple[Refolded, ...]:
+        if not joint.stitch.tuned:
+            return ()
+        before = self._back(joint)
+        return norms.refolded(before, variant.with_weights(before, joint.stitch.tuned))
+
+    def _refitted(self, joint: Joint, route: link.Route) -> link.Route:
+        """A route of integers with its last stitch fitted to what the integers in front of it put out."""
+        if not self._integers or joint.fitted.settled:
+            return route
+        shape = self._members.input_shape(joint.plan.name)
+        lead = route.front if isinstance(route.front, link.Route) else link.Route(route.front)
+        content = link.front(lead, str(route.stop), precision=self._precision)
+        rough = verify.run(content, self._members.calibration(shape))
+        found = rough.scores.reshape(-1, *joint.stitch.source.shape)
+        return replace(route, stitch=stitch.refitted(joint.stitch, self._features(joint), found))
+
+    def _lost(self, joint: Joint, route: link.Route) -> float:
+        """The share of what a stitch delivers that the integers at the back's cut cannot hold."""
+        low, high = link.limits(route)
+        delivered = stitch.delivered(joint.stitch, self._features(joint))
+        return float(np.mean((delivered < low) | (delivered > high)))
+
+    def _features(self, joint: Joint) -> np.ndarray:
+        """What the float network gives in front of a joint on the calibration images ``(n, h, w, c)``."""
+        shape = self._members.input_shape(joint.plan.name)
+        return np.concatenate(list(_run(self._lead(joint), self._members.calibration(shape))))
+
+    def _lead(self, joint: Joint) -> keras.Model:
+        """From the image to the cut in front of a joint."""
+        return variant.lead(joint.plan, self._family.anchors, *joint.fitted.stitches[: joint.number])
+
+    def _back(self, joint: Joint) -> keras.Model:
+        """The anchor of the piece behind a joint, from where that begins to its probabilities."""
+        anchor = self._family.anchors[joint.back.anchor]
+        return variant.piece(anchor, joint.back.start, anchor.model.outputs[0], {})
+
+    def object(self, role: str) -> link.Object:
+        """An anchor, compiled with its cuts as outputs."""
+        anchor = self._family.anchors[role]
+        names = [cut.name for cut in self._family.cut_lists[role] if cut.kind != "vector"]
+        taken = self._members.input_type(self._precision)
+
+        def made() -> bytes:
+            tensors = {name: cuts.tensor(anchor.model, name) for name in names}
+            images = self._members.calibration(anchor.input_shape)
+            return convert.compile_object(
+                anchor.model, tensors, self._precision, images, input_type=taken, lower=self._lower
+            )
+
+        new = role not in self._objects
+        found = self._kept(role, [anchor.sha256, *names, taken or ""], made)
+        if new and self._lower:
+            self._tell_lowered(role, found)
+        return found
+
+    def _tell_lowered(self, role: str, found: link.Object) -> None:
+        """Say how far an anchor made of other operators is from what it was in Keras."""
+        model = self._members.model(role)
+        images = next(iter(self._members.calibration(model.input_shape[1:])))
+        scores = verify.run(link.variant(link.Route(found), precision=self._precision), [images]).scores
+        exact = np.asarray(infer.compiled(model)(images))
+        same = float(np.mean(scores.argmax(1) == exact.argmax(1)))
+        self._family.report.say(
+            f"{role} {self._precision}, without {', '.join(self._lower)}: {same:.1%} of {len(images)} answers as in"
+            f" Keras, scores within {float(np.abs(scores - exact).max()):.2g}"
+        )
+
+    def _own_back(self, joint: Joint) -> link.Object:
+        """The back of one variant as an object of its own, calibrated on what its stitch delivers."""
+        fitted, back = joint.stitch, joint.back
+
+        def made() -> bytes:
+            own = variant.with_weights(self._back(joint), fitted.tuned)
+            ends = {} if back.stop is None else {back.stop: cuts.tensor(own, back.stop)}
+            built = stitch.build(fitted)
+            images = self._members.calibration(self._members.input_shape(joint.plan.name))
+            features = (np.asarray(built(x)) for x in _run(self._lead(joint), images))
+            return convert.compile_object(own, ends, self._precision, features, limits=_EVERYTHING, lower=self._lower)
+
+        fits = joint.fitted.stitches[: joint.number + 1]
+        values = [v for one in fits for part in stitch.weights(one).values() for v in part]
+        values += [fitted.tuned[path] for path in sorted(fitted.tuned)]
+        digests = [hashlib.sha256(np.ascontiguousarray(v).tobytes()).hexdigest() for v in values]
+        route = [f"{p.anchor} {p.start} {p.stop}" for p in joint.plan.route[: joint.number + 2]]
+        anchors = [self._family.anchors[p.anchor].sha256 for p in joint.plan.route[: joint.number + 2]]
+        shared = self.object(back.anchor) if self._integers else None
+        name = joint.plan.name if joint.last else f"{joint.plan.name}.{joint.number + 1}"
+        return self._kept(name, [*anchors, *route, *digests], made, shared)
+
+    def _kept(
+        self, name: str, parts: Sequence[str], made: Callable[[], bytes], weights_of: link.Object | None = None
+    ) -> link.Object:
+        """An object from memory, from the run, or compiled into it: its file is named by all it is made from."""
+        if name not in self._objects:
+            tools = [f"{package} {version(package)}" for package in ("tensorflow", "keras")]
+            whole = "\n".join(
+                [*parts, *self._lower, self._precision, self._family.data.sha256, str(_CALIBRATION_IMAGES), *tools]
+            )
+            path = self._family.run.object_path(name, self._precision, hashlib.sha256(whole.encode()).hexdigest()[:16])
+            if not path.exists():
+                atomic.write_bytes(path, made())
+            self._objects[name] = link.Object(path.read_bytes(), weights_of)
+        return self._objects[name]
+
+    def _check(self, point: str, content: bytes) -> None:
+        """Refuse a file that does not answer as the point does in Keras."""
+        model = lowering.lowered(self._members.model(point), self._lower)
+        images = next(iter(self._members.calibration(model.input_shape[1:])))[:_CHECKED_IMAGES]
+        found, expected = verify.run(content, [images]).scores, np.asarray(model(images, training=False))
+        difference = float(np.abs(found - expected).max())
+        if not difference <= _FLOAT_ERROR:
+            raise RestnetError(
+                f"the linked file of {point} differs from Keras by {difference:.2g} in a score, above {_FLOAT_ERROR};"
+                " build with --converter tf and report this pair of anchors"
+            )
+
+
+def _run(model: keras.Model, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    run = infer.compiled(model)
+    return (np.asarray(run(batch)) for batch in batches)

@@ -1,0 +1,68 @@
+"""What LiteRT on this host, and the arena planner, say of a run's files; the same for all methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restnet_tf.family.score import SPLITS
+from restnet_tf.points import points
+from restnet_tf.points.points import File, Score
+from tflite_export.devices import host
+
+if TYPE_CHECKING:
+    from restnet_tf.progress import Reporter
+    from restnet_tf.run.directory import Run
+
+_THREADS = 1
+
+Shape = tuple[int, int, int]
+# Batches ``(b, h, w, c)`` of a split by its name, as a network of that input shape takes them.
+Images = Callable[[str, Shape], Iterator[np.ndarray]]
+# The score of a point in a precision, from the outputs of its file on a split.
+Judge = Callable[[str, str, str, np.ndarray], Score]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file that is there: of a point in a precision, with the input shape of the point."""
+
+    point: str
+    precision: str
+    shape: Shape
+
+    @property
+    def name(self) -> str:
+        """Of the file, in a table of them."""
+        return f"{self.point}/{self.precision}"
+
+
+def measured(
+    run: Run, jobs: Sequence[Job], images: Images, judge: Judge, report: Reporter, *, repeats: int
+) -> dict[str, dict[str, File]]:
+    """Every file with its scores, times, size and planned arena; by point and precision."""
+    paths = {job: run.tflite_path(job.point, job.precision) for job in jobs}
+    contents = {job: path.read_bytes() for job, path in paths.items()}
+    report.stage("latency on this host, all files in turns")
+    timed = _latencies(contents, images, repeats)
+    report.stage("scores of all files, run by the interpreter")
+    files: dict[str, dict[str, File]] = {}
+    for done, (job, content) in enumerate(contents.items(), start=1):
+        scores = {
+            split: judge(job.point, job.precision, split, host.scores(content, images(split, job.shape)))
+            for split in SPLITS
+        }
+        path = str(paths[job].relative_to(run.path))
+        files.setdefault(job.point, {})[job.precision] = points.record(path, content, timed[job.name], **scores)
+        report.progress(done, len(contents))
+    return files
+
+
+def _latencies(contents: Mapping[Job, bytes], images: Images, repeats: int) -> Mapping[str, host.Latency]:
+    one = {shape: next(images("test", shape))[0] for shape in {job.shape for job in contents}}
+    files = {job.name: content for job, content in contents.items()}
+    inputs = {job.name: one[job.shape] for job in contents}
+    return host.latencies(files, inputs, threads=_THREADS, repeats=repeats)

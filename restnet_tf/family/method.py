@@ -1,0 +1,67 @@
+"""What a method is: the names that its module has, and what stands behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from restnet_tf.records import RestnetError
+
+if TYPE_CHECKING:
+    from restnet_tf.anchors.head import HeadFit
+    from restnet_tf.data.splits import Data
+    from restnet_tf.family.family import Family
+    from restnet_tf.family.options import Options
+    from restnet_tf.progress import Reporter
+    from restnet_tf.run.directory import Run
+    from tflite_export.budget import Term
+
+
+class EmptyError(RestnetError):
+    """The inputs leave nothing to build: a run directory that was made for them is of no use."""
+
+
+class Work(Protocol):
+    """The inputs of one build, loaded and checked: a ``Family``, or what a method has in its place."""
+
+    @property
+    def run(self) -> Run:
+        """Where results go."""
+
+    @property
+    def data(self) -> Data:
+        """The images."""
+
+    @property
+    def report(self) -> Reporter:
+        """Who is told."""
+
+    @property
+    def heads(self) -> tuple[HeadFit, ...]:
+        """Classifiers that were fitted for it, which the run keeps."""
+
+    @property
+    def budget(self) -> tuple[Term, ...]:
+        """The user's limits."""
+
+
+class Method(Protocol):
+    """A module ``method`` of a folder of ``methods``."""
+
+    def open(self, options: Options, report: Reporter, prepare: Callable[[], None]) -> Work:
+        """Load the inputs; ``prepare`` runs before TensorFlow is imported. Raises the domain error of the stage."""
+
+    def identity(self, work: Work) -> Mapping[str, Any]:
+        """All that decides the result; a run directory refuses to go on with another."""
+
+    def check(self, work: Work) -> None:
+        """Refuse (``RestnetError``) what cannot be built from, before a run directory is bound to it."""
+
+    def build(self, work: Work) -> None:
+        """Build or finish in the opened run directory: every point and control, measured, in ``points.json``."""
+
+    def reopen(self, work: Work) -> Family:
+        """The family of a finished run, with the anchors that the build left; refused where there is none."""
+
+    def summary(self, work: Work) -> list[str]:
+        """What came of it, in lines for a person."""

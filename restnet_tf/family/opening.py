@@ -1,0 +1,152 @@
+"""From options to a family: images read, anchors loaded and brought into one label space, settings understood."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from restnet_tf.anchors import applications, demo, head
+from restnet_tf.data import splits
+from restnet_tf.data.splits import Data
+from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
+from restnet_tf.family.options import MODEL, BuildOptions, Options
+from restnet_tf.progress import Reporter
+from restnet_tf.records import Anchor
+from restnet_tf.run import plans_file
+from restnet_tf.run.directory import Run
+from restnet_tf.work import sources
+from restnet_tf.work.sources import AnchorSource, DataSource, ModelSource
+from tflite_export import budget, lowering, precision
+from tflite_export.budget import Term
+from tflite_export.devices import devices
+
+POINTS = 8
+_KEYWORDS = ("digits", "imagenet", "none")  # meant so, even where a file has that name
+_TOOLS = ("restnet-tf", "tensorflow", "keras", "ai-edge-litert")
+
+
+def settings(options: BuildOptions, *, order: str, max_points: int = POINTS, effort: float = 1.0) -> Settings:
+    """What the options mean, with the method's own where the user said nothing; raises the domain error."""
+    lower = tuple(sorted({name for part in options.lower.split(",") if (name := part.strip().lower())}))
+    lowering.check(lower)
+    return Settings(
+        order=options.order or order,
+        max_points=max_points,
+        precisions=precisions(options),
+        effort=options.effort or effort,
+        seed=options.seed,
+        ship_all=options.ship_all,
+        converter=options.converter,
+        recalibrate=options.recalibrate,
+        uint8_input=options.uint8_input,
+        lower=lower,
+        controls=options.controls,
+        budget=terms(options),
+        plans=plans_file.read_plans(options.plans) if options.plans else None,
+    )
+
+
+def precisions(options: Options) -> tuple[str, ...]:
+    """The precisions that files are wanted in; raises ``TfliteError`` for one that there is not."""
+    names = tuple(dict.fromkeys(name for part in options.precision.split(",") if (name := part.strip())))
+    for name in names or ("",):
+        precision.precision_named(name)
+    return names
+
+
+def terms(options: Options) -> tuple[Term, ...]:
+    """The user's limits; raises ``TfliteError`` for one that nothing measures."""
+    limits = budget.parse(options.budget) if options.budget else ()
+    devices.check(term.device for term in limits if term.device)
+    return limits
+
+
+def images(options: Options, report: Reporter) -> Data:
+    """The images, with a word on how they are split and what was left out."""
+    report.stage("reading the images")
+    data = splits.load(options.data or demo.DATA, seed=options.seed)
+    report.say(f"{data.name}: {len(data.fit)} images to fit, {len(data.rank)} to rank, {len(data.test)} to test")
+    for path in data.skipped:
+        report.say(f"skipped, not readable: {path}")
+    return data
+
+
+def family(
+    options: Chosen,
+    settings: Settings,
+    data: Data,
+    models: Mapping[str, tuple[ModelSource, Anchor]],
+    run: Run,
+    report: Reporter,
+) -> Family[Chosen]:
+    """The loaded models in one label space; the role ``TEACHER`` is that of a model that is none of the anchors."""
+    matched, heads = head.match_labels([anchor for _, anchor in models.values()], data, options.seed, run.load_head)
+    for fit in heads:
+        report.say(
+            f"{fit.anchor}: a new head for {fit.classes} classes, fitted on {fit.images} images, has"
+            f" {100 * fit.rank_accuracy:.1f} % of {fit.rank_images} rank images right"
+        )
+    anchors = dict(zip(models, matched, strict=True))
+    fits = iter(heads)
+    named: dict[str, AnchorSource] = {}
+    for (role, (model, loaded)), anchor in zip(models.items(), matched, strict=True):
+        path = None if anchor is loaded else run.head_path(next(fits).key).absolute()
+        named[role] = AnchorSource(model, anchor.sha256, path, anchor.class_names if path else None)
+        sources.remember(named[role], anchor)
+    images = DataSource(options.data or demo.DATA, options.seed, data.sha256)
+    sources.remember(images, data)
+    teacher = anchors.pop(TEACHER, None)
+    return Family(run, anchors, data, options, settings, report, named, images, teacher, heads)
+
+
+def identity(family: Family, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides a build's result: ``settings`` are those that the method alone has."""
+    inputs: dict[str, Any] = {f"{role} anchor": _hashed(a) for role, a in family.anchors.items()}
+    inputs["data"] = f"{family.data.name} {family.data.sha256[:16]}"
+    if family.teacher is not None:
+        inputs["teacher model"] = _hashed(family.teacher)
+    plans = family.options.plans
+    digest = hashlib.sha256(plans.read_bytes()).hexdigest()[:16] if plans else None
+    common = asdict(family.settings) | {"budget": family.options.budget, "plans": digest}
+    return inputs | common | {"method": method, **settings} | versions(_TOOLS)
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of what a result may depend on."""
+    return {f"{name} version": version(name) for name in packages}
+
+
+def kept(method: str, options: Options) -> dict[str, Any]:
+    """Options as ``run.json`` keeps them: paths absolute, and none to the run itself, which may move."""
+    values = {f.name: _absolute(f.metadata.get("names", ""), getattr(options, f.name)) for f in fields(options)}
+    return {"method": method, **{name: value for name, value in values.items() if name != "out"}}
+
+
+def default_out(models: Sequence[str], data: str | None) -> Path:
+    """The run directory where none was named: by anchors and data."""
+    named = (*(applications.divided(spec)[0] for spec in models), data or demo.DATA)
+    words = (Path(part).name.split(":")[0].split(".")[0] for part in named)
+    return Path("runs") / "-".join(words)
+
+
+def _hashed(anchor: Anchor) -> str:
+    return f"{anchor.name} {anchor.sha256[:16]}"
+
+
+def _absolute(kind: str, value: Any) -> Any:
+    """A value that names a file or folder that is there, as it can be found from anywhere; else as it is."""
+    if isinstance(value, list | tuple):
+        return [_absolute(kind, one) for one in value]
+    if isinstance(value, Path):
+        value = str(value)
+    if not kind or not value or value in _KEYWORDS:
+        return value
+    base = applications.parse(applications.divided(value)[0]).base if kind == MODEL["names"] else value
+    path = Path(base).expanduser()
+    # A folder that happens to be called like an architecture does not hide it.
+    there = path.is_file() if kind == MODEL["names"] else path.exists()
+    return f"{path.absolute()}{value.removeprefix(base)}" if there else value

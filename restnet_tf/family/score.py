@@ -1,0 +1,108 @@
+"""Scores of networks in Keras, against the labels, or the largest anchor's answers where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restnet_tf import records
+from restnet_tf.fitting.ladder import kl_divergence
+from restnet_tf.graph import cuts, infer
+from restnet_tf.points.points import ANCHOR, CONTROL, STITCHED, OperatingPoint, Score
+from restnet_tf.stitches import stitch, variant
+
+if TYPE_CHECKING:
+    import keras
+
+    from restnet_tf.data.splits import Split
+    from restnet_tf.family.controls import Control
+    from restnet_tf.family.family import Family
+    from restnet_tf.fitting.ladder import Fitted
+    from restnet_tf.records import Anchor, Plan
+
+SPLITS = ("rank", "test")
+
+
+class Scorer:
+    """Scores networks on the rank and the test split of a family."""
+
+    def __init__(self, family: Family) -> None:
+        self._splits = {name: getattr(family.data, name) for name in SPLITS}
+        teacher = to_logits(family.anchors[family.largest])
+        self._teacher = {name: _logits(teacher, split) for name, split in self._splits.items()}
+
+    def __call__(self, model: keras.Model, name: str) -> Score:
+        """Of a network from images to logits, on the split of that name."""
+        logits = _logits(model, self._splits[name])
+        teacher = self._teacher[name]
+        kl = float(np.mean(kl_divergence(teacher, logits)))
+        same = float(np.mean(logits.argmax(axis=1) == teacher.argmax(axis=1)))
+        return Score.of(self.right(logits, name), kl, same)
+
+    def right(self, outputs: np.ndarray, name: str) -> np.ndarray:
+        """Which rows have their highest output where it should be."""
+        labels = self._splits[name].labels
+        truth = self._teacher[name].argmax(axis=1) if labels is None else labels
+        return np.equal(outputs.argmax(axis=1), truth)
+
+
+def scored(
+    family: Family, scorer: Scorer, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], rivals: Sequence[Control]
+) -> list[OperatingPoint]:
+    """Every anchor, variant and control of a family, run over the rank and the test split."""
+    family.report.stage("accuracy of all networks on the rank and test split")
+    total, points = len(family.anchors) + len(chosen) + len(rivals), []
+    for point in _all(family, scorer, chosen, fitted, rivals):
+        points.append(point)
+        family.report.progress(len(points), total)
+    return points
+
+
+def stitched(family: Family, scorer: Scorer, plan: Plan, fitted: Fitted) -> OperatingPoint:
+    """A variant with its scores."""
+    names = {role: anchor.name for role, anchor in family.anchors.items()}
+    model = variant.assemble(plan, family.anchors, *fitted.stitches, logits=True)
+    macs, params = (sum(more) for more in zip(*map(stitch.widening, fitted.stitches), strict=True))
+    return OperatingPoint(
+        name=plan.name,
+        kind=STITCHED,
+        route=records.title(plan, names),
+        macs=plan.macs + macs,
+        params=plan.params + params,
+        rank=scorer(model, "rank"),
+        test=scorer(model, "test"),
+        rung=fitted.rung,
+        unshared_params=sum(v.size for one in fitted.stitches for v in one.tuned.values()),
+    )
+
+
+def to_logits(anchor: Anchor) -> keras.Model:
+    """An anchor from raw images to logits."""
+    return cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits)
+
+
+def images(split: Split, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """A split in batches, as a network of that input takes it."""
+    for batch in split.batches(shape, infer.batch_size(shape)):
+        yield np.asarray(batch)
+
+
+def _all(
+    family: Family, scorer: Scorer, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], rivals: Sequence[Control]
+) -> Iterator[OperatingPoint]:
+    for role, anchor in family.anchors.items():
+        cost, model = family.costs[role], to_logits(anchor)
+        scores = scorer(model, "rank"), scorer(model, "test")
+        yield OperatingPoint(role, ANCHOR, anchor.name, cost.macs, cost.params, *scores)
+    for plan in chosen:
+        yield stitched(family, scorer, plan, fitted[plan.name])
+    for rival in rivals:
+        scores = scorer(rival.model, "rank"), scorer(rival.model, "test")
+        yield OperatingPoint(rival.name, CONTROL, rival.route, rival.macs, rival.params, *scores, status=CONTROL)
+
+
+def _logits(model: keras.Model, split: Split) -> np.ndarray:
+    run = infer.compiled(model)
+    return np.concatenate([np.asarray(run(x)) for x in images(split, model.input_shape[1:])])

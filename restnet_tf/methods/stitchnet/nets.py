@@ -1,0 +1,199 @@
+"""The nets of a composition, step by step: found, checked, chosen, fitted; each step is in the run directory."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import inf, nan
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restnet_tf import atomic, records
+from restnet_tf.family.method import EmptyError
+from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
+from restnet_tf.methods.stitchnet import fewshot, findings, search
+from restnet_tf.methods.stitchnet.composition import Composition
+from restnet_tf.methods.stitchnet.search import Found, Link, Net
+from restnet_tf.records import Layout, Plan, Stitch
+from restnet_tf.run import plans_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Networks that become files, by name, with their plans and stitches; members with a head among them."""
+
+    nets: Mapping[str, Net]
+    plans: Mapping[str, Plan]
+    fitted: Mapping[str, Fitted]
+
+
+def found(composition: Composition) -> Found:
+    """All nets of the search, from the run or found into it, start by start."""
+    whole = Found()
+    run, starts = composition.run, len(composition.pool)
+    for done, role in enumerate(composition.pool):
+        path = run.search_path(role)
+        if not path.exists():
+            task = composition.task
+            composition.report.stage(f"searching, start {done + 1} of {starts}: {composition.names[role]}")
+            with composition.timed("search"):
+                part = search.search(task, composition.pool[role][0])
+            atomic.write_bytes(path, (json.dumps(findings.as_json(part), indent=1) + "\n").encode())
+        part = findings.from_json(json.loads(path.read_text()), composition.pool)
+        whole.nets += part.nets
+        whole.refused += part.refused
+        whole.ended += part.ended
+    return whole
+
+
+def members(composition: Composition) -> dict[str, Net]:
+    """Every pool member as it is, with a head, by role."""
+    path = composition.run.search_path("members")
+    if not path.exists():
+        nets = []
+        for role, parts in composition.pool.items():
+            end = parts[-1]
+            native = composition.activations.native(role, end.stop)
+            judged = composition.judged(np.asarray(native).reshape(len(native), -1))
+            more = composition.task.head(end)
+            cost = (sum(p.macs for p in parts) + more[0], sum(p.params for p in parts) + more[1])
+            loss, accuracy, knn, right = judged
+            links = tuple(Link(p) for p in parts)
+            nets.append(Net(links, 1.0, *cost, loss, accuracy, knn, right))
+        atomic.write_bytes(path, (json.dumps(findings.as_json(Found(nets)), indent=1) + "\n").encode())
+    nets = findings.from_json(json.loads(path.read_text()), composition.pool).nets
+    return {net.name: net for net in nets}
+
+
+def composed(whole: Found, known: Mapping[str, Net]) -> list[Net]:
+    """The nets with a stitch in them."""
+    return [net for net in whole.nets if net.name not in known]
+
+
+def check(composition: Composition, whole: Found, known: Mapping[str, Net]) -> None:
+    """Refuse a search that found no net: says which limit to move."""
+    if composed(whole, known):
+        return
+    over = {reason: n for reason, n in whole.ended.items() if reason.startswith("over the budget")}
+    if over and sum(over.values()) == sum(whole.ended.values()):
+        least = min(known.values(), key=lambda net: net.macs)
+        raise EmptyError(
+            f"no net of this pool is within the budget: the cheapest member, {composition.names[least.name]},"
+            f" has {least.macs / 1e6:.4g}M MACs and {least.params:,} parameters, and {max(over, key=over.__getitem__)}"
+        )
+    reasons = Counter({r: n for r, n in whole.ended.items() if "enough" not in r})
+    if not reasons:
+        raise EmptyError("no net was found: no cut of these members can be stitched to another; give another --pool")
+    first, count = reasons.most_common(1)[0]
+    names = "--least-overall" if "overall" in first else "--least" if "--least" in first else "the limit"
+    raise EmptyError(
+        f"no net was found: of {sum(reasons.values())} paths, {count} ended for {first}; lower {names}, raise --top, or"
+        " give other members"
+    )
+
+
+def chosen(composition: Composition, whole: Found, known: Mapping[str, Net]) -> list[Net]:
+    """The nets that become files, cheapest first; every plan is written with what became of it."""
+    run = composition.run
+    nets = composed(whole, known)
+    front = _front([*nets, *known.values()])
+    best = [net for net in front if net.name not in known]
+    kept = _spread(best, composition.settings.max_points)
+    if not run.done("plans"):
+        reasons = {net.name: f"more than {composition.settings.max_points} nets on the front" for net in best}
+        reasons |= {net.name: "" for net in kept}
+        for net in nets:
+            if net.name not in reasons:
+                rival = next(r for r in reversed(front) if r.macs <= net.macs and _key(r) != _key(net))
+                reasons[net.name] = f"dominated: {rival.name} costs no more and has no higher loss"
+        plans = [_plan(net, reasons[net.name]) for net in nets] + [_plan(net, net.refused) for net in whole.refused]
+        plans_file.write_plans(run.plans_path, plans)
+        run.finish("plans")
+    composition.report.say(
+        f"{len(nets)} nets, {len(best)} of them on the front of MACs and log loss, {len(kept)} chosen;"
+        f" {run.plans_path} says why"
+    )
+    return kept
+
+
+def fitted(composition: Composition, nets: Sequence[Net]) -> Chosen:
+    """The stitches and heads of nets, from the run or fitted into it."""
+    plans = {net.name: _plan(net, "") for net in nets}
+    made: dict[str, Fitted] = {}
+    for net in nets:
+        known = composition.run.load_fitted(net.name)
+        if known is None:
+            known = _fitted(composition, net)
+            composition.run.save_fitted(net.name, known)
+        made[net.name] = known
+    return Chosen({net.name: net for net in nets}, plans, made)
+
+
+def correlation(nets: Sequence[Net]) -> dict[str, tuple[float, float]]:
+    """Pearson's and Spearman's correlation of the overall score with validation accuracy and log loss."""
+    from scipy import stats
+
+    if len(nets) < 3:
+        return {}
+    overall = [net.overall for net in nets]
+    found = {}
+    for name in ("accuracy", "loss", "knn"):
+        values = [getattr(net, name) for net in nets]
+        if np.ptp(overall) > 0 and np.ptp(values) > 0:
+            pair = stats.pearsonr(overall, values), stats.spearmanr(overall, values)
+            found[name] = float(pair[0].statistic), float(pair[1].statistic)
+    return found
+
+
+def title(composition: Composition, net: Net) -> str:
+    """A net's route in words."""
+    pieces = search.route([link.fragment for link in net.links])[:-1]
+    if len(pieces) == 1:
+        return composition.names[pieces[0].anchor]
+    worded = [replace(p, stop=None if p is pieces[-1] else p.stop) for p in pieces]
+    return records.title(Plan("", tuple(worded), 0, 0, nan, nan), composition.names)
+
+
+def _fitted(composition: Composition, net: Net) -> Fitted:
+    stitches, features = search.refitted(composition.task, net)
+    penalty = fewshot.validated(features, composition.labels, composition.folds).penalty
+    kernel, bias = fewshot.head(features, composition.labels, penalty)
+    end = Layout((1, 1, composition.classes))
+    last = Stitch(kernel, bias, net.links[-1].fragment.stop.layout, end, (None, None))
+    return Fitted(last, CLOSED_FORM, net.loss, net.loss, (), before=stitches)
+
+
+def _key(net: Net) -> tuple[float, int, str]:
+    return net.loss, net.macs, net.name
+
+
+def _front(nets: Sequence[Net]) -> list[Net]:
+    """Nets that lose less than all that cost no more, cheapest first."""
+    front: list[Net] = []
+    for net in sorted(nets, key=lambda n: (n.macs, n.loss, n.name)):
+        if not front or net.loss < front[-1].loss:
+            front.append(net)
+    return front
+
+
+def _spread(nets: list[Net], count: int) -> list[Net]:
+    """At most so many of a front, evenly; the one of least loss is among them."""
+    if len(nets) <= count:
+        return nets
+    return [nets[i] for i in sorted({round(x) for x in np.linspace(len(nets) - 1, 0, count)})]
+
+
+def _plan(net: Net, reason: str) -> Plan:
+    """A net as a plan; its KL is that of its head's answers from the labels, which is the log loss."""
+    parts = [link.fragment for link in net.links]
+    r2 = [link.r2 for link in net.links if link.r2 is not None]
+    loss = None if net.loss == inf else net.loss
+    status = "rejected" if reason else "chosen"
+    pieces = search.route(parts)
+    return Plan(net.name, pieces, net.macs, net.params, net.overall, min(r2, default=nan), loss, status, reason)

@@ -1,0 +1,1 @@
+"""Work as tasks: functions over plain records, what these name, and where they are run."""

@@ -1,0 +1,118 @@
+"""What names anchors and images, so that any process can load them; each process loads each of them once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restnet_tf.anchors import head, zoo
+from restnet_tf.data import splits
+from restnet_tf.records import Anchor, RestnetError
+from restnet_tf.stitches import variant
+
+if TYPE_CHECKING:
+    from restnet_tf.data.splits import Data
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model as ``zoo.load`` takes it."""
+
+    spec: str
+    weights: str = "imagenet"
+    weights_dir: Path | None = None
+    arch: str | None = None
+    preprocess: str = "none"
+
+    def load(self) -> Anchor:
+        """The model as it was published; imports TensorFlow."""
+        return zoo.load(
+            self.spec, weights=self.weights, weights_dir=self.weights_dir, arch=self.arch, preprocess=self.preprocess
+        )
+
+
+@dataclass(frozen=True)
+class AnchorSource:
+    """A model with what a run changed of it: a new head, trained weights.
+
+    ``head`` is the ``.npz`` of a ``HeadFit`` and ``class_names`` its classes; ``trained`` the ``.npz`` of weights
+    whose names begin with ``role``. ``sha256`` is the anchor's, which a process that loads it anew has to arrive at.
+    """
+
+    model: ModelSource
+    sha256: str
+    head: Path | None = None
+    class_names: tuple[str, ...] | None = None
+    trained: Path | None = None
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Images as ``splits.load`` takes them; ``sha256`` is what they have to be."""
+
+    spec: str
+    seed: int
+    sha256: str
+
+
+_anchors: dict[AnchorSource, Anchor] = {}
+_data: dict[DataSource, Data] = {}
+
+
+def remember(source: AnchorSource | DataSource, value: Anchor | Data) -> None:
+    """Spare this process loading what it has loaded already."""
+    if isinstance(source, AnchorSource) and isinstance(value, Anchor):
+        _anchors[source] = value
+    elif isinstance(source, DataSource) and not isinstance(value, Anchor):
+        _data[source] = value
+
+
+def forget() -> None:
+    """Let go of everything."""
+    _anchors.clear()
+    _data.clear()
+
+
+def anchor(source: AnchorSource) -> Anchor:
+    """The anchor; raises ``RestnetError`` where its file is another by now."""
+    if source not in _anchors:
+        value = source.model.load()
+        if source.head is not None:
+            with np.load(source.head) as arrays:
+                value = head.with_head(value, arrays["kernel"], arrays["bias"], source.class_names)
+        if source.trained is not None:
+            value = variant.trained(value, trained_weights(source.trained).get(source.role, {}))
+        _check(source.model.spec, value.sha256, source.sha256)
+        _anchors[source] = value
+    return _anchors[source]
+
+
+def data(source: DataSource) -> Data:
+    """The images; raises ``RestnetError`` where they are others by now."""
+    if source not in _data:
+        value = splits.load(source.spec, seed=source.seed)
+        _check(source.spec, value.sha256, source.sha256)
+        _data[source] = value
+    return _data[source]
+
+
+def trained_weights(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Weights of a ``.npz`` whose names are ``role:path``, by role and path."""
+    weights: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(path) as arrays:
+        for name in arrays.files:
+            role, _, at = name.partition(":")
+            weights.setdefault(role, {})[at] = arrays[name]
+    return weights
+
+
+def _check(spec: str, sha256: str, expected: str) -> None:
+    if sha256 != expected:
+        raise RestnetError(
+            f"{spec} has changed: its hash is {sha256[:16]}, the run began with {expected[:16]}; put it back, or build"
+            " with another --out"
+        )

@@ -1,0 +1,41 @@
+"""One piece of work, and the seam that runs many: here, one after the other.
+
+A task is a function of a module and a plain record of paths, hashes and numbers: any process on any machine that sees
+these paths does the same with it, and leaves the same bytes. No task holds a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from restnet_tf.progress import Reporter
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Task(Generic[Given, Result]):
+    """What is to be done: ``function(given, progress)``; ``title`` is what a user reads meanwhile."""
+
+    title: str
+    function: Callable[[Given, Progress], Result]
+    given: Given
+
+    def run(self, progress: Progress) -> Result:
+        """Do it, in this process."""
+        return self.function(self.given, progress)
+
+
+# Runs tasks that do not wait for each other, and gives their results in the order of the tasks.
+Executor = Callable[[Iterable[Task[Any, Any]], Reporter], Iterator[Any]]
+
+
+def serially(tasks: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
+    """One task after the other, in this process."""
+    for task in tasks:
+        report.stage(task.title)
+        yield task.run(report.progress)
