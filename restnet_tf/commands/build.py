@@ -12,7 +12,7 @@ from typing import Any
 from restnet_tf import methods
 from restnet_tf.family import opening
 from restnet_tf.family.family import Family
-from restnet_tf.family.method import EmptyError, Work
+from restnet_tf.family.method import EmptyError
 from restnet_tf.family.options import Options
 from restnet_tf.points import points, select
 from restnet_tf.points.points import OperatingPoint
@@ -20,6 +20,7 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.report import summary
 from restnet_tf.run.directory import Run
+from tflite_export.budget import Term
 from tflite_export.devices import measurements
 from tflite_export.errors import DomainError
 
@@ -59,8 +60,8 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
             shutil.rmtree(run.path, ignore_errors=True)
         raise
     meta, found = points.read(run.points_path)
-    within, shortfall = _within(run, work, found)
-    lines = [*method.summary(work), *within, summary.following(run.path, found)]
+    budget_lines, shortfall = within(run, work.budget, found)
+    lines = [*method.summary(work), *budget_lines, summary.following(run.path, found)]
     return Done(found, meta["metric"], "\n".join(lines), shortfall, meta.get("loss", "KL"))
 
 
@@ -100,17 +101,17 @@ def recalled(kept: Mapping[str, Any], out: Path) -> tuple[str, Options]:
         raise RestnetError(f"{out / 'run.json'} holds options of another version: {error}") from None
 
 
-def _within(run: Run, work: Work, found: Sequence[OperatingPoint]) -> tuple[list[str], str]:
+def within(run: Run, terms: Sequence[Term], found: Sequence[OperatingPoint]) -> tuple[list[str], str]:
     """What to say of a budget, and why nothing meets it.
 
     No device can measure files before they are there, so terms of devices that have measured none of them wait.
     """
-    if not work.budget:
+    if not terms:
         return [], ""
     said = measurements.read(run.measurements_path)
     try:
-        later = select.waiting(found, work.budget, said)
-        choice = select.select(found, [term for term in work.budget if term.name not in later], said, run.path)
+        later = select.waiting(found, terms, said)
+        choice = select.select(found, [term for term in terms if term.name not in later], said, run.path)
     except DomainError as error:
         return [], str(error)
     rest = "within the rest of the budget" if later else "within the budget"

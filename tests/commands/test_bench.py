@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from click.testing import CliRunner
 
 from restnet_tf.cli.main import main
 from restnet_tf.commands import bench, build
+from restnet_tf.methods.restnet import options as restnet
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CONTROL, File, OperatingPoint, Score
 from restnet_tf.progress import Silent
@@ -227,12 +227,13 @@ def test_the_table_says_what_is_measured_and_what_is_estimated(run: Run) -> None
 
 
 def summary(run: Run, limits: str) -> tuple[str, str]:
-    content = json.loads(run.points_path.read_text()) | {"training_macs": 1, "whole_large_training_macs": 2}
+    content = json.loads(run.points_path.read_text())
     large = {**content["points"][0], "name": "large", "macs": 5000}
     if len(content["points"]) < 4:
         content["points"].append(large)
     run.write_json(run.points_path, content)
-    return build._summary(run, SimpleNamespace(budget=budget.parse(limits), converter="link", joint=None))  # type: ignore[arg-type]
+    lines, shortfall = build.within(run, budget.parse(limits), points.read(run.points_path)[1])
+    return "\n".join(lines), shortfall
 
 
 def test_a_build_tells_which_device_its_budget_waits_for(run: Run) -> None:
@@ -251,7 +252,7 @@ def test_a_build_whose_devices_have_measured_tells_the_best_point(run: Run, devi
 
 
 def test_an_unknown_device_is_refused_before_a_build_begins(tmp_path: Path) -> None:
-    asked = build.Asked(budget="macs<=1M, tpu.latency<=1ms", out=tmp_path / "out")
+    options = restnet.Options(budget="macs<=1M, tpu.latency<=1ms", out=tmp_path / "out")
     with pytest.raises(TfliteError, match="unknown device 'tpu' in the budget; known are host"):
-        build.build(asked, Silent())
+        build.build("restnet", options, Silent())
     assert not (tmp_path / "out").exists()

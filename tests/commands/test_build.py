@@ -20,8 +20,8 @@ from PIL import Image
 from restnet_tf.anchors import zoo
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build as job
-from restnet_tf.commands.inputs import Asked
 from restnet_tf.data import splits
+from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CONTROL, STITCHED
 from restnet_tf.progress import Silent
@@ -32,7 +32,7 @@ from tflite_export.runtime import ElasticModel
 pytestmark = pytest.mark.slow
 
 # Everything of a real build, with hardly any training: what is tested here is not how well it learns.
-QUICK = Asked(effort=0.001, max_points=2, precision="float32", fine_tune="norm", ship_all=True)
+QUICK = Options(effort=0.001, max_points=2, precision="float32", fine_tune="norm", ship_all=True)
 # The same by the command line.
 WORDS = [
     "build",
@@ -49,8 +49,8 @@ WORDS = [
 ANCHOR_FILES = ("seed-0/digits-large.keras", "seed-0/digits-small.keras")
 
 
-def build(asked: Asked, report: Any = None) -> job.Done:
-    return job.build(asked, report or Silent())
+def build(options: Options, report: Any = None) -> job.Done:
+    return job.build("restnet", options, report or Silent())
 
 
 def content(folder: Path, *, cached: bool = False) -> dict[str, bytes]:
@@ -358,7 +358,7 @@ def test_interrupted_at_every_step_and_killed_it_ends_the_same(finished: Path, t
             assert not (out / "points.json").exists()
     words = (
         *("reading", "training the large", "training the small", "similarity", "closed-form", "features"),
-        *("fitting L", "fitting distilled", "fitting random-front", "accuracy", "linking", "latency", "scores"),
+        *("fitting L", "fitting distilled", "fitting random-front", "accuracy", "making", "latency", "scores"),
     )
     for word in words:
         assert any(stage.startswith(word) for stage in hit), f"{word} was not interrupted: {hit}"

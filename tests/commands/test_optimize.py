@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build, optimize
-from restnet_tf.commands import inputs as asking
-from restnet_tf.commands.inputs import Asked
 from restnet_tf.commands.optimize import Wanted
+from restnet_tf.family import opening
+from restnet_tf.methods.restnet.options import Options
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
 from restnet_tf.run import plans_file
@@ -63,13 +63,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mobile(8, 2, "small", 2).save(folder / "small.keras")
     np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
     inputs = {name: str(folder / name) for name in ("large.keras", "small.keras", "data.npz")}
-    asked = Asked(
-        inputs["large.keras"],
-        inputs["small.keras"],
-        inputs["data.npz"],
+    options = Options(
+        large=inputs["large.keras"],
+        small=inputs["small.keras"],
+        data=inputs["data.npz"],
         **{"out": folder / "run", "effort": 0.001, "max_points": 2, "precision": "float32", "controls": False},
     )
-    build.build(asked, Silent())
+    build.build("restnet", options, Silent())
     return folder / "run"
 
 
@@ -380,13 +380,14 @@ def test_a_run_keeps_its_options_and_a_later_build_adds_them(built: Path, run: P
     kept = Run(run).asked()
     assert kept is not None
     assert "out" not in kept
-    asked = asking.recalled(kept, run)
-    assert (asked.large, asked.data) == (str(inputs / "large.keras"), str(inputs / "data.npz"))
+    method, asked = build.recalled(kept, run)
+    assert isinstance(asked, Options)
+    assert (method, asked.large, asked.data) == ("restnet", str(inputs / "large.keras"), str(inputs / "data.npz"))
     assert (asked.effort, asked.controls, asked.out) == (0.001, False, run)
     record = json.loads((run / "run.json").read_text())
     del record["asked"]
     (run / "run.json").write_text(json.dumps(record))
-    build.build(asked, Silent())
+    build.build(method, asked, Silent())
     assert Run(run).asked() == kept
 
 
@@ -396,16 +397,21 @@ def test_paths_are_kept_absolute_and_words_as_they_are(tmp_path: Path, monkeypat
         (tmp_path / name).touch()
     for name in ("digits", "none", "MobileNetV2"):
         (tmp_path / name).mkdir()
-    asked = Asked("a.keras", "MobileNetV2:alpha=0.35,input=96", "d.npz", plans=Path("plans.json"), out=Path("x"))
-    kept = asking.kept(asked)
+    small = "MobileNetV2:alpha=0.35,input=96"
+    asked = Options(large="a.keras", small=small, data="d.npz", plans=Path("plans.json"), out=Path("x"))
+
+    def keeping(**changes: Any) -> dict[str, Any]:
+        return opening.kept("restnet", replace(asked, **changes))
+
+    kept = keeping()
     assert kept["large"] == str(tmp_path / "a.keras")
     assert kept["small"] == "MobileNetV2:alpha=0.35,input=96"
     assert (kept["data"], kept["plans"]) == (str(tmp_path / "d.npz"), str(tmp_path / "plans.json"))
     assert (kept["weights"], kept["weights_dir"]) == ("imagenet", None)
-    assert asking.kept(replace(asked, data="digits"))["data"] == "digits"
-    assert asking.kept(replace(asked, weights="none"))["weights"] == "none"
-    assert asking.kept(replace(asked, large="w.h5:alpha=0.35"))["large"] == f"{tmp_path / 'w.h5'}:alpha=0.35"
-    assert asking.kept(replace(asked, weights_dir=Path("none")))["weights_dir"] == str(tmp_path / "none")
-    assert asking.recalled(json.loads(json.dumps(kept)), Path("y")) == replace(
+    assert keeping(data="digits")["data"] == "digits"
+    assert keeping(weights="none")["weights"] == "none"
+    assert keeping(large="w.h5:alpha=0.35")["large"] == f"{tmp_path / 'w.h5'}:alpha=0.35"
+    assert keeping(weights_dir=Path("none"))["weights_dir"] == str(tmp_path / "none")
+    assert build.recalled(json.loads(json.dumps(kept)), Path("y"))[1] == replace(
         asked, large=kept["large"], data=kept["data"], plans=tmp_path / "plans.json", out=Path("y")
     )

@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from restnet_tf.anchors import applications, training
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build as job
-from restnet_tf.commands import inputs, verify
-from restnet_tf.commands.inputs import Asked
+from restnet_tf.commands import verify
+from restnet_tf.family import opening
+from restnet_tf.methods.snnet.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CONTROL, SHIPPED, STITCHED
 from restnet_tf.progress import Silent
@@ -25,7 +26,7 @@ from restnet_tf.records import RestnetError
 from tflite_export.runtime import ElasticModel
 
 # Everything of a real build, with hardly any training: what is tested here is not how well it learns.
-QUICK = Asked(method="snnet", effort=0.0005, precision="float32", ship_all=True)
+QUICK = Options(effort=0.0005, precision="float32", ship_all=True)
 FAMILY: tuple[str, ...] = ("large", "small", "middle")
 ROUTES: dict[str, Any] = {"two_stitch": True}
 
@@ -47,13 +48,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asked(sources: Path, out: Path, *names: str, **changes: Any) -> Asked:
+def asked(sources: Path, out: Path, *names: str, **changes: Any) -> Options:
     files = tuple(str(sources / f"{name}.keras") for name in names)
     return replace(QUICK, anchor=files, data=str(sources / "data.npz"), out=out, **changes)
 
 
-def build(question: Asked, report: Any = None) -> job.Done:
-    return job.build(question, report or Silent())
+def build(question: Options, report: Any = None) -> job.Done:
+    return job.build("snnet", question, report or Silent())
 
 
 def settled(folder: Path) -> dict[str, bytes]:
@@ -233,9 +234,10 @@ def test_options_of_snnet_are_refused_by_restnet_and_stitchnet_names_its_command
 
 def test_switches_are_switches(monkeypatch: pytest.MonkeyPatch):
     """The published code parses them with ``type=bool``, by which any word is true."""
-    seen: list[Asked] = []
+    seen: list[Options] = []
 
-    def note(question: Asked, report: Any) -> None:
+    def note(method: str, question: Options, report: Any) -> None:
+        assert method == "snnet"
         seen.append(question)
         raise RestnetError("noted")
 
@@ -259,7 +261,7 @@ def test_switches_are_switches(monkeypatch: pytest.MonkeyPatch):
         (("small", "middle"), {"stride": 3}, "a stride of 3 leaves out blocks"),
         (("small", "middle"), {"budget": "macs<=1"}, r"nothing is left to stitch: of \d+ routes"),
         (("small", "middle"), {"teacher": "Z"}, "Z"),
-        (("small",), {}, "1 anchors were given"),
+        (("small",), {}, "--anchor was given 1 times"),
     ],
 )
 def test_anchors_that_cannot_be_stitched_leave_no_run_behind(
@@ -291,8 +293,8 @@ def test_a_file_with_its_architecture_is_taken_apart_and_kept_absolute(tmp_path:
     assert applications.divided("odd@name.keras") == ("odd@name.keras", None)
     assert applications.divided("MobileNetV2") == ("MobileNetV2", None)
     given = ("w.weights.h5@MobileNet:alpha=0.25", "MobileNetV2:alpha=0.35")
-    question = Asked(method="snnet", anchor=given, data="digits", out=Path("x"))
-    kept = json.loads(json.dumps(inputs.kept(question)))
+    question = Options(anchor=given, data="digits", out=Path("x"))
+    kept = json.loads(json.dumps(opening.kept("snnet", question)))
     assert kept["anchor"] == [f"{tmp_path / 'w.weights.h5'}@MobileNet:alpha=0.25", "MobileNetV2:alpha=0.35"]
-    assert inputs.recalled(kept, Path("x")) == replace(question, anchor=tuple(kept["anchor"]))
-    assert str(inputs.default_out(question)) == "runs/w-MobileNetV2-digits"
+    assert job.recalled(kept, Path("x"))[1] == replace(question, anchor=tuple(kept["anchor"]))
+    assert str(opening.default_out(question.models, question.data)) == "runs/w-MobileNetV2-digits"
