@@ -31,7 +31,7 @@ from restnet_tf.fitting.ladder import Fitted, RungResult
 from restnet_tf.graph import costs, cuts
 from restnet_tf.points import points, select
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
-from restnet_tf.records import Piece, Plan, RestnetError, Stitch
+from restnet_tf.records import Piece, Plan, Reason, RestnetError, Stitch
 from restnet_tf.report import sheets, webpage
 from restnet_tf.report import tables as report
 from restnet_tf.report.tables import Report
@@ -77,12 +77,12 @@ def all_plans(lists: dict[str, Any]) -> list[Plan]:
             for b in lists[back]:
                 route = (Piece(front, None, a.name), Piece(back, b.name, None))
                 name = f"{front[0].upper()}{a.index}-{back[0].upper()}{b.index}"
-                refused = stitch.compatible(a, b) or "not shortlisted"
+                refused = stitch.compatible(a, b) or Reason("not_shortlisted", count=6, figure="cka")
                 macs = (
                     a.macs_before + b.macs_after + (0 if stitch.compatible(a, b) else stitch.macs(a.layout, b.layout))
                 )
-                state = ("chosen", "") if name in LADDERS else ("rejected", refused)
-                found.append(Plan(name, route, macs, 9, 0.5, float("nan"), None, *state))
+                state = ("chosen", None) if name in LADDERS else ("rejected", refused)
+                found.append(Plan(name, route, macs, 9, 0.5, float("nan"), None, *state, (a.index, b.index)))
     return found
 
 
@@ -113,7 +113,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "ship_all": True,
         "controls": False,
     }
-    run.write_json(run.path / "run.json", json.loads((run.path / "run.json").read_text()) | {"asked": asked})
+    run.write_json(run.path / "run.json", json.loads((run.path / "run.json").read_text()) | {"options": asked})
     atomic.write_npz(
         run.path / "similarity.npz", {"cka": np.random.default_rng(0).random([len(lists[r]) for r in lists])}
     )
@@ -130,7 +130,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         point("large", ANCHOR, whole["large"], 190),
         point("small", ANCHOR, whole["small"], 150),
         point("L1-S0", STITCHED, chosen["L1-S0"].macs, 170, rung="norm", unshared_params=7),
-        point("S0-L1", STITCHED, chosen["S0-L1"].macs, 160, status=DOMINATED, reason="small | costs less"),
+        point("S0-L1", STITCHED, chosen["S0-L1"].macs, 160, status=DOMINATED, reason=Reason.note("small | costs less")),
         point("distilled", CONTROL, whole["small"], 155, status=CONTROL),
     )
     meta = {
@@ -329,7 +329,7 @@ def test_an_edited_plan_does_not_rename_a_cut(finished: Path, found: Report, tmp
 
 
 def evil(found: Report) -> Report:
-    worse = replace(found.points[2], name=EVIL, route=EVIL, rung=EVIL, reason=EVIL, status=DOMINATED)
+    worse = replace(found.points[2], name=EVIL, route=EVIL, rung=EVIL, reason=Reason.note(EVIL), status=DOMINATED)
     return replace(
         found,
         title=EVIL, run=f"/runs/{EVIL}", metric=EVIL, command=EVIL, facts={EVIL: EVIL},
