@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restnet_tf.methods.snnet import draws
-from restnet_tf.methods.stitchnet import method
+from restnet_tf.methods.stitchnet import nets
 from restnet_tf.methods.stitchnet.search import Net
 from restnet_tf.points import front
 
@@ -26,7 +26,7 @@ class Called(Net):
         return self.called
 
 
-def nets(pairs: list[tuple[int, int]]) -> list[Net]:
+def called(pairs: list[tuple[int, int]]) -> list[Net]:
     return [Called((), 1.0, macs, 0, float(loss), called=f"n{i:02}") for i, (macs, loss) in enumerate(pairs)]
 
 
@@ -38,8 +38,8 @@ def test_what_costs_more_or_is_no_better_is_no_rival():
 
 @given(PAIRS)
 def test_a_front_of_nets_loses_less_with_every_step_of_cost(pairs: list[tuple[int, int]]):
-    every = nets(pairs)
-    best = method._front(every)
+    every = called(pairs)
+    best = nets._front(every)
     assert [n.macs for n in best] == sorted({n.macs for n in best})
     assert [n.loss for n in best] == sorted({n.loss for n in best}, reverse=True)
     for net in every:
