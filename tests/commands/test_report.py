@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -308,6 +309,20 @@ def test_parts_that_do_not_add_up_are_not_told(finished: Path, found: Report, mo
     assert "MACs not known" in webpage.html(replace(found, parts={"L1-S0": parts}))
 
 
+def test_an_optimised_point_shows_the_route_of_what_it_came_from(finished: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished, run.path)
+    origin = run.load_fitted("L1-S0")
+    assert origin is not None
+    run.save_fitted("half", replace(origin, origin="L1-S0"))
+    meta, known = points.read(run.points_path)
+    half = replace(next(p for p in known if p.name == "L1-S0"), name="half", origin="L1-S0", files={})
+    run.write_json(run.points_path, points.to_json((*known, half), meta))
+    gathered = reporting.gather(run)
+    assert [part.role for part in gathered.parts["half"]] == [part.role for part in gathered.parts["L1-S0"]]
+    assert "half" in webpage.html(gathered)
+
+
 def test_cuts_and_pairs_are_those_of_the_plans(found: Report) -> None:
     _, lists = networks.pair()
     assert {role: list(names) for role, names in found.cuts.items()} == {r: [c.name for c in lists[r]] for r in lists}
@@ -322,6 +337,8 @@ def test_an_edited_plan_does_not_rename_a_cut(finished: Path, found: Report, tmp
     wrong = (Piece("large", None, lists["large"][3].name), edited[0].route[1])
     edited[0] = replace(edited[0], route=wrong)
     edited.append(replace(edited[1], name="my own"))
+    edited[2] = replace(edited[2], name="S9-L9")  # a name says nothing
+    edited[3] = replace(edited[3], cuts=())
     assert reporting._cut_names({p.name: p for p in edited}, np.shape(found.cka)) == found.cuts
 
 
