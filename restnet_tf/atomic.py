@@ -23,17 +23,34 @@ def check_writable(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or none: to a temporary name, then rename."""
+    """Write a whole file or none: to a temporary name, then rename; on the disk when this returns.
+
+    Raises ``RestnetError`` where it cannot be written.
+    """
     partial = path.with_name(f"{path.name}.tmp{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # or a crash behind the rename leaves the name with nothing in it
         partial.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise RestnetError(f"cannot write {path}: {error.strerror}") from None
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where its filesystem can do that."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ know about another stage's result stands in a record.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,89 @@ class Cut:
         return Layout(self.shape, self.grid)
 
 
+# By code of a reason: the facts that it must have. Sentences are made of them in ``words`` alone.
+FACTS: dict[str, tuple[str, ...]] = {
+    "note": ("text",),  # of a person who edited a file
+    "no_adapter": ("source", "target"),
+    "class_tokens": ("counts",),
+    "unknown_places": (),
+    "resolutions": (),
+    "as_dear_as_anchor": ("rival",),
+    "as_cheap_as_anchor": ("rival",),
+    "as_dear_as_neighbour": (),
+    "as_cheap_as_neighbour": (),
+    "over_budget": ("excess",),
+    "not_shortlisted": ("count", "figure"),
+    "higher_kl": ("rival",),
+    "thinned": ("count",),
+    "dominated": ("rival",),
+    "higher_loss": ("rival",),
+    "long_front": ("count",),
+    "too_deep": ("count",),
+    "enough_nets": ("count",),
+    "low_score": ("limit",),
+    "low_overall": ("limit",),
+}
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A term of the budget, as the user wrote it, and the figure that is over it, in base units.
+
+    ``value`` is None where many cases are meant and not one.
+    """
+
+    term: str
+    figure: str
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is out, as a code with its facts (``FACTS``); ``words.sentence`` says it.
+
+    ``rival`` is the name of the point or anchor that is better, ``source`` and ``target`` are kinds of cuts, ``sizes``
+    their ``(h, w)`` and ``counts`` their class tokens. Raises ``ValueError`` for an unknown code and a lacking fact.
+    """
+
+    code: str
+    rival: str | None = None
+    figure: str | None = None
+    limit: float | None = None
+    count: int | None = None
+    source: str | None = None
+    target: str | None = None
+    counts: tuple[int, int] | None = None
+    sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+    excess: tuple[Excess, ...] = ()
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody could say in words."""
+        if self.code not in FACTS:
+            raise ValueError(f"no reason has the code {self.code!r}; codes are {', '.join(FACTS)}")
+        if lacking := [name for name in FACTS[self.code] if getattr(self, name) in (None, ())]:
+            raise ValueError(f"the reason {self.code} lacks {', '.join(lacking)}")
+
+    @classmethod
+    def note(cls, text: str) -> Reason:
+        """In a person's own words."""
+        return cls("note", text=text)
+
+    @property
+    def kind(self) -> Reason:
+        """The same without what holds of one case alone, so that cases can be counted."""
+        return replace(self, sizes=None, excess=tuple(replace(e, value=None) for e in self.excess[:1]))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many cases there are of a reason."""
+
+    reason: Reason
+    count: int
+
+
 @dataclass(frozen=True)
 class Piece:
     """A stretch of one anchor in a route: from a cut (None: the input) to a cut (None: the output)."""
@@ -126,7 +209,8 @@ class Plan:
     """One route that could be built, what it costs, and what became of it.
 
     ``kl`` is the mean KL divergence (nats) from the large anchor's outputs on the rank split with
-    the closed-form stitch, None where it was not computed. ``reason`` says why it was refused.
+    the closed-form stitch, None where it was not computed. ``reason`` says why it was refused. ``cuts`` are the
+    indices of the cuts that the route leaves and goes on at, in turns; empty where nobody noted them.
     """
 
     name: str
@@ -137,7 +221,8 @@ class Plan:
     r2: float
     kl: float | None = None
     status: str = "candidate"  # "candidate", "chosen" or "rejected"
-    reason: str = ""
+    reason: Reason | None = None
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def reopened(path: Path, report: Reporter, **changes: Any) -> Iterator[Family]:
     is none, not finished, or older than the options that it would have to keep, and where an input has changed since.
     """
     run = Run(path)
-    kept = run.asked()
+    kept = run.options()
     if not run.done("points"):
         raise RestnetError(f"{path} is not finished; run its build again, it goes on where it stopped")
     if kept is None:
@@ -98,7 +98,7 @@ def recalled(kept: Mapping[str, Any], out: Path) -> tuple[str, Options]:
     try:
         return name, methods.options(name)().replaced({**values, "out": str(out)})
     except RestnetError as error:
-        raise RestnetError(f"{out / 'run.json'} holds options of another version: {error}") from None
+        raise RestnetError(f"{Run(out).record_path} holds options of another version: {error}") from None
 
 
 def within(run: Run, terms: Sequence[Term], found: Sequence[OperatingPoint]) -> tuple[list[str], str]:

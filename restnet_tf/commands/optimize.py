@@ -134,7 +134,9 @@ def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, Run
     name = f"{plan.name}.{wanted.suffix}"
     kl = float(after["rank"].kl or 0.0)
     rungs = (*fitted.rungs, replace(changed[1], kl=kl))
-    optimised = replace(fitted, stitch=changed[0], rung=wanted.suffix, kl=kl, rungs=rungs, settled=True)
+    optimised = replace(
+        fitted, stitch=changed[0], rung=wanted.suffix, kl=kl, rungs=rungs, settled=True, origin=plan.name
+    )
     point = additions.add(family, replace(plan, name=name), optimised)
     return Outcome(name, family.run.stitch_path(name), family.metric, before, after, point)
 

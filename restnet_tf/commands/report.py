@@ -17,7 +17,7 @@ import numpy as np
 
 from restnet_tf import atomic, methods
 from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
-from restnet_tf.points import points
+from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
 from restnet_tf.report import sheets, webpage
@@ -25,6 +25,7 @@ from restnet_tf.report.tables import COMPOSED, STITCH, Ladder, Method, Pair, Par
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch
+from restnet_tf.words import sentence
 from tflite_export import macs
 from tflite_export.devices import measurements
 from tflite_export.errors import TfliteError
@@ -103,7 +104,7 @@ def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...])
     between = [p for p in known if p.kind == STITCHED]
     shipped = [p for p in between if p.status == SHIPPED]
     classes = len(meta.get("class_names") or ())
-    lead = {split: f"{100 * points.above_chord(known, split):+.1f} points" for split in ("test", "rank")}
+    lead = {split: f"{100 * front.above_chord(known, split):+.1f} points" for split in ("test", "rank")}
     settings = _TOLD_JOINTLY if given.get("method") == "snnet" else _TOLD
     versions = {name: value for name, value in given.items() if name.endswith(" version")}
     told = (f"{name.replace('_', ' ')} {given[name]}" for name in settings if given.get(name) not in (None, ""))
@@ -133,7 +134,7 @@ def _hashed(text: str) -> str:
 
 def _command(run: Run) -> str:
     """The build command that the run remembers, without what is its default."""
-    asked = dict(run.asked() or {})
+    asked = dict(run.options() or {})
     method = asked.pop("method", run.inputs().get("method", "restnet"))
     word = "compose" if method == "stitchnet" else "build"
     usual = {field.name: field.default for field in fields(methods.options(method))}
@@ -147,7 +148,7 @@ def _command(run: Run) -> str:
             words.append(option if value else f"--no-{option[2:]}")
         else:
             words += [word for one in (value if isinstance(value, list) else [value]) for word in (option, str(one))]
-    if run.asked() is None:
+    if run.options() is None:
         return f"restnet-tf {word} (a version built it that kept no options)"
     return shlex.join([*words, "--out", str(run.path)])
 
@@ -155,10 +156,10 @@ def _command(run: Run) -> str:
 def _cut_names(plans: Mapping[str, Plan], shape: tuple[int, ...]) -> dict[str, tuple[str, ...]]:
     """The cuts in the order of the CKA matrix, as most plans call them; one in no plan goes by its number."""
     said = Counter(
-        (role, int(number), cut)
+        (role, index, cut)
         for plan in plans.values()
-        if (named := re.fullmatch(r"[LS](\d+)-[LS](\d+)", plan.name))
-        for (role, cut), number in zip(_ends(plan).items(), named.groups(), strict=True)
+        if len(plan.cuts) == len(_ROLES)
+        for (role, cut), index in zip(_ends(plan).items(), plan.cuts, strict=True)
     )
     # Of few sayings first, so that what most say overwrites them: a person may have edited a plan.
     found = {(role, index): cut for (role, index, cut), _ in sorted(said.items(), key=lambda kv: (kv[1], kv[0]))}
@@ -176,7 +177,9 @@ def _pairs(plans: Mapping[str, Plan], cuts: Mapping[str, tuple[str, ...]]) -> tu
         large, small = (cuts[role].index(ends[role]) for role in _ROLES)
         cka, r2 = (value if isfinite(value) else None for value in (plan.cka, plan.r2))
         front = plan.route[0].anchor
-        found.append(Pair(plan.name, front, large, small, plan.macs, cka, r2, plan.kl, plan.status, plan.reason))
+        found.append(
+            Pair(plan.name, front, large, small, plan.macs, cka, r2, plan.kl, plan.status, sentence(plan.reason))
+        )
     return tuple(found)
 
 
@@ -207,7 +210,7 @@ def _parts(
     counted = {role: (p.macs, noted[role]) if role in noted else _counted(run, p) for role, p in anchors.items()}
     found: dict[str, tuple[Part, ...]] = {role: (Part(role, "whole", p.macs),) for role, p in anchors.items()}
     for p in known:
-        plan = plans.get(p.name.split(".")[0])
+        plan = plans.get(p.origin or p.name)
         if p.name in fitted and plan is not None:
             found[p.name] = _stretches(p, plan, fitted[p.name], counted)
     return found

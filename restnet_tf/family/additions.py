@@ -21,7 +21,8 @@ def members(family: Family) -> Members:
     """All points that the run has a stitch for; an optimised one has the plan of the point it came from."""
     chosen = {p.name: p for p in plans_file.read_plans(family.run.plans_path) if p.status == "chosen"}
     fitted = {name: saved for name in family.run.fitted_names() if (saved := family.run.load_fitted(name))}
-    plans = {name: replace(chosen[base], name=name) for name in fitted if (base := name.split(".")[0]) in chosen}
+    origins = {name: one.origin or name for name, one in fitted.items()}
+    plans = {name: replace(chosen[origin], name=name) for name, origin in origins.items() if origin in chosen}
     return Members(family, plans, fitted)
 
 

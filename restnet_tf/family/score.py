@@ -75,6 +75,7 @@ def stitched(family: Family, scorer: Scorer, plan: Plan, fitted: Fitted) -> Oper
         test=scorer(model, "test"),
         rung=fitted.rung,
         unshared_params=sum(v.size for one in fitted.stitches for v in one.tuned.values()),
+        origin=fitted.origin,
     )
 
 

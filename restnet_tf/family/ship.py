@@ -16,7 +16,7 @@ from restnet_tf.family import anchor_pieces, compute, measure, score
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.measure import Images, Job, Judge, Shape
 from restnet_tf.family.score import Scorer
-from restnet_tf.points import points
+from restnet_tf.points import front, points
 from restnet_tf.points.points import CONTROL, SHIPPED, File, OperatingPoint, Score
 from restnet_tf.report import plots
 
@@ -99,7 +99,7 @@ def settle(
     """Decide over all points and publish; files have those that are shipped, and those named in ``also``."""
     family = members.family
     everything = family.settings.ship_all
-    decided = points.decide(candidates)
+    decided = front.decide(candidates)
     stock = [p for p in decided if p.kind != CONTROL and (p.status == SHIPPED or everything or p.name in also)]
     shop = _shop(members, scorer, [p.name for p in stock])
     files = shop.stocked(stock)

@@ -84,7 +84,8 @@ class Fitted:
     """A fitted stitch, the rung it was taken from, and how every rung did.
 
     ``before`` are the stitches of earlier joints, where a route has more than two pieces. Of a ``settled`` one
-    the values themselves matter, as where most of them are zero: nothing may fit it further.
+    the values themselves matter, as where most of them are zero: nothing may fit it further. ``origin`` names the
+    point that it was optimised from; empty where it was fitted.
     """
 
     stitch: Stitch
@@ -94,6 +95,7 @@ class Fitted:
     rungs: tuple[RungResult, ...]
     before: tuple[Stitch, ...] = ()
     settled: bool = False
+    origin: str = ""
 
     @property
     def stitches(self) -> tuple[Stitch, ...]:

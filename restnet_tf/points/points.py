@@ -1,11 +1,10 @@
-"""Operating points: what each costs and scores, and which of them are worth shipping."""
+"""Operating points: what each costs and scores, and the file that holds them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import sqrt
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from restnet_tf.records import RestnetError
+from restnet_tf.records import Reason, RestnetError
+from restnet_tf.schema import SCHEMA
 from tflite_export import memory
 from tflite_export.devices.records import Latency
 from tflite_export.verify import Agreement
@@ -30,6 +30,7 @@ SOURCES = {
 }
 ANCHOR, STITCHED, CONTROL = "anchor", "stitched", "control"
 SHIPPED, DOMINATED = "shipped", "dominated"
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Score:
     hits: str
     kl: float | None = None
     agreement: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse (``ValueError``) a broken list of hits here, and not in the middle of a table."""
+        if len(bytes.fromhex(self.hits)) != -(-self.n // 8):
+            raise ValueError(f"{len(self.hits)} digits of hits are not those of {self.n} images")
 
     @classmethod
     def of(cls, right: np.ndarray, kl: float | None = None, agreement: float | None = None) -> Score:
@@ -96,7 +102,10 @@ class File:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A network of the family, an anchor or a control, with its figures."""
+    """A network of the family, an anchor or a control, with its figures.
+
+    ``origin`` names the point that this one was optimised from; empty where a build made it.
+    """
 
     name: str
     kind: str  # ANCHOR, STITCHED or CONTROL
@@ -108,8 +117,9 @@ class OperatingPoint:
     rung: str = ""
     unshared_params: int = 0
     status: str = SHIPPED
-    reason: str = ""
+    reason: Reason | None = None
     files: Mapping[str, File] = field(default_factory=dict)
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,42 +157,9 @@ def record(path: str, content: bytes, took: Latency, rank: Score, test: Score) -
     )
 
 
-def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
-    """Every point with its status: anchors and stitched points on the Pareto front are shipped.
-
-    A stitched point is dominated where one that costs no more MACs does better on the rank split: by
-    more right images than the standard error of the paired difference, or, where the images cannot
-    tell them apart, by no fewer right images and no higher KL to the large anchor. The test split
-    has no say, and an anchor is always shipped. What was decided of a point before does not count.
-    """
-    points = tuple(replace(p, status=SHIPPED, reason="") if p.kind == STITCHED else p for p in points)
-    family = [p for p in points if p.kind != CONTROL]
-    decided = []
-    for point in points:
-        rivals = [p for p in family if p is not point and _beats(p, point)] if point.kind == STITCHED else []
-        if rivals:
-            best = min(rivals, key=lambda p: (p.macs, p.name))
-            point = replace(point, status=DOMINATED, reason=f"{best.name} costs no more and does no worse")
-        decided.append(point)
-    return tuple(decided)
-
-
-def chord(points: Iterable[OperatingPoint], macs: int, split: str = "test") -> float:
-    """The score on the straight line between the two anchors that a cost lies between; 0..1."""
-    anchors = sorted((p for p in points if p.kind == ANCHOR), key=lambda p: p.macs)
-    return float(np.interp(macs, [p.macs for p in anchors], [getattr(p, split).value for p in anchors]))
-
-
-def above_chord(points: Iterable[OperatingPoint], split: str = "test") -> float:
-    """Mean score of the shipped points between the anchors, less the chord at their costs."""
-    points = tuple(points)
-    middle = [p for p in points if p.kind == STITCHED and p.status == SHIPPED]
-    return float(np.mean([getattr(p, split).value - chord(points, p.macs, split) for p in middle] or [0.0]))
-
-
 def to_json(points: Iterable[OperatingPoint], meta: Mapping[str, Any]) -> dict[str, Any]:
     """The content of ``points.json``."""
-    return {"format": 1, **meta, "points": [asdict(p) for p in points]}
+    return {"format": _FORMAT, **meta, "points": SCHEMA.plain(list(points))}
 
 
 def to_metadata(points: Iterable[OperatingPoint], precision: str, meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,11 +198,13 @@ def to_metadata(points: Iterable[OperatingPoint], precision: str, meta: Mapping[
 def read(path: Path) -> tuple[dict[str, Any], tuple[OperatingPoint, ...]]:
     """``points.json`` as its meta data and points; raises ``RestnetError`` where it is not one."""
     try:
-        content = json.loads(path.read_text())
-        points = tuple(_point(entry) for entry in content.pop("points"))
+        content = SCHEMA.load(dict[str, Any], path)
+        points = SCHEMA.read(tuple[OperatingPoint, ...], content.pop("points"), "points")
     except FileNotFoundError:
         raise RestnetError(f"{path} is missing: the build has not finished; run it again to resume") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError:
+        raise RestnetError(f"{path} is not a list of operating points: points: missing") from None
+    except (OSError, ValueError) as error:
         raise RestnetError(f"{path} is not a list of operating points: {error}") from None
     return content, points
 
@@ -234,36 +213,9 @@ def content(run: Path, file: File) -> bytes:
     """A point's file as it was measured; raises ``RestnetError`` where it is gone, or another."""
     path = run / file.path
     try:
-        found = path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise RestnetError(f"cannot read {path}: {error.strerror}; build the run again") from None
-    if hashlib.sha256(found).hexdigest() != file.sha256:
+    if hashlib.sha256(content).hexdigest() != file.sha256:
         raise RestnetError(f"{path} is not the file that points.json describes; build the run again")
-    return found
-
-
-def _beats(rival: OperatingPoint, point: OperatingPoint) -> bool:
-    if rival.macs > point.macs:
-        return False
-    if (rival.macs, rival.rank) == (point.macs, point.rank):
-        return rival.name < point.name
-    lead, error = rival.rank.lead(point.rank)
-    return lead > error or (lead >= 0 and (rival.rank.kl or 0.0) <= (point.rank.kl or 0.0))
-
-
-def _point(entry: dict[str, Any]) -> OperatingPoint:
-    files = {
-        precision: File(
-            **{
-                **f,
-                "rank": Score(**f["rank"]),
-                "test": Score(**f["test"]),
-                "latency_repeats_us": tuple(f["latency_repeats_us"]),
-            }
-        )
-        for precision, f in entry["files"].items()
-    }
-    scores: dict[str, Any] = {split: Score(**entry[split]) for split in ("rank", "test")}
-    for score in (*scores.values(), *(s for f in files.values() for s in (f.rank, f.test))):
-        _ = score.right  # a broken list of hits shows here, not in the middle of a table
-    return OperatingPoint(**{**entry, **scores, "files": files})
+    return content

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from restnet_tf.points.points import CONTROL, SHIPPED, SOURCES, File, OperatingPoint
-from restnet_tf.records import RestnetError
+from restnet_tf.records import Excess, Reason, RestnetError
 from tflite_export.budget import Term, amount, over
 from tflite_export.devices import devices
 from tflite_export.devices.measurements import Measurement
@@ -83,15 +83,15 @@ def select(
         raise RestnetError(
             f"{', '.join(lacking)} of no file of {run} is known; {commands(lacking, run)} would measure it"
         )
-    known = [c for c in choices if all(t.name in c.figures for t in terms)]
-    fitting = [c for c in known if not over(terms, c.figures)]
-    rest = [c for c in choices if c not in known and not over(_known(terms, c), c.figures)]
+    measurable = [c for c in choices if all(t.name in c.figures for t in terms)]
+    fitting = [c for c in measurable if not over(terms, c.figures)]
+    rest = [c for c in choices if c not in measurable and not over(_terms_of(terms, c), c.figures)]
     if fitting:
         best = max(fitting, key=lambda c: c.merit)
         return replace(best, unknown=tuple(sorted(c.name for c in rest if c.merit > best.merit)))
-    if not known:
+    if not measurable:
         raise RestnetError(f"no file of {run} has all figures of the budget; {commands([t.name for t in terms], run)}")
-    nearest = min(known, key=lambda c: max(over(terms, c.figures).values()))
+    nearest = min(measurable, key=lambda c: max(over(terms, c.figures).values()))
     missed = ", ".join(
         f"{term.text} (it has {amount(term.name, nearest.figures[term.name])}, {share:.0%} over)"
         for term, share in over(terms, nearest.figures).items()
@@ -115,21 +115,23 @@ def unmeasured(choices: Sequence[Choice], terms: Sequence[Term]) -> list[str]:
 
 def commands(names: Iterable[str], run: object) -> str:
     """The command that measures what terms of devices limit."""
-    asked = dict.fromkeys(devices.command(name.rpartition(".")[0]) for name in names if "." in name)
-    return f"restnet-tf bench {run} {' '.join(f'--device {name}' for name in asked)}"
+    names_of_devices = dict.fromkeys(devices.command(name.rpartition(".")[0]) for name in names if "." in name)
+    return f"restnet-tf bench {run} {' '.join(f'--device {name}' for name in names_of_devices)}"
 
 
-def exceeded(terms: Iterable[Term], **figures: float) -> str:
-    """Which of the terms these figures miss, in words; empty where none. Other terms are passed over."""
-    missed = [t for t in terms if t.name in figures and figures[t.name] > t.limit]
-    return ", ".join(f"over the budget {t.text}: {amount(t.name, figures[t.name])}" for t in missed)
+def exceeded(terms: Iterable[Term], **figures: float) -> Reason | None:
+    """Which of the terms these figures miss; None where they miss none. Other terms are passed over."""
+    missed = tuple(
+        Excess(t.text, t.name, figures[t.name]) for t in terms if t.name in figures and figures[t.name] > t.limit
+    )
+    return Reason("over_budget", excess=missed) if missed else None
 
 
 def _choices(points: Iterable[OperatingPoint], measured: Iterable[Measurement]) -> list[Choice]:
     """Every shipped file with what devices say of these very bytes."""
-    said = tuple(measured)
+    measured = tuple(measured)
     return [
-        Choice(point, precision, tuple(m for m in said if _is_of(m, point, precision)))
+        Choice(point, precision, tuple(m for m in measured if _is_of(m, point, precision)))
         for point in points
         if point.kind != CONTROL and point.status == SHIPPED
         for precision in sorted(point.files)
@@ -140,5 +142,5 @@ def _is_of(m: Measurement, point: OperatingPoint, precision: str) -> bool:
     return (m.point, m.precision) == (point.name, precision) and m.sha256 == point.files[precision].sha256
 
 
-def _known(terms: Iterable[Term], choice: Choice) -> tuple[Term, ...]:
+def _terms_of(terms: Iterable[Term], choice: Choice) -> tuple[Term, ...]:
     return tuple(term for term in terms if term.name in choice.figures)

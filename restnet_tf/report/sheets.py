@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from restnet_tf import words
 from restnet_tf.points.points import File, OperatingPoint
 from restnet_tf.report import tables as reporting
 from restnet_tf.report.tables import Report, Table
@@ -51,7 +52,7 @@ def _network(p: OperatingPoint) -> dict[str, Any]:
         "point": p.name,
         "kind": p.kind,
         "status": p.status,
-        "reason": p.reason,
+        "reason": words.sentence(p.reason),
         "route": p.route,
         "rung": p.rung,
         "macs_count": p.macs,

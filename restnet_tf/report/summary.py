@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from restnet_tf.points import points as points_file
+from restnet_tf.points import front
 from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.records import Tally
+from restnet_tf.schema import SCHEMA
+from restnet_tf.words import sentence
 
 
 def family(path: Path, meta: Mapping[str, Any], points: Sequence[OperatingPoint]) -> list[str]:
     """Of a family between anchors."""
     between = [p for p in points if p.kind == STITCHED and p.status == SHIPPED]
-    lead = {split: f"{100 * points_file.above_chord(points, split):+.1f}" for split in ("test", "rank")}
+    lead = {split: f"{100 * front.above_chord(points, split):+.1f}" for split in ("test", "rank")}
     spent, whole = meta["training_macs"], meta["whole_large_training_macs"]
     return [
         f"{len(between)} operating points between the anchors; files in {path}: tflite/, elastic.*.tflite, points.json,"
@@ -35,13 +38,17 @@ def composed(
         f"{meta['nets']} nets composed of {len(meta['anchors'])} members, {len(nets)} of them shipped; files in"
         f" {path}: tflite/, elastic.*.tflite, points.json, points.png, plans.json, search/",
         *_compared(points),
-        *(f"paths that ended for {reason}: {count}" for reason, count in meta["ended"].items()),
+        *(f"paths that ended for {sentence(one.reason)}: {one.count}" for one in _ended(meta)),
         *_correlated(meta["correlation"], meta["nets"]),
     ]
     if folds:
         saved = ", ".join(f"{n} ({count}, {macs / 1e6:.3g}M MACs)" for n, (count, macs) in folds.items())
         lines.append(f"stitches folded into the next layer in float32, which saves MACs not taken off above: {saved}")
     return [*lines, _took(seconds, meta["new_in_pool"])]
+
+
+def _ended(meta: Mapping[str, Any]) -> tuple[Tally, ...]:
+    return SCHEMA.read(tuple[Tally, ...], meta["ended"], "ended")
 
 
 def following(path: Path, points: Sequence[OperatingPoint]) -> str:

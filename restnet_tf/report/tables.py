@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 
-from restnet_tf.points.points import CONTROL, DOMINATED, SOURCES, STITCHED, OperatingPoint, Score, chord
+from restnet_tf import words
+from restnet_tf.points.front import chord
+from restnet_tf.points.points import CONTROL, DOMINATED, SOURCES, STITCHED, OperatingPoint, Score
 from tflite_export.devices.measurements import KINDS, UNITS, Measurement
 
 STITCH = "stitch"
@@ -270,7 +272,7 @@ def _network(p: OperatingPoint, points: Iterable[OperatingPoint]) -> tuple[Cell,
         _number(p.unshared_params / 1e3 if between else None, 1),
         _words(p.rung),
         _words(p.route),
-        _words(p.reason),
+        _words(words.sentence(p.reason)),
     )
 
 

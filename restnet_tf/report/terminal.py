@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score, chord
+from restnet_tf import words
+from restnet_tf.points.front import chord
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
 from tflite_export.devices.measurements import UNITS, Measurement
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def _row(point: OperatingPoint, points: Iterable[OperatingPoint]) -> tuple[str, 
         f"{point.unshared_params / 1e3:.1f}K" if point.kind == STITCHED else "",
         _kilobytes(file.flash_bytes) if file else "",
         f"{file.latency_median_us / 1e3:.2f} ({file.latency_p90_us / 1e3:.2f})" if file else "",
-        _MARKS.get(point.kind, "shipped" if point.status != DOMINATED else f"no: {point.reason}"),
+        _MARKS.get(point.kind, "shipped" if point.status != DOMINATED else f"no: {words.sentence(point.reason)}"),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from restnet_tf import words
 from restnet_tf.points.points import CONTROL, SHIPPED, SOURCES, STITCHED, File, OperatingPoint, Score
 from restnet_tf.report import tables as reporting
 from restnet_tf.report.tables import Cell, Part, Report, Table
@@ -179,7 +180,7 @@ def _point(p: OperatingPoint, report: Report) -> dict[str, Any]:
         "name": p.name,
         "kind": p.kind,
         "standing": reporting.standing(p),
-        "reason": p.reason,
+        "reason": words.sentence(p.reason),
         "shipped": p.kind != CONTROL and p.status == SHIPPED,
         "route": p.route,
         "rung": p.rung,

@@ -6,12 +6,11 @@ on from them. A directory that holds a run with other inputs is refused.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,23 @@ from restnet_tf.anchors.head import HeadFit
 from restnet_tf.atomic import write_bytes, write_npz
 from restnet_tf.fitting.ladder import Fitted, RungResult
 from restnet_tf.records import Layout, RestnetError, Stitch
+from restnet_tf.schema import SCHEMA
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches.closed_form import Solution
 
-_FORMAT = 3
+_FORMAT = 4
 # Parts that only some stitches have.
 _OPTIONAL = ("hidden_kernel", "hidden_bias", "positions", "class_kernel", "class_bias")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """``run.json``: what the run was built from, by which options, and which steps are done."""
+
+    format: int
+    inputs: dict[str, Any]
+    steps: dict[str, str]
+    options: dict[str, Any] | None = None
 
 
 class Run:
@@ -34,6 +44,11 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def record_path(self) -> Path:
+        """What the run is and how far it got."""
+        return self.path / "run.json"
 
     @property
     def points_path(self) -> Path:
@@ -109,45 +124,59 @@ class Run:
         return tuple(sorted((self.path / "objects").glob(f"{name}.*.tflite")))
 
     @contextmanager
-    def opened(self, inputs: Mapping[str, Any], asked: Mapping[str, Any] | None = None) -> Iterator[None]:
+    def opened(self, inputs: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Iterator[None]:
         """Hold the directory for a build from these inputs; raises ``RestnetError`` where it cannot.
 
-        ``asked`` are the options by which the inputs can be found again; the last ones given are kept.
+        ``options`` are those by which the inputs can be found again; the last ones given are kept.
         Refused: a path that cannot be written, a folder that holds something else, a run of other
         inputs (the message names the first that differs), a run that another process is building.
         """
         self.create()
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise RestnetError(f"another build is writing {self.path}; wait for it or give another --out") from None
+        with self._held():
             try:
                 self._claim(inputs)
             except RestnetError:
-                if not (self.path / "run.json").exists():
-                    (self.path / ".lock").unlink()  # a folder that is not ours stays as it was
+                if not self.record_path.exists():
+                    self._lock_path.unlink()  # a folder that is not ours stays as it was
                 raise
-            self._remember(asked)
+            self._remember(options)
             yield
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The lock of the directory; imported here, since the library brings asyncio."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self._lock_path, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RestnetError(f"another build is writing {self.path}; wait for it or give another --out") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / ".lock"
 
     def done(self, step: str) -> bool:
         """Whether a step has been finished by this build or an earlier one."""
-        return self._record()["steps"].get(step) == "done"
+        return self._record().steps.get(step) == "done"
 
     def finish(self, step: str) -> None:
         """Record a finished step."""
         record = self._record()
-        record["steps"][step] = "done"
-        self.write_json(self.path / "run.json", record)
+        self._write(replace(record, steps=record.steps | {step: "done"}))
 
     def inputs(self) -> dict[str, Any]:
         """What the run was built from."""
-        return self._record()["inputs"]
+        return self._record().inputs
 
-    def asked(self) -> dict[str, Any] | None:
+    def options(self) -> dict[str, Any] | None:
         """The options that it was built with; None where a version built it that kept none."""
-        return self._record().get("asked")
+        return self._record().options
 
     def write_json(self, path: Path, content: Any) -> None:
         """Readable JSON."""
@@ -156,23 +185,23 @@ class Run:
     def save_statistics(self, statistics: Statistics) -> None:
         """``similarity.npz``: the CKA matrix and every closed-form stitch."""
         arrays = {"n": statistics.n, "batch": statistics.batch, "cka": statistics.cka}
-        for (source, i, j), found in statistics.solutions.items():
-            arrays |= _solution_arrays(f"{source}.{i}.{j}", found)
+        for (source, i, j), solution in statistics.solutions.items():
+            arrays |= _solution_arrays(f"{source}.{i}.{j}", solution)
         write_npz(self.path / "similarity.npz", arrays)
 
     def load_statistics(self) -> Statistics:
         """What ``save_statistics`` wrote."""
         with np.load(self.path / "similarity.npz") as arrays:
             solutions = {}
-            for stem, found in _solutions(arrays).items():
+            for stem, solution in _solutions(arrays).items():
                 source, i, j = stem.split(".")
-                solutions[source, int(i), int(j)] = found
+                solutions[source, int(i), int(j)] = solution
             return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions)
 
     def save_starts(self, starts: Mapping[str, Solution]) -> None:
         """``cache/closed-form.npz``: what the stitches of windows start at."""
         arrays = {
-            name: value for stem, found in starts.items() for name, value in _solution_arrays(stem, found).items()
+            name: value for stem, solution in starts.items() for name, value in _solution_arrays(stem, solution).items()
         }
         write_npz(self._starts_path, arrays)
 
@@ -189,8 +218,8 @@ class Run:
 
     def save_head(self, head: HeadFit) -> None:
         """``anchors/head-<key>.npz``: a new classifier, which takes minutes to fit."""
-        told = {name: value for name, value in vars(head).items() if name not in ("kernel", "bias")}
-        write_npz(self.head_path(head.key), {"told": json.dumps(told), "kernel": head.kernel, "bias": head.bias})
+        facts = {name: value for name, value in vars(head).items() if name not in ("kernel", "bias")}
+        write_npz(self.head_path(head.key), {"told": json.dumps(facts), "kernel": head.kernel, "bias": head.bias})
 
     def load_head(self, key: str) -> HeadFit | None:
         """What ``save_head`` wrote; None where this head is not kept."""
@@ -216,14 +245,15 @@ class Run:
     def save_fitted(self, point: str, fitted: Fitted) -> None:
         """``stitches/<point>.npz``."""
         meta: dict[str, Any] = {name: getattr(fitted, name) for name in ("rung", "kl", "closed_form_kl", "settled")}
+        meta |= {"origin": fitted.origin} if fitted.origin else {}
         meta |= {"rungs": [asdict(r) for r in fitted.rungs], "stitches": []}
         arrays: dict[str, Any] = {}
-        for joint, found in enumerate(fitted.stitches):
-            ends = {"source": asdict(found.source), "target": asdict(found.target), "clamp": found.clamp}
+        for joint, stitch in enumerate(fitted.stitches):
+            ends = {"source": asdict(stitch.source), "target": asdict(stitch.target), "clamp": stitch.clamp}
             meta["stitches"].append(ends)
-            values = {"kernel": found.kernel, "bias": found.bias}
-            values |= {name: value for name in _OPTIONAL if (value := getattr(found, name)) is not None}
-            values |= {f"tuned:{path}": value for path, value in found.tuned.items()}
+            values = {"kernel": stitch.kernel, "bias": stitch.bias}
+            values |= {name: value for name in _OPTIONAL if (value := getattr(stitch, name)) is not None}
+            values |= {f"tuned:{path}": value for path, value in stitch.tuned.items()}
             arrays |= {f"{joint}:{name}": value for name, value in values.items()}
         write_npz(self.stitch_path(point), {"meta": np.array(json.dumps(meta)), **arrays})
 
@@ -234,9 +264,9 @@ class Run:
             return None
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
-            found = [_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches"))]
+            stitches = [_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches"))]
         rungs = tuple(RungResult(**r) for r in meta.pop("rungs"))
-        return Fitted(stitch=found[-1], before=tuple(found[:-1]), rungs=rungs, **meta)
+        return Fitted(stitch=stitches[-1], before=tuple(stitches[:-1]), rungs=rungs, **meta)
 
     def stitch_path(self, point: str) -> Path:
         """A point's fitted stitch."""
@@ -246,77 +276,86 @@ class Run:
         """Make the directory; raises ``RestnetError`` where it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / ".lock").touch()
+            self._lock_path.touch()
         except OSError as error:
             raise RestnetError(f"cannot write to {self.path}: {error.strerror}; give another --out") from None
 
     def _claim(self, inputs: Mapping[str, Any]) -> None:
-        record_path = self.path / "run.json"
-        if not record_path.exists():
-            ours = {".lock", self.anchors_path.name}
-            strangers = sorted(p.name for p in self.path.iterdir() if p.name not in ours and ".tmp" not in p.name)
+        if not self.record_path.exists():
+            ours = {self._lock_path.name, self.anchors_path.name}
+            strangers = sorted(
+                path.name for path in self.path.iterdir() if path.name not in ours and ".tmp" not in path.name
+            )
             if strangers:
                 raise RestnetError(
                     f"{self.path} is not a run directory and holds {strangers[0]}; give an empty folder as --out"
                 )
-            self.write_json(record_path, {"format": _FORMAT, "inputs": dict(inputs), "steps": {}})
+            self._write(RunRecord(_FORMAT, dict(inputs), {}))
             return
-        known = self.inputs()
+        there = self.inputs()
         now = json.loads(json.dumps(dict(inputs)))  # as the file keeps them: it has lists for tuples
-        for name in {**known, **now}:
-            if known.get(name) != now.get(name):
+        for name in {**there, **now}:
+            if there.get(name) != now.get(name):
                 raise RestnetError(
-                    f"{self.path} holds a run with another {name}: {_short(known.get(name))} there,"
+                    f"{self.path} holds a run with another {name}: {_short(there.get(name))} there,"
                     f" {_short(now.get(name))} now; give another --out, or delete it"
                 )
 
-    def _remember(self, asked: Mapping[str, Any] | None) -> None:
+    def _remember(self, options: Mapping[str, Any] | None) -> None:
         record = self._record()
-        if asked is not None and record.get("asked") != asked:
-            self.write_json(self.path / "run.json", record | {"asked": dict(asked)})
+        if options is not None and record.options != options:
+            self._write(replace(record, options=dict(options)))
 
-    def _record(self) -> dict[str, Any]:
+    def _write(self, record: RunRecord) -> None:
+        write_bytes(self.record_path, SCHEMA.text(record))
+
+    def _record(self) -> RunRecord:
         try:
-            record = json.loads((self.path / "run.json").read_text())
+            content = SCHEMA.load(dict[str, Any], self.record_path)
+            if content.get("format", _FORMAT) == _FORMAT:
+                return SCHEMA.read(RunRecord, content)
         except FileNotFoundError:
             raise RestnetError(f"{self.path} is not a run directory: it has no run.json") from None
         except (OSError, ValueError) as error:
-            raise RestnetError(f"{self.path / 'run.json'} cannot be read: {error}") from None
-        if not isinstance(record, dict) or record.get("format") != _FORMAT:
-            raise RestnetError(f"{self.path / 'run.json'} is not of format {_FORMAT}; build the run again")
-        return record
+            raise RestnetError(f"{self.record_path} cannot be read: {error}") from None
+        raise RestnetError(
+            f"{self.record_path} is of format {content['format']} and this version keeps runs in format {_FORMAT}:"
+            " build it again into another --out, or use the version that built it"
+        )
 
 
-def _solution_arrays(stem: str, found: Solution) -> dict[str, Any]:
+def _solution_arrays(stem: str, solution: Solution) -> dict[str, Any]:
     """A closed-form map as arrays whose names begin alike."""
-    arrays = {f"{stem}.kernel": found.kernel, f"{stem}.bias": found.bias, f"{stem}.r2": found.r2}
-    if found.pooled is not None:
-        arrays |= {f"{stem}.class_kernel": found.pooled[0], f"{stem}.class_bias": found.pooled[1]}
+    arrays = {f"{stem}.kernel": solution.kernel, f"{stem}.bias": solution.bias, f"{stem}.r2": solution.r2}
+    if solution.pooled is not None:
+        arrays |= {f"{stem}.class_kernel": solution.pooled[0], f"{stem}.class_bias": solution.pooled[1]}
     return arrays
 
 
 def _solutions(arrays: Any) -> dict[str, Solution]:
     """All closed-form maps of a file, by what their arrays' names begin with."""
-    found = {}
+    solutions = {}
     for stem in (name.removesuffix(".r2") for name in arrays.files if name.endswith(".r2")):
         pooled = None
         if f"{stem}.class_kernel" in arrays:
             pooled = arrays[f"{stem}.class_kernel"], arrays[f"{stem}.class_bias"]
-        found[stem] = Solution(arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[f"{stem}.r2"]), pooled)
-    return found
+        solutions[stem] = Solution(
+            arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[f"{stem}.r2"]), pooled
+        )
+    return solutions
 
 
 def _stitch(ends: Mapping[str, Any], arrays: Any, prefix: str) -> Stitch:
     """One stitch of a file of them; its arrays' names begin alike."""
     names = [name.removeprefix(prefix) for name in arrays.files if name.startswith(prefix)]
-    kept = {name: arrays[prefix + name] for name in names if not name.startswith("tuned:")}
+    values = {name: arrays[prefix + name] for name in names if not name.startswith("tuned:")}
     tuned = {name.removeprefix("tuned:"): arrays[prefix + name] for name in names if name.startswith("tuned:")}
     source, target = (_layout(ends[end]) for end in ("source", "target"))
-    return Stitch(source=source, target=target, clamp=tuple(ends["clamp"]), tuned=tuned, **kept)
+    return Stitch(source=source, target=target, clamp=tuple(ends["clamp"]), tuned=tuned, **values)
 
 
-def _layout(kept: Mapping[str, Any]) -> Layout:
-    return Layout(tuple(kept["shape"]), tuple(kept["grid"]) if kept["grid"] else None)
+def _layout(content: Mapping[str, Any]) -> Layout:
+    return Layout(tuple(content["shape"]), tuple(content["grid"]) if content["grid"] else None)
 
 
 def _short(value: Any) -> str:

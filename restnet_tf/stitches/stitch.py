@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf.records import Cut, Layout, Stitch
+from restnet_tf.records import Cut, Layout, Reason, Stitch
 from restnet_tf.stitches.resample import resampled
 
 if TYPE_CHECKING:
@@ -120,23 +120,23 @@ def _flat(rows: np.ndarray) -> np.ndarray:
     return rows.reshape(-1, rows.shape[-1]).astype(np.float64)
 
 
-def compatible(source: Cut, target: Cut) -> str:
-    """Why these cuts cannot be stitched; empty where they can.
+def compatible(source: Cut, target: Cut) -> Reason | None:
+    """Why these cuts cannot be stitched; None where they can.
 
     Grids, of pixels or tokens, of the same or the adjacent resolution are joined: a factor of about two
     either way.
     """
     if "vector" in (source.kind, target.kind):
-        return f"no adapter from {source.kind} to {target.kind}"
+        return Reason("no_adapter", source=source.kind, target=target.kind)
     a, b = source.layout, target.layout
     if any(end.tokens and end.grid is None for end in (a, b)):
         alike = a.tokens and b.tokens and a.size == b.size
-        return "" if alike else "tokens whose places are not known go to as many such tokens alone"
+        return None if alike else Reason("unknown_places")
     if a.classes and b.classes and a.classes != b.classes:
-        return f"no adapter from {a.classes} class tokens to {b.classes}"
+        return Reason("class_tokens", counts=(a.classes, b.classes))
     if not 0.45 <= a.size[0] / b.size[0] <= 2.2:
-        return f"resolutions too far apart: {a.size[0]}x{a.size[1]} to {b.size[0]}x{b.size[1]}"
-    return ""
+        return Reason("resolutions", sizes=(a.size, b.size))
+    return None
 
 
 def pools_class(source: Layout, target: Layout) -> bool:

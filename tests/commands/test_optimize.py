@@ -14,6 +14,7 @@ import networks
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from restnet_tf.commands.inputs import Asked
 
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build, optimize
@@ -357,9 +358,9 @@ def test_runs_that_cannot_be_loaded_again(run: Path) -> None:
 
     assert "did not keep its options; run its build command again" in changed(asked=None)
     assert "is not finished; run its build again" in changed(steps={**record["steps"], "points": "begun"})
-    assert "holds options of another version" in changed(asked={**record["asked"], "colour": "red"})
-    assert "another max_points: 2 there, 3 now" in changed(asked={**record["asked"], "max_points": 3})
-    assert "no such file" in changed(asked={**record["asked"], "data": str(run / "gone.npz")})
+    assert "holds options of another version" in changed(options={**record["options"], "colour": "red"})
+    assert "another max_points: 2 there, 3 now" in changed(options={**record["options"], "max_points": 3})
+    assert "no such file" in changed(options={**record["options"], "data": str(run / "gone.npz")})
     assert set(files(run)) == set(files(run.parent / "run"))
 
 
@@ -377,7 +378,7 @@ def test_more_values_than_weights(run: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.slow
 def test_a_run_keeps_its_options_and_a_later_build_adds_them(built: Path, run: Path) -> None:
     inputs = built.parent
-    kept = Run(run).asked()
+    kept = Run(run).options()
     assert kept is not None
     assert "out" not in kept
     method, asked = build.recalled(kept, run)
@@ -385,10 +386,10 @@ def test_a_run_keeps_its_options_and_a_later_build_adds_them(built: Path, run: P
     assert (method, asked.large, asked.data) == ("restnet", str(inputs / "large.keras"), str(inputs / "data.npz"))
     assert (asked.effort, asked.controls, asked.out) == (0.001, False, run)
     record = json.loads((run / "run.json").read_text())
-    del record["asked"]
+    del record["options"]
     (run / "run.json").write_text(json.dumps(record))
     build.build(method, asked, Silent())
-    assert Run(run).asked() == kept
+    assert Run(run).options() == kept
 
 
 def test_paths_are_kept_absolute_and_words_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from restnet_tf.fitting.ladder import Fitted, RungResult
 from restnet_tf.graph import costs, cuts
 from restnet_tf.points import points, select
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
-from restnet_tf.records import Piece, Plan, RestnetError, Stitch
+from restnet_tf.records import Piece, Plan, Reason, RestnetError, Stitch
 from restnet_tf.report import sheets, webpage
 from restnet_tf.report import tables as report
 from restnet_tf.report.tables import Report
@@ -77,12 +78,12 @@ def all_plans(lists: dict[str, Any]) -> list[Plan]:
             for b in lists[back]:
                 route = (Piece(front, None, a.name), Piece(back, b.name, None))
                 name = f"{front[0].upper()}{a.index}-{back[0].upper()}{b.index}"
-                refused = stitch.compatible(a, b) or "not shortlisted"
+                refused = stitch.compatible(a, b) or Reason("not_shortlisted", count=6, figure="cka")
                 macs = (
                     a.macs_before + b.macs_after + (0 if stitch.compatible(a, b) else stitch.macs(a.layout, b.layout))
                 )
-                state = ("chosen", "") if name in LADDERS else ("rejected", refused)
-                found.append(Plan(name, route, macs, 9, 0.5, float("nan"), None, *state))
+                state = ("chosen", None) if name in LADDERS else ("rejected", refused)
+                found.append(Plan(name, route, macs, 9, 0.5, float("nan"), None, *state, (a.index, b.index)))
     return found
 
 
@@ -113,7 +114,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "ship_all": True,
         "controls": False,
     }
-    run.write_json(run.path / "run.json", json.loads((run.path / "run.json").read_text()) | {"asked": asked})
+    run.write_json(run.path / "run.json", json.loads((run.path / "run.json").read_text()) | {"options": asked})
     atomic.write_npz(
         run.path / "similarity.npz", {"cka": np.random.default_rng(0).random([len(lists[r]) for r in lists])}
     )
@@ -130,7 +131,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         point("large", ANCHOR, whole["large"], 190),
         point("small", ANCHOR, whole["small"], 150),
         point("L1-S0", STITCHED, chosen["L1-S0"].macs, 170, rung="norm", unshared_params=7),
-        point("S0-L1", STITCHED, chosen["S0-L1"].macs, 160, status=DOMINATED, reason="small | costs less"),
+        point("S0-L1", STITCHED, chosen["S0-L1"].macs, 160, status=DOMINATED, reason=Reason.note("small | costs less")),
         point("distilled", CONTROL, whole["small"], 155, status=CONTROL),
     )
     meta = {
@@ -308,6 +309,20 @@ def test_parts_that_do_not_add_up_are_not_told(finished: Path, found: Report, mo
     assert "MACs not known" in webpage.html(replace(found, parts={"L1-S0": parts}))
 
 
+def test_an_optimised_point_shows_the_route_of_what_it_came_from(finished: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished, run.path)
+    origin = run.load_fitted("L1-S0")
+    assert origin is not None
+    run.save_fitted("half", replace(origin, origin="L1-S0"))
+    meta, known = points.read(run.points_path)
+    half = replace(next(p for p in known if p.name == "L1-S0"), name="half", origin="L1-S0", files={})
+    run.write_json(run.points_path, points.to_json((*known, half), meta))
+    gathered = reporting.gather(run)
+    assert [part.role for part in gathered.parts["half"]] == [part.role for part in gathered.parts["L1-S0"]]
+    assert "half" in webpage.html(gathered)
+
+
 def test_cuts_and_pairs_are_those_of_the_plans(found: Report) -> None:
     _, lists = networks.pair()
     assert {role: list(names) for role, names in found.cuts.items()} == {r: [c.name for c in lists[r]] for r in lists}
@@ -322,6 +337,8 @@ def test_an_edited_plan_does_not_rename_a_cut(finished: Path, found: Report, tmp
     wrong = (Piece("large", None, lists["large"][3].name), edited[0].route[1])
     edited[0] = replace(edited[0], route=wrong)
     edited.append(replace(edited[1], name="my own"))
+    edited[2] = replace(edited[2], name="S9-L9")  # a name says nothing
+    edited[3] = replace(edited[3], cuts=())
     assert reporting._cut_names({p.name: p for p in edited}, np.shape(found.cka)) == found.cuts
 
 
@@ -329,7 +346,7 @@ def test_an_edited_plan_does_not_rename_a_cut(finished: Path, found: Report, tmp
 
 
 def evil(found: Report) -> Report:
-    worse = replace(found.points[2], name=EVIL, route=EVIL, rung=EVIL, reason=EVIL, status=DOMINATED)
+    worse = replace(found.points[2], name=EVIL, route=EVIL, rung=EVIL, reason=Reason.note(EVIL), status=DOMINATED)
     return replace(
         found,
         title=EVIL, run=f"/runs/{EVIL}", metric=EVIL, command=EVIL, facts={EVIL: EVIL},

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from restnet_tf.points import points
+from restnet_tf import words
+from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, SHIPPED, STITCHED, File, OperatingPoint, Score
-from restnet_tf.records import RestnetError
+from restnet_tf.records import Reason, RestnetError
 
 
 def scored(n: int, right: int, kl: float | None = None) -> Score:
@@ -29,7 +30,7 @@ def point(
 
 
 def statuses(*given: OperatingPoint) -> dict[str, str]:
-    return {p.name: p.status for p in points.decide(given)}
+    return {p.name: p.status for p in front.decide(given)}
 
 
 ANCHORS = (point("small", 10, 70, 0.5, ANCHOR), point("large", 100, 90, 0.0, ANCHOR))
@@ -66,10 +67,10 @@ def test_a_point_between_the_anchors_is_shipped():
     ],
 )
 def test_what_dominates(rival, status):
-    decided = points.decide((*ANCHORS, point("p", 50, 80, 0.2), rival))
+    decided = front.decide((*ANCHORS, point("p", 50, 80, 0.2), rival))
     assert {p.name: p.status for p in decided}["p"] == status
     if status == DOMINATED:
-        assert "r costs no more" in next(p.reason for p in decided if p.name == "p")
+        assert "r costs no more" in words.sentence(next(p.reason for p in decided if p.name == "p"))
 
 
 def test_an_anchor_dominates_but_is_never_dominated():
@@ -91,22 +92,24 @@ def test_the_test_split_has_no_say():
 
 def test_the_given_points_keep_their_order_and_are_not_changed():
     given = (point("p", 50, 60, 0.9), *ANCHORS)
-    assert [p.name for p in points.decide(given)] == ["p", "small", "large"]
+    assert [p.name for p in front.decide(given)] == ["p", "small", "large"]
     assert given[0].status == SHIPPED
 
 
 def test_chord_runs_through_the_anchors():
     anchors = (point("small", 10, 1, kind=ANCHOR, test=40), point("large", 110, 1, kind=ANCHOR, test=90))
     control = point("c", 60, 1, kind=CONTROL, test=5)
-    assert [points.chord((*anchors, control), macs) for macs in (10, 60, 110)] == pytest.approx([0.4, 0.65, 0.9])
+    assert [front.chord((*anchors, control), macs) for macs in (10, 60, 110)] == pytest.approx([0.4, 0.65, 0.9])
 
 
 def test_round_trip(tmp_path):
-    given = (*ANCHORS, replace(point("p", 50, 80, None), files={"int8": FILE}, status=DOMINATED, reason="because"))
+    worse = replace(point("p", 50, 80, None), files={"int8": FILE}, status=DOMINATED)
+    reasons = Reason.note("because"), Reason("dominated", rival="small"), None
+    given = (*ANCHORS, *(replace(worse, reason=reason, origin="q") for reason in reasons))
     path = tmp_path / "points.json"
     path.write_text(json.dumps(points.to_json(given, {"metric": "accuracy"})))
     meta, found = points.read(path)
-    assert meta == {"format": 1, "metric": "accuracy"}
+    assert meta == {"format": 2, "metric": "accuracy"}
     assert found == given
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from restnet_tf import words
 from restnet_tf.points import select
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
 from restnet_tf.records import RestnetError
@@ -107,10 +108,10 @@ def test_a_limit_of_zero():
 
 def test_exceeded_looks_only_at_what_it_is_given():
     terms = parse("macs<=30M, params<=1K, flash<=1KB")
-    assert select.exceeded(terms, macs=30_000_000, params=1000) == ""
-    assert select.exceeded(terms, macs=31_000_000, params=1000) == "over the budget macs<=30M: 31 M"
-    assert select.exceeded(terms, macs=31_000_000, params=2000).count("over the budget") == 2
-    assert select.exceeded((), macs=10**12) == ""
+    assert select.exceeded(terms, macs=30_000_000, params=1000) is None
+    assert words.sentence(select.exceeded(terms, macs=31_000_000, params=1000)) == "over the budget macs<=30M: 31 M"
+    assert words.sentence(select.exceeded(terms, macs=31_000_000, params=2000)).count("over the budget") == 2
+    assert select.exceeded((), macs=10**12) is None
 
 
 # ---- figures of devices --------------------------------------------------------------------------
@@ -199,7 +200,7 @@ def test_a_device_that_nobody_knows_is_refused_with_those_that_are_known(name):
 
 def test_devices_reject_no_plan_and_wait_for_their_bench():
     terms = parse("tflm.arena<=1, macs<=1K")
-    assert select.exceeded(terms, macs=1000, params=1) == ""
+    assert select.exceeded(terms, macs=1000, params=1) is None
     assert select.waiting(FAMILY, terms) == ["tflm.arena"]
     assert select.waiting(FAMILY, terms, ARENAS) == []
     assert select.waiting(FAMILY, parse("host.latency<=1us")) == []

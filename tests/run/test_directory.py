@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from restnet_tf import atomic
 from restnet_tf.fitting.ladder import Fitted, RungResult
-from restnet_tf.records import Layout, Piece, Plan, RestnetError, Stitch
+from restnet_tf.records import Layout, Piece, Plan, Reason, RestnetError, Stitch
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.similarity.features import Statistics
@@ -22,7 +24,7 @@ INPUTS = {"large": "abc", "small": "def", "seed": 0}
 ROUTE = (Piece("large", None, "a/b"), Piece("small", "c", None))
 PLANS = (
     Plan("L0-S0", ROUTE, 100, 10, 0.5, 0.25, 0.125, "chosen"),
-    Plan("L0-S1", ROUTE, 90, 9, 0.5, float("nan"), None, "rejected", "too far"),
+    Plan("L0-S1", ROUTE, 90, 9, 0.5, float("nan"), None, "rejected", Reason.note("too far")),
 )
 
 
@@ -38,6 +40,25 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         atomic.write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_content_and_name_are_on_the_disk_when_a_write_returns(tmp_path, monkeypatch):
+    events = []
+    sync, rename = os.fsync, Path.replace
+
+    def note_sync(number):
+        events.append("file" if stat.S_ISREG(os.fstat(number).st_mode) else "folder")
+        sync(number)
+
+    def note_rename(self, target):
+        events.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    atomic.write_bytes(tmp_path / "file", b"new")
+    assert events == ["file", "rename", "folder"]
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 def test_equal_arrays_are_equal_bytes(tmp_path):
@@ -93,6 +114,16 @@ def test_fitted_round_trip(tmp_path):
         np.testing.assert_array_equal(found.stitch.tuned[name], value)
 
 
+def test_what_a_point_was_optimised_from_is_kept_and_changes_no_other_file(tmp_path):
+    zeros = Stitch(np.zeros((1, 1), "f4"), np.zeros(1, "f4"), Layout((1, 1, 1)), Layout((1, 1, 1)), (None, None))
+    plain = Fitted(zeros, "norm", 0.25, 0.5, ())
+    run = Run(tmp_path)
+    for name, origin in (("L1-S0", ""), ("L1-S0.prune50", "L1-S0")):
+        run.save_fitted(name, replace(plain, origin=origin))
+        assert run.load_fitted(name).origin == origin
+    assert "origin" not in str(np.load(run.stitch_path("L1-S0"))["meta"])
+
+
 def test_plans_round_trip_and_stay_json(tmp_path):
     path = tmp_path / "plans.json"
     plans_file.write_plans(path, reversed(PLANS))
@@ -117,13 +148,15 @@ def test_plans_edited_by_hand_are_accepted(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda plans: plans[1].pop("route"), "plan 1 is not understood"),
-        (lambda plans: plans[1].update(colour="red"), "plan 1 is not understood: .*colour"),
-        (lambda plans: plans[0].pop("macs"), "plan 0 is not understood: .*macs"),
-        (lambda plans: plans[0].update(cka="high"), "plan 0 is not understood: .*high"),
-        (lambda plans: plans[1]["route"][0].update(cut="x"), "plan 1 is not understood: .*cut"),
+        (lambda plans: plans[1].pop("route"), r"plans\[1\]\.route: missing"),
+        (lambda plans: plans[1].update(colour="red"), r"plans\[1\]: a field 'colour' that nothing knows"),
+        (lambda plans: plans[0].pop("macs"), r"plans\[0\]\.macs: missing"),
+        (lambda plans: plans[0].update(cka="high"), r"plans\[0\]\.cka: expected float, found 'high'"),
+        (lambda plans: plans[1]["route"][0].update(cut="x"), r"plans\[1\]\.route\[0\]: a field 'cut'"),
+        (lambda plans: plans[1]["route"][0].update(stop=7), r"plans\[1\]\.route\[0\]\.stop: expected str, found 7"),
+        (lambda plans: plans[1].update(reason={"code": "x"}), r"plans\[1\]\.reason: no reason has the code 'x'"),
         (lambda plans: plans[1].update(status="maybe"), r"plan L0-S1 has status 'maybe'; use one of .*chosen"),
-        (lambda plans: plans.append(3), "plan 2 is not understood"),
+        (lambda plans: plans.append(3), r"plans\[2\]: expected an object, found 3"),
     ],
 )
 def test_wrong_entries_are_named(tmp_path, change, message):
@@ -177,6 +210,24 @@ def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
         pass
     assert not (tmp_path / "run.json").exists()
     assert (tmp_path / "thesis.tex").read_text() == "dear"
+
+
+@pytest.mark.parametrize("kept", [3, 99])
+def test_a_run_of_another_format_is_refused_with_what_to_do(tmp_path, kept):
+    content = {"format": kept, "inputs": INPUTS, "steps": {"points": "done"}, "asked": {"seed": 0}}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    message = (
+        rf"run\.json is of format {kept} and this version keeps runs in format 4: build it again into another --out"
+    )
+    with pytest.raises(RestnetError, match=message), Run(tmp_path).opened(INPUTS):
+        pass
+    assert json.loads((tmp_path / "run.json").read_text()) == content
+
+
+def test_a_broken_record_is_told_by_its_field(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"format": 4, "inputs": INPUTS, "steps": {"plans": 1}}))
+    with pytest.raises(RestnetError, match=r"run\.json cannot be read: steps\['plans'\]: expected str, found 1"):
+        Run(tmp_path).done("plans")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 99, "inputs": {}, "steps": {}}'])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from networks import forward
 
+from restnet_tf import words
 from restnet_tf.graph import costs
 from restnet_tf.records import Cut, Layout, RestnetError, Stitch
 from restnet_tf.stitches import closed_form, stitch
@@ -123,7 +124,7 @@ def test_shards_add_up():
     [((8, 8, 4), (8, 8, 2)), ((8, 8, 4), (4, 4, 2)), ((4, 4, 4), (8, 8, 2)), ((7, 7, 1), (15, 15, 1))],
 )
 def test_neighbouring_grids_go_together(source, target):
-    assert stitch.compatible(cut(*source), cut(*target)) == ""
+    assert stitch.compatible(cut(*source), cut(*target)) is None
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_neighbouring_grids_go_together(source, target):
     ],
 )
 def test_why_cuts_do_not_go_together(source, target, reason):
-    assert stitch.compatible(source, target) == reason
+    assert words.sentence(stitch.compatible(source, target)) == reason
 
 
 # --- the layers -----------------------------------------------------------------------------------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tflite_export.budget import DEVICE_UNITS
 from tflite_export.errors import TfliteError
+from tflite_export.schema import Schema
 
 # Where a figure comes from; figures of different kinds never stand in one column without saying so.
 KINDS = {
@@ -20,6 +20,8 @@ KINDS = {
 }
 # By figure: what its values are counted in; a budget reads them alike.
 UNITS = DEVICE_UNITS
+_FORMAT = 1
+SCHEMA = Schema()
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,30 @@ class Measurement:
             )
 
 
-def merged(known: Iterable[Measurement], new: Iterable[Measurement]) -> tuple[Measurement, ...]:
+@dataclass(frozen=True)
+class MeasurementsFile:
+    """The content of ``measurements.json``."""
+
+    format: int = field(default=_FORMAT, kw_only=True)
+    measurements: tuple[Measurement, ...]
+
+
+def merged(earlier: Iterable[Measurement], new: Iterable[Measurement]) -> tuple[Measurement, ...]:
     """All of both, in a fixed order; of one file, device and figure the new one stays."""
-    found = {(m.device, m.point, m.precision, m.figure): m for m in (*known, *new)}
-    return tuple(found[key] for key in sorted(found))
+    latest = {(m.device, m.point, m.precision, m.figure): m for m in (*earlier, *new)}
+    return tuple(latest[key] for key in sorted(latest))
 
 
 def to_json(measurements: Iterable[Measurement]) -> dict[str, Any]:
     """The content of ``measurements.json``."""
-    return {"format": 1, "measurements": [asdict(m) for m in measurements]}
+    return SCHEMA.plain(MeasurementsFile(tuple(measurements)))
 
 
 def read(path: Path) -> tuple[Measurement, ...]:
     """What ``measurements.json`` holds, nothing where there is none; raises ``TfliteError`` where it is broken."""
     try:
-        entries = json.loads(path.read_text())["measurements"]
-        return tuple(Measurement(**{**entry, "repeats": tuple(entry["repeats"])}) for entry in entries)
+        return SCHEMA.load(MeasurementsFile, path).measurements
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise TfliteError(f"{path} is not a list of measurements: {error}") from None

@@ -32,6 +32,7 @@ from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.similarity import features
 from restnet_tf.similarity.features import Statistics
+from restnet_tf.words import sentence
 from restnet_tf.work.sources import ModelSource
 
 _NAME = "restnet"
@@ -83,10 +84,10 @@ def build(family: Build) -> None:
     proposals = plans(family, statistics)
     chosen = [p for p in proposals if p.status == "chosen"]
     if not chosen:
-        reason, count = Counter(p.reason.split(":")[0] for p in proposals).most_common(1)[0]
+        reason, count = Counter(p.reason and p.reason.kind for p in proposals).most_common(1)[0]
         raise RestnetError(
-            f"no pair of cuts is left to stitch: of {len(proposals)}, {count} are out for this: {reason};"
-            f" {family.run.plans_path} has every reason"
+            f"no pair of cuts is left to stitch: of {len(proposals)}, {count} are out for this:"
+            f" {sentence(reason)}; {family.run.plans_path} has every reason"
         )
     train, ranked = _caches(family, chosen)
     fitted: dict[str, Fitted] = {}

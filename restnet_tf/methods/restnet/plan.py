@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import nan
 
+from restnet_tf import words
 from restnet_tf.graph.costs import Costs
-from restnet_tf.records import Cut, Piece, Plan, RestnetError
+from restnet_tf.records import Cut, Piece, Plan, Reason, RestnetError
 from restnet_tf.similarity.features import PairKey, Statistics, other
 from restnet_tf.stitches import stitch
 
@@ -29,7 +30,7 @@ def propose(
     order: str = "both",
     rank_by: str = "cka",
     points: int = 8,
-    refuse: Callable[[int, int], str] = lambda macs, params: "",
+    refuse: Callable[[int, int], Reason | None] = lambda macs, params: None,
 ) -> tuple[Plan, ...]:
     """A plan for every pair of cuts: candidates (the shortlist) and rejects with their reasons.
 
@@ -48,7 +49,7 @@ def propose(
     for group in _intervals([p for p in plans if p.status == "candidate"], low, high, points):
         best = sorted(group, key=lambda p: (-getattr(p, rank_by), p.name))
         shortlisted |= {p.name for p in best[:_TRIALS]}
-    reason = f"not shortlisted: {_TRIALS} plans of about its cost have a higher {rank_by.upper()}"
+    reason = Reason("not_shortlisted", count=_TRIALS, figure=rank_by)
     return tuple(
         replace(p, status="rejected", reason=reason) if p.status == "candidate" and p.name not in shortlisted else p
         for p in plans
@@ -70,7 +71,7 @@ def choose(plans: Iterable[Plan], anchors: Mapping[str, Costs], points: int = 8)
             return plan
         if winner == plan.name:
             return replace(plan, status="chosen")
-        return replace(plan, status="rejected", reason=f"{winner} costs about as much and has a lower KL")
+        return replace(plan, status="rejected", reason=Reason("higher_kl", rival=winner))
 
     return tuple(decide(p) for p in plans)
 
@@ -81,7 +82,7 @@ def check(plans: Sequence[Plan], cut_lists: Mapping[str, tuple[Cut, ...]]) -> No
         source, i, j = key(plan, cut_lists)
         reason = stitch.compatible(cut_lists[source][i], cut_lists[other(source)][j])
         if reason and plan.status == "chosen":
-            raise RestnetError(f"plan {plan.name} cannot be built: {reason}")
+            raise RestnetError(f"plan {plan.name} cannot be built: {words.sentence(reason)}")
 
 
 def key(plan: Plan, cut_lists: Mapping[str, tuple[Cut, ...]]) -> PairKey:
@@ -103,7 +104,7 @@ def _assess(
     statistics: Statistics,
     anchors: Mapping[str, Costs],
     pair: PairKey,
-    refuse: Callable[[int, int], str],
+    refuse: Callable[[int, int], Reason | None],
 ) -> Plan:
     source, i, j = pair
     a, b = cut_lists[source][i], cut_lists[other(source)][j]
@@ -114,9 +115,9 @@ def _assess(
         macs += stitch.macs(a.layout, b.layout)
         params += stitch.params(a.layout, b.layout)
         if macs >= anchors["large"].macs:
-            reason = "costs no less than the large anchor"
+            reason = Reason("as_dear_as_anchor", rival="large")
         elif macs <= anchors["small"].macs:
-            reason = "costs no more than the small anchor"
+            reason = Reason("as_cheap_as_anchor", rival="small")
         else:
             reason = refuse(macs, params)
     solution = statistics.solutions.get(pair)
@@ -129,6 +130,7 @@ def _assess(
         r2=solution.r2 if solution else nan,
         status="rejected" if reason else "candidate",
         reason=reason,
+        cuts=(i, j),
     )
 
 
@@ -145,5 +147,5 @@ def _index(cut_lists: Mapping[str, tuple[Cut, ...]], role: str, name: str) -> in
     for cut in cut_lists[role]:
         if cut.name == name:
             return cut.index
-    known = ", ".join(cut.name for cut in cut_lists[role])
-    raise RestnetError(f"the {role} anchor has no cut named {name}; it has: {known}")
+    names = ", ".join(cut.name for cut in cut_lists[role])
+    raise RestnetError(f"the {role} anchor has no cut named {name}; it has: {names}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 import numpy as np
+
+from restnet_tf.points import front
 
 _GROUPS = 8  # of cost
 
@@ -36,10 +39,11 @@ def hopeful(
     Half a time, and not all at once: what starts badly may still come (successive halving; Jamieson and
     Talwalkar 2016). ``rivals`` are the anchors, as MACs and KL.
     """
-    known = [(macs[i], kls[i], i) for i in alive] + [(*rival, -1) for rival in rivals]
+    everyone = [*((macs[i], kls[i]) for i in alive), *rivals]
 
     def behind(i: int) -> float:
-        return kls[i] - min((kl for cost, kl, other in known if cost <= macs[i] and other != i), default=np.inf)
+        better = front.rivals((macs[i], kls[i]), everyone, itemgetter(0), lambda one, other: one[1] < other[1])
+        return kls[i] - min((kl for _, kl in better), default=np.inf)
 
     beaten = sorted((i for i in alive if behind(i) > 0), key=lambda i: (-behind(i), i))
     out = set(beaten[: len(beaten) // 2])

@@ -35,6 +35,7 @@ from restnet_tf.run.directory import Run
 from restnet_tf.similarity import features
 from restnet_tf.stitches import closed_form, variant
 from restnet_tf.stitches.closed_form import Solution
+from restnet_tf.words import sentence
 from restnet_tf.work import sources
 from restnet_tf.work.sources import ModelSource
 
@@ -108,15 +109,15 @@ def summary(family: Build) -> list[str]:
     return [first, dominated(points), *rest]
 
 
-def dominated(found: Sequence[OperatingPoint]) -> str:
+def dominated(points: Sequence[OperatingPoint]) -> str:
     """How many configurations are not worth shipping, and what does better."""
-    made = [p for p in found if p.kind == STITCHED]
-    rivals = [p.reason.split(" ")[0] for p in made if p.status == DOMINATED]
-    anchors = {p.name for p in found if p.kind == ANCHOR}
+    stitched = [p for p in points if p.kind == STITCHED]
+    rivals = [p.reason.rival for p in stitched if p.status == DOMINATED and p.reason]
+    anchors = {p.name for p in points if p.kind == ANCHOR}
     by_anchors = sum(rival in anchors for rival in rivals)
     return (
-        f"of {len(made)} configurations {len(made) - len(rivals)} are on the front; {by_anchors} are dominated by an"
-        f" anchor and {len(rivals) - by_anchors} by another configuration"
+        f"of {len(stitched)} configurations {len(stitched) - len(rivals)} are on the front; {by_anchors} are dominated"
+        f" by an anchor and {len(rivals) - by_anchors} by another configuration"
     )
 
 
@@ -148,7 +149,7 @@ def _windows(family: Build) -> tuple[Window, ...]:
 
 def _proposed(family: Build) -> tuple[Plan, ...]:
     settings = family.settings
-    found = routes.propose(
+    proposed = routes.propose(
         _chain(family),
         _sliding(family),
         order=settings.order,
@@ -157,25 +158,27 @@ def _proposed(family: Build) -> tuple[Plan, ...]:
         refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
     )
     if settings.plans is None:
-        return found
-    wanted = {p.name: p for p in settings.plans}
-    if unknown := sorted(set(wanted) - {p.name for p in found}):
+        return proposed
+    edited = {p.name: p for p in settings.plans}
+    if unknown := sorted(set(edited) - {p.name for p in proposed}):
         raise RestnetError(f"the given plans name {unknown[0]}, which is no route through these anchors and windows")
     return tuple(
-        replace(p, status=wanted[p.name].status, reason=wanted[p.name].reason) for p in found if p.name in wanted
+        replace(p, status=edited[p.name].status, reason=edited[p.name].reason) for p in proposed if p.name in edited
     )
 
 
-def _chosen(found: Sequence[Plan]) -> list[Plan]:
-    chosen = sorted((p for p in found if p.status == "chosen"), key=lambda p: (p.macs, p.name))
+def _chosen(plans: Sequence[Plan]) -> list[Plan]:
+    chosen = sorted((p for p in plans if p.status == "chosen"), key=lambda p: (p.macs, p.name))
     if chosen:
         return chosen
-    if not found:
+    if not plans:
         raise RestnetError(
             "nothing can be stitched: neighbouring anchors have no cuts at the same share of their input's size"
         )
-    reason, count = Counter(p.reason for p in found).most_common(1)[0]
-    raise RestnetError(f"nothing is left to stitch: of {len(found)} routes, {count} are out for this: {reason}")
+    reason, count = Counter(p.reason and p.reason.kind for p in plans).most_common(1)[0]
+    raise RestnetError(
+        f"nothing is left to stitch: of {len(plans)} routes, {count} are out for this: {sentence(reason)}"
+    )
 
 
 def _plans(family: Build, windows: Sequence[Window], starts: Mapping[str, Solution]) -> list[Plan]:

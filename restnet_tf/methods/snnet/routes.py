@@ -10,7 +10,7 @@ from math import nan
 from restnet_tf.graph.costs import Costs
 from restnet_tf.methods.snnet import windows
 from restnet_tf.methods.snnet.windows import Sliding, Window
-from restnet_tf.records import Cut, Piece, Plan
+from restnet_tf.records import Cut, Piece, Plan, Reason
 from restnet_tf.stitches import stitch
 
 ORDERS = ("small-large", "large-small", "both")
@@ -46,7 +46,7 @@ def propose(
     order: str = "small-large",
     two_stitch: bool = False,
     most: int | None = None,
-    refuse: Callable[[int, int], str] = lambda macs, params: "",
+    refuse: Callable[[int, int], Reason | None] = lambda macs, params: None,
 ) -> tuple[Plan, ...]:
     """All configurations of neighbouring anchors, chosen or rejected; ``most`` of them at most, evenly by cost.
 
@@ -59,17 +59,17 @@ def propose(
         ways = {"small-large": [(small, large)], "large-small": [(large, small)]}
         for front, back in ways.get(order, ways["small-large"] + ways["large-small"]):
             ends = [(front, i, back, j) for w in chain.windows(front, back, sliding) for i, j in w.pairs]
-            found = [_assessed(chain, [end], bounds, refuse) for end in ends]
-            plans |= {p.name: p for p in found}
+            assessed = [_assessed(chain, [end], bounds, refuse) for end in ends]
+            plans |= {p.name: p for p in assessed}
         if two_stitch:
-            found = [_assessed(chain, ends, bounds, refuse) for ends in _returning(chain, small, large, sliding)]
-            plans |= {p.name: p for p in found}
+            assessed = [_assessed(chain, ends, bounds, refuse) for ends in _returning(chain, small, large, sliding)]
+            plans |= {p.name: p for p in assessed}
     return _thinned(tuple(plans.values()), most)
 
 
 def joints(plan: Plan, cut_lists: Mapping[str, Sequence[Cut]]) -> list[tuple[str, int, str, int]]:
     """Where a route changes anchors: (front, cut, back, cut), cuts by index."""
-    index = {role: {c.name: c.index for c in found} for role, found in cut_lists.items()}
+    index = {role: {c.name: c.index for c in cuts} for role, cuts in cut_lists.items()}
     return [
         (a.anchor, index[a.anchor][str(a.stop)], b.anchor, index[b.anchor][str(b.start)])
         for a, b in pairwise(plan.route)
@@ -81,19 +81,24 @@ _Joint = tuple[str, int, str, int]
 
 def _returning(chain: Chain, small: str, large: str, sliding: Sliding) -> list[list[_Joint]]:
     """Pairs of joints: away from an anchor to its neighbour, at least one block there, and forwards again."""
-    found: list[list[_Joint]] = []
+    pairs: list[list[_Joint]] = []
     sliding = replace(sliding, share=True)  # or every pair were a window
     for outer, inner in ((small, large), (large, small)):
         there, again = ([w.pairs[-1] for w in chain.windows(*way, sliding)] for way in ((outer, inner), (inner, outer)))
         for i, j in there:
-            found += [[(outer, i, inner, j), (inner, k, outer, m)] for k, m in again if k > j and m > i]
-    return found
+            pairs += [[(outer, i, inner, j), (inner, k, outer, m)] for k, m in again if k > j and m > i]
+    return pairs
 
 
-def _assessed(chain: Chain, ends: Sequence[_Joint], bounds: tuple[int, int], refuse: Callable[[int, int], str]) -> Plan:
+def _assessed(
+    chain: Chain,
+    ends: Sequence[_Joint],
+    bounds: tuple[int, int],
+    refuse: Callable[[int, int], Reason | None],
+) -> Plan:
     """The route through these joints, with what it costs and why it is out, if it is."""
     pairs = [(chain.cut(front, i), chain.cut(back, j)) for front, i, back, j in ends]
-    reason = next((r for a, b in pairs if (r := stitch.compatible(a, b))), "")
+    reason = next((r for a, b in pairs if (r := stitch.compatible(a, b))), None)
     macs = pairs[0][0].macs_before + pairs[-1][1].macs_after
     params = pairs[0][0].params_before + pairs[-1][1].params_after
     for (_, start), (stop, _) in pairwise(pairs):
@@ -103,9 +108,9 @@ def _assessed(chain: Chain, ends: Sequence[_Joint], bounds: tuple[int, int], ref
         macs += sum(stitch.macs(a.layout, b.layout) for a, b in pairs)
         params += sum(stitch.params(a.layout, b.layout) for a, b in pairs)
         if macs >= bounds[1]:
-            reason = "costs no less than the costlier of the two anchors"
+            reason = Reason("as_dear_as_neighbour")
         elif macs <= bounds[0]:
-            reason = "costs no more than the cheaper of the two anchors"
+            reason = Reason("as_cheap_as_neighbour")
         else:
             reason = refuse(macs, params)
     return Plan(
@@ -117,6 +122,7 @@ def _assessed(chain: Chain, ends: Sequence[_Joint], bounds: tuple[int, int], ref
         r2=nan,
         status="rejected" if reason else "chosen",
         reason=reason,
+        cuts=tuple(index for _, i, _, j in ends for index in (i, j)),
     )
 
 
@@ -132,7 +138,7 @@ def _thinned(plans: tuple[Plan, ...], most: int | None) -> tuple[Plan, ...]:
     if most is None or len(chosen) <= most:
         return plans
     kept = {chosen[(2 * i + 1) * len(chosen) // (2 * most)].name for i in range(most)}
-    reason = f"not among the {most} points asked for, which are spread evenly by cost"
+    reason = Reason("thinned", count=most)
     return tuple(
         replace(p, status="rejected", reason=reason) if p.status == "chosen" and p.name not in kept else p
         for p in plans

@@ -95,13 +95,13 @@ def matched(
         ratio = a.layout.size[0] / b.layout.size[0] / scale
         return 1 / _ALIKE < ratio < _ALIKE
 
-    def rank(pair: Pair) -> tuple[int, bool, Pair]:
+    def order(pair: Pair) -> tuple[int, bool, Pair]:
         a, b = front[pair[0]], back[pair[1]]
         return -min(len(a), len(b)), a[0].kind != b[0].kind, pair
 
     pairs = product(range(len(front)), range(len(back)))
     taken: list[Pair] = []
-    for s, t in sorted((p for p in pairs if alike(front[p[0]][0], back[p[1]][0])), key=rank):
+    for s, t in sorted((p for p in pairs if alike(front[p[0]][0], back[p[1]][0])), key=order):
         if all(s != other_s and t != other_t for other_s, other_t in taken):
             taken.append((s, t))
     return [(front[s], back[t]) for s, t in sorted(taken)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from restnet_tf.methods.stitchnet import search
 from restnet_tf.methods.stitchnet.fragments import Fragment
 from restnet_tf.points import select
+from restnet_tf.records import Reason
 from tflite_export.fragment import Floor, flash, floor
 
 if TYPE_CHECKING:
@@ -28,15 +29,15 @@ class Budget:
         self._terms, self._precisions, self._objects = terms, precisions, objects
         self._floors: dict[tuple[tuple[str, int], bool, str], Floor] = {}
 
-    def refuse(self, parts: Sequence[Fragment], macs: int, params: int) -> str:
-        """Why no net that begins with these fragments can be within the budget; empty where one may."""
+    def refuse(self, parts: Sequence[Fragment], macs: int, params: int) -> Reason | None:
+        """Why no net that begins with these fragments can be within the budget; None where one may."""
         reason = select.exceeded(self._terms, macs=macs, params=params)
         if reason or not any(term.name in _OF_FILES for term in self._terms):
             return reason
         missed = [self._of_files(parts, precision) for precision in self._precisions]
-        return missed[0] if all(missed) else ""
+        return missed[0] if all(missed) else None
 
-    def _of_files(self, parts: Sequence[Fragment], precision: str) -> str:
+    def _of_files(self, parts: Sequence[Fragment], precision: str) -> Reason | None:
         joined = [None, *parts[:-1]]
         floors = [
             self._floor(part, before is not None and not search.follows(before, part), precision)

@@ -22,12 +22,12 @@ from restnet_tf.family.linker import Linker
 from restnet_tf.family.measure import Shape
 from restnet_tf.family.ship import Shop
 from restnet_tf.fitting.ladder import CLOSED_FORM
-from restnet_tf.methods.stitchnet import fewshot, nets, pool
+from restnet_tf.methods.stitchnet import fewshot, findings, nets, pool
 from restnet_tf.methods.stitchnet.composition import Composition, Settings
 from restnet_tf.methods.stitchnet.nets import Chosen
 from restnet_tf.methods.stitchnet.options import Options
 from restnet_tf.methods.stitchnet.pieces import FLOAT, PoolPieces
-from restnet_tf.methods.stitchnet.search import Found, Limits
+from restnet_tf.methods.stitchnet.search import Findings, Limits
 from restnet_tf.methods.stitchnet.verdicts import Verdicts
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, STITCHED, OperatingPoint, Score
@@ -35,6 +35,7 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.report import summary as words
 from restnet_tf.run.directory import Run
+from restnet_tf.schema import SCHEMA
 
 _NAME = "stitchnet"
 _REPEATS = 30
@@ -106,7 +107,7 @@ def summary(composition: Composition) -> list[str]:
     return words.composed(composition.run.path, meta, found, composition.seconds)
 
 
-def _ship(composition: Composition, chosen: Chosen, whole: Found, members: Sequence[str]) -> None:
+def _ship(composition: Composition, chosen: Chosen, whole: Findings, members: Sequence[str]) -> None:
     """Files of nets and members in every precision, their scores, and what speaks of all of them."""
     precisions = composition.settings.precisions
     pieces = {p: PoolPieces(composition, chosen.plans, chosen.fitted, p) for p in dict.fromkeys((*precisions, FLOAT))}
@@ -153,12 +154,12 @@ def _meta(composition: Composition) -> dict[str, Any]:
     }
 
 
-def _told(composition: Composition, whole: Found, members: Sequence[str]) -> dict[str, Any]:
+def _told(composition: Composition, whole: Findings, members: Sequence[str]) -> dict[str, Any]:
     """What the search came upon."""
     composed = [net for net in whole.nets if net.name not in members]
     return {
         "nets": len(composed),
-        "ended": dict(sorted(whole.ended.items())),
+        "ended": SCHEMA.plain(findings.tallies(whole.ended)),
         "correlation": nets.correlation(composed),
         "new_in_pool": sorted(entry.member.name for entry in composition.members.values() if entry.made),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,17 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf import atomic, records
+from restnet_tf import records
 from restnet_tf.family.method import EmptyError
 from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
 from restnet_tf.methods.stitchnet import fewshot, findings, search
 from restnet_tf.methods.stitchnet.composition import Composition
-from restnet_tf.methods.stitchnet.search import Found, Link, Net
-from restnet_tf.records import Layout, Plan, Stitch
+from restnet_tf.methods.stitchnet.search import Findings, Link, Net
+from restnet_tf.points import front
+from restnet_tf.records import Layout, Plan, Reason, Stitch
 from restnet_tf.run import plans_file
+from restnet_tf.words import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# By code of the reason for which paths ended: the option that lets them go on.
+_OPTIONS = {"low_overall": "--least-overall", "low_score": "--least"}
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,9 @@ class Chosen:
     fitted: Mapping[str, Fitted]
 
 
-def found(composition: Composition) -> Found:
+def found(composition: Composition) -> Findings:
     """All nets of the search, from the run or found into it, start by start."""
-    whole = Found()
+    whole = Findings()
     run, starts = composition.run, len(composition.pool)
     for done, role in enumerate(composition.pool):
         path = run.search_path(role)
@@ -44,8 +48,8 @@ def found(composition: Composition) -> Found:
             composition.report.stage(f"searching, start {done + 1} of {starts}: {composition.names[role]}")
             with composition.timed("search"):
                 part = search.search(task, composition.pool[role][0])
-            atomic.write_bytes(path, (json.dumps(findings.as_json(part), indent=1) + "\n").encode())
-        part = findings.from_json(json.loads(path.read_text()), composition.pool)
+            findings.write(path, part)
+        part = findings.read(path, composition.pool)
         whole.nets += part.nets
         whole.refused += part.refused
         whole.ended += part.ended
@@ -66,52 +70,53 @@ def members(composition: Composition) -> dict[str, Net]:
             loss, accuracy, knn, right = judged
             links = tuple(Link(p) for p in parts)
             nets.append(Net(links, 1.0, *cost, loss, accuracy, knn, right))
-        atomic.write_bytes(path, (json.dumps(findings.as_json(Found(nets)), indent=1) + "\n").encode())
-    nets = findings.from_json(json.loads(path.read_text()), composition.pool).nets
+        findings.write(path, Findings(nets))
+    nets = findings.read(path, composition.pool).nets
     return {net.name: net for net in nets}
 
 
-def composed(whole: Found, known: Mapping[str, Net]) -> list[Net]:
+def composed(whole: Findings, known: Mapping[str, Net]) -> list[Net]:
     """The nets with a stitch in them."""
     return [net for net in whole.nets if net.name not in known]
 
 
-def check(composition: Composition, whole: Found, known: Mapping[str, Net]) -> None:
+def check(composition: Composition, whole: Findings, known: Mapping[str, Net]) -> None:
     """Refuse a search that found no net: says which limit to move."""
     if composed(whole, known):
         return
-    over = {reason: n for reason, n in whole.ended.items() if reason.startswith("over the budget")}
+    over = {reason: n for reason, n in whole.ended.items() if reason.code == "over_budget"}
     if over and sum(over.values()) == sum(whole.ended.values()):
         least = min(known.values(), key=lambda net: net.macs)
         raise EmptyError(
             f"no net of this pool is within the budget: the cheapest member, {composition.names[least.name]},"
-            f" has {least.macs / 1e6:.4g}M MACs and {least.params:,} parameters, and {max(over, key=over.__getitem__)}"
+            f" has {least.macs / 1e6:.4g}M MACs and {least.params:,} parameters, and"
+            f" {sentence(max(over, key=over.__getitem__))}"
         )
-    reasons = Counter({r: n for r, n in whole.ended.items() if "enough" not in r})
+    reasons = Counter({r: n for r, n in whole.ended.items() if r.code != "enough_nets"})
     if not reasons:
         raise EmptyError("no net was found: no cut of these members can be stitched to another; give another --pool")
     first, count = reasons.most_common(1)[0]
-    names = "--least-overall" if "overall" in first else "--least" if "--least" in first else "the limit"
     raise EmptyError(
-        f"no net was found: of {sum(reasons.values())} paths, {count} ended for {first}; lower {names}, raise --top, or"
-        " give other members"
+        f"no net was found: of {sum(reasons.values())} paths, {count} ended for {sentence(first)}; lower"
+        f" {_OPTIONS.get(first.code, 'the limit')}, raise --top, or give other members"
     )
 
 
-def chosen(composition: Composition, whole: Found, known: Mapping[str, Net]) -> list[Net]:
+def chosen(composition: Composition, whole: Findings, known: Mapping[str, Net]) -> list[Net]:
     """The nets that become files, cheapest first; every plan is written with what became of it."""
     run = composition.run
     nets = composed(whole, known)
-    front = _front([*nets, *known.values()])
-    best = [net for net in front if net.name not in known]
+    cheapest_first = _front([*nets, *known.values()])
+    best = [net for net in cheapest_first if net.name not in known]
     kept = _spread(best, composition.settings.max_points)
     if not run.done("plans"):
-        reasons = {net.name: f"more than {composition.settings.max_points} nets on the front" for net in best}
-        reasons |= {net.name: "" for net in kept}
+        longer = Reason("long_front", count=composition.settings.max_points)
+        reasons: dict[str, Reason | None] = {net.name: longer for net in best}
+        reasons |= {net.name: None for net in kept}
         for net in nets:
             if net.name not in reasons:
-                rival = next(r for r in reversed(front) if r.macs <= net.macs and _key(r) != _key(net))
-                reasons[net.name] = f"dominated: {rival.name} costs no more and has no higher loss"
+                rival = next(r for r in reversed(cheapest_first) if r.macs <= net.macs and _key(r) != _key(net))
+                reasons[net.name] = Reason("higher_loss", rival=rival.name)
         plans = [_plan(net, reasons[net.name]) for net in nets] + [_plan(net, net.refused) for net in whole.refused]
         plans_file.write_plans(run.plans_path, plans)
         run.finish("plans")
@@ -124,7 +129,7 @@ def chosen(composition: Composition, whole: Found, known: Mapping[str, Net]) -> 
 
 def fitted(composition: Composition, nets: Sequence[Net]) -> Chosen:
     """The stitches and heads of nets, from the run or fitted into it."""
-    plans = {net.name: _plan(net, "") for net in nets}
+    plans = {net.name: _plan(net, None) for net in nets}
     made: dict[str, Fitted] = {}
     for net in nets:
         known = composition.run.load_fitted(net.name)
@@ -175,11 +180,8 @@ def _key(net: Net) -> tuple[float, int, str]:
 
 def _front(nets: Sequence[Net]) -> list[Net]:
     """Nets that lose less than all that cost no more, cheapest first."""
-    front: list[Net] = []
-    for net in sorted(nets, key=lambda n: (n.macs, n.loss, n.name)):
-        if not front or net.loss < front[-1].loss:
-            front.append(net)
-    return front
+    best = [n for n in nets if not front.rivals(n, nets, lambda n: n.macs, lambda one, other: _key(one) < _key(other))]
+    return sorted(best, key=lambda net: net.macs)
 
 
 def _spread(nets: list[Net], count: int) -> list[Net]:
@@ -189,7 +191,7 @@ def _spread(nets: list[Net], count: int) -> list[Net]:
     return [nets[i] for i in sorted({round(x) for x in np.linspace(len(nets) - 1, 0, count)})]
 
 
-def _plan(net: Net, reason: str) -> Plan:
+def _plan(net: Net, reason: Reason | None) -> Plan:
     """A net as a plan; its KL is that of its head's answers from the labels, which is the log loss."""
     parts = [link.fragment for link in net.links]
     r2 = [link.r2 for link in net.links if link.r2 is not None]

@@ -7,9 +7,8 @@ them. A second user's search opens these folders alone: neither TensorFlow nor K
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +22,8 @@ from restnet_tf.graph import infer
 from restnet_tf.methods.stitchnet import fragments
 from restnet_tf.methods.stitchnet.fragments import FEATURES, Member
 from restnet_tf.progress import Reporter
-from restnet_tf.records import Anchor, Cut, RestnetError
+from restnet_tf.records import Anchor, RestnetError
+from restnet_tf.schema import SCHEMA
 from tflite_export import convert
 from tflite_export.fragment import Runner, stretch
 from tflite_export.link import Object
@@ -67,8 +67,8 @@ class Source:
         tools = [f"{name} {version(name)}" for name in ("restnet-tf", "tensorflow", "keras")]
         # The options and the file's own name, not where it lies.
         named = applications.parse(self.spec)
-        told = [_FORMAT, named.name, sorted(named.options.items()), self.arch, contents, tools]
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+        facts = [_FORMAT, named.name, sorted(named.options.items()), self.arch, contents, tools]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
 class Entry:
@@ -87,9 +87,8 @@ class Entry:
         path = self.folder / "member.json"
         if not path.exists():
             self._report.stage(f"{self._source.spec}: where it can be cut")
-            found = fragments.member(self._loaded())
-            content = json.dumps({"format": _FORMAT, **asdict(found)}, indent=1) + "\n"
-            atomic.write_bytes(path, content.encode())
+            member = fragments.member(self._loaded())
+            atomic.write_bytes(path, SCHEMA.text({"format": _FORMAT} | SCHEMA.plain(member)))
             self.made.append("cuts")
         return _read(path)
 
@@ -104,9 +103,9 @@ class Entry:
                 self._report.stage(f"compiling {self.member.name} to {precision}, once for this pool")
                 atomic.write_bytes(path, self._compiled(precision, images()))
                 self.made.append(precision)
-            found = Object(path.read_bytes())
-            found.cuts = {**found.cuts, FEATURES: found.scores}
-            self._objects[precision] = found
+            whole = Object(path.read_bytes())
+            whole.cuts = {**whole.cuts, FEATURES: whole.scores}
+            self._objects[precision] = whole
         return self._objects[precision]
 
     def done(self) -> None:
@@ -135,12 +134,12 @@ class Entry:
         """Refuse an object that gives at its cuts what Keras does not."""
         import keras
 
-        found = Runner(stretch(Object(content), None, list(tensors)))(images)
+        compiled = Runner(stretch(Object(content), None, list(tensors)))(images)
         # A dict, since Keras hands back a list of one as a bare tensor.
         ends = {str(i): tensor for i, tensor in enumerate(tensors.values())}
-        wanted = infer.compiled(keras.Model(whole.inputs[0], ends))(images.astype(np.float32))
-        for (number, name), values in zip(enumerate(tensors), found, strict=True):
-            exact = np.asarray(wanted[str(number)])
+        native = infer.compiled(keras.Model(whole.inputs[0], ends))(images.astype(np.float32))
+        for (number, name), values in zip(enumerate(tensors), compiled, strict=True):
+            exact = np.asarray(native[str(number)])
             difference = float(np.abs(values - exact).max()) / max(float(np.abs(exact).max()), 1e-6)
             if not difference <= _ERROR:
                 raise RestnetError(
@@ -168,16 +167,11 @@ def _roles(count: int) -> list[str]:
 
 def _read(path: Path) -> Member:
     try:
-        kept = json.loads(path.read_text())
-        found = [_cut(cut) for cut in (*kept["cuts"], kept["features"])]
-        return Member(kept["name"], kept["sha256"], tuple(kept["input_shape"]), tuple(found[:-1]), found[-1])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = SCHEMA.load(dict[str, Any], path)
+        content.pop("format", None)  # the folder's name has it
+        return SCHEMA.read(Member, content)
+    except (OSError, ValueError) as error:
         raise RestnetError(f"{path} cannot be read: {error}; delete {path.parent} and compose again") from None
-
-
-def _cut(kept: dict[str, Any]) -> Cut:
-    grid = tuple(kept["grid"]) if kept["grid"] else None
-    return replace(Cut(**kept), shape=tuple(kept["shape"]), clamp=tuple(kept["clamp"]), grid=grid)
 
 
 def _sha256(path: Path) -> str:

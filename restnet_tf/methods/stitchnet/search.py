@@ -22,7 +22,7 @@ import numpy as np
 from restnet_tf.methods.stitchnet import crossfit
 from restnet_tf.methods.stitchnet.crossfit import Joint
 from restnet_tf.methods.stitchnet.fragments import Fragment
-from restnet_tf.records import Cut, Piece, Stitch
+from restnet_tf.records import Cut, Piece, Reason, Stitch
 from restnet_tf.similarity import cka
 from restnet_tf.stitches import stitch
 
@@ -61,7 +61,7 @@ class Net:
     """A complete net: its links, the product of their scores, costs with a head of the user's classes.
 
     ``loss``, ``accuracy`` and ``knn`` are of its head in cross-validation on the few images, and so is
-    ``right``, image by image. ``refused`` says why it was not gone on with.
+    ``right``, image by image. ``refused`` says why it was not gone on with; None of a complete one.
     """
 
     links: tuple[Link, ...]
@@ -72,7 +72,7 @@ class Net:
     accuracy: float = 0.0
     knn: float = 0.0
     right: tuple[bool, ...] = ()
-    refused: str = ""
+    refused: Reason | None = None
 
     @property
     def name(self) -> str:
@@ -81,12 +81,12 @@ class Net:
 
 
 @dataclass
-class Found:
+class Findings:
     """What a search came upon: complete nets, those refused with the reason, and how many paths ended for what."""
 
     nets: list[Net] = field(default_factory=list)
     refused: list[Net] = field(default_factory=list)
-    ended: Counter[str] = field(default_factory=Counter)
+    ended: Counter[Reason] = field(default_factory=Counter)
 
 
 class Activations(Protocol):
@@ -103,7 +103,7 @@ class Activations(Protocol):
 
 
 Judge = Callable[[np.ndarray], tuple[float, float, float, tuple[bool, ...]]]
-Refuse = Callable[[Sequence[Fragment], int, int], str]
+Refuse = Callable[[Sequence[Fragment], int, int], Reason | None]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Task:
     folds: tuple[np.ndarray, ...]
     classes: int
     judge: Judge
-    refuse: Refuse = lambda fragments, macs, params: ""
+    refuse: Refuse = lambda fragments, macs, params: None
     score: str = "cka"
     rank_by: str = "score"
     limits: Limits = Limits()
@@ -160,19 +160,19 @@ def follows(one: Fragment, other: Fragment) -> bool:
 
 def starts(task: Task) -> list[Fragment]:
     """The fragments that take images, in the order of the pool."""
-    return [found[0] for found in task.fragments.values()]
+    return [parts[0] for parts in task.fragments.values()]
 
 
-def search(task: Task, first: Fragment) -> Found:
+def search(task: Task, first: Fragment) -> Findings:
     """All nets from one start that the limits let through, in the order in which they are come upon."""
     walk = _Walk(task)
     cost = first.macs, first.params
     reason = task.refuse([first], *_least(task, cost, [first]))
     if reason:
-        walk.found.ended[reason] += 1
-        return walk.found
+        walk.findings.ended[reason.kind] += 1
+        return walk.findings
     walk.extend((Link(first),), 1.0, cost, None)
-    return walk.found
+    return walk.findings
 
 
 def refitted(task: Task, net: Net) -> tuple[tuple[Stitch, ...], np.ndarray]:
@@ -193,7 +193,7 @@ class _Walk:
     """One depth-first walk; ``x`` are the activations at the path's end, None where they are the member's own."""
 
     def __init__(self, task: Task) -> None:
-        self.task, self.found = task, Found()
+        self.task, self.findings = task, Findings()
 
     def extend(self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], x: np.ndarray | None) -> None:
         """Complete the path, or try what may follow it."""
@@ -202,11 +202,11 @@ class _Walk:
             self._complete(path, overall, cost, x)
             return
         if len(path) >= limits.depth:
-            self.found.ended[f"deeper than {limits.depth} fragments"] += 1
+            self.findings.ended[Reason("too_deep", count=limits.depth)] += 1
             return
         for link in self._ranked(path, overall, cost, x):
-            if len(self.found.nets) >= limits.nets:
-                self.found.ended[f"{limits.nets} nets of one start are enough"] += 1
+            if len(self.findings.nets) >= limits.nets:
+                self.findings.ended[Reason("enough_nets", count=limits.nets)] += 1
                 return
             further, joint = _advanced(self.task, end, x, link.fragment)
             link = Link(link.fragment, link.score, joint.r2 if joint else None)
@@ -216,7 +216,7 @@ class _Walk:
         features = _end(self.task, path[-1].fragment, x)
         loss, accuracy, knn, right = self.task.judge(features.reshape(len(features), -1))
         macs, params = _plus(cost, self.task.head(path[-1].fragment))
-        self.found.nets.append(Net(path, overall, macs, params, loss, accuracy, knn, right))
+        self.findings.nets.append(Net(path, overall, macs, params, loss, accuracy, knn, right))
 
     def _ranked(
         self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], x: np.ndarray | None
@@ -237,9 +237,9 @@ class _Walk:
         for link in scored[: limits.top]:
             product = overall * max(link.score, 0.0)
             if link.score < limits.least:
-                reason = f"a score below --least {limits.least:g}"
+                reason = Reason("low_score", limit=limits.least)
             elif product < limits.least_overall:
-                reason = f"an overall score below --least-overall {limits.least_overall:g}"
+                reason = Reason("low_overall", limit=limits.least_overall)
             else:
                 kept.append(link)
                 continue
@@ -250,8 +250,8 @@ class _Walk:
         used, end = {link.fragment.key for link in path}, path[-1].fragment
         return [
             f
-            for found in self.task.fragments.values()
-            for f in found[1:]
+            for parts in self.task.fragments.values()
+            for f in parts[1:]
             if f.key not in used and (follows(end, f) or not stitch.compatible(end.stop, _start(f)))
         ]
 
@@ -262,14 +262,14 @@ class _Walk:
         reason = self.task.refuse(fragments, *_least(self.task, cost, fragments))
         if reason:
             self._refuse((*path, Link(candidate)), overall, cost, reason)
-        return bool(reason)
+        return reason is not None
 
-    def _refuse(self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], reason: str) -> None:
-        self.found.ended[reason.split(":")[0]] += 1
+    def _refuse(self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], reason: Reason) -> None:
+        self.findings.ended[reason.kind] += 1
         last = path[-1].fragment
         if last.last:
             macs, params = _plus(cost, self.task.head(last))
-            self.found.refused.append(Net(path, overall, macs, params, refused=reason))
+            self.findings.refused.append(Net(path, overall, macs, params, refused=reason))
 
     def _loss(self, end: Fragment, x: np.ndarray | None, candidate: Fragment) -> float:
         """The head's log loss where the rest of the candidate's member follows it."""
@@ -323,7 +323,7 @@ def _least(task: Task, cost: tuple[int, int], fragments: Sequence[Fragment]) -> 
     """What a net that begins so costs at the least: a last fragment and its head are always needed."""
     if fragments[-1].last:
         return _plus(cost, task.head(fragments[-1]))
-    ends = [found[-1] for found in task.fragments.values()]
+    ends = [parts[-1] for parts in task.fragments.values()]
     rest = [_plus((end.macs, end.params), task.head(end)) for end in ends]
     return _plus(cost, (min(macs for macs, _ in rest), min(params for _, params in rest)))
 
@@ -334,10 +334,10 @@ def _plus(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
 
 def _runs(fragments: Sequence[Fragment]) -> list[list[Fragment]]:
     """Fragments that follow each other in one member, together."""
-    found: list[list[Fragment]] = []
+    runs: list[list[Fragment]] = []
     for fragment in fragments:
-        if found and follows(found[-1][-1], fragment):
-            found[-1].append(fragment)
+        if runs and follows(runs[-1][-1], fragment):
+            runs[-1].append(fragment)
         else:
-            found.append([fragment])
-    return found
+            runs.append([fragment])
+    return runs

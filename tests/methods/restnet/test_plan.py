@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from restnet_tf import records
+from restnet_tf import records, words
 from restnet_tf.graph.costs import Costs
 from restnet_tf.methods.restnet import plan
-from restnet_tf.records import Cut, Piece, Plan, RestnetError
+from restnet_tf.records import Cut, Piece, Plan, Reason, RestnetError
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches import stitch
 from restnet_tf.stitches.closed_form import Solution
@@ -45,7 +45,7 @@ def test_every_pair_is_there_both_ways():
     found = proposed()
     large = {f"L{i}-S{j}" for i in range(3) for j in range(2)}
     assert set(found) == large | {f"S{j}-L{i}" for i in range(3) for j in range(2)}
-    assert all((p.reason != "") == (p.status == "rejected") for p in found.values())
+    assert all((p.reason is not None) == (p.status == "rejected") for p in found.values())
     assert found["L1-S0"].route == (Piece("large", None, "l1"), Piece("small", "s0", None))
     assert found["S0-L1"].route == (Piece("small", None, "s0"), Piece("large", "l1", None))
 
@@ -72,29 +72,29 @@ def test_similarity_is_that_of_the_pair():
 
 def test_reasons():
     found = proposed()
-    assert found["L2-S0"].reason == "resolutions too far apart: 8x8 to 2x2"
+    assert words.sentence(found["L2-S0"].reason) == "resolutions too far apart: 8x8 to 2x2"
     assert found["S1-L0"].status == "candidate"
     cheap = {**ANCHORS, "small": Costs(700, 50)}
     plans = {p.name: p for p in plan.propose(CUTS, statistics(), cheap)}
-    assert plans["L1-S0"].reason == "costs no more than the small anchor"
+    assert words.sentence(plans["L1-S0"].reason) == "costs no more than the small anchor"
     dear = {**ANCHORS, "large": Costs(686, 50)}
     plans = {p.name: p for p in plan.propose(CUTS, statistics(), dear)}
-    assert plans["L1-S0"].reason == "costs no less than the large anchor"
+    assert words.sentence(plans["L1-S0"].reason) == "costs no less than the large anchor"
 
 
 def test_the_budget_refuses_in_its_own_words():
     asked = []
 
-    def refuse(macs: int, params: int) -> str:
+    def refuse(macs: int, params: int) -> Reason | None:
         asked.append((macs, params))
-        return f"over {macs}" if macs > 600 else ""
+        return Reason.note(f"over {macs}") if macs > 600 else None
 
     found = proposed(refuse=refuse)
     assert (686, 77) in asked
-    assert (found["L1-S0"].status, found["L1-S0"].reason) == ("rejected", "over 686")
+    assert (found["L1-S0"].status, found["L1-S0"].reason) == ("rejected", Reason.note("over 686"))
     assert found["L0-S0"].status == "candidate"
     # A reason that holds for everybody comes first: the budget is not asked about it.
-    assert found["L2-S0"].reason.startswith("resolutions")
+    assert words.sentence(found["L2-S0"].reason).startswith("resolutions")
 
 
 def many(n: int = 40) -> tuple[dict[str, tuple[Cut, ...]], Statistics]:
@@ -120,7 +120,7 @@ def test_shortlist_holds_the_best_of_each_interval(rank_by, points):
         assert {p.name for p in inside if p.status == "candidate"} == {p.name for p in order[: plan._TRIALS]}
         for p in order[plan._TRIALS :]:
             assert p.status == "rejected"
-            assert rank_by.upper() in p.reason
+            assert rank_by.upper() in words.sentence(p.reason)
 
 
 def test_the_lowest_kl_of_each_interval_is_chosen():
@@ -137,7 +137,7 @@ def test_the_lowest_kl_of_each_interval_is_chosen():
         rivals = [p for p in ranked if p.status == "candidate" and (p.macs - 200) // 200 == k]
         assert winner.kl == min(p.kl for p in rivals if p.kl is not None)
         losers = [p for p in decided if p.name in {r.name for r in rivals} - {winner.name}]
-        assert {(p.status, p.reason) for p in losers} <= {
+        assert {(p.status, words.sentence(p.reason)) for p in losers} <= {
             ("rejected", f"{winner.name} costs about as much and has a lower KL")
         }
     untouched = [p for p in plans if p.status == "rejected"]

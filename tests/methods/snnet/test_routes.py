@@ -8,13 +8,16 @@ import networks
 import pytest
 from networks import cuts_of
 
+from restnet_tf import words
 from restnet_tf.graph import costs, cuts
 from restnet_tf.graph.costs import Costs
 from restnet_tf.methods.snnet import routes
 from restnet_tf.methods.snnet.routes import Chain
 from restnet_tf.methods.snnet.windows import Sliding
-from restnet_tf.records import Anchor, Cut, Piece, Plan
+from restnet_tf.records import Anchor, Cut, Piece, Plan, Reason
 from restnet_tf.stitches import stitch
+
+OVER = Reason.note("over")
 
 
 def wide(scale: int, depth: int = 12) -> tuple[Cut, ...]:
@@ -83,7 +86,7 @@ def test_what_costs_no_more_or_no_less_than_its_neighbours_is_rejected_with_the_
     whole = {role: Costs(costs.macs(costs.nodes(a.model)), 0) for role, a in anchors.items()}
     found = routes.propose(Chain(cut_lists, whole, dict.fromkeys("AB", 8)), Sliding(), order="both")
     out = [p for p in found if p.status == "rejected"]
-    assert {p.reason for p in out} == {
+    assert {words.sentence(p.reason) for p in out} == {
         "costs no less than the costlier of the two anchors",
         "costs no more than the cheaper of the two anchors",
     }
@@ -93,8 +96,8 @@ def test_what_costs_no_more_or_no_less_than_its_neighbours_is_rejected_with_the_
 
 
 def test_budget_and_number_of_points_reject_with_their_reasons():
-    found = routes.propose(chain(), Sliding(), refuse=lambda macs, params: "over" if macs > 60e6 else "")
-    assert {p.macs > 60e6 for p in found if p.reason == "over"} == {True}
+    found = routes.propose(chain(), Sliding(), refuse=lambda macs, params: OVER if macs > 60e6 else None)
+    assert {p.macs > 60e6 for p in found if p.reason == OVER} == {True}
     assert all(p.macs <= 60e6 for p in chosen(found))
     few = chosen(routes.propose(chain(), Sliding(), most=5))
     assert len(few) == 5

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from restnet_tf import words
 from restnet_tf.methods.stitchnet import fragments, search
 from restnet_tf.methods.stitchnet.fragments import FEATURES, Fragment, Member
 from restnet_tf.methods.stitchnet.search import Limits, Task
-from restnet_tf.records import Cut
+from restnet_tf.records import Cut, Excess, Reason
 from restnet_tf.similarity import cka
 from restnet_tf.stitches import stitch
 
@@ -60,6 +61,10 @@ class Linear:
     def run(self, fragment: Fragment, x: np.ndarray) -> np.ndarray:
         self.runs.append(fragment.key)
         return self._made(fragment, x)
+
+
+def over(term: str, figure: str, value: float) -> Reason:
+    return Reason("over_budget", excess=(Excess(term, figure, value),))
 
 
 def judge(features: np.ndarray) -> tuple[float, float, float, tuple[bool, ...]]:
@@ -142,7 +147,7 @@ def test_top_and_thresholds_cut_the_search():
     found = [search.search(high, first) for first in search.starts(high)]
     kept = {n.name for f in found for n in f.nets}
     assert kept == {n.name for n in wide if n.overall >= 0.5}
-    assert any("--least-overall" in n.refused for f in found for n in f.refused)
+    assert any("--least-overall" in words.sentence(n.refused) for f in found for n in f.refused)
     deep = every_net(task(limits=replace(ALL, depth=3)))
     assert {n.name for n in deep} == {n.name for n in wide if len(n.links) <= 3}
 
@@ -153,7 +158,8 @@ def test_a_budget_in_the_search_loses_no_net_that_fits(figure):
     limit = sorted(getattr(n, figure) for n in wide)[len(wide) // 3]
 
     def refuse(parts, macs, params):
-        return f"over the budget {figure}<={limit}" if {"macs": macs, "params": params}[figure] > limit else ""
+        value = {"macs": macs, "params": params}[figure]
+        return over(f"{figure}<={limit}", figure, value) if value > limit else None
 
     asked = task(refuse=refuse)
     within = every_net(asked)
@@ -166,16 +172,18 @@ def test_a_budget_in_the_search_loses_no_net_that_fits(figure):
 
 
 def test_nothing_within_a_budget_is_said_of_the_start():
-    found = search.search(task(refuse=lambda parts, macs, params: "over the budget macs<=1"), task().fragments["A"][0])
+    found = search.search(
+        task(refuse=lambda parts, macs, params: over("macs<=1", "macs", macs)), task().fragments["A"][0]
+    )
     assert not found.nets
-    assert found.ended == {"over the budget macs<=1": 1}
+    assert {words.sentence(r): n for r, n in found.ended.items()} == {"over the budget macs<=1": 1}
 
 
 def test_enough_nets_of_one_start_end_the_search():
     asked = task(limits=replace(ALL, nets=3))
     found = search.search(asked, search.starts(asked)[0])
     assert len(found.nets) == 3
-    assert any("enough" in reason for reason in found.ended)
+    assert any("enough" in words.sentence(reason) for reason in found.ended)
 
 
 def test_the_real_loss_ranks_instead():

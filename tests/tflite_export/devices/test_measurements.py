@@ -32,6 +32,14 @@ def test_figures_that_nobody_knows_are_refused(change: dict[str, str]) -> None:
         replace(ARENA, **change)
 
 
+def test_the_path_to_a_broken_field_is_told(tmp_path: Path) -> None:
+    content = to_json([ARENA, LATENCY])
+    content["measurements"][1]["repeats"][2] = "slow"
+    (tmp_path / "m.json").write_text(json.dumps(content))
+    with pytest.raises(TfliteError, match=r"measurements\[1\]\.repeats\[2\]: expected float, found 'slow'"):
+        read(tmp_path / "m.json")
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"measurements": [{"point": "a"}]}', '{"measurements": 3}'])
 def test_a_broken_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "m.json").write_text(text)

@@ -1,0 +1,49 @@
+"""Sentences of records, in one place: nothing reads them but people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from restnet_tf.records import Reason
+from tflite_export.budget import amount
+
+# By code of a reason, with its facts.
+_SENTENCES = {
+    "note": "{text}",
+    "no_adapter": "no adapter from {source} to {target}",
+    "class_tokens": "no adapter from {counts[0]} class tokens to {counts[1]}",
+    "unknown_places": "tokens whose places are not known go to as many such tokens alone",
+    "resolutions": "resolutions too far apart{sizes}",
+    "as_dear_as_anchor": "costs no less than the {rival} anchor",
+    "as_cheap_as_anchor": "costs no more than the {rival} anchor",
+    "as_dear_as_neighbour": "costs no less than the costlier of the two anchors",
+    "as_cheap_as_neighbour": "costs no more than the cheaper of the two anchors",
+    "over_budget": "{excess}",
+    "not_shortlisted": "not shortlisted: {count} plans of about its cost have a higher {figure}",
+    "higher_kl": "{rival} costs about as much and has a lower KL",
+    "thinned": "not among the {count} points asked for, which are spread evenly by cost",
+    "dominated": "{rival} costs no more and does no worse",
+    "higher_loss": "dominated: {rival} costs no more and has no higher loss",
+    "long_front": "more than {count} nets on the front",
+    "too_deep": "deeper than {count} fragments",
+    "enough_nets": "{count} nets of one start are enough",
+    "low_score": "a score below --least {limit:g}",
+    "low_overall": "an overall score below --least-overall {limit:g}",
+}
+
+
+def sentence(reason: Reason | None) -> str:
+    """A reason in words, without a full stop; empty where there is none."""
+    return "" if reason is None else _SENTENCES[reason.code].format_map(_facts(reason))
+
+
+def _facts(reason: Reason) -> dict[str, Any]:
+    return vars(reason) | {
+        "figure": (reason.figure or "").upper(),
+        "sizes": "" if reason.sizes is None else ": {}x{} to {}x{}".format(*reason.sizes[0], *reason.sizes[1]),
+        "excess": ", ".join(f"over the budget {e.term}{_value(e.figure, e.value)}" for e in reason.excess),
+    }
+
+
+def _value(figure: str, value: float | None) -> str:
+    return "" if value is None else f": {amount(figure, value)}"
