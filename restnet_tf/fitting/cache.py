@@ -62,6 +62,12 @@ class Cache:
         return np.load(self.path(name), mmap_mode="r")
 
 
+def content(anchor: str, name: str) -> str:
+    """What is cached of an anchor, as errors call it."""
+    names = {INPUT: f"the images of {anchor}", LOGITS: finite.logits(anchor)}
+    return names.get(name) or finite.features(anchor, "its classifier" if name == PENULTIMATE else name)
+
+
 def bytes_per_image(anchors: Mapping[str, Anchor], contents: Mapping[str, Iterable[str]]) -> int:
     """Disk bytes that one image takes with these contents, by role."""
     return sum(
@@ -138,7 +144,7 @@ class _Run:
     def __init__(self, role: str, anchor: Anchor, names: tuple[str, ...]) -> None:
         import keras
 
-        self._contents = {name: _content(f"{role} ({anchor.name})", name) for name in names}
+        self._contents = {name: content(f"{role} ({anchor.name})", name) for name in names}
         model = keras.Model(anchor.model.inputs[0], {name: _tensor(anchor, name) for name in names})
         self._model = infer.compiled(model)
 
@@ -150,12 +156,6 @@ class _Run:
         for name, values in rows.items():
             finite.check(values, self._contents[name])
         return rows
-
-
-def _content(anchor: str, name: str) -> str:
-    """What is kept, as errors call it."""
-    names = {INPUT: f"the images of {anchor}", LOGITS: finite.logits(anchor)}
-    return names.get(name) or finite.features(anchor, "its classifier" if name == PENULTIMATE else name)
 
 
 def _tensor(anchor: Anchor, name: str) -> Any:
