@@ -29,11 +29,15 @@ class Examples:
     names: tuple[str, str, str] = ("the features of the front", "the logits of the teacher", "the features of the back")
 
     @classmethod
-    def of(cls, cached: Cache, front: tuple[str, str], back: str, teacher: str) -> Examples:
-        """From a cache: ``front`` is a role and a cut, ``back`` and ``teacher`` are roles."""
-        arrays = cached.features(*front), cached.logits(teacher), cached.penultimate(back)
+    def of(cls, features: Cache, answers: Cache, front: tuple[str, str], back: str, teacher: str) -> Examples:
+        """Features at the ``front``'s role and cut, of no more images than the ``answers`` are of; two roles' answers.
+
+        Both caches are the same one but behind another front than the anchor's own.
+        """
+        logits = answers.logits(teacher)
         names = finite.features(*front), finite.logits(teacher), finite.features(back, "its classifier")
-        return cls(*arrays, cached.labels(), names)
+        x = features.features(*front)[: len(logits)]
+        return cls(x, logits, answers.penultimate(back), answers.labels(), names)
 
     def arrays(self, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``x``, ``teacher`` and ``match`` of some rows, float32; raises ``RestnetError`` where one is not finite."""

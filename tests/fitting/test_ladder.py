@@ -43,7 +43,7 @@ def filled(folder: Path, anchors: dict[str, Anchor], split: Any) -> cache.Cache:
 
 
 def examples(filled: cache.Cache, role: str = "large", cut: str = FRONT) -> Examples:
-    return Examples.of(filled, (role, cut), "small", "large")
+    return Examples.of(filled, filled, (role, cut), "small", "large")
 
 
 @pytest.fixture(scope="module")

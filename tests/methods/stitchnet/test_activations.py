@@ -57,9 +57,9 @@ def test_activations_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch
     """Infinity passes a ReLU on every processor; the compiler sees it only where a grey image shows it."""
     monkeypatch.setattr(convert, "_check_runs", lambda *arguments: None)
     anchor = networks.anchor()
-    bias, gamma = anchor.model.get_layer("0.0.conv2").weights[1], anchor.model.get_layer("0.0.norm2").weights[0]
-    bias.assign(np.full(bias.shape, 3e38, np.float32))
-    gamma.assign(np.full(gamma.shape, 10.0, np.float32))
+    bias, kernel = anchor.model.get_layer("stem.conv").weights[1], anchor.model.get_layer("0.0.conv1").weights[0]
+    bias.assign(np.full(bias.shape, 1e38, np.float32))
+    kernel.assign(np.full(kernel.shape, 1e3, np.float32))
     member = pool(anchor)
     with pytest.raises(RestnetError, match=r"^the features of A at \S+ hold NaN or infinity: its weights are broken"):
         member.activations(tmp_path / "native")
