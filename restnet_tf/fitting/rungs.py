@@ -3,6 +3,8 @@
 Each trains the stitch, and beside it what it says of the back. Training compute is counted in MACs and work
 (``ladder.RungResult``), not seconds, so that the same build gives the same result on any machine; two server cores do
 about 6e10 a second.
+
+The command line reads its choices here, so that even NumPy is imported in functions alone.
 """
 
 from __future__ import annotations
@@ -10,9 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from restnet_tf.graph import norms
-from restnet_tf.records import RestnetError
 
 if TYPE_CHECKING:
     import keras
@@ -22,6 +21,12 @@ AUTO = "auto"  # the ``--fine-tune`` word for all rungs, the costly ones where a
 
 def _nothing(back: keras.Model) -> list[Any]:
     return []
+
+
+def _norms(back: keras.Model) -> list[Any]:
+    from restnet_tf.graph import norms
+
+    return norms.variables(back)
 
 
 def _weights(back: keras.Model) -> list[Any]:
@@ -55,8 +60,8 @@ class Rung:
 
 RUNGS = (
     Rung("stitch", work=0.7e12, rate=3e-3, least_images=1_000, lender="norm"),
-    Rung("norm", work=4.8e12, rate=3e-3, tunes=norms.variables),
-    Rung("relu", work=0.7e12, rate=3e-3, tunes=norms.variables, widens=True, costly=True),
+    Rung("norm", work=4.8e12, rate=3e-3, tunes=_norms),
+    Rung("relu", work=0.7e12, rate=3e-3, tunes=_norms, widens=True, costly=True),
     Rung("back", work=2.7e12, rate=1e-3, tunes=_weights, passes=3, costly=True, fuses=False),
 )
 
@@ -79,6 +84,8 @@ def rung_named(name: str) -> Rung:
     for rung in RUNGS:
         if rung.name == name:
             return rung
+    from restnet_tf.records import RestnetError
+
     raise RestnetError(f"no rung of the ladder is called {name}; there are {', '.join(r.name for r in RUNGS)}")
 
 
