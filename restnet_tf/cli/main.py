@@ -17,6 +17,7 @@ import click
 
 from restnet_tf.cli import compose
 from restnet_tf.cli import options as build_options
+from restnet_tf.fitting.rungs import AUTO, FINE_TUNES
 
 if TYPE_CHECKING:
     from restnet_tf.records import Anchor
@@ -113,8 +114,8 @@ def _show_warning(
 )
 @click.option(
     "--fine-tune",
-    type=click.Choice(["auto", "stitch", "norm", "relu", "back"]),
-    default="auto",
+    type=click.Choice(list(FINE_TUNES)),
+    default=AUTO,
     show_default=True,
     help="How far up the ladder a fit may climb.",
 )

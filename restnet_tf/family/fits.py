@@ -10,7 +10,8 @@ from typing import Any
 from restnet_tf.family.family import Family
 from restnet_tf.fitting import cache, ladder
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.ladder import Examples, Fitted
+from restnet_tf.fitting.examples import Examples
+from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.graph import cuts
 from restnet_tf.records import Piece, Stitch
 from restnet_tf.run.directory import Run
@@ -36,10 +37,7 @@ class Reading:
 
     def examples(self) -> Examples:
         """The arrays; of no more views than the teacher has answered."""
-        front, rest = Cache(self.features), Cache(self.answers)
-        logits = rest.logits(self.teacher)
-        x = front.features(self.front, self.cut)[: len(logits)]
-        return Examples(x, logits, rest.penultimate(self.back), rest.labels())
+        return Examples.of(Cache(self.features), Cache(self.answers), (self.front, self.cut), self.back, self.teacher)
 
 
 @dataclass(frozen=True)

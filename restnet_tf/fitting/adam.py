@@ -25,7 +25,7 @@ class Adam:
         self._schedule = keras.optimizers.schedules.CosineDecay(
             0.0, steps, warmup_target=rate, warmup_steps=max(1, steps // _WARM_UP)
         )
-        self._taken, self._scale = tf.Variable(0, dtype=tf.int64), tf.Variable(1.0)
+        self._count, self._scale = tf.Variable(0, dtype=tf.int64), tf.Variable(1.0)
         self._slots = [(v.value, tf.Variable(tf.zeros(v.shape)), tf.Variable(tf.zeros(v.shape))) for v in variables]
 
     def calm(self, factor: float) -> None:
@@ -36,11 +36,11 @@ class Adam:
         """One step, from a gradient, or None, for each variable."""
         import tensorflow as tf
 
-        rate, count = self._scale * self._schedule(self._taken), tf.cast(self._taken + 1, tf.float32)
+        rate, count = self._scale * self._schedule(self._count), tf.cast(self._count + 1, tf.float32)
         for (variable, m, v), gradient in zip(self._slots, gradients, strict=True):
             if gradient is not None:
                 _update(variable, m, v, rate, count, gradient)
-        self._taken.assign_add(1)
+        self._count.assign_add(1)
 
 
 class SparseAdam:

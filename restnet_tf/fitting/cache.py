@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from restnet_tf.graph import cuts, infer
+from restnet_tf.graph import cuts, finite, infer
 from restnet_tf.records import Anchor
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 INPUT, LOGITS, PENULTIMATE = "input", "logits", "penultimate"
 _EXACT = (LOGITS, PENULTIMATE)
 _HALF_MAX = float(np.finfo(np.float16).max)
+
+# Images by role, as raw batches ``(b, h, w, c)``, and their label mixtures ``(b, classes)`` or ``(b, 0)``.
+Batches = Iterable[tuple[Mapping[str, Any], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class Cache:
 
     def labels(self) -> np.ndarray | None:
         """Float32 ``(n, classes)`` mixtures of labels; None where the images have none."""
-        found = self._open("labels")
-        return found if found.shape[1] else None
+        labels = self._open("labels")
+        return labels if labels.shape[1] else None
 
     def path(self, name: str) -> Path:
         """The file of ``<role>.<cut>``, ``<role>.logits``, ``<role>.penultimate`` or ``labels``."""
@@ -59,59 +62,56 @@ class Cache:
         return np.load(self.path(name), mmap_mode="r")
 
 
-def bytes_per_image(anchors: Mapping[str, Anchor], wanted: Mapping[str, Iterable[str]]) -> int:
-    """Disk bytes that one image takes with this cached."""
+def content(anchor: str, name: str) -> str:
+    """What is cached of an anchor, as errors call it."""
+    names = {INPUT: f"the images of {anchor}", LOGITS: finite.logits(anchor)}
+    return names.get(name) or finite.features(anchor, "its classifier" if name == PENULTIMATE else name)
+
+
+def bytes_per_image(anchors: Mapping[str, Anchor], contents: Mapping[str, Iterable[str]]) -> int:
+    """Disk bytes that one image takes with these contents, by role."""
     return sum(
-        (4 if name in _EXACT else 2) * prod(_watched(anchors[role], name).shape[1:])
-        for role in wanted
-        for name in wanted[role]
+        (4 if name in _EXACT else 2) * prod(_tensor(anchors[role], name).shape[1:])
+        for role, names in contents.items()
+        for name in names
     )
 
 
 def fill(
     folder: Path,
     anchors: Mapping[str, Anchor],
-    wanted: Mapping[str, Iterable[str]],
-    batches: Iterable[tuple[Mapping[str, Any], np.ndarray]],
+    contents: Mapping[str, Iterable[str]],
+    batches: Batches,
     count: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cache:
-    """Run the anchors over ``count`` images once and keep what ``wanted`` names, by role.
+    """Run the anchors over ``count`` images once and keep their ``contents``: cuts and the like, by role.
 
-    ``batches`` yields the images of each role and their label mixtures. A folder that is there
-    already is taken as it is.
+    ``batches`` yields the images of each role and their label mixtures (``plain``, ``views.batches``). A folder that
+    is there already is taken as it is. Raises ``RestnetError`` where an anchor puts out NaN or infinity.
     """
     if folder.exists():
         return Cache(folder)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    runs = {role: _runner(anchors[role], tuple(names)) for role, names in wanted.items() if names}
-    files: dict[str, np.memmap] = {}
-
-    def write(name: str, rows: np.ndarray, dtype: type, at: int) -> None:
-        if name not in files:
-            path = partial / f"{_file_name(name)}.npy"
-            files[name] = np.lib.format.open_memmap(path, "w+", dtype, (count, *rows.shape[1:]))
-        files[name][at : at + len(rows)] = rows
-
-    done = 0
+    runs = {role: _Run(role, anchors[role], tuple(names)) for role, names in contents.items() if names}
+    files, done = _Files(partial, count), 0
     for images, labels in batches:
-        write("labels", labels, np.float32, done)
+        files.write("labels", labels, np.float32, done)
         for role, run in runs.items():
             for name, rows in run(images[role]).items():
                 exact = name in _EXACT
-                rows = np.asarray(rows) if exact else np.clip(rows, -_HALF_MAX, _HALF_MAX)
-                write(f"{role}.{name}", rows, np.float32 if exact else np.float16, done)
+                rows = rows if exact else np.clip(rows, -_HALF_MAX, _HALF_MAX)
+                files.write(f"{role}.{name}", rows, np.float32 if exact else np.float16, done)
         done += len(labels)
         progress(done, count)
-    for array in files.values():
-        array.flush()
+    files.flush()
     partial.rename(folder)
     return Cache(folder)
 
 
-def plain(split: Split, anchors: Mapping[str, Anchor], batch: int = 64) -> Iterable[tuple[dict[str, Any], np.ndarray]]:
+def plain(split: Split, anchors: Mapping[str, Anchor], batch: int = 64) -> Batches:
     """A split's own images at every anchor's input shape, with one-hot labels: what ``fill`` reads."""
     classes = next(iter(anchors.values())).classes
     labels = np.zeros((len(split), 0)) if split.labels is None else np.eye(classes)[split.labels]
@@ -120,18 +120,47 @@ def plain(split: Split, anchors: Mapping[str, Anchor], batch: int = 64) -> Itera
         yield dict(zip(anchors, images, strict=True)), labels[index * batch : (index + 1) * batch]
 
 
-def _runner(anchor: Anchor, names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
-    import keras
-    import tensorflow as tf
+class _Files:
+    """The arrays of a folder that is being filled, each made when its first rows come."""
 
-    model = keras.Model(anchor.model.inputs[0], {name: _watched(anchor, name) for name in names})
-    run = infer.compiled(model)
-    return lambda images: run(tf.convert_to_tensor(images, tf.float32))
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder, self._count = folder, count
+        self._arrays: dict[str, np.memmap] = {}
+
+    def write(self, name: str, rows: np.ndarray, dtype: type, at: int) -> None:
+        if name not in self._arrays:
+            path, shape = self._folder / f"{_file_name(name)}.npy", (self._count, *rows.shape[1:])
+            self._arrays[name] = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        self._arrays[name][at : at + len(rows)] = rows
+
+    def flush(self) -> None:
+        for array in self._arrays.values():
+            array.flush()
 
 
-def _watched(anchor: Anchor, name: str) -> Any:
-    known = {INPUT: anchor.model.inputs[0], LOGITS: anchor.logits, PENULTIMATE: anchor.features}
-    return known[name] if name in known else cuts.tensor(anchor.model, name)
+class _Run:
+    """An anchor from images to what is kept of it, by name; finite, or refused."""
+
+    def __init__(self, role: str, anchor: Anchor, names: tuple[str, ...]) -> None:
+        import keras
+
+        self._contents = {name: content(f"{role} ({anchor.name})", name) for name in names}
+        model = keras.Model(anchor.model.inputs[0], {name: _tensor(anchor, name) for name in names})
+        self._model = infer.compiled(model)
+
+    def __call__(self, images: Any) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        outputs = self._model(tf.convert_to_tensor(images, tf.float32))
+        rows = {name: np.asarray(values) for name, values in outputs.items()}
+        for name, values in rows.items():
+            finite.check(values, self._contents[name])
+        return rows
+
+
+def _tensor(anchor: Anchor, name: str) -> Any:
+    tensors = {INPUT: anchor.model.inputs[0], LOGITS: anchor.logits, PENULTIMATE: anchor.features}
+    return tensors[name] if name in tensors else cuts.tensor(anchor.model, name)
 
 
 def _file_name(name: str) -> str:

@@ -1,21 +1,23 @@
 """Training a stitch behind cached front features, and the ladder above it.
 
-Rungs: ``stitch`` trains the 1x1 map alone; ``norm`` adds the scales and shifts of the back's
-normalisation layers; ``relu`` adds ReLU features for the map to read; ``back`` adds every weight of the
-back. Each starts from where the rung below ended. The anchors themselves are never touched: what a rung
-changes is a copy.
+What each rung trains stands in ``rungs.RUNGS``. Each starts from where the rung below ended. The anchors themselves
+are never touched: what a rung changes is a copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from restnet_tf.fitting.adam import Adam
-from restnet_tf.graph import costs, norms
+from restnet_tf.fitting.examples import Examples
+from restnet_tf.fitting.rungs import Rung, rung_named
+from restnet_tf.graph import costs
 from restnet_tf.records import Layout, RestnetError, Stitch
 from restnet_tf.stitches import stitch
 
@@ -23,11 +25,7 @@ if TYPE_CHECKING:
     import keras
 
 CLOSED_FORM = "closed form"
-RUNGS = ("stitch", "norm", "relu", "back")
-# What a point has to pay for: at run time, or by weights that it cannot share.
-_COSTLY = frozenset(["relu", "back"])
 _DEPTHWISE = frozenset(["DepthwiseConv2D", "SeparableConv2D"])
-_RATES = {"stitch": 3e-3, "norm": 3e-3, "relu": 3e-3, "back": 1e-3}
 _BATCH, _LEAST_BATCH = 128, 16
 # Of what the values of a batch take, forwards and backwards; CIFAR-sized backs are far below.
 _BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8
@@ -48,19 +46,10 @@ _FUSED_WORK = 9e11
 LABEL_WEIGHT = 0.1
 _HEAD = 128  # images whose features tell how high those of a front reach
 
-
-@dataclass(frozen=True)
-class Examples:
-    """What a fit reads of one set of images, row by row.
-
-    ``x`` are features at the front's cut, ``teacher`` the large anchor's logits, ``match`` the
-    penultimate features of the anchor that the back comes from, ``labels`` mixtures or None.
-    """
-
-    x: np.ndarray
-    teacher: np.ndarray
-    match: np.ndarray
-    labels: np.ndarray | None
+# Where a fit stands behind its cheap rungs: arrays alone, for ``np.savez`` and for ``proceed`` in another process.
+State = Mapping[str, np.ndarray]
+# Hears of the rung, the steps taken and all its steps.
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -112,45 +101,104 @@ def fit(
     rungs: Mapping[str, int],
     enough: float = 0.0,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] = lambda rung, done, total: None,
+    progress: Progress = lambda rung, done, total: None,
 ) -> Fitted:
     """Climb ``rungs``, which give the work (``RungResult``) of each, from the closed-form ``start``.
 
     ``back`` maps the target cut to ``[penultimate features, logits]``; where ``start`` is None there
     is no stitch and ``back`` is a whole anchor. A rung is kept where it lowers the KL on the rank
-    split by 2 % of what it was; the first is kept where it gains at all. The ``relu`` rung, which costs
-    time on the device, and the ``back`` rung, whose weights can then not be shared, are tried only where
-    the KL is still above ``enough``. Raises ``RestnetError`` where the KL is not finite.
+    split by 2 % of what it was; the first is kept where it gains at all. The costly rungs are tried only where
+    the KL is still above ``enough``. Raises ``RestnetError`` where features or the KL are not finite.
     """
-    trainer = _Trainer(start, back, train, _judges(rank, back, sum(rungs.values()) // len(rungs)), seed)
-    before = trainer.validate()
-    best = Fitted(trainer.result("stitch"), CLOSED_FORM, before, before, ())
-    done: list[RungResult] = []
-    for index, (rung, budget) in enumerate(rungs.items()):
-        if rung in _COSTLY and best.kl <= enough:
+    trainer = _Trainer(start, back, train, _judges(rank, back, rungs), seed)
+    cheap, costly = _phases(rungs)
+    fitted = _climbed(trainer, _at_start(trainer), cheap, progress)
+    return _climbed(trainer, fitted, costly, progress, enough)
+
+
+def begin(
+    start: Stitch | None,
+    back: keras.Model,
+    train: Examples,
+    rank: Examples,
+    *,
+    rungs: Mapping[str, int],
+    seed: int = 0,
+    progress: Progress = lambda rung, done, total: None,
+) -> tuple[Fitted, State]:
+    """The first half of ``fit``, with the same arguments: the rungs before the first costly one.
+
+    ``rungs`` are all of the ladder, as ``proceed`` will be given them. Which points go on, ``rungs.decide`` says.
+    """
+    trainer = _Trainer(start, back, train, _judges(rank, back, rungs), seed)
+    fitted = _climbed(trainer, _at_start(trainer), _phases(rungs)[0], progress)
+    return fitted, trainer.state()
+
+
+def proceed(
+    fitted: Fitted,
+    state: State,
+    start: Stitch | None,
+    back: keras.Model,
+    train: Examples,
+    rank: Examples,
+    *,
+    rungs: Mapping[str, int],
+    enough: float = 0.0,
+    seed: int = 0,
+    progress: Progress = lambda rung, done, total: None,
+) -> Fitted:
+    """The second half of ``fit``: what ``begin`` left goes on to the costly rungs, to the same bytes as in one call."""
+    trainer = _Trainer(start, back, train, _judges(rank, back, rungs), seed)
+    trainer.resume(state)
+    return _climbed(trainer, fitted, _phases(rungs)[1], progress, enough)
+
+
+def _phases(rungs: Mapping[str, int]) -> tuple[list[tuple[Rung, int]], list[tuple[Rung, int]]]:
+    """The rungs before the first costly one with their work, and those from it on."""
+    ladder = [(rung_named(name), budget) for name, budget in rungs.items()]
+    cheap = list(takewhile(lambda step: not step[0].costly, ladder))
+    return cheap, ladder[len(cheap) :]
+
+
+def _at_start(trainer: _Trainer) -> Fitted:
+    kl = trainer.validate()
+    return Fitted(trainer.result(), CLOSED_FORM, kl, kl, ())
+
+
+def _climbed(
+    trainer: _Trainer, fitted: Fitted, rungs: Iterable[tuple[Rung, int]], progress: Progress, enough: float = 0.0
+) -> Fitted:
+    """The fit after these rungs too; it ends before a costly one where the KL is enough."""
+    for rung, budget in rungs:
+        if rung.costly and fitted.kl <= enough:
             break
-        if rung == "relu":
-            trainer.widen()
-        result = trainer.climb(rung, budget, progress, match=index == 0 and start is not None)
-        done.append(result)
-        if not np.isfinite(result.kl):
-            raise RestnetError(f"training the {rung} rung diverged: the loss is not finite at any validation")
-        needed = best.kl * (1 - (_MIN_GAIN if index else 0))
-        if result.kl < needed:
-            best = replace(best, stitch=trainer.result(rung), rung=rung, kl=result.kl)
-        elif rung == "relu":
-            trainer.narrow()
-    return replace(best, rungs=tuple(done))
+        fitted = _one_rung(trainer, fitted, rung, budget, progress)
+    return fitted
 
 
-def _judges(rank: Examples, back: keras.Model, budget: int) -> Examples:
-    """As many images of the rank split, evenly spread, as validations can see while a rung of so much work trains."""
+def _one_rung(trainer: _Trainer, fitted: Fitted, rung: Rung, budget: int, progress: Progress) -> Fitted:
+    first, wider = not fitted.rungs, rung.widens and trainer.widen()
+    result = trainer.climb(rung, budget, progress, match=first and trainer.stitched)
+    if not np.isfinite(result.kl):
+        raise RestnetError(f"training the {rung.name} rung diverged: the loss is not finite at any validation")
+    fitted = replace(fitted, rungs=(*fitted.rungs, result))
+    if result.kl < fitted.kl * (1 - (0 if first else _MIN_GAIN)):
+        return replace(fitted, stitch=trainer.result(rung), rung=rung.name, kl=result.kl)
+    if wider:
+        trainer.narrow()
+    return fitted
+
+
+def _judges(rank: Examples, back: keras.Model, rungs: Mapping[str, int]) -> Examples:
+    """As many images of the rank split, evenly spread, as validations can see while a rung of mean work trains."""
+    budget = sum(rungs.values()) // len(rungs)
     count = max(_LEAST_JUDGES, budget // ((_CHECKS + 2) * work(back)))
     if count >= len(rank.x):
         return rank
     rows = np.linspace(0, len(rank.x) - 1, count).astype(int)
     labels = None if rank.labels is None else rank.labels[rows]
-    return Examples(rank.x[rows], rank.teacher[rows], rank.match[rows], labels)
+    return replace(rank, x=rank.x[rows], teacher=rank.teacher[rows], match=rank.match[rows], labels=labels)
 
 
 def work(back: keras.Model) -> int:
@@ -175,6 +223,7 @@ class _Trainer:
 
         self._start, self._train, self._rank, self._seed = start, train, rank, seed
         self._edge = stitch.build(start) if start else keras.Sequential([keras.layers.Identity()])
+        self._infer: Callable[[Any], Any] | None = None
         self._plain: tuple[Stitch, keras.Model, list[np.ndarray]] | None = None
         self._back = keras.models.clone_model(back)
         self._back.set_weights(back.get_weights())
@@ -185,89 +234,107 @@ class _Trainer:
         self._rng = np.random.default_rng(seed)
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
 
-    def climb(self, rung: str, budget: int, progress: Callable[[str, int, int], None], *, match: bool) -> RungResult:
+    @property
+    def stitched(self) -> bool:
+        """Whether there is a stitch: a whole anchor has none."""
+        return self._start is not None
+
+    def climb(self, rung: Rung, budget: int, progress: Progress, *, match: bool) -> RungResult:
         """Train one rung; leaves the weights at the best validation, the start included."""
         import tensorflow as tf
 
-        # Backward costs one more forward for the activations, and one where convolutions are trained.
-        passes = 3 if rung == "back" else 2
+        passes = rung.passes
         images = min(_MAX_REPEATS * len(self._train.x), budget // (passes * self._work))
         batch = min(len(self._train.x), max(_LEAST_BATCH, min(_BATCH, self._room, images // _LEAST_STEPS)))
         steps = max(_CHECKS, images // batch)
-        variables = self._variables(rung)
-        optimizer = Adam(variables, _RATES[rung], steps)
-        # XLA fuses the frozen norms into their neighbours: 1.3 to 1.8 times as fast. It takes seconds to
-        # compile, and on a CPU its gradients of convolution kernels, and its depthwise convolutions, are
-        # slower than TensorFlow's own (five times, of MobileNetV2).
-        fused = rung != "back" and not self._depthwise and steps * batch * passes * self._work > _FUSED_WORK
+        variables = [*self._edge.trainable_variables, *rung.tunes(self._back)]
+        optimizer = Adam(variables, rung.rate, steps)
+        # Compiling takes seconds, and on a CPU depthwise convolutions are slower in XLA (five times, of MobileNetV2).
+        fused = rung.fuses and not self._depthwise and steps * batch * passes * self._work > _FUSED_WORK
         step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True, jit_compile=fused)
-        best, state, stale, seen, matched = self.validate(), self._weights(), 0, 0, None
+        best, weights, stale, seen, matched = self.validate(), self._weights(), 0, 0, None
         for index, rows in enumerate(self._batches(steps, batch)):
             # Matching first: it needs no labels and finds the way where the task loss alone fails.
             step(*self._batch(rows), tf.constant(match and index < steps // 4))
             taken, seen = index + 1, seen + len(rows)
-            progress(rung, taken, steps)
+            progress(rung.name, taken, steps)
             if match and taken == steps // 4:
                 matched = self.validate()
             if taken * _CHECKS % steps < _CHECKS or taken == steps:
                 kl = self.validate()
                 stale = 0 if kl < best else stale + 1
                 if kl < best:
-                    best, state = kl, self._weights()
+                    best, weights = kl, self._weights()
                 elif stale > _PATIENCE:
                     break
                 elif stale >= _CALM_FROM:
-                    self._restore(state)
+                    self._restore(weights)
                     optimizer.calm(_CALMER)
-        self._restore(state)
-        return RungResult(rung, best, seen, seen * passes * self._macs, seen * passes * self._work, matched)
+        self._restore(weights)
+        return RungResult(rung.name, best, seen, seen * passes * self._macs, seen * passes * self._work, matched)
 
-    def widen(self) -> None:
-        """Give the map ReLU features to read; what it computes stays the same until they are trained."""
+    def widen(self) -> bool:
+        """Give the map ReLU features to read, where it has none; what it computes stays the same until they train."""
         assert self._start is not None  # a whole anchor has no stitch to widen
+        if self._start.hidden_kernel is not None:
+            return False
         now = stitch.trained(self._start, self._edge)
         self._plain = now, self._edge, self._weights()
         self._start = stitch.widened(now, self._head(), self._seed)
         self._put(stitch.build(self._start))
+        return True
 
     def narrow(self) -> None:
         """Take them away again, with what was trained beside them."""
         assert self._plain is not None
-        self._start, edge, state = self._plain
+        self._start, edge, weights = self._plain
         self._put(edge)
-        self._restore(state)
+        self._restore(weights)
 
     def validate(self) -> float:
-        """Mean KL to the large anchor on the rank split."""
+        """Mean KL to the large anchor on the rank split; NaN where a weight is not finite, which a ReLU may hide."""
+        if not all(np.isfinite(np.asarray(v)).all() for v in self._variables()):
+            return float("nan")
         total = 0.0
         batch = max(_LEAST_BATCH, min(2 * _BATCH, self._room))
         for at in range(0, len(self._rank.x), batch):
-            x = self._rank.x[at : at + batch].astype(np.float32)
-            logits = self._forward(x)[1]
-            total += float(np.sum(kl_divergence(self._rank.teacher[at : at + batch], logits)))
+            x, teacher, _ = self._rank.arrays(slice(at, at + batch))
+            total += float(np.sum(kl_divergence(teacher, self._forward(x)[1])))
         return total / len(self._rank.x)
 
-    def result(self, rung: str) -> Stitch:
+    def result(self, rung: Rung | None = None) -> Stitch:
         """The stitch as it stands, with what the rung changed in the back."""
-        tuned = {v.path: np.asarray(v) for v in self._tuned(rung)}
+        tuned = {v.path: np.asarray(v) for v in rung.tunes(self._back)} if rung else {}
         if self._start is None:
             whole = Layout(self._train.x.shape[1:])
             none = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
             return Stitch(*none, whole, whole, (None, None), tuned=tuned)
-        found = stitch.balanced(stitch.trained(self._start, self._edge), self._head())
-        return replace(found, tuned=tuned)
+        return replace(stitch.balanced(stitch.trained(self._start, self._edge), self._head()), tuned=tuned)
+
+    def state(self) -> State:
+        """All that further rungs depend on: every variable, those of rungs that were not kept too, and the chances."""
+        arrays = {str(i): value for i, value in enumerate(self._weights())}
+        wide = self._start is not None and self._start.hidden_kernel is not None
+        return arrays | {"wide": np.array(wide), "random": np.array(json.dumps(self._rng.bit_generator.state))}
+
+    def resume(self, state: State) -> None:
+        """Go on from there."""
+        if state["wide"]:
+            self.widen()
+        self._restore([state[str(i)] for i in range(len(self._variables()))])
+        self._rng.bit_generator.state = json.loads(str(state["random"]))
 
     def _head(self) -> np.ndarray:
         return self._train.x[:_HEAD].astype(np.float32)
 
     def _put(self, edge: keras.Model) -> None:
         self._edge = edge
-        del self._infer  # which was traced with the other
+        self._infer = None  # which was traced with the other
 
     def _forward(self, x: Any) -> Any:
         import tensorflow as tf
 
-        if not hasattr(self, "_infer"):
+        if self._infer is None:
             self._infer = tf.function(
                 lambda x: self._back(self._edge(x), training=False), autograph=False, reduce_retracing=True
             )
@@ -303,24 +370,16 @@ class _Trainer:
     def _batch(self, rows: np.ndarray) -> list[Any]:
         import tensorflow as tf
 
-        train = self._train
-        labels = np.zeros((len(rows), 0)) if train.labels is None else train.labels[rows]
-        arrays = train.x[rows], train.teacher[rows], train.match[rows], labels
-        return [tf.constant(np.asarray(a, dtype=np.float32)) for a in arrays]
+        labels = np.zeros((len(rows), 0)) if self._train.labels is None else self._train.labels[rows]
+        return [tf.constant(np.asarray(a, dtype=np.float32)) for a in (*self._train.arrays(rows), labels)]
 
-    def _variables(self, rung: str) -> list[Any]:
-        return [*self._edge.trainable_variables, *self._tuned(rung)]
-
-    def _tuned(self, rung: str) -> list[Any]:
-        if rung == "back":
-            return list(self._back.trainable_variables)
-        if rung in ("norm", "relu"):
-            return norms.variables(self._back)
-        return []
+    def _variables(self) -> list[Any]:
+        """All that any rung may train."""
+        return [*self._edge.trainable_variables, *self._back.trainable_variables]
 
     def _weights(self) -> list[np.ndarray]:
-        return [np.asarray(v).copy() for v in self._variables("back")]
+        return [np.asarray(v).copy() for v in self._variables()]
 
-    def _restore(self, state: list[np.ndarray]) -> None:
-        for variable, value in zip(self._variables("back"), state, strict=True):
+    def _restore(self, weights: Iterable[np.ndarray]) -> None:
+        for variable, value in zip(self._variables(), weights, strict=True):
             variable.assign(value)

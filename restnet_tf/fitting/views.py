@@ -7,7 +7,8 @@ anchors' own outputs, so they need no labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,37 @@ if TYPE_CHECKING:
 _SHIFT = 1 / 8
 # A mirror image is a fair view only where the large anchor still gives it the same class.
 _MIRROR_AGREEMENT = 0.8
+
+
+@dataclass(frozen=True)
+class Views:
+    """All that decides the views of a split: how many, at which shape ``(h, w, c)`` they are mixed, by which chances.
+
+    ``mirror`` says whether mirror images are fair views of the data (``mirrors``).
+    """
+
+    count: int
+    shape: tuple[int, int, int]
+    classes: int
+    mirror: bool
+    seed: int
+    batch: int = 64
+
+
+def batches(
+    split: Split, shapes: Mapping[str, tuple[int, int, int]], views: Views
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """The views at the input shape of every role, with their labels mixed alike: what ``cache.fill`` reads."""
+    for images, labels in stream(
+        split,
+        views.shape,
+        views.count,
+        views.batch,
+        classes=views.classes,
+        mirror=views.mirror,
+        seed=views.seed,
+    ):
+        yield {role: resized(images, shape) for role, shape in shapes.items()}, labels
 
 
 def stream(
@@ -46,8 +78,8 @@ def stream(
     order = np.concatenate([rng.permutation(len(split)) for _ in range(passes)])[:count]
     for index, images in enumerate(split.batches(shape, batch, order=order)):
         rng = np.random.default_rng([seed, 1, index])
-        chosen = order[index * batch : (index + 1) * batch]
-        labels = np.eye(classes)[split.labels[chosen]] if split.labels is not None else np.zeros((len(chosen), 0))
+        rows = order[index * batch : (index + 1) * batch]
+        labels = np.eye(classes)[split.labels[rows]] if split.labels is not None else np.zeros((len(rows), 0))
         plain = _shift(np.asarray(images), mirror, rng)
         partner = rng.permutation(len(plain))
         ratio = rng.uniform(size=len(plain)).astype(np.float32)

@@ -1,42 +1,39 @@
-"""One pass over the images for every pair of cuts: CKA sums, ridge sums, solutions.
+"""One pass over the images for every pair of cuts: CKA sums, ridge sums, and the solutions of both.
 
-Memory is bounded by one batch of features and the sums; it does not grow with the images.
+Memory is bounded by one batch of features and the sums; it does not grow with the images. The sums of two shards of
+the images add up, so shards can be computed anywhere. Sums of one batch a shard, added in the order of the batches,
+are those of one pass to the bit, however many processes share them; larger shards round differently, by 1e-12 of the
+sums (float64).
 """
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf.graph import cuts, infer
-from restnet_tf.records import Anchor, Cut, Layout, RestnetError, Stitch
-from restnet_tf.similarity.cka import CkaSums
-from restnet_tf.stitches import closed_form, stitch
+from restnet_tf.graph import cuts, finite, infer
+from restnet_tf.records import Anchor, Cut, RestnetError, Stitch
+from restnet_tf.similarity.cka import MIN_BATCH, CkaSums
+from restnet_tf.similarity.pair_sums import PairKey, PairSums, other
+from restnet_tf.stitches import stitch
 from restnet_tf.stitches.closed_form import Solution, closed
 
 if TYPE_CHECKING:
     from restnet_tf.data.splits import Split
 
-# (source anchor, source cut, target cut), cuts by index: one way of stitching.
-PairKey = tuple[str, int, int]
-# What a class token is made of, where the front has none, is solved beside the map itself.
-_MAP, _CLASS = "map", "class"
+Progress = Callable[[int, int], None]
 
 _CKA_BATCH = 128
 _BATCH_BYTES = 512 * 2**20
-# Neighbouring pixels repeat each other; so many of an image already determine a 1x1 map.
-_POSITIONS = 256
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What one pass found: CKA ``(large cuts, small cuts)`` of flattened features, all ridge solutions."""
+    """What one pass gives: CKA ``(large cuts, small cuts)`` of flattened features, all ridge solutions."""
 
     n: int
     batch: int
@@ -44,11 +41,73 @@ class Statistics:
     solutions: Mapping[PairKey, Solution]
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Of ``n`` images in batches of ``batch``: what ``solve`` makes statistics of."""
+
+    n: int
+    batch: int
+    cka: CkaSums
+    pairs: PairSums
+
+    def __add__(self, more: Sums) -> Sums:
+        """The sums of both shards; raises ``RestnetError`` where anchors, cuts or batches are not the same."""
+        if self.batch != more.batch:
+            raise RestnetError(
+                f"sums over batches of {self.batch} images cannot take those over batches of {more.batch}:"
+                " minibatch CKA wants equal batches; give every shard the same"
+            )
+        return Sums(self.n + more.n, self.batch, self.cka.merge(more.cka), self.pairs + more.pairs)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it as arrays, for ``np.savez`` and :meth:`from_arrays`."""
+        sizes = {"n": np.array(self.n), "batch": np.array(self.batch)}
+        return sizes | _prefixed("cka.", self.cka.arrays()) | _prefixed("pairs.", self.pairs.arrays())
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Sums:
+        """The sums that :meth:`arrays` wrote; raises ``RestnetError`` where a part is absent."""
+        if absent := sorted({"n", "batch"} - set(arrays)):
+            raise RestnetError(f"stored sums lack {', '.join(absent)}; there are {', '.join(sorted(arrays)) or 'none'}")
+        cka, pairs = CkaSums.from_arrays(_under("cka.", arrays)), PairSums.from_arrays(_under("pairs.", arrays))
+        return cls(int(arrays["n"]), int(arrays["batch"]), cka, pairs)
+
+
+@dataclass(frozen=True)
+class WindowSums:
+    """Of so many images, the ridge sums of each group of pairs: what ``solve_windows`` makes one solution each of."""
+
+    n: int
+    windows: Mapping[str, PairSums]
+
+    def __add__(self, more: WindowSums) -> WindowSums:
+        """The sums of both shards; raises ``RestnetError`` where the windows are not the same."""
+        if self.windows.keys() != more.windows.keys():
+            names = ", ".join(sorted(self.windows.keys() ^ more.windows.keys()))
+            raise RestnetError(f"sums of other windows cannot be added: only one shard has {names}")
+        return WindowSums(self.n + more.n, {name: sums + more.windows[name] for name, sums in self.windows.items()})
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it as arrays, for ``np.savez`` and :meth:`from_arrays`."""
+        arrays = {"n": np.array(self.n), "names": np.array(list(self.windows))}
+        for i, sums in enumerate(self.windows.values()):
+            arrays |= _prefixed(f"{i}:", sums.arrays())
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> WindowSums:
+        """The sums that :meth:`arrays` wrote; raises ``RestnetError`` where a part is absent."""
+        if absent := sorted({"n", "names"} - set(arrays)):
+            raise RestnetError(f"stored sums lack {', '.join(absent)}; there are {', '.join(sorted(arrays)) or 'none'}")
+        windows = {str(name): PairSums.from_arrays(_under(f"{i}:", arrays)) for i, name in enumerate(arrays["names"])}
+        return cls(int(arrays["n"]), windows)
+
+
 def batch_size(anchors: Iterable[Anchor], cut_lists: Iterable[tuple[Cut, ...]]) -> int:
     """The largest batch, up to 128, whose images can be run at once and whose features stay within half a gibibyte."""
     anchors = tuple(anchors)
     most = min(infer.batch_size(anchor.input_shape, _CKA_BATCH) for anchor in anchors)
-    floats = sum(prod(c.shape) for found in cut_lists for c in found)
+    floats = sum(prod(c.shape) for cut_list in cut_lists for c in cut_list)
     floats += sum(prod(a.input_shape) for a in anchors)
     return int(np.clip(_BATCH_BYTES // (4 * floats), 8, most))
 
@@ -57,34 +116,57 @@ def collect(
     anchors: Mapping[str, Anchor],
     cut_lists: Mapping[str, tuple[Cut, ...]],
     split: Split,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Statistics:
     """Run both anchors over ``split`` once; CKA of all pairs, ridge of all that can be stitched.
 
     ``anchors`` and ``cut_lists`` are by role, "large" and "small". A last batch of another size is
     left out: minibatch CKA wants equal batches. Raises ``RestnetError`` where fewer than one batch
-    of 4 images is there.
+    of 4 images is there, and where features are not finite.
     """
-    batch = min(batch_size(anchors.values(), cut_lists.values()), len(split))
-    if batch < 4:
-        raise RestnetError(f"{len(split)} images are too few for the statistics; at least 4 are needed")
-    observers = {role: observer(anchors[role], cut_lists[role]) for role in anchors}
-    keys = [
-        (source, i, j)
-        for source, target in (("large", "small"), ("small", "large"))
-        for i, a in enumerate(cut_lists[source])
-        for j, b in enumerate(cut_lists[target])
-        if not stitch.compatible(a, b)
-    ]
-    cka, sums = CkaSums(), _Sums(cut_lists, keys)
-    total = len(split) // batch * batch
+    return solve(sums(anchors, cut_lists, split, progress))
+
+
+def sums(
+    anchors: Mapping[str, Anchor],
+    cut_lists: Mapping[str, tuple[Cut, ...]],
+    split: Split,
+    progress: Progress = lambda done, total: None,
+    *,
+    batch: int | None = None,
+) -> Sums:
+    """The sums that ``collect`` solves, of a split or of a ``shard`` of it.
+
+    All shards take the ``batch`` of the whole: at most ``batch_size``, and no more than it has images. What is left of
+    a shard behind its whole batches is left out. Raises as ``collect`` does.
+    """
+    batch = batch or min(batch_size(anchors.values(), cut_lists.values()), len(split))
+    total = len(split) // batch * batch if batch else 0
+    if batch < MIN_BATCH:
+        raise RestnetError(f"{len(split)} images are too few for the statistics; at least {MIN_BATCH} are needed")
+    if not total:
+        raise RestnetError(f"a shard of {len(split)} images has no whole batch of {batch}; shards are made of batches")
+    observers = {role: _finite_observer(role, anchors[role], cut_lists[role]) for role in anchors}
+    cka, pairs = CkaSums(), PairSums(_layouts(cut_lists), _compatible(cut_lists))
     streams = {role: iter(split.head(total).batches(anchors[role].input_shape, batch)) for role in anchors}
     for done in range(0, total, batch):
-        seen = {role: [np.asarray(f) for f in observers[role](next(streams[role]))] for role in anchors}
-        cka.update(seen["large"], seen["small"])
-        sums.update(seen)
+        features = {role: observers[role](next(streams[role])) for role in anchors}
+        cka.update(features["large"], features["small"])
+        pairs.update(features)
         progress(done + batch, total)
-    return Statistics(total, batch, cka.matrix(), sums.solve())
+    return Sums(total, batch, cka, pairs)
+
+
+def solve(sums: Sums) -> Statistics:
+    """CKA and all ridge solutions of the sums of all shards."""
+    return Statistics(sums.n, sums.batch, sums.cka.matrix(), sums.pairs.solve())
+
+
+def shard(split: Split, start: int, stop: int) -> Split:
+    """The images ``start`` to ``stop`` of a split, in their order."""
+    rows = np.arange(len(split))[start:stop]
+    labels = None if split.labels is None else split.labels[rows]
+    return replace(split, images=split.images.take(rows), labels=labels)
 
 
 def pooled(
@@ -92,196 +174,123 @@ def pooled(
     cut_lists: Mapping[str, tuple[Cut, ...]],
     groups: Mapping[str, Sequence[PairKey]],
     split: Split,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Solution]:
     """One closed-form stitch for all pairs of a group, solved from the sums of all their rows.
 
     ``anchors`` and ``cut_lists`` are by role, "large" and "small"; the pairs of a group are of one shape. This is
     the least-squares stitch of a window (SN-Net), which the average of its pairs' own solutions is not.
     """
-    used: dict[str, set[int]] = {role: set() for role in anchors}
-    for source, i, j in (pair for pairs in groups.values() for pair in pairs):
-        used[source].add(i)
-        used[other(source)].add(j)
-    cutting = {role: sorted(found) for role, found in used.items()}
-    observers = {role: observer(anchors[role], [cut_lists[role][i] for i in found]) for role, found in cutting.items()}
-    sums = {name: _Sums(cut_lists, list(pairs)) for name, pairs in groups.items()}
-    watched = [tuple(cut_lists[role][i] for i in found) for role, found in cutting.items()]
-    batch = batch_size(anchors.values(), watched)
+    return solve_windows(window_sums(anchors, cut_lists, groups, split, progress))
+
+
+def window_sums(
+    anchors: Mapping[str, Anchor],
+    cut_lists: Mapping[str, tuple[Cut, ...]],
+    groups: Mapping[str, Sequence[PairKey]],
+    split: Split,
+    progress: Progress = lambda done, total: None,
+) -> WindowSums:
+    """The sums that ``pooled`` solves, of a split or of a ``shard`` of it; shards are aligned with ``window_batch``.
+
+    Raises ``RestnetError`` where features are not finite.
+    """
+    indices = _indices(groups)
+    observers = {
+        role: _finite_observer(role, anchors[role], [cut_lists[role][i] for i in indices[role]]) for role in anchors
+    }
+    windows = {name: PairSums(_layouts(cut_lists), pairs) for name, pairs in groups.items()}
+    batch = window_batch(anchors, cut_lists, groups)
     streams = {role: iter(split.batches(anchors[role].input_shape, batch)) for role in anchors}
     for done in range(0, len(split), batch):
-        seen: dict[str, list[Any]] = {role: [None] * len(found) for role, found in cut_lists.items()}
-        for role, found in cutting.items():
-            for i, rows in zip(found, observers[role](next(streams[role])), strict=True):
-                seen[role][i] = np.asarray(rows)
-        for total in sums.values():
-            total.update(seen)
+        features: dict[str, list[Any]] = {role: [None] * len(cut_list) for role, cut_list in cut_lists.items()}
+        for role in anchors:
+            for i, values in zip(indices[role], observers[role](next(streams[role])), strict=True):
+                features[role][i] = values
+        for window in windows.values():
+            window.update(features)
         progress(min(len(split), done + batch), len(split))
-    return {name: total.together() for name, total in sums.items()}
+    return WindowSums(len(split), windows)
 
 
-def observer(anchor: Anchor, found: Iterable[Cut], more: Iterable[Any] = ()) -> Callable[[Any], list[Any]]:
+def window_batch(
+    anchors: Mapping[str, Anchor],
+    cut_lists: Mapping[str, tuple[Cut, ...]],
+    groups: Mapping[str, Sequence[PairKey]],
+) -> int:
+    """How many images ``window_sums`` runs at once."""
+    indices = _indices(groups)
+    return batch_size(anchors.values(), [tuple(cut_lists[role][i] for i in indices[role]) for role in anchors])
+
+
+def solve_windows(sums: WindowSums) -> dict[str, Solution]:
+    """The solution of each window from the sums of all shards."""
+    return {name: window.together() for name, window in sums.windows.items()}
+
+
+def observer(anchor: Anchor, cut_list: Iterable[Cut], more: Iterable[Any] = ()) -> Callable[[Any], list[Any]]:
     """A function from images to the activations at these cuts, then at ``more`` symbolic tensors."""
     import keras
 
-    watched = [cuts.tensor(anchor.model, cut.name) for cut in found]
+    tensors = [cuts.tensor(anchor.model, cut.name) for cut in cut_list]
     # A dict, since Keras hands back a list of one as a bare tensor.
-    outputs = {str(i): t for i, t in enumerate([*watched, *more])}
+    outputs = {str(i): t for i, t in enumerate([*tensors, *more])}
     model = keras.Model(anchor.model.inputs[0], outputs)
     run = infer.compiled(model)
 
     def observe(images: Any) -> list[Any]:
-        found = run(images)
-        return [found[name] for name in outputs]
+        values = run(images)
+        return [values[name] for name in outputs]
 
     return observe
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Pairs that are solved from one product: of one direction, with the same adapter."""
-
-    source: str
-    front: tuple[bool, int]
-    back: tuple[bool, tuple[int, int], int]
-    part: str
-
-    @classmethod
-    def of(cls, source: str, a: Layout, b: Layout, part: str) -> _Group:
-        return cls(source, (a.tokens, a.classes), (b.tokens, b.size, b.classes), part)
-
-
-@dataclass
-class _Products:
-    """Sums over rows of what one group needs; ``sums`` are of each place that has a bias of its own."""
-
-    squares: list[np.ndarray]
-    crosses: np.ndarray
-    target_squares: np.ndarray
-    sums_x: np.ndarray
-    sums_y: np.ndarray
-    rows: int
-
-    @classmethod
-    def of(cls, xs: list[np.ndarray], ys: list[np.ndarray], places: int) -> _Products:
-        """Of one batch of features ``(n, rows, c)``; ``places`` is 1 or the number of rows."""
-        sides = [np.concatenate(features, axis=2).astype(np.float64) for features in (xs, ys)]
-        x, y = (side.reshape(-1, side.shape[2]) for side in sides)
-        sums_x, sums_y = (side.sum(axis=0) if places > 1 else side.sum(axis=(0, 1))[None] for side in sides)
-        ends = np.cumsum([features.shape[2] for features in xs])[:-1]
-        squares = [part.T @ part for part in np.split(x, ends, axis=1)]
-        return cls(squares, x.T @ y, np.einsum("ij,ij->j", y, y), sums_x, sums_y, len(x) // places)
-
-    def add(self, more: _Products) -> None:
-        """Take the sums of another batch in; in place, as the products may be large."""
-        for total, part in zip(self._arrays(), more._arrays(), strict=True):
-            total += part
-        self.rows += more.rows
-
-    def _arrays(self) -> list[np.ndarray]:
-        return [*self.squares, self.crosses, self.target_squares, self.sums_x, self.sums_y]
-
-
-class _Sums:
-    """Ridge sums of all pairs: one product a group, since many skinny ones are slow."""
-
-    def __init__(self, cut_lists: Mapping[str, tuple[Cut, ...]], keys: list[PairKey]) -> None:
-        self._cuts, self._keys = cut_lists, keys
-        self._groups: dict[_Group, tuple[list[int], list[int]]] = {}
-        for source, i, j in keys:
-            for group in self._groups_of(source, i, j):
-                members = self._groups.setdefault(group, ([], []))
-                for known, index in zip(members, (i, j), strict=True):
-                    if index not in known:
-                        known.append(index)
-        self._products: dict[_Group, _Products] = {}
-
-    def update(self, seen: Mapping[str, list[np.ndarray]]) -> None:
-        for group, (sources, targets) in self._groups.items():
-            back = other(group.source)
-            first = self._layout(group.source, sources[0]), self._layout(back, targets[0])
-            xs = [_rows(seen[group.source][i], self._layout(group.source, i), first[1], group.part) for i in sources]
-            ys = [_targets(seen[back][j], first[0], self._layout(back, j), group.part) for j in targets]
-            found = _Products.of(xs, ys, self._places(group))
-            if group in self._products:
-                self._products[group].add(found)
-            else:
-                self._products[group] = found
-
-    def solve(self) -> dict[PairKey, Solution]:
-        return {pair: _solution(self._parts(pair)) for pair in self._keys}
-
-    def together(self) -> Solution:
-        """One solution for all pairs, which must be of one shape."""
-        parts = zip(*(self._parts(pair) for pair in self._keys), strict=True)
-        return _solution([functools.reduce(operator.add, part) for part in parts])
-
-    def _parts(self, pair: PairKey) -> list[closed_form.RidgeSums]:
-        """The sums of a pair's map and, where there is one, of its class token."""
-        return [self._of(group, pair) for group in self._groups_of(*pair)]
-
-    def _of(self, group: _Group, pair: PairKey) -> closed_form.RidgeSums:
-        """The sums of one pair out of its group's."""
-        source, i, j = pair
-        (sources, targets), known = self._groups[group], self._products[group]
-        rows, columns = self._slice(source, sources, i), self._slice(other(source), targets, j)
-        square = known.squares[sources.index(i)]
-        sums_x, sums_y = known.sums_x[:, rows], known.sums_y[:, columns]
-        return closed_form.RidgeSums(
-            np.block([[square, sums_x.T], [sums_x, known.rows * np.eye(len(sums_x))]]),
-            np.concatenate([known.crosses[rows, columns], sums_y]),
-            known.target_squares[columns],
-            len(sums_x),
-        )
-
-    def _groups_of(self, source: str, i: int, j: int) -> list[_Group]:
-        a, b = self._layout(source, i), self._layout(other(source), j)
-        parts = [_MAP, _CLASS] if stitch.pools_class(a, b) else [_MAP]
-        return [_Group.of(source, a, b, part) for part in parts]
-
-    def _places(self, group: _Group) -> int:
-        sources, targets = self._groups[group]
-        ends = self._layout(group.source, sources[0]), self._layout(other(group.source), targets[0])
-        return stitch.places(*ends) if group.part == _MAP else 1
-
-    def _layout(self, role: str, index: int) -> Layout:
-        return self._cuts[role][index].layout
-
-    def _slice(self, role: str, members: list[int], index: int) -> slice:
-        """Where a cut's channels stand in a group's product."""
-        widths = [self._cuts[role][m].shape[-1] for m in members]
-        at = members.index(index)
-        return slice(sum(widths[:at]), sum(widths[: at + 1]))
-
-
-def _solution(parts: Sequence[closed_form.RidgeSums]) -> Solution:
-    kernel, bias, r2 = closed_form.ridge(parts[0])
-    if len(parts) == 1:
-        return Solution(kernel, bias, r2)
-    class_kernel, class_bias, _ = closed_form.ridge(parts[1])
-    return Solution(kernel, bias, r2, (class_kernel, class_bias[0]))
-
-
-def other(role: str) -> str:
-    """The other anchor of a pair."""
-    return "small" if role == "large" else "large"
-
-
-def _rows(x: np.ndarray, source: Layout, target: Layout, part: str) -> np.ndarray:
-    """Features ``(n, ...)`` as the map of a group reads them: ``(n, rows, c)``."""
-    if part == _CLASS:
-        return x.reshape(len(x), -1, source.channels).mean(axis=1, keepdims=True)
-    return stitch.spread(stitch.adapted(x, source, target), stitch.places(source, target), _POSITIONS)
-
-
-def _targets(y: np.ndarray, source: Layout, target: Layout, part: str) -> np.ndarray:
-    """Features ``(n, ...)`` at the back's cut as the map of a group should deliver them: ``(n, rows, c)``."""
-    if part == _CLASS:
-        return y[:, :1]
-    return stitch.spread(stitch.wanted(y, source, target), stitch.places(source, target), _POSITIONS)
 
 
 def initial(pair: PairKey, cut_lists: Mapping[str, tuple[Cut, ...]], statistics: Statistics) -> Stitch:
     """The closed-form stitch of a pair."""
     source, i, j = pair
     return closed(statistics.solutions[pair], cut_lists[source][i], cut_lists[other(source)][j])
+
+
+def _finite_observer(role: str, anchor: Anchor, cut_list: Sequence[Cut]) -> Callable[[Any], list[np.ndarray]]:
+    """An ``observer`` whose features are arrays without NaN or infinity."""
+    observe = observer(anchor, cut_list)
+
+    def observe_finite(images: Any) -> list[np.ndarray]:
+        features = [np.asarray(values) for values in observe(images)]
+        for cut, values in zip(cut_list, features, strict=True):
+            finite.check(values, finite.features(f"{role} ({anchor.name})", cut.name))
+        return features
+
+    return observe_finite
+
+
+def _compatible(cut_lists: Mapping[str, tuple[Cut, ...]]) -> list[PairKey]:
+    """All pairs that can be stitched, either way."""
+    return [
+        (source, i, j)
+        for source in ("large", "small")
+        for i, a in enumerate(cut_lists[source])
+        for j, b in enumerate(cut_lists[other(source)])
+        if not stitch.compatible(a, b)
+    ]
+
+
+def _indices(groups: Mapping[str, Sequence[PairKey]]) -> dict[str, list[int]]:
+    """The cuts of either anchor that any pair has."""
+    pairs = [pair for group in groups.values() for pair in group]
+    return {
+        role: sorted({i for source, i, _ in pairs if source == role} | {j for source, _, j in pairs if source != role})
+        for role in ("large", "small")
+    }
+
+
+def _layouts(cut_lists: Mapping[str, tuple[Cut, ...]]) -> dict[str, tuple[Any, ...]]:
+    return {role: tuple(cut.layout for cut in cut_list) for role, cut_list in cut_lists.items()}
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}

@@ -8,16 +8,17 @@ from networks import CLASSES, forward, images, pair, split
 
 from restnet_tf.fitting import cache
 from restnet_tf.graph import cuts
+from restnet_tf.records import RestnetError
 
-WANTED = {
+CONTENTS = {
     "large": ("0.1.out", cache.LOGITS, cache.PENULTIMATE),
     "small": (cache.INPUT, "stem", cache.LOGITS),
 }
 
 
-def filled(folder, batches=None, n=40, wanted=WANTED, **more):
+def filled(folder, batches=None, n=40, contents=CONTENTS, **more):
     anchors, _ = pair()
-    return anchors, cache.fill(folder, anchors, wanted, batches or cache.plain(split(n), anchors, 16), n, **more)
+    return anchors, cache.fill(folder, anchors, contents, batches or cache.plain(split(n), anchors, 16), n, **more)
 
 
 def test_values_are_those_of_a_direct_pass(tmp_path):
@@ -87,4 +88,22 @@ def test_values_beyond_float16_are_clipped(tmp_path):
 def test_bytes_per_image_are_those_on_disk(tmp_path):
     anchors, found = filled(tmp_path / "c")
     files = [np.load(p, mmap_mode="r") for p in found.folder.iterdir() if p.name != "labels.npy"]
-    assert cache.bytes_per_image(anchors, WANTED) == sum(f.nbytes for f in files) // 40
+    assert cache.bytes_per_image(anchors, CONTENTS) == sum(f.nbytes for f in files) // 40
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize(
+    ("layer", "names", "content"),
+    [
+        ("0.0.conv2", ("stem", "0.0.add"), "the features of large [(]large[)] at 0.0.add"),
+        ("logits", ("stem", cache.LOGITS), "the logits of large [(]large[)]"),
+    ],
+)
+def test_what_is_not_finite_is_not_kept(tmp_path, value, layer, names, content):
+    """Looked at where it comes from, as a ReLU further on may make zeros of it."""
+    anchors, _ = pair()
+    kernel = anchors["large"].model.get_layer(layer).weights[0]
+    kernel.assign(np.full(kernel.shape, value, np.float32))
+    with pytest.raises(RestnetError, match=f"^{content} hold NaN or infinity: its weights are broken"):
+        cache.fill(tmp_path / "c", anchors, {"large": names}, cache.plain(split(40), anchors, 16), 40)
+    assert not (tmp_path / "c").exists()

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, rel_entr, softmax
 
-from restnet_tf.fitting import cache, ladder
-from restnet_tf.fitting.ladder import Examples, Fitted
-from restnet_tf.graph import cuts
+from restnet_tf.fitting import cache, ladder, rungs
+from restnet_tf.fitting.examples import Examples
+from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.graph import costs, cuts
 from restnet_tf.records import Anchor, RestnetError, Stitch
 from restnet_tf.similarity import features
 
@@ -41,8 +42,8 @@ def filled(folder: Path, anchors: dict[str, Anchor], split: Any) -> cache.Cache:
     return cache.fill(folder, anchors, wanted, cache.plain(split, anchors), len(split))
 
 
-def examples(found: cache.Cache, role: str = "large", cut: str = FRONT) -> Examples:
-    return Examples(found.features(role, cut), found.logits("large"), found.penultimate("small"), found.labels())
+def examples(filled: cache.Cache, role: str = "large", cut: str = FRONT) -> Examples:
+    return Examples.of(filled, filled, (role, cut), "small", "large")
 
 
 @pytest.fixture(scope="module")
@@ -219,11 +220,11 @@ def test_taking_relu_features_away_takes_what_was_trained_beside_them(anchors: A
     before = trainer.validate()
     trainer.widen()
     assert trainer.validate() == pytest.approx(before, rel=1e-4)
-    gained = trainer.climb("relu", ENOUGH_WORK, lambda rung, done, total: None, match=False)
-    assert gained.kl < before
+    gain = trainer.climb(rungs.rung_named("relu"), ENOUGH_WORK, lambda rung, done, total: None, match=False)
+    assert gain.kl < before
     trainer.narrow()
     assert trainer.validate() == before
-    assert trainer.result("stitch").hidden_kernel is None
+    assert trainer.result().hidden_kernel is None
 
 
 def test_without_labels_the_teacher_is_enough(run: Any, caches: Any) -> None:
@@ -299,11 +300,11 @@ def test_the_rate_falls_where_validation_gains_nothing(run: Any, caches: Any) ->
     """At a rate that is far too high, the best of a fit that calms down beats that of one that does not."""
     from restnet_tf.fitting import ladder
 
-    rates = {"stitch": 0.3, "norm": 0.3, "back": 0.3}
+    fast = tuple(replace(rung, rate=0.3) for rung in rungs.RUNGS)
     found = {}
     for factor in (1.0, ladder._CALMER):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ladder, "_RATES", rates)
+            patch.setattr(rungs, "RUNGS", fast)
             patch.setattr(ladder, "_CALMER", factor)
             found[factor] = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 60)
     assert found[ladder._CALMER].kl <= found[1.0].kl
@@ -334,33 +335,117 @@ def test_validations_take_no_longer_than_the_training(run: Any, caches: Any, mon
     assert set(seen) == {32, 10, len(ranked.x)}
 
 
-def test_a_large_back_leaves_the_stitch_images_of_the_norms_share(anchors: Any) -> None:
-    from types import SimpleNamespace
-
-    from restnet_tf.family.family import _LEAST_IMAGES, _RUNG_WORK, Family
-    from restnet_tf.fitting import ladder
-
-    def shares(work: int, fine_tune: str = "auto") -> dict[str, int]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ladder, "work", lambda back: work)
-            settings = SimpleNamespace(effort=1.0, fine_tune=fine_tune)
-            return Family.rungs(SimpleNamespace(settings=settings), None)  # type: ignore[arg-type]
-
-    assert shares(10**6) == {rung: int(share) for rung, share in _RUNG_WORK.items()}
-    large = shares(10**9)
-    assert large["stitch"] == 2 * _LEAST_IMAGES * 10**9
-    assert large["stitch"] + large["norm"] == _RUNG_WORK["stitch"] + _RUNG_WORK["norm"]
-    assert shares(10**11)["stitch"] == shares(10**11)["norm"]
-    assert shares(10**11, "stitch") == {"stitch": int(_RUNG_WORK["stitch"])}
-
-
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_features_that_are_not_finite_are_refused(run: Any, caches: Any, value: float) -> None:
+    """Where they are read: a ReLU behind the stitch may turn them into zeros."""
     sets = {}
-    for name, found in (("train", caches["train"]), ("ranked", caches["rank"])):
-        whole = examples(found)
+    for name, filled in (("train", caches["train"]), ("ranked", caches["rank"])):
+        whole = examples(filled)
         x = np.array(whole.x)
         x[:, 0, 0, :] = value
         sets[name] = replace(whole, x=x)
+    for broken in (sets, {"train": sets["train"]}, {"ranked": sets["ranked"]}):
+        with pytest.raises(RestnetError, match=f"^the features of large at {FRONT} hold NaN or infinity: its weights"):
+            run("stitch", **broken)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("teacher", "the logits of large"), ("match", "the features of small at its classifier")],
+)
+def test_what_the_anchors_say_has_to_be_finite_too(run: Any, caches: Any, part: str, name: str) -> None:
+    whole = examples(caches["train"])
+    values = np.array(getattr(whole, part))
+    values[:, 0] = np.nan
+    with pytest.raises(RestnetError, match=f"^{name} hold NaN or infinity"):
+        run("stitch", train=replace(whole, **{part: values}))
+
+
+def test_a_loss_that_is_not_finite_is_told(run: Any, start: Stitch) -> None:
+    """Also where a ReLU hides what the stitch's weights have become."""
+    kernel = start.kernel.copy()
+    kernel[0, 0] = np.nan
     with pytest.raises(RestnetError, match="the stitch rung diverged: the loss is not finite"):
-        run("stitch", **sets)
+        run("stitch", start=replace(start, kernel=kernel))
+
+
+@pytest.fixture(scope="module")
+def halves(run: Any, anchors: Any, caches: Any, start: Stitch, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A fit in two calls, with its state in a file between them."""
+    folder = tmp_path_factory.mktemp("states")
+
+    def fitted(*names: str, enough: float = 0.0, **changes: Any) -> tuple[Fitted, Fitted]:
+        train, ranked = (changes.pop(k, examples(caches[c])) for k, c in (("train", "train"), ("ranked", "rank")))
+        given = changes.pop("start", start)
+        back = changes.pop("back", None) or back_of(anchors)
+        shares = dict.fromkeys(names, ENOUGH_WORK)
+        first, state = ladder.begin(given, back, train, ranked, rungs=shares, **changes)
+        np.savez(folder / "state.npz", **state)
+        with np.load(folder / "state.npz") as arrays:
+            state = dict(arrays)
+        more = ladder.proceed(first, state, given, back, train, ranked, rungs=shares, enough=enough, **changes)
+        return first, more
+
+    return fitted
+
+
+def everything(fitted: Fitted) -> dict[str, Any]:
+    hidden = {k: v.tobytes() for k in ("hidden_kernel", "hidden_bias") if (v := getattr(fitted.stitch, k)) is not None}
+    weights = {path: value.tobytes() for path, value in fitted.stitch.tuned.items()}
+    plain = fitted.stitch.kernel.tobytes(), fitted.stitch.bias.tobytes()
+    figures = fitted.rung, fitted.kl, fitted.closed_form_kl, fitted.rungs
+    return {"hidden": hidden, "tuned": weights, "plain": plain, "figures": figures}
+
+
+@pytest.mark.parametrize("names", [("stitch", "norm", "relu", "back"), ("norm", "back"), ("back",)], ids="-".join)
+def test_two_calls_give_the_bytes_of_one(run: Any, halves: Any, names: tuple[str, ...]) -> None:
+    whole = run(*names, seed=3)
+    first, both = halves(*names, seed=3)
+    assert everything(both) == everything(whole)
+    assert [r.rung for r in first.rungs] == [n for n in names if not rungs.rung_named(n).costly]
+    assert first.rungs == whole.rungs[: len(first.rungs)]
+
+
+def test_two_calls_carry_the_variables_of_a_rung_that_was_not_kept(
+    run: Any, halves: Any, bent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The norms gain too little to be kept, and what follows starts from them all the same."""
+    monkeypatch.setattr(ladder, "_MIN_GAIN", 1.0)
+    first, both = halves("stitch", "norm", "relu", **bent)
+    assert (first.rung, first.stitch.tuned) == ("stitch", {})
+    assert first.rungs[1].kl < first.kl
+    assert everything(both) == everything(run("stitch", "norm", "relu", **bent))
+
+
+def test_a_whole_anchor_is_fitted_in_two_calls_too(run: Any, halves: Any, anchors: Any, caches: Any) -> None:
+    sets = {
+        "train": examples(caches["train"], "small", cache.INPUT),
+        "ranked": examples(caches["rank"], "small", cache.INPUT),
+    }
+    whole = {"start": None, "back": back_of(anchors, cache.INPUT), **sets}
+    assert everything(halves("norm", "back", **whole)[1]) == everything(run("norm", "back", **whole))
+
+
+def test_a_cheap_rung_that_widens_is_taken_up_again(run: Any, halves: Any, bent: Any) -> None:
+    cheap = tuple(replace(r, costly=False) if r.name == "relu" else r for r in rungs.RUNGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rungs, "RUNGS", cheap)
+        first, both = halves("stitch", "norm", "relu", "back", **bent)
+        assert first.rung == "relu"
+        assert everything(both) == everything(run("stitch", "norm", "relu", "back", **bent))
+
+
+def test_the_second_call_stops_where_it_is_enough(halves: Any) -> None:
+    first, more = halves("stitch", "norm", "back", enough=np.inf)
+    assert more is first
+
+
+@pytest.mark.parametrize("name", [rung.name for rung in rungs.RUNGS])
+def test_a_rung_changes_what_it_says_it_tunes_and_nothing_else(run: Any, anchors: Any, name: str) -> None:
+    """Of the back; every rung, whatever is added to the list."""
+    rung, back = rungs.rung_named(name), back_of(anchors)
+    result = run(name)
+    assert result.rung == name
+    assert set(result.stitch.tuned) == {v.path for v in rung.tunes(back)}
+    assert (result.stitch.hidden_kernel is not None) == rung.widens
+    assert result.rungs[0].macs == result.rungs[0].images * rung.passes * costs.macs(costs.nodes(back))

@@ -101,3 +101,14 @@ def test_resized():
     coloured = np.asarray(views.resized(grey, (16, 16, 3)))
     assert coloured.shape == (2, 16, 16, 3)
     np.testing.assert_array_equal(coloured[..., 0], coloured[..., 2])
+
+
+def test_batches_bring_one_stream_to_every_shape():
+    recipe = views.Views(count=50, shape=(8, 8, 3), classes=CLASSES, mirror=True, seed=0, batch=16)
+    shapes = {"large": (8, 8, 3), "small": (4, 4, 1)}
+    batches = list(views.batches(split(), shapes, recipe))
+    assert [len(labels) for _, labels in batches] == [16, 16, 16, 2]
+    for (sized, labels), (plain, mixtures) in zip(batches, drawn(split()), strict=True):
+        np.testing.assert_array_equal(labels, mixtures)
+        np.testing.assert_array_equal(sized["large"], plain)
+        np.testing.assert_array_equal(sized["small"], views.resized(plain, (4, 4, 1)))

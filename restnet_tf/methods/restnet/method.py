@@ -19,7 +19,7 @@ from restnet_tf.data.splits import Data
 from restnet_tf.family import caches, compute, controls, fits, opening, ship
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
-from restnet_tf.fitting import cache, ladder
+from restnet_tf.fitting import cache, ladder, rungs
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.methods.restnet import heat_map, plan, trials
@@ -185,8 +185,9 @@ def _fitted(
     start = features.initial(plan.key(p, family.cut_lists), family.cut_lists, statistics)
     source, cut = family.sources[back.anchor], str(back.start)
     reads = fits.reads(train, ranked, front, back.anchor, family.largest)
-    rungs = compute.rungs(family.options.fine_tune, family.settings.effort, fits.back(source, cut))
-    job = Fit(family.run.path, p.name, source, cut, start, reads, rungs, enough, family.settings.seed)
+    work = ladder.work(fits.back(source, cut))
+    budgets = rungs.budgets(family.options.fine_tune, family.settings.effort, work)
+    job = Fit(family.run.path, p.name, source, cut, start, reads, budgets, enough, family.settings.seed)
     fitted = fits.fit(family, [job])
     family.report.say(_trail(p.name, fitted[p.name]))
     return fitted
@@ -198,7 +199,7 @@ def _enough(family: Build, ranked: Cache, cheaper: list[float]) -> float:
     ``auto`` climbs there only where a point would else be no nearer to the large anchor than one
     that costs less: it could not ship, so there is nothing to lose by not sharing its weights.
     """
-    if family.options.fine_tune != "auto":
+    if family.options.fine_tune != rungs.AUTO:
         return 0.0
     small = float(np.mean(ladder.kl_divergence(ranked.logits("large"), ranked.logits("small"))))
     return min([small, *cheaper])

@@ -13,7 +13,8 @@ from math import nan
 from restnet_tf import words
 from restnet_tf.graph.costs import Costs
 from restnet_tf.records import Cut, Piece, Plan, Reason, RestnetError
-from restnet_tf.similarity.features import PairKey, Statistics, other
+from restnet_tf.similarity.features import Statistics
+from restnet_tf.similarity.pair_sums import PairKey, other
 from restnet_tf.stitches import stitch
 
 ORDERS = {"both": ("large", "small"), "large-small": ("large",), "small-large": ("small",)}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from restnet_tf.fitting.ladder import kl_divergence
-from restnet_tf.graph import costs, cuts
+from restnet_tf.graph import costs, cuts, finite
 from restnet_tf.methods.restnet.plan import key
 from restnet_tf.records import Anchor, Cut, Plan
-from restnet_tf.similarity.features import Statistics, initial, observer, other
+from restnet_tf.similarity.features import Statistics, initial, observer
+from restnet_tf.similarity.pair_sums import other
 from restnet_tf.stitches import stitch
 
 if TYPE_CHECKING:
@@ -33,40 +34,57 @@ def closed_form(
 ) -> tuple[Plan, ...]:
     """The plans, candidates with their mean KL (nats) to the large anchor over ``split``.
 
+    Raises ``RestnetError`` where what the anchors put out is not finite.
+    """
+    kls = losses([p for p in plans if p.status == "candidate"], anchors, cut_lists, statistics, split, progress)
+    return tuple(replace(p, kl=kls[p.name]) if p.name in kls else p for p in plans)
+
+
+def losses(
+    plans: Sequence[Plan],
+    anchors: Mapping[str, Anchor],
+    cut_lists: Mapping[str, tuple[Cut, ...]],
+    statistics: Statistics,
+    split: Split,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, float]:
+    """The mean KL (nats) of each plan by name; plans may be tried apart, each gets what it gets beside others.
+
     Front features stream: a batch is computed once for all plans and dropped.
     """
-    pairs = {p.name: key(p, cut_lists) for p in plans if p.status == "candidate"}
+    pairs = {p.name: key(p, cut_lists) for p in plans}
     stitches = {name: stitch.build(initial(pair, cut_lists, statistics)) for name, pair in pairs.items()}
-    backs = _Backs(anchors, cut_lists)
-    sources = {role: sorted({i for source, i, _ in pairs.values() if source == role}) for role in anchors}
+    backs = {
+        (source, j): cuts.back(anchors[other(source)], cut_lists[other(source)][j].name, anchors[other(source)].logits)
+        for source, _, j in pairs.values()
+    }
+    fronts = {role: sorted({i for source, i, _ in pairs.values() if source == role}) for role in anchors}
     observe = {
-        role: observer(anchors[role], [cut_lists[role][i] for i in sources[role]], [anchors[role].logits])
+        role: observer(anchors[role], [cut_lists[role][i] for i in fronts[role]], [anchors[role].logits])
         for role in anchors
     }
+    names = {role: _contents(role, [cut_lists[role][i] for i in fronts[role]]) for role in anchors}
     totals = dict.fromkeys(pairs, 0.0)
-    held = max(costs.held(costs.nodes(anchor.model)) for anchor in anchors.values())
-    batch = max(_LEAST, min(_MOST, _ROOM // (_BYTES_A_VALUE * held)))
+    batch = _batch(anchors)
     streams = [split.batches(anchors[role].input_shape, batch) for role in anchors]
     for done, images in enumerate(zip(*streams, strict=True)):
-        seen = {role: observe[role](x) for role, x in zip(anchors, images, strict=True)}
-        teacher = seen["large"][-1]
+        features = {role: observe[role](x) for role, x in zip(anchors, images, strict=True)}
+        for role in anchors:
+            for values, name in zip(features[role], names[role], strict=True):
+                finite.check(values, name)
         for name, (source, i, j) in pairs.items():
-            stitched = stitches[name](seen[source][sources[source].index(i)])
-            logits = backs(other(source), j)(stitched, training=False)
-            totals[name] += float(np.sum(kl_divergence(teacher, logits)))
+            stitched = stitches[name](features[source][fronts[source].index(i)])
+            logits = backs[source, j](stitched, training=False)
+            totals[name] += float(np.sum(kl_divergence(features["large"][-1], logits)))
         progress(min(len(split), (done + 1) * batch), len(split))
-    return tuple(replace(p, kl=totals[p.name] / len(split)) if p.name in pairs else p for p in plans)
+    return {name: total / len(split) for name, total in totals.items()}
 
 
-class _Backs:
-    """Backs from cut to logits, each made once."""
+def _contents(role: str, fronts: Sequence[Cut]) -> list[str]:
+    """What an anchor's observer gives, as errors call it."""
+    return [*(finite.features(role, cut.name) for cut in fronts), finite.logits(role)]
 
-    def __init__(self, anchors: Mapping[str, Anchor], cut_lists: Mapping[str, tuple[Cut, ...]]) -> None:
-        self._anchors, self._cuts = anchors, cut_lists
-        self._made: dict[tuple[str, int], Any] = {}
 
-    def __call__(self, role: str, index: int) -> Any:
-        if (role, index) not in self._made:
-            anchor = self._anchors[role]
-            self._made[role, index] = cuts.back(anchor, self._cuts[role][index].name, anchor.logits)
-        return self._made[role, index]
+def _batch(anchors: Mapping[str, Anchor]) -> int:
+    values = max(costs.held(costs.nodes(anchor.model)) for anchor in anchors.values())
+    return max(_LEAST, min(_MOST, _ROOM // (_BYTES_A_VALUE * values)))

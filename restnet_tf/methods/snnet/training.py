@@ -17,6 +17,7 @@ from restnet_tf.fitting import cache, ladder
 from restnet_tf.fitting.adam import SparseAdam, warmed_cosine
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import RungResult, kl_divergence
+from restnet_tf.graph import finite
 from restnet_tf.methods.snnet import draws
 from restnet_tf.methods.snnet.supernet import Configuration, Supernet
 from restnet_tf.records import RestnetError, Stitch
@@ -65,7 +66,10 @@ class Rows:
         name = str(first.stop) if self.exact else cache.INPUT
         x = self._array(f"{first.anchor}.{name}", lambda: self.cached.features(first.anchor, name))
         labels = self._array("labels", self._labels)
-        return [tf.constant(np.asarray(a[rows], np.float32)) for a in (x, self._taught(), labels)]
+        arrays = [np.asarray(a[rows], np.float32) for a in (x, self._taught(), labels)]
+        finite.check(arrays[0], cache.content(first.anchor, name))
+        finite.check(arrays[1], finite.logits(self.teacher))
+        return [tf.constant(a) for a in arrays]
 
     def whole(self, role: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The teacher's logits, and an anchor's own."""
@@ -112,7 +116,8 @@ def train(
 
     A validation is the KL of every configuration that is still drawn on images of the rank split; what shares no
     variable is judged apart. ``rivals`` are anchors that a front has to beat, with their MACs. ``keep`` is given
-    the state at each validation; training goes on from a ``state``. Raises ``RestnetError`` where a loss is not finite.
+    the state at each validation; training goes on from a ``state``. Raises ``RestnetError`` where features or a loss
+    are not finite.
     """
     trainer = _Trainer(net, configurations, train, rank, recipe, rivals or {})
     if state is None:
@@ -259,6 +264,9 @@ class _Trainer:
         return self._batch * sum(n * work for n, work in zip(self._drawn.tolist(), self._work, strict=True))
 
     def _kl(self, configuration: Configuration) -> float:
+        """NaN where a weight that it trains is not finite: a fused ReLU would hide that from the loss."""
+        if not all(np.isfinite(np.asarray(self._net.variables[i])).all() for i in self._net.trained(configuration)):
+            return float("nan")
         total = 0.0
         for at in range(0, len(self._judges), self._batch):
             x, teacher, _ = self._rank.batch(configuration, self._judges[at : at + self._batch])

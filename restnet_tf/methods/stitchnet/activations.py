@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from restnet_tf.graph import finite
 from restnet_tf.methods.stitchnet.fragments import Fragment
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Cut
@@ -32,7 +33,10 @@ class PoolActivations:
     def fill(
         self, pool: Mapping[str, tuple[Fragment, ...]], images: Mapping[str, np.ndarray], report: Reporter
     ) -> None:
-        """Run every member once over its images, uint8 ``(n, h, w, c)``; what is there already stays."""
+        """Run every member once over its images, uint8 ``(n, h, w, c)``; what is there already stays.
+
+        Raises ``RestnetError`` where a member's activations are not finite.
+        """
         if self._folder.exists():
             return
         partial = self._folder.with_name(self._folder.name + ".partial")
@@ -50,6 +54,7 @@ class PoolActivations:
             ]
             for row, image in enumerate(images[member]):
                 for file, stop, values in zip(files, stops, run(image[None]), strict=True):
+                    finite.check(values, finite.features(member, stop.name))
                     file[row] = values.reshape(stop.shape)
                 done += 1
                 report.progress(done, total)
@@ -71,7 +76,7 @@ class PoolActivations:
         return self._profiles[key]
 
     def run(self, fragment: Fragment, x: np.ndarray) -> np.ndarray:
-        """What a fragment makes of activations at its start ``(n, ...)``."""
+        """What a fragment makes of activations at its start ``(n, ...)``; raises ``RestnetError`` unless finite."""
         runner = self._runners.pop(fragment.key, None)
         if runner is None:
             start = fragment.start.name if fragment.start else None
@@ -79,7 +84,9 @@ class PoolActivations:
         self._runners[fragment.key] = runner
         if len(self._runners) > _OPEN:
             self._runners.popitem(last=False)
-        return runner(x)[0].reshape(len(x), *fragment.stop.shape)
+        values = runner(x)[0].reshape(len(x), *fragment.stop.shape)
+        finite.check(values, finite.features(fragment.member, fragment.stop.name))
+        return values
 
 
 def _file(member: str, cut: Cut) -> str:

@@ -9,7 +9,7 @@ from networks import anchor, forward, images, pair, split
 from restnet_tf.graph import cuts
 from restnet_tf.graph.costs import Costs
 from restnet_tf.methods.restnet import plan, trials
-from restnet_tf.records import Piece, Plan
+from restnet_tf.records import Cut, Piece, Plan, RestnetError
 from restnet_tf.similarity import features
 from restnet_tf.stitches import variant
 
@@ -76,3 +76,32 @@ def test_the_initial_stitch_is_the_solution_with_the_targets_clamp():
     assert fitted.target == cut_lists["large"][2].layout
     assert fitted.clamp == cut_lists["large"][2].clamp == (0.0, None)
     assert fitted.tuned == {}
+
+
+def test_plans_that_are_tried_apart_get_what_they_get_together():
+    anchors, cut_lists = pair()
+    statistics = features.collect(anchors, cut_lists, split(40))
+    proposed = plan.propose(cut_lists, statistics, {"large": Costs(10**9, 1), "small": Costs(0, 1)}, points=2)
+    candidates = [p for p in proposed if p.status == "candidate"]
+    together = trials.losses(candidates, anchors, cut_lists, statistics, split(20))
+    assert len(together) > 2
+    for p in candidates[:3]:
+        apart = trials.losses([p], anchors, cut_lists, statistics, split(20))
+        assert apart == {p.name: pytest.approx(together[p.name], rel=1e-6)}
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize(
+    ("layer", "content"), [("0.1.conv2", "the features of large at 0.1.add"), ("logits", "the logits of large")]
+)
+def test_what_is_not_finite_is_refused(value, layer, content):
+    """Broken after the statistics; a cut before the ReLU, as that may make zeros of NaN."""
+    anchors, cut_lists = pair()
+    whole = cut_lists["large"][0]
+    cut_lists["large"] = (Cut("0.1.add", 0, "grid", (8, 8, 6), (None, None), whole.macs_before, 0, 0, 0),)
+    statistics = features.collect(anchors, cut_lists, split(40))
+    kernel = anchors["large"].model.get_layer(layer).weights[0]
+    kernel.assign(np.full(kernel.shape, value, np.float32))
+    route = Piece("large", None, "0.1.add"), Piece("small", cut_lists["small"][1].name, None)
+    with pytest.raises(RestnetError, match=f"^{content} hold NaN or infinity: its weights are broken"):
+        trials.closed_form([Plan("x", route, 1, 1, 1.0, 1.0)], anchors, cut_lists, statistics, split(8))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import networks
 import numpy as np
@@ -208,3 +210,19 @@ def test_a_loss_that_is_not_finite_is_told(trained, starts, monkeypatch: pytest.
             trained(work=WORK // 8)
     finally:
         starts["v"].kernel[0, 0] = kept
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("A.{front}", "the features of A at {front}"), ("B.logits", "the logits of B")]
+)
+def test_cached_rows_that_are_not_finite_are_told(caches, configurations, tmp_path, name: str, content: str):
+    """Where they are read, as a ReLU behind them may make zeros of NaN."""
+    front = configurations[0].plan.route[0].stop
+    folder = Path(shutil.copytree(caches["train"].folder, tmp_path / "cache"))
+    broken = np.load(Cache(folder).path(name.format(front=front)), mmap_mode="r+")
+    broken[3] = np.nan
+    broken.flush()
+    rows = Rows(Cache(folder), "B", True)
+    rows.batch(configurations[0], np.arange(4, 9))
+    with pytest.raises(RestnetError, match=f"^{content.format(front=front)} hold NaN or infinity: its weights"):
+        rows.batch(configurations[0], np.arange(3, 9))

@@ -1,0 +1,47 @@
+"""What a fit reads of cached images: features of a front, and what the anchors say to the same images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restnet_tf.graph import finite
+
+if TYPE_CHECKING:
+    from restnet_tf.fitting.cache import Cache
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a fit reads of one set of images, row by row.
+
+    ``x`` are features at the front's cut, ``teacher`` the large anchor's logits, ``match`` the
+    penultimate features of the anchor that the back comes from, ``labels`` mixtures or None. ``names`` is what
+    errors call the first three.
+    """
+
+    x: np.ndarray
+    teacher: np.ndarray
+    match: np.ndarray
+    labels: np.ndarray | None
+    names: tuple[str, str, str] = ("the features of the front", "the logits of the teacher", "the features of the back")
+
+    @classmethod
+    def of(cls, features: Cache, answers: Cache, front: tuple[str, str], back: str, teacher: str) -> Examples:
+        """Features at the ``front``'s role and cut, of no more images than the ``answers`` are of; two roles' answers.
+
+        Both caches are the same one but behind another front than the anchor's own.
+        """
+        logits = answers.logits(teacher)
+        names = finite.features(*front), finite.logits(teacher), finite.features(back, "its classifier")
+        x = features.features(*front)[: len(logits)]
+        return cls(x, logits, answers.penultimate(back), answers.labels(), names)
+
+    def arrays(self, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``x``, ``teacher`` and ``match`` of some rows, float32; raises ``RestnetError`` where one is not finite."""
+        parts = [np.asarray(a[rows], np.float32) for a in (self.x, self.teacher, self.match)]
+        for values, name in zip(parts, self.names, strict=True):
+            finite.check(values, name)
+        return parts[0], parts[1], parts[2]
