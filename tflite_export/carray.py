@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tflite_export.devices import tflm_kernels
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import ALIGNMENT, Tensor, read, schema, write
 from tflite_export.tail import Arena, arena
-from tflite_export.targets import TFLM_OPERATORS
 
 _LINE = 16
 _HEX = [f"0x{value:02x}," for value in range(256)]
@@ -120,7 +120,7 @@ def operators(*networks: bytes) -> tuple[str, ...]:
     """
     graphs = [graph for content in networks for graph in read(content).subgraphs]
     used = sorted({operator.name for graph in graphs for operator in graph.operators})
-    missing = [name for name in used if name not in TFLM_OPERATORS and name not in _METHODS]
+    missing = [name for name in used if name not in tflm_kernels.OPERATORS and name not in _METHODS]
     if missing:
         raise TfliteError(f"TensorFlow Lite Micro has no {', '.join(missing)}, so the file cannot run there")
     return tuple(f"Add{_METHODS.get(name) or _capitals(name)}" for name in used)

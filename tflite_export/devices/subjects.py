@@ -75,6 +75,10 @@ class Findings:
     failures: tuple[str, ...] = ()
 
 
+class DeviceError(TfliteError):
+    """A device cannot work at all; the message begins with its name."""
+
+
 def tried(subject: Subject, one: Callable[[Subject], Findings]) -> Findings:
     """What one file gives; a file that fails is a failure of that file alone."""
     try:
