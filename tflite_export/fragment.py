@@ -94,14 +94,14 @@ class Runner:
         self._ends = self._interpreter.get_output_details()
 
     def __call__(self, x: np.ndarray) -> list[np.ndarray]:
-        """What the file gives for each of its outputs ``(n, ...)``, in their order."""
-        found: list[list[np.ndarray]] = [[] for _ in self._ends]
+        """What the file gives for each of its outputs ``(n, ...)``, in their order; TfliteError for NaN or infinity."""
+        outputs: list[list[np.ndarray]] = [[] for _ in self._ends]
         for row in x:
             self._interpreter.set_tensor(self._entry["index"], quantise(row[None].astype(np.float32), self._entry))
             self._interpreter.invoke()
-            for values, end in zip(found, self._ends, strict=True):
+            for values, end in zip(outputs, self._ends, strict=True):
                 values.append(self._interpreter.get_tensor(end["index"])[0])
-        return [dequantise(np.stack(rows), end) for rows, end in zip(found, self._ends, strict=True)]
+        return [dequantise(np.stack(rows), end) for rows, end in zip(outputs, self._ends, strict=True)]
 
 
 def _graph(found: Object, start: str | None, stops: Sequence[str]) -> Subgraph:

@@ -84,7 +84,7 @@ def latencies(
     ``image`` is one raw image for all, or one a name where the models' inputs differ. Each round
     runs every model once, beginning with another one each time. Only the inference is timed, not
     the writing of its input. Raises TfliteError for files that LiteRT cannot run, images that do
-    not fit, and counts below one.
+    not fit or hold values that are not finite, and counts below one.
     """
     if not models:
         raise TfliteError("no models to time; give at least one")
@@ -105,7 +105,7 @@ def scores(model: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> np.
 
     ``batches`` hold images (b, h, w, c) of 0..255, fed one at a time; integer inputs and outputs are
     converted by the file's own scale and zero point. Raises TfliteError for files that LiteRT
-    cannot run, batches that do not fit, and no images at all.
+    cannot run, batches that do not fit or hold values that are not finite, and no images at all.
     """
     interpreter = _open(model, threads, True, "model")
     entry, exit_ = interpreter.get_input_details()[0], interpreter.get_output_details()[0]

@@ -18,6 +18,7 @@ import numpy as np
 
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, read
+from tflite_export.integers import check_finite
 
 _SECONDS = 600
 # Reads a file and inputs; answers with the outputs for each choice, and on descriptor 2 with what the arena holds.
@@ -63,9 +64,10 @@ def installed() -> bool:
 def run(content: bytes, inputs: np.ndarray, arena_size: int, choices: Sequence[int] = ()) -> Ran:
     """Run a file on inputs ``(n, ...)`` of its own type, once for each of a router's choices.
 
-    Raises TfliteError that says whether it ``cannot run it``, ``died of`` a signal or ``did not finish``; ``log`` is
-    all that it printed.
+    Raises TfliteError for inputs that are not finite, else one that says whether it ``cannot run it``, ``died of`` a
+    signal or ``did not finish``; ``log`` is all that it printed.
     """
+    check_finite(inputs, "TensorFlow Lite Micro")
     done = _ended(content, inputs, arena_size, choices)
     if done is None:
         raise TfliteError(f"TensorFlow Lite Micro did not finish within {_SECONDS} s")
