@@ -54,7 +54,7 @@ def sources(content: bytes, name: str, *, about: str = "", several: Several | No
     if several and array != content:
         raise TfliteError("an array of several points must have its weights at 16 bytes already")
     networks = several.networks if several else (array,)
-    needed = max((arena(network) for network in networks), key=lambda found: found.size)
+    needed = max((arena(network) for network in networks), key=lambda need: need.size)
     told = _told(array, about, needed, content)
     header = _header(array, f"model_{stem}", told, needed, _points(f"model_{stem}", several) if several else "")
     return {
@@ -107,10 +107,10 @@ def aligned(content: bytes) -> bytes:
 
 def identifier(name: str) -> str:
     """A point's name as a part of C++ names and file names; raises TfliteError where nothing of it remains."""
-    found = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
-    if not found:
+    part = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
+    if not part:
         raise TfliteError(f"{name!r} has no letter or digit, so no C++ name can be made of it")
-    return found
+    return part
 
 
 def operators(*networks: bytes) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ def test_converting_twice_gives_equal_bytes(digits, files, precision):
 def test_bytes_are_equal_in_another_process():
     """Neither the hash seed nor the clock nor a temporary path gets into the file."""
     code = (
-        "import hashlib, sys; sys.path[:0] = ['.', 'tests']; import test_convert as t\n"
+        "import hashlib, sys; sys.path[:0] = ['.', 'tests', 'tests/tflite_export']; import test_convert as t\n"
         "model = t._tiny(); model.set_weights([w * 0 + i for i, w in enumerate(model.get_weights())])\n"
         "print(hashlib.sha256(t.convert(model, 'int8', [t._images()])).hexdigest())"
     )

@@ -50,10 +50,10 @@ class Measurement:
             )
 
 
-def merged(known: Iterable[Measurement], new: Iterable[Measurement]) -> tuple[Measurement, ...]:
+def merged(earlier: Iterable[Measurement], new: Iterable[Measurement]) -> tuple[Measurement, ...]:
     """All of both, in a fixed order; of one file, device and figure the new one stays."""
-    found = {(m.device, m.point, m.precision, m.figure): m for m in (*known, *new)}
-    return tuple(found[key] for key in sorted(found))
+    latest = {(m.device, m.point, m.precision, m.figure): m for m in (*earlier, *new)}
+    return tuple(latest[key] for key in sorted(latest))
 
 
 def to_json(measurements: Iterable[Measurement]) -> dict[str, Any]:

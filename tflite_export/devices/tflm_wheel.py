@@ -27,17 +27,17 @@ import io, sys
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 arena, *sizes = map(int, sys.argv[1:4])
-content, given = (sys.stdin.buffer.read(size) for size in sizes)
-made = runtime.Interpreter.from_bytes(content, arena_size=arena)
+content, inputs = (sys.stdin.buffer.read(size) for size in sizes)
+interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena)
 outputs = []
 for choice in sys.argv[4:] or [None]:
-    for one in np.load(io.BytesIO(given)):
-        made.set_input(one[None], 0)
+    for one in np.load(io.BytesIO(inputs)):
+        interpreter.set_input(one[None], 0)
         if choice is not None:
-            made.set_input(np.array([choice], np.int32), 1)
-        made.invoke()
-        outputs.append(made.get_output(0)[0].copy())
-made.print_allocations()
+            interpreter.set_input(np.array([choice], np.int32), 1)
+        interpreter.invoke()
+        outputs.append(interpreter.get_output(0)[0].copy())
+interpreter.print_allocations()
 np.save(sys.stdout.buffer, np.stack(outputs))
 """
 
