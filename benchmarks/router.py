@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tflite_export import flash, link, memory, micro, router
+from tflite_export import flash, link, memory, router
+from tflite_export.devices import tflm_wheel
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import read
 
@@ -25,7 +26,7 @@ _ARENA = 64 << 20  # enough for any run's files: the runtime tells what it took 
 class Measured:
     """What TensorFlow Lite Micro did with a file; bytes of the file, and ``planned`` of the arena's head."""
 
-    ran: micro.Ran
+    ran: tflm_wheel.Ran
     flash: int
     planned: int
 
@@ -54,7 +55,7 @@ def measure(run: Path, precision: str, points: Sequence[str], images: int) -> No
     elastic = (run / f"elastic.{precision}.tflite").read_bytes()
     content, image = router.of_elastic(elastic, points), flash.of_elastic(elastic, points)
     names = [entry["name"] for entry in link.points(content)["points"]]
-    given = micro.noise(read(content).subgraphs[0].inputs[0], images)
+    given = tflm_wheel.noise(read(content).subgraphs[0].inputs[0], images)
     routed = measured(content, given, range(len(names)))
     files = {name: (run / "tflite" / f"{name}.{precision}.tflite").read_bytes() for name in names}
     alone = {name: measured(file, given) for name, file in files.items()}
@@ -83,9 +84,9 @@ def _difference(scores: np.ndarray, expected: np.ndarray) -> str:
 
 
 def measured(content: bytes, given: np.ndarray, choices: Sequence[int] = ()) -> Measured:
-    """Run a file on raw images ``(n, h, w, c)`` of its own type, once for each choice; raises as ``micro.run``."""
+    """Run a file on raw images ``(n, h, w, c)`` of its own type, once for each choice; raises as ``tflm_wheel.run``."""
     planned = memory.plan(memory.ranges(content)).size
-    return Measured(micro.run(content, given, _ARENA, choices), len(content), planned)
+    return Measured(tflm_wheel.run(content, given, _ARENA, choices), len(content), planned)
 
 
 def _print(name: str, *figures: int) -> None:

@@ -58,10 +58,10 @@ def parse(text: str) -> tuple[Term, ...]:
 
 def over(terms: tuple[Term, ...], figures: Mapping[str, float]) -> dict[Term, float]:
     """The terms that figures miss, with the share by which they are over."""
-    found = {term: figures[term.name] for term in terms}
+    limited = {term: figures[term.name] for term in terms}
     return {
         term: value / term.limit - 1 if term.limit else float("inf")
-        for term, value in found.items()
+        for term, value in limited.items()
         if value > term.limit
     }
 

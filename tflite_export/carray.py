@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tflite_export.devices import tflm_kernels
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import ALIGNMENT, Tensor, read, schema, write
 from tflite_export.tail import Arena, arena
-from tflite_export.targets import TFLM_OPERATORS
 
 _LINE = 16
 _HEX = [f"0x{value:02x}," for value in range(256)]
@@ -54,7 +54,7 @@ def sources(content: bytes, name: str, *, about: str = "", several: Several | No
     if several and array != content:
         raise TfliteError("an array of several points must have its weights at 16 bytes already")
     networks = several.networks if several else (array,)
-    needed = max((arena(network) for network in networks), key=lambda found: found.size)
+    needed = max((arena(network) for network in networks), key=lambda need: need.size)
     told = _told(array, about, needed, content)
     header = _header(array, f"model_{stem}", told, needed, _points(f"model_{stem}", several) if several else "")
     return {
@@ -107,10 +107,10 @@ def aligned(content: bytes) -> bytes:
 
 def identifier(name: str) -> str:
     """A point's name as a part of C++ names and file names; raises TfliteError where nothing of it remains."""
-    found = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
-    if not found:
+    part = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
+    if not part:
         raise TfliteError(f"{name!r} has no letter or digit, so no C++ name can be made of it")
-    return found
+    return part
 
 
 def operators(*networks: bytes) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def operators(*networks: bytes) -> tuple[str, ...]:
     """
     graphs = [graph for content in networks for graph in read(content).subgraphs]
     used = sorted({operator.name for graph in graphs for operator in graph.operators})
-    missing = [name for name in used if name not in TFLM_OPERATORS and name not in _METHODS]
+    missing = [name for name in used if name not in tflm_kernels.OPERATORS and name not in _METHODS]
     if missing:
         raise TfliteError(f"TensorFlow Lite Micro has no {', '.join(missing)}, so the file cannot run there")
     return tuple(f"Add{_METHODS.get(name) or _capitals(name)}" for name in used)

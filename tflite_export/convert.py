@@ -14,6 +14,7 @@ import numpy as np
 from tflite_export import lowering
 from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
+from tflite_export.integers import check_finite
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, check_file, precision_named
 
 if TYPE_CHECKING:
@@ -132,11 +133,12 @@ def _calibration_images(
             raise TfliteError(f"calibration batch {number} is {values.shape}; (b, {str(shape)[1:]} is needed")
         # A NaN fails both comparisons.
         if values.size and not (values.min() >= limits[0] and values.max() <= limits[1]):
-            wanted = "raw images" if limits == RAW else "values"
+            kind = "raw images" if limits == RAW else "values"
             raise TfliteError(
                 f"calibration batch {number} runs from {values.min():g} to {values.max():g}; "
-                f"{wanted} of {limits[0]:g}..{limits[1]:g} are needed"
+                f"{kind} of {limits[0]:g}..{limits[1]:g} are needed"
             )
+        check_finite(values, f"calibration batch {number}")
         images.extend(np.split(values, len(values)) if len(values) else ())
     if not images:
         raise TfliteError(f"{precision} needs calibration images, but the batches given hold none")

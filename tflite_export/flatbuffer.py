@@ -108,14 +108,14 @@ class Tensor:
     @property
     def scales(self) -> tuple[float, ...]:
         """Scale of the quantisation, one or one a channel; empty without one."""
-        found = self.table.quantization
-        return () if found is None or found.scale is None else tuple(float(v) for v in found.scale)
+        quantisation = self.table.quantization
+        return () if quantisation is None or quantisation.scale is None else tuple(float(v) for v in quantisation.scale)
 
     @property
     def zero_points(self) -> tuple[int, ...]:
         """Zero point of the quantisation, one or one a channel; empty without one."""
-        found = self.table.quantization
-        return () if found is None else ints(found.zeroPoint)
+        quantisation = self.table.quantization
+        return () if quantisation is None else ints(quantisation.zeroPoint)
 
     @property
     def nbytes(self) -> int:
@@ -285,18 +285,18 @@ def _unpacked(content: bytes) -> Any:
 
 
 def _model(table: Any, content: bytes) -> Model:
-    buffers = [Buffer(_bytes(found, content)) for found in table.buffers or ()]
+    buffers = [Buffer(_bytes(entry, content)) for entry in table.buffers or ()]
     codes = table.operatorCodes or []
-    subgraphs = [_subgraph(found, buffers, codes, content) for found in table.subgraphs or ()]
+    subgraphs = [_subgraph(graph, buffers, codes, content) for graph in table.subgraphs or ()]
     signatures = []
-    for found in table.signatureDefs or ():
-        subgraph = _at(subgraphs, found.subgraphIndex, "subgraph")
+    for entry in table.signatureDefs or ():
+        subgraph = _at(subgraphs, entry.subgraphIndex, "subgraph")
         ends = [
             {text(end.name): _at(subgraph.tensors, end.tensorIndex, "tensor") for end in side or ()}
-            for side in (found.inputs, found.outputs)
+            for side in (entry.inputs, entry.outputs)
         ]
-        signatures.append(Signature(text(found.signatureKey), subgraph, *ends))
-    metadata = {text(found.name): _at(buffers, found.buffer, "buffer") for found in table.metadata or ()}
+        signatures.append(Signature(text(entry.signatureKey), subgraph, *ends))
+    metadata = {text(entry.name): _at(buffers, entry.buffer, "buffer") for entry in table.metadata or ()}
     # Only the deprecated list of buffer indices would still point into the old order.
     table.metadataBuffer = None
     return Model(subgraphs, signatures, metadata, table)
@@ -315,7 +315,7 @@ def _bytes(buffer: Any, content: bytes) -> np.ndarray:
 
 
 def _subgraph(table: Any, buffers: list[Buffer], codes: list[Any], content: bytes) -> Subgraph:
-    tensors = [Tensor(found, _at(buffers, found.buffer, "buffer")) for found in table.tensors or ()]
+    tensors = [Tensor(entry, _at(buffers, entry.buffer, "buffer")) for entry in table.tensors or ()]
 
     def present(indices: Any) -> list[Tensor]:
         return [_at(tensors, i, "tensor") for i in ints(indices)]
@@ -324,14 +324,14 @@ def _subgraph(table: Any, buffers: list[Buffer], codes: list[Any], content: byte
         return [None if i == -1 else _at(tensors, i, "tensor") for i in ints(indices)]
 
     operators = []
-    for found in table.operators or ():
-        if found.largeCustomOptionsOffset > 1:
-            start = int(found.largeCustomOptionsOffset)
-            found.customOptions = np.frombuffer(content, np.uint8, int(found.largeCustomOptionsSize), start)
-            found.largeCustomOptionsOffset = found.largeCustomOptionsSize = 0
-        code = _at(codes, found.opcodeIndex, "operator code")
+    for entry in table.operators or ():
+        if entry.largeCustomOptionsOffset > 1:
+            start = int(entry.largeCustomOptionsOffset)
+            entry.customOptions = np.frombuffer(content, np.uint8, int(entry.largeCustomOptionsSize), start)
+            entry.largeCustomOptionsOffset = entry.largeCustomOptionsSize = 0
+        code = _at(codes, entry.opcodeIndex, "operator code")
         operators.append(
-            Operator(found, code, operands(found.inputs), present(found.outputs), operands(found.intermediates))
+            Operator(entry, code, operands(entry.inputs), present(entry.outputs), operands(entry.intermediates))
         )
     subgraph = Subgraph(operators, present(table.inputs), present(table.outputs), tensors, table)
     _check(subgraph)
@@ -340,7 +340,7 @@ def _subgraph(table: Any, buffers: list[Buffer], codes: list[Any], content: byte
 
 def _check(subgraph: Subgraph) -> None:
     """Refuse what would make an interpreter read outside a buffer, or before anything was written."""
-    known = {id(t) for t in (*subgraph.inputs, *(t for t in subgraph.tensors if t.constant or t.table.isVariable))}
+    written = {id(t) for t in (*subgraph.inputs, *(t for t in subgraph.tensors if t.constant or t.table.isVariable))}
     for tensor in subgraph.tensors:
         if any(size < 0 for size in tensor.shape):
             raise TfliteError(f"not a whole .tflite file: tensor {tensor.name!r} has the shape {tensor.shape}")
@@ -353,14 +353,14 @@ def _check(subgraph: Subgraph) -> None:
     for operator in subgraph.operators:
         for read in operator.inputs:
             # An empty tensor has no bytes to hold and none to read.
-            if read is None or operator.name in _SCRATCHED or id(read) in known:
+            if read is None or operator.name in _SCRATCHED or id(read) in written:
                 continue
             if 0 not in read.shape:
                 raise TfliteError(f"not a whole .tflite file: {operator.name} reads {read.name!r} before it is made")
         _check_sum(operator)
-        known |= {id(t) for t in operator.outputs}
+        written |= {id(t) for t in operator.outputs}
     for end in subgraph.outputs:
-        if id(end) not in known and 0 not in end.shape:
+        if id(end) not in written and 0 not in end.shape:
             raise TfliteError(f"not a whole .tflite file: no operator makes the output {end.name!r}")
 
 
@@ -396,8 +396,8 @@ def _buffers(model: Model) -> Iterable[Buffer]:
 def _listed(subgraph: Subgraph) -> Iterable[Tensor]:
     """A subgraph's tensor table: the order of ``tensors``, then of first mention."""
     named = (t for op in subgraph.operators for t in (*op.inputs, *op.outputs, *op.intermediates) if t is not None)
-    found = {id(t): t for t in (*subgraph.tensors, *subgraph.inputs, *named, *subgraph.outputs)}
-    return found.values()
+    tensors = {id(t): t for t in (*subgraph.tensors, *subgraph.inputs, *named, *subgraph.outputs)}
+    return tensors.values()
 
 
 class _Once:
@@ -447,7 +447,7 @@ class _Writer:
         return table
 
     def _tensor(self, tensor: Tensor) -> _Once:
-        def made() -> Any:
+        def build() -> Any:
             table = copy.copy(tensor.table)
             table.buffer = self._buffer(tensor.buffer)
             table.quantization = self._once(table.quantization)
@@ -455,12 +455,12 @@ class _Writer:
                 table.name = None
             return table
 
-        return self._keep(("tensor", id(tensor)), made)
+        return self._keep(("tensor", id(tensor)), build)
 
     def _operator(self, operator: Operator, places: dict[int, int]) -> _Once:
         sides = [_indices(side, places) for side in (operator.inputs, operator.outputs, operator.intermediates)]
 
-        def made() -> Any:
+        def build() -> Any:
             table = copy.copy(operator.table)
             table.opcodeIndex = self._code(operator.code)
             table.inputs, table.outputs = sides[:2]
@@ -469,14 +469,14 @@ class _Writer:
             table.builtinOptions2 = self._once(table.builtinOptions2)
             return table
 
-        return self._keep(("operator", id(operator), *(side.tobytes() for side in sides)), made)
+        return self._keep(("operator", id(operator), *(side.tobytes() for side in sides)), build)
 
     def _once(self, table: Any) -> _Once | None:
         return None if table is None else self._keep(("table", id(table)), lambda: table)
 
-    def _keep(self, key: tuple[Any, ...], made: Callable[[], Any]) -> _Once:
+    def _keep(self, key: tuple[Any, ...], build: Callable[[], Any]) -> _Once:
         if key not in self._shared:
-            table = made()
+            table = build()
             # Equal records of different objects are one as well: a file that was read has lost what it shared.
             self._shared[key] = self._contents.setdefault(_frozen(table), _Once(table.Pack))
         return self._shared[key]

@@ -120,7 +120,7 @@ def _fold(graph: Subgraph, stitch: Operator, reader: Operator) -> None:
         emit.constant(kernel.reshape(shape).astype(np.float32), f"{_STITCH}folded/kernel"),
         emit.constant(bias.astype(np.float32), f"{_STITCH}folded/bias"),
     ]
-    made = emit.with_inputs(reader, inputs)
+    folded = emit.with_inputs(reader, inputs)
     place = graph.operators.index(reader)
-    graph.operators[place] = made
+    graph.operators[place] = folded
     graph.operators.remove(stitch)

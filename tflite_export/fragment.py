@@ -25,25 +25,25 @@ class Floor:
     arena: int
 
 
-def stretch(found: Object, start: str | None, stops: Sequence[str]) -> bytes:
+def stretch(network: Object, start: str | None, stops: Sequence[str]) -> bytes:
     """The operators from a cut (None: the image) to other cuts, as a file whose outputs are these, in order.
 
     Raises TfliteError for cuts that the object has not, and where something runs past the start.
     """
-    graph = _graph(found, start, stops)
-    ends = {name: found.cut(name) for name in stops}
+    graph = _graph(network, start, stops)
+    ends = {name: network.cut(name) for name in stops}
     model = Model([graph], [Signature(SIGNATURE, graph, {INPUT_KEY: graph.inputs[0]}, ends)])
-    link.finish(model, [found.model], None)
+    link.finish(model, [network.model], None)
     return write(model, names=False)
 
 
-def floor(found: Object, start: str | None, stop: str, *, stitched: bool) -> Floor:
+def floor(network: Object, start: str | None, stop: str, *, stitched: bool) -> Floor:
     """What a net needs at the least for a stretch of an object.
 
     Where a stitch leads to it, the operators that read its start do not count, nor does its start: the
     stitch may be folded into them.
     """
-    graph = _graph(found, start, [stop])
+    graph = _graph(network, start, [stop])
     entry = graph.inputs[0]
     counted = [op for op in graph.operators if not (stitched and entry in op.inputs)]
     constants = {
@@ -94,20 +94,20 @@ class Runner:
         self._ends = self._interpreter.get_output_details()
 
     def __call__(self, x: np.ndarray) -> list[np.ndarray]:
-        """What the file gives for each of its outputs ``(n, ...)``, in their order."""
-        found: list[list[np.ndarray]] = [[] for _ in self._ends]
+        """What the file gives for each of its outputs ``(n, ...)``, in their order; TfliteError for NaN or infinity."""
+        outputs: list[list[np.ndarray]] = [[] for _ in self._ends]
         for row in x:
             self._interpreter.set_tensor(self._entry["index"], quantise(row[None].astype(np.float32), self._entry))
             self._interpreter.invoke()
-            for values, end in zip(found, self._ends, strict=True):
+            for values, end in zip(outputs, self._ends, strict=True):
                 values.append(self._interpreter.get_tensor(end["index"])[0])
-        return [dequantise(np.stack(rows), end) for rows, end in zip(found, self._ends, strict=True)]
+        return [dequantise(np.stack(rows), end) for rows, end in zip(outputs, self._ends, strict=True)]
 
 
-def _graph(found: Object, start: str | None, stops: Sequence[str]) -> Subgraph:
-    entry = found.image if start is None else found.cut(start)
-    ends = [found.cut(name) for name in stops]
-    return Subgraph(link.leading_to(ends, found.graph, None if start is None else entry), [entry], ends)
+def _graph(network: Object, start: str | None, stops: Sequence[str]) -> Subgraph:
+    entry = network.image if start is None else network.cut(start)
+    ends = [network.cut(name) for name in stops]
+    return Subgraph(link.leading_to(ends, network.graph, None if start is None else entry), [entry], ends)
 
 
 def _range(limits: tuple[float, float], kind: str) -> Any:

@@ -14,9 +14,10 @@ def quantise(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
     """Convert real values to a tensor's own type: round(value / scale) + zero point, clipped.
 
     Halves are rounded away from zero, in float32, as TensorFlow Lite's QUANTIZE does. ``details``
-    are LiteRT's, of the tensor.
+    are LiteRT's, of the tensor. Raises TfliteError for values that are not finite.
     """
     real = np.asarray(values, np.float32)
+    check_finite(real, repr(details["name"]))
     dtype = np.dtype(details["dtype"])
     if dtype.kind == "f":
         return real.astype(dtype)
@@ -33,6 +34,19 @@ def dequantise(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
         return values.astype(np.float32)
     scale, zero_point = _scale(details)
     return (values.astype(np.int32) - zero_point).astype(np.float32) * np.float32(scale)
+
+
+def check_finite(values: np.ndarray, name: str) -> None:
+    """Refuse (TfliteError) NaN and infinity: a network answers them with scores that look like any others.
+
+    ``name`` is what the values are for, as the message calls it.
+    """
+    odd = np.size(values) - int(np.count_nonzero(np.isfinite(values)))
+    if odd:
+        raise TfliteError(
+            f"{odd} of {np.size(values)} values for {name} are not finite (NaN or infinite);"
+            " look for a division by zero or a broken file where they come from"
+        )
 
 
 def _scale(details: Mapping[str, Any]) -> tuple[float, int]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tflite_export import template
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Signature, Tensor, read
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY
@@ -22,45 +23,49 @@ _WRITES = {
     "INT16": (2, "putShort(quantised(value, {low}, {high}).toShort())", "ShortArray"),
 }
 _TEMPLATE = """\
-// Made by restnet-tf for {file}. It follows LiteRT's documentation and has not been compiled.
-// build.gradle: implementation("com.google.ai.edge.litert:litert:VERSION"). Put {file} into
-// src/main/assets and keep it uncompressed: androidResources {{ noCompress += "tflite" }}
+// Made by restnet-tf for {{ file }}. It follows LiteRT's documentation and has not been compiled.
+// build.gradle: implementation("com.google.ai.edge.litert:litert:VERSION"). Put {{ file }} into
+// src/main/assets and keep it uncompressed: androidResources { noCompress += "tflite" }
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import kotlin.math.roundToInt
 import org.tensorflow.lite.Interpreter
 
 /** One interpreter for all points; [model] is the mapped file. Not for several threads at once. */
-class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {{
+class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
     private val litert = Interpreter(model, Interpreter.Options().setNumThreads(threads))
 
     /** Scores in the order of [LABELS] of raw RGB values 0..255, row by row; every call may take another point. */
-    fun classify(pixels: FloatArray, point: String): FloatArray {{
+    fun classify(pixels: FloatArray, point: String): FloatArray {
         val shape = POINTS.getValue(point)
-        require(pixels.size == shape[0] * shape[1] * shape[2]) {{ "$point takes ${{shape.joinToString("x")}} values" }}
-        val image = ByteBuffer.allocateDirect({bytes} * pixels.size).order(ByteOrder.nativeOrder())
-        for (value in pixels) image.{write}
+        require(pixels.size == shape[0] * shape[1] * shape[2]) { "$point takes ${shape.joinToString("x")} values" }
+        val image = ByteBuffer.allocateDirect({{ bytes }} * pixels.size).order(ByteOrder.nativeOrder())
+        for (value in pixels) image.{{ write }}
         image.rewind()
-        val scores = Array(1) {{ {array}(CLASSES) }}
-        litert.runSignature(mapOf("{input}" to image), mapOf("{output}" to scores), point)
-        return {read}
-    }}
+        val scores = Array(1) { {{ array }}(CLASSES) }
+        litert.runSignature(mapOf({{ input | kotlin }} to image), mapOf({{ output | kotlin }} to scores), point)
+        return {{ read }}
+    }
 
     /** The first run of a point packs its weights: run each once before it matters. */
-    fun warm() = POINTS.forEach {{ (point, shape) -> classify(FloatArray(shape[0] * shape[1] * shape[2]), point) }}
-{quantised}
-    companion object {{
-        const val CLASSES = {classes}
+    fun warm() = POINTS.forEach { (point, shape) -> classify(FloatArray(shape[0] * shape[1] * shape[2]), point) }
+{% if quantisation %}
+
+    private fun quantised(value: Float, low: Int, high: Int) =
+        ((value / {{ quantisation[0] }}f).roundToInt() + {{ quantisation[1] }}).coerceIn(low, high)
+{% endif %}
+
+    companion object {
+        const val CLASSES = {{ classes }}
         /** Height, width and channels of the images that each point takes. */
         val POINTS = mapOf(
-{points}        )
-        val LABELS = listOf({labels})
-    }}
-}}
-"""
-_QUANTISED = """
-    private fun quantised(value: Float, low: Int, high: Int) =
-        ((value / {scale}f).roundToInt() + {zero_point}).coerceIn(low, high)
+{% for name, shape in points %}
+            {{ name | kotlin }} to intArrayOf({{ shape | join(", ") }}),
+{% endfor %}
+        )
+        val LABELS = listOf({{ labels | map("kotlin") | join(", ") }})
+    }
+}
 """
 
 
@@ -75,14 +80,10 @@ def snippet(content: bytes, file: str, labels: Sequence[str]) -> str:
     if len({(t.type, t.scales, t.zero_points) for t in starts}) > 1 or len({_kind(t) for t in ends}) > 1:
         raise TfliteError(f"the points of {file} take or give different kinds of numbers; export them one by one")
     size, write, _ = _WRITES[start.type]
-    points = "".join(
-        f"            {_string(s.key)} to intArrayOf({', '.join(map(str, t.shape[1:]))}),\n"
-        for s, t in zip(signatures, starts, strict=True)
-    )
     whole = start.type != "FLOAT32"
     low, high = (np.iinfo(start.type.lower()).min, np.iinfo(start.type.lower()).max) if whole else (0, 0)
-    quantised = _QUANTISED.format(scale=start.scales[0], zero_point=start.zero_points[0]) if whole else ""
-    return _TEMPLATE.format(
+    return template.text(
+        _TEMPLATE,
         file=file,
         bytes=size,
         write=write.format(low=low, high=high),
@@ -90,10 +91,10 @@ def snippet(content: bytes, file: str, labels: Sequence[str]) -> str:
         input=INPUT_KEY,
         output=OUTPUT_KEY,
         read=_read(end),
-        quantised=quantised,
+        quantisation=(start.scales[0], start.zero_points[0]) if whole else None,
         classes=end.shape[-1],
-        points=points,
-        labels=", ".join(map(_string, labels)),
+        points=[(s.key, t.shape[1:]) for s, t in zip(signatures, starts, strict=True)],
+        labels=labels,
     )
 
 
@@ -113,9 +114,3 @@ def _read(tensor: Tensor) -> str:
         return "scores[0]"
     number = "(scores[0][it].toInt() and 0xff)" if tensor.type == "UINT8" else "scores[0][it]"
     return f"FloatArray(CLASSES) {{ ({number} - ({tensor.zero_points[0]})) * {tensor.scales[0]}f }}"
-
-
-def _string(text: str) -> str:
-    """A Kotlin string literal: a dollar sign would begin a template."""
-    plain = (f"\\u{ord(c):04x}" if ord(c) < 32 else f"\\{c}" if c in '"\\$' else c for c in text)
-    return f'"{"".join(plain)}"'

@@ -129,9 +129,9 @@ def limits(route: Route) -> tuple[float, float]:
 def subgraph(route: Route, precision: str, *, share: bool, name: str = "main") -> Subgraph:
     """A route as a subgraph; it holds the objects' own tensors and operators wherever nothing differs."""
     kind = precision_named(precision).ends[0].upper()
-    for found in route.objects:
-        if found.scores.type != kind:
-            raise TfliteError(f"asked for {precision}, of {kind}, but an object is of {found.scores.type}")
+    for piece in route.objects:
+        if piece.scores.type != kind:
+            raise TfliteError(f"asked for {precision}, of {kind}, but an object is of {piece.scores.type}")
     operators, end = _pieces(route, route.objects[-1].scores, precision, share)
     graph = Subgraph(operators, [route.objects[0].image], [end])
     graph.table.name = name
@@ -175,7 +175,7 @@ def _apart(
 def finish(model: Model, made_of: Sequence[Model], metadata: Mapping[str, Any] | None) -> None:
     """Note in a model what made it, and the newest runtime that it or any of what it is made of needs."""
     model.table.description = "linked by restnet-tf"
-    needed = [found.metadata[RUNTIME].data.tobytes() for found in (model, *made_of) if RUNTIME in found.metadata]
+    needed = [source.metadata[RUNTIME].data.tobytes() for source in (model, *made_of) if RUNTIME in source.metadata]
     notes = {RUNTIME: max(needed, key=_version, default=b"1.14.0".ljust(16, b"\0"))}
     if metadata is not None:
         notes[METADATA] = json.dumps(metadata, separators=(",", ":"), sort_keys=True).encode()
@@ -187,25 +187,25 @@ def points(content: bytes) -> dict[str, Any]:
 
     Raises TfliteError for a file without it.
     """
-    found = read(content).metadata.get(METADATA)
-    if found is None:
+    note = read(content).metadata.get(METADATA)
+    if note is None:
         raise TfliteError("the file has no operating points in it; link it with restnet-tf")
     try:
-        known = json.loads(found.data.tobytes())
+        described = json.loads(note.data.tobytes())
     except ValueError as error:
         raise TfliteError(f"the operating points in the file cannot be read: {error}") from None
-    if not isinstance(known, dict):
+    if not isinstance(described, dict):
         raise TfliteError("the operating points in the file are no JSON object")
-    return known
+    return described
 
 
 def _adopt(graph: Subgraph, other: Subgraph) -> None:
     """Let integer weights that equal another graph's, but for few ties in rounding, be those."""
-    known = [t for t in other.tensors if t.constant and t.type == "INT8" and t.scales]
+    weights = [t for t in other.tensors if t.constant and t.type == "INT8" and t.scales]
     for tensor in graph.tensors:
         if not tensor.constant or tensor.type != "INT8" or not tensor.scales:
             continue
-        for candidate in known:
+        for candidate in weights:
             if candidate.shape == tensor.shape:
                 change = np.abs(tensor.values().astype(np.int16) - candidate.values())
                 if change.max() <= 1 and change.mean() < _TIES:
@@ -215,16 +215,16 @@ def _adopt(graph: Subgraph, other: Subgraph) -> None:
 
 def leading_to(ends: Sequence[Tensor], graph: Subgraph, start: Tensor | None = None) -> list[Operator]:
     """The operators that some tensors need, from ``start`` on; raises TfliteError where something runs past it."""
-    wanted, found = {id(end) for end in ends}, []
+    needed, operators = {id(end) for end in ends}, []
     for operator in reversed(graph.operators):
-        if any(id(t) in wanted and t is not start for t in operator.outputs):
-            found.append(operator)
-            wanted |= {id(t) for t in operator.inputs if t is not None}
-    if start is not None and start not in graph.inputs and any(id(t) in wanted for t in graph.inputs):
+        if any(id(t) in needed and t is not start for t in operator.outputs):
+            operators.append(operator)
+            needed |= {id(t) for t in operator.inputs if t is not None}
+    if start is not None and start not in graph.inputs and any(id(t) in needed for t in graph.inputs):
         raise TfliteError(f"{start.name!r} is no cut: a path from the input runs past it")
-    if start is not None and id(start) not in wanted:
+    if start is not None and id(start) not in needed:
         raise TfliteError(f"{start.name!r} does not lead to {', '.join(repr(end.name) for end in ends)}")
-    return found[::-1]
+    return operators[::-1]
 
 
 def _signature(key: str, graph: Subgraph) -> Signature:
@@ -232,7 +232,7 @@ def _signature(key: str, graph: Subgraph) -> Signature:
 
 
 def _finished(model: Model, objects: Sequence[Object], names: bool, metadata: Mapping[str, Any] | None) -> bytes:
-    finish(model, [found.model for found in objects], metadata)
+    finish(model, [one.model for one in objects], metadata)
     return write(model, names=names)
 
 

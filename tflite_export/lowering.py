@@ -99,8 +99,8 @@ def _norm(layer: Any, square: Callable[[Any], Any]) -> Any | None:
         def call(self, inputs: Any) -> Any:
             ops = keras.ops
             off = inputs - ops.mean(inputs, axis=self.axis, keepdims=True)
-            made = off * ops.rsqrt(ops.mean(square(off), axis=self.axis, keepdims=True) + self.epsilon)
-            made = made if self.gamma is None else made * self.gamma
-            return made if self.beta is None else made + self.beta
+            normed = off * ops.rsqrt(ops.mean(square(off), axis=self.axis, keepdims=True) + self.epsilon)
+            normed = normed if self.gamma is None else normed * self.gamma
+            return normed if self.beta is None else normed + self.beta
 
     return Norm.from_config(layer.get_config())

@@ -58,15 +58,15 @@ def ranges(model: bytes) -> tuple[LiveRange, ...]:
     Raises TfliteError for a damaged file, subgraphs that the first one does not call exactly once,
     and tensors of unknown size.
     """
-    found = read(model)
-    lives = _Lives(found)
+    whole = read(model)
+    lives = _Lives(whole)
     tensors = tuple(
         LiveRange(tensor.name, tensor.nbytes, *lives.tensors[id(tensor)])
-        for graph in found.subgraphs
+        for graph in whole.subgraphs
         for tensor in graph.tensors
         if id(tensor) in lives.tensors and not tensor.constant and not tensor.table.isVariable and tensor.nbytes
     )
-    return tensors + tuple(item for graph in found.subgraphs for item in _scratch(graph, lives))
+    return tensors + tuple(item for graph in whole.subgraphs for item in _scratch(graph, lives))
 
 
 def is_scratch(item: LiveRange) -> bool:
@@ -183,21 +183,21 @@ def _scratch(graph: Subgraph, lives: _Lives) -> tuple[LiveRange, ...]:
     An index of the input's rank and the resolved axes; means and sums of integers also one int32
     an output value. Source: ``micro/kernels/reduce_common.cc``, and the wheel's own figures.
     """
-    found = []
+    scratch = []
     for operator in graph.operators:
         first, last = lives.operators[id(operator)]
         label = f"{_SCRATCH}{operator.name} {first}"
         if operator.name == "TRANSPOSE_CONV":
             size = _SUMS.get(operator.outputs[0].type, 0) * math.prod(operator.outputs[0].shape)
-            found += [LiveRange(label, size, first, last)] if size else []
+            scratch += [LiveRange(label, size, first, last)] if size else []
         if operator.name not in _REDUCTIONS:
             continue
         source, axes = (tensor for tensor in operator.inputs[:2] if tensor is not None)
         sizes = [4 * len(source.shape), axes.nbytes]
         if operator.name in ("MEAN", "SUM") and source.type in ("INT8", "INT16"):
             sizes.append(4 * math.prod(operator.outputs[0].shape))
-        found += [LiveRange(label, size, first, last) for size in sizes]
-    return tuple(found)
+        scratch += [LiveRange(label, size, first, last) for size in sizes]
+    return tuple(scratch)
 
 
 def _aligned(size: int) -> int:

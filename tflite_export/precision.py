@@ -95,10 +95,10 @@ def _check_interface(model: Model, recipe: Precision, outputs: Sequence[str]) ->
     for tensor in graph.tensors:
         if not tensor.fixed:
             raise TfliteError(f"tensor {tensor.name!r} has an open dimension {tensor.shape}; export a batch of 1")
-    found = [(entry.key, list(entry.inputs), sorted(entry.outputs)) for entry in model.signatures]
-    if found != [(SIGNATURE, [INPUT_KEY], sorted(outputs))]:
-        wanted = f"{SIGNATURE}({INPUT_KEY}) -> {', '.join(outputs)}"
-        raise TfliteError(f"the file's signatures are {found}; one is needed: {wanted}")
+    signatures = [(entry.key, list(entry.inputs), sorted(entry.outputs)) for entry in model.signatures]
+    if signatures != [(SIGNATURE, [INPUT_KEY], sorted(outputs))]:
+        form = f"{SIGNATURE}({INPUT_KEY}) -> {', '.join(outputs)}"
+        raise TfliteError(f"the file's signatures are {signatures}; one is needed: {form}")
     allowed = {end.upper() for end in recipe.ends}
     for end in (*graph.inputs, *graph.outputs):
         if end.type not in allowed:

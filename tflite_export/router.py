@@ -72,15 +72,17 @@ def chosen(model: Model, points: Sequence[str], noted: Mapping[str, Any]) -> dic
 
     Raises TfliteError for under two points, unknown ones, and what TensorFlow Lite Micro cannot run.
     """
-    known = {s.key: s.subgraph for s in model.signatures if {*s.inputs} == {INPUT_KEY} and {*s.outputs} == {OUTPUT_KEY}}
-    unknown = [name for name in points if name not in known]
+    subgraphs = {
+        s.key: s.subgraph for s in model.signatures if {*s.inputs} == {INPUT_KEY} and {*s.outputs} == {OUTPUT_KEY}
+    }
+    unknown = [name for name in points if name not in subgraphs]
     if unknown or len(set(points)) < len(points):
-        raise TfliteError(f"cannot choose of {', '.join(points)}; give each once of: {', '.join(known)}")
+        raise TfliteError(f"cannot choose of {', '.join(points)}; give each once of: {', '.join(subgraphs)}")
     entries = _entries(noted)
-    names = points or sorted(known, key=lambda name: float(entries.get(name, {}).get("macs") or 0))
+    names = points or sorted(subgraphs, key=lambda name: float(entries.get(name, {}).get("macs") or 0))
     if len(names) < 2:
         raise TfliteError(f"{len(names)} points to choose from; it takes two or more of an elastic file")
-    graphs = {name: known[name] for name in names}
+    graphs = {name: subgraphs[name] for name in names}
     _check_kernels(graphs)
     return graphs
 
@@ -197,20 +199,20 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 def _common(ends: Sequence[Tensor], name: str) -> Tensor:
     """A tensor like all of the ends, or one that covers the range of all where their scales differ."""
-    found = emit.activation(ends[0].shape, ends[0].type, name, like=ends[0])
+    shared = emit.activation(ends[0].shape, ends[0].type, name, like=ends[0])
     if all(_same(ends[0], other) for other in ends):
-        return found
-    if found.type not in ("INT8", "INT16"):
-        raise TfliteError(f"the points' {name} are {found.type} in different steps, which no operator can convert")
-    room = np.iinfo(found.type.lower())
+        return shared
+    if shared.type not in ("INT8", "INT16"):
+        raise TfliteError(f"the points' {name} are {shared.type} in different steps, which no operator can convert")
+    room = np.iinfo(shared.type.lower())
     low, high = (
         choose(float(end.scales[0]) * (limit - end.zero_points[0]) for end in ends)
         for choose, limit in ((min, int(room.min)), (max, int(room.max)))
     )
-    if found.type == "INT16":  # symmetric
-        found.table.quantization = emit.quantisation(np.array([max(end.scales[0] for end in ends)]), np.array([0]))
+    if shared.type == "INT16":  # symmetric
+        shared.table.quantization = emit.quantisation(np.array([max(end.scales[0] for end in ends)]), np.array([0]))
     else:
         scale = (high - low) / (room.max - room.min)
         zero = np.clip(np.rint(room.min - low / scale), room.min, room.max)
-        found.table.quantization = emit.quantisation(np.array([scale]), np.array([zero]).astype(int))
-    return found
+        shared.table.quantization = emit.quantisation(np.array([scale]), np.array([zero]).astype(int))
+    return shared

@@ -42,6 +42,31 @@ class Point:
         """What points are chosen by."""
         return self.rank_score or self.score or 0.0
 
+    @property
+    def macs(self) -> float | None:
+        """Multiplications with additions of one image; None where the file does not say."""
+        return self.figures.get("macs")
+
+    @property
+    def params(self) -> float | None:
+        """Count of weights; None where the file does not say."""
+        return self.figures.get("params")
+
+    @property
+    def flash(self) -> float | None:
+        """Bytes of the point's own file; None where the file does not say."""
+        return self.figures.get("flash")
+
+    @property
+    def ram(self) -> float | None:
+        """Bytes of the arena, planned; None where the file does not say."""
+        return self.figures.get("ram")
+
+    @property
+    def latency(self) -> float | None:
+        """Microseconds on the host that made the file; None where the file does not say."""
+        return self.figures.get("latency")
+
 
 class ElasticModel:
     """An elastic file, open and ready; begins at the point that ranks highest.
@@ -55,12 +80,12 @@ class ElasticModel:
             content = Path(path).read_bytes()
         except OSError as error:
             raise TfliteError(f"cannot read {path}: {error.strerror}") from None
-        known = link.points(content)
+        notes = link.points(content)
         self._interpreter = _opened(content, threads, str(path))
         self._runners: dict[str, Any] = {}
-        self.points = tuple(_point(entry) for entry in known.get("points") or ())
-        self.labels: tuple[str, ...] = tuple(known.get("labels") or ())
-        self.sources: dict[str, str] = known.get("sources", {})
+        self.points = tuple(_point(entry) for entry in notes.get("points") or ())
+        self.labels: tuple[str, ...] = tuple(notes.get("labels") or ())
+        self.sources: dict[str, str] = notes.get("sources", {})
         absent = {p.name for p in self.points} - set(self._interpreter.get_signature_list())
         if absent or not self.points:
             raise TfliteError(f"{path} describes points that it does not hold: {', '.join(sorted(absent)) or 'none'}")
@@ -69,11 +94,11 @@ class ElasticModel:
     def switch(self, point: str | Point) -> Point:
         """Make a point the one that ``run`` takes; raises TfliteError that lists the points."""
         name = point.name if isinstance(point, Point) else point
-        found = next((p for p in self.points if p.name == name), None)
-        if found is None:
+        match = next((p for p in self.points if p.name == name), None)
+        if match is None:
             raise TfliteError(f"no point {name!r} in the file; it has: {', '.join(p.name for p in self.points)}")
-        self.point = found
-        return found
+        self.point = match
+        return match
 
     def select(self, limits: str) -> Point:
         """Switch to the point that ranks highest within a budget such as ``macs<=30M, latency<=5ms``.
@@ -103,7 +128,8 @@ class ElasticModel:
         """Scores ``(classes,)`` float32 of one raw image ``(h, w, c)`` of 0..255.
 
         ``point`` is for this image alone; None takes the current one. Raises TfliteError for an image
-        of another shape: points with different fronts may take different sizes (``input_shape``).
+        of another shape: points with different fronts may take different sizes (``input_shape``); and for
+        one with values that are not finite.
         """
         current = self.point if point is None else self._named(point)
         runner = self._runner(current.name)

@@ -46,7 +46,7 @@ class Agreement:
 def run(content: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> Outputs:
     """Run a file on raw images ``(b, h, w, c)`` of 0..255, one at a time, in LiteRT.
 
-    Raises TfliteError for a file that LiteRT cannot run, and for no images.
+    Raises TfliteError for a file that LiteRT cannot run, no images, and values that are not finite.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -57,27 +57,27 @@ def run(content: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> Outp
         except (ValueError, RuntimeError) as error:
             raise TfliteError(f"LiteRT cannot run the file ({len(content)} bytes): {error}") from error
     entry, ends = runner.get_input_details()[INPUT_KEY], runner.get_output_details()
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ends}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in ends}
     for batch in batches:
         for image in quantise(np.asarray(batch), entry):
             for name, values in runner(**{INPUT_KEY: image[None]}).items():
-                found[name].append(values.reshape(-1))
-    if not found[OUTPUT_KEY]:
+                rows[name].append(values.reshape(-1))
+    if not rows[OUTPUT_KEY]:
         raise TfliteError("no images to run; the batches given hold none")
-    real = {name: dequantise(np.stack(rows), ends[name]) for name, rows in found.items()}
+    real = {name: dequantise(np.stack(values), ends[name]) for name, values in rows.items()}
     return Outputs(real[OUTPUT_KEY], real.get(_LOGITS, real[OUTPUT_KEY]))
 
 
-def compare(found: Outputs, reference: Outputs) -> Agreement:
-    """How ``found`` agrees with ``reference`` on the same images; raises TfliteError for other shapes."""
-    if found.scores.shape != reference.scores.shape:
-        raise TfliteError(f"outputs of {found.scores.shape} and {reference.scores.shape} cannot be compared")
-    noise = float(np.sum(np.square(found.logits - reference.logits, dtype=np.float64)))
+def compare(outputs: Outputs, reference: Outputs) -> Agreement:
+    """How ``outputs`` agree with ``reference`` on the same images; raises TfliteError for other shapes."""
+    if outputs.scores.shape != reference.scores.shape:
+        raise TfliteError(f"outputs of {outputs.scores.shape} and {reference.scores.shape} cannot be compared")
+    noise = float(np.sum(np.square(outputs.logits - reference.logits, dtype=np.float64)))
     power = float(np.sum(np.square(reference.logits, dtype=np.float64)))
     return Agreement(
-        n=len(found.scores),
-        top1=float(np.mean(found.scores.argmax(1) == reference.scores.argmax(1))),
-        difference=float(np.abs(found.scores - reference.scores).max()),
+        n=len(outputs.scores),
+        top1=float(np.mean(outputs.scores.argmax(1) == reference.scores.argmax(1))),
+        difference=float(np.abs(outputs.scores - reference.scores).max()),
         sqnr_db=10 * float(np.log10(power / noise)) if noise else float("inf"),
     )
 

@@ -17,6 +17,7 @@ import click
 
 from restnet_tf.cli import compose
 from restnet_tf.cli import options as build_options
+from restnet_tf.cli.devices import DeviceOption
 from restnet_tf.fitting.rungs import AUTO, FINE_TUNES
 
 if TYPE_CHECKING:
@@ -281,18 +282,61 @@ def select(run: Path, budget: str, as_json: bool) -> None:
     multiple=True,
     required=True,
     metavar="DEVICE",
-    help="host, tflm, ethos-u55-128 and its sisters, android, coral, mcu; may be given again.",
+    cls=DeviceOption,
+    concerns="device",
+    help="{devices}; may be given again.",
 )
 @click.option("--point", "only_points", multiple=True, metavar="NAME", help="A point of RUN.  [default: all]")
 @click.option("--precision", "precisions", multiple=True, metavar="NAME", help="[default: those that the device takes]")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of host and android.")
-@click.option("--no-xnnpack", "xnnpack", flag_value=False, default=True, help="host and android: LiteRT's own kernels.")
 @click.option(
-    "--repeats", type=click.IntRange(1), default=50, show_default=True, help="Runs that count, of host, android."
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    cls=DeviceOption,
+    concerns="threads",
+    help="Of {devices}.",
 )
-@click.option("--binary", type=click.Path(path_type=Path), help="android: TensorFlow Lite's benchmark_model for it.")
-@click.option("--serial", "serials", multiple=True, help="android: a device of adb's list; may be given again.")
-@click.option("--log", type=click.Path(path_type=Path), help="coral, mcu: what the harness printed there.")
+@click.option(
+    "--no-xnnpack",
+    "xnnpack",
+    flag_value=False,
+    default=True,
+    cls=DeviceOption,
+    concerns="xnnpack",
+    help="{devices}: LiteRT's own kernels.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    cls=DeviceOption,
+    concerns="repeats",
+    help="Runs that count, of {devices}.",
+)
+@click.option(
+    "--binary",
+    type=click.Path(path_type=Path),
+    cls=DeviceOption,
+    concerns="binary",
+    help="{devices}: TensorFlow Lite's benchmark_model for it.",
+)
+@click.option(
+    "--serial",
+    "serials",
+    multiple=True,
+    cls=DeviceOption,
+    concerns="serials",
+    help="{devices}: a device of adb's list; may be given again.",
+)
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path),
+    cls=DeviceOption,
+    concerns="log",
+    help="{devices}: what the harness printed there.",
+)
 def bench(
     run: Path, names: tuple[str, ...], only_points: tuple[str, ...], precisions: tuple[str, ...], **given: Any
 ) -> None:
@@ -373,13 +417,15 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--target", required=True, metavar="T", help="android, coral, tflm, or ethos-u55-128 and the like.")
+@click.option("--target", required=True, metavar="T", cls=DeviceOption, concerns="target", help="{devices}.")
 @click.option("--point", metavar="P", help="One point of RUN, as in L1-S0.")
 @click.option("--all", "every", is_flag=True, help="Every shipped point; an error where the target refuses one.")
 @click.option(
     "--together",
     type=click.Choice(["image", "router"]),
-    help="All shipped points in one array for tflm, weights once: an entry each, or one network that chooses.",
+    cls=DeviceOption,
+    concerns="together",
+    help="All shipped points in one array for {devices}, weights once: an entry each, or one network that chooses.",
 )
 @click.option("--precision", metavar="P", help="[default: the first that the target takes and RUN has]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
@@ -397,7 +443,7 @@ def export(run: Path, out: Path, point: str | None, every: bool, **options: Any)
     from restnet_tf.commands import export as exporting
 
     with _progress() as report:
-        done = exporting.export(run, exporting.Wanted(point=point, every=every, **options), out, report)
+        done = exporting.export(run, exporting.Request(point=point, every=every, **options), out, report)
     for path in done.written:
         click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
     for name, reasons in done.refused:

@@ -13,8 +13,9 @@ from restnet_tf.records import RestnetError
 from restnet_tf.run.directory import Run
 from tflite_export import budget
 from tflite_export.devices import devices, measurements
+from tflite_export.devices.device import Device
 from tflite_export.devices.measurements import Measurement
-from tflite_export.devices.subjects import Options, Subject
+from tflite_export.devices.subjects import DeviceError, Options, Subject
 from tflite_export.errors import TfliteError
 
 
@@ -39,39 +40,50 @@ def bench(
     """Measure a run's files on each device in turn, and add the figures to the run's ``measurements.json``.
 
     A device or a file that fails costs only its own figures; both stand in ``failures``. Raises
-    ``RestnetError`` and ``RestnetError`` where there is no such run, device, point or file.
+    ``RestnetError`` where there is no such run, point or file, ``TfliteError`` for an unknown device.
     """
-    run, wanted = Run(path), {name: devices.named(name) for name in dict.fromkeys(names)}
-    _, known = points.read(run.points_path)
+    run, benches = Run(path), [devices.named(name) for name in dict.fromkeys(names)]
+    _, family = points.read(run.points_path)
     measurements.read(run.measurements_path)  # broken ones are refused before the work
-    subjects = _subjects(run, known, only_points, precisions)
-    found: list[Measurement] = []
+    subjects = _subjects(run, family, only_points, precisions)
+    every: list[Measurement] = []
     failures: list[str] = []
-    for name, device in wanted.items():
-        taken = subjects if precisions else [s for s in subjects if s.precision in device.precisions]
+    for device in benches:
+        taken = subjects if precisions else [s for s in subjects if s.precision in device.tried]
         if not taken:
             there = ", ".join(dict.fromkeys(s.precision for s in subjects))
-            failures.append(f"{name} takes {', '.join(device.precisions)}, the run has {there}")
+            failures.append(f"{device.name} takes {', '.join(device.tried)}, the run has {there}")
             continue
         if left := len(subjects) - len(taken):
-            report.say(
-                f"{name}: {_files(left)} left out; it takes {', '.join(device.precisions)} (--precision asks anyway)"
-            )
-        report.stage(f"{_files(len(taken))} on {name}")
-        new: list[Measurement] = []
-        try:
-            for done, findings in enumerate(device.measure(taken, options), start=1):
-                new += findings.measurements
-                failures += (f"{name}: {line}" for line in findings.failures)
-                for line in findings.warnings:
-                    report.say(f"warning: {line}")
-                report.progress(min(done, len(taken)), len(taken))
-        except TfliteError as error:
-            failures.append(str(error) if str(error).startswith(name) else f"{name}: {error}")
-        finally:  # also where the user stops it: what was measured stays
-            _record(run, new)
-        found += new
-    return Benched(tuple(found), known, tuple(failures))
+            tried = ", ".join(device.tried)
+            report.say(f"{device.name}: {_files(left)} left out; it takes {tried} (--precision asks anyway)")
+        report.stage(f"{_files(len(taken))} on {device.name}")
+        measured, faults = _measured(run, device, taken, options, report)
+        every += measured
+        failures += faults
+    return Benched(tuple(every), family, tuple(failures))
+
+
+def _measured(
+    run: Run, device: Device, taken: Sequence[Subject], options: Options, report: Reporter
+) -> tuple[list[Measurement], list[str]]:
+    """What one device says, kept in the run, and why files or the device gave nothing."""
+    new: list[Measurement] = []
+    failures: list[str] = []
+    try:
+        for done, findings in enumerate(device.measure(taken, options), start=1):
+            new += findings.measurements
+            failures += (f"{device.name}: {line}" for line in findings.failures)
+            for line in findings.warnings:
+                report.say(f"warning: {line}")
+            report.progress(min(done, len(taken)), len(taken))
+    except DeviceError as error:
+        failures.append(str(error))
+    except TfliteError as error:
+        failures.append(f"{device.name}: {error}")
+    finally:  # also where the user stops it: what was measured stays
+        _record(run, new)
+    return new, failures
 
 
 def example(done: Benched) -> str:
@@ -90,24 +102,24 @@ def judge(done: Benched) -> None:
 
 
 def _subjects(
-    run: Run, known: Sequence[OperatingPoint], only_points: Sequence[str], precisions: Sequence[str]
+    run: Run, family: Sequence[OperatingPoint], only_points: Sequence[str], precisions: Sequence[str]
 ) -> list[Subject]:
-    """The files of the wanted points and precisions; all where none are named."""
-    listed = [point for point in known if point.kind != CONTROL and point.files]
+    """The files of the points and precisions that are named; all where none are."""
+    listed = [point for point in family if point.kind != CONTROL and point.files]
     there = {"point": [p.name for p in listed], "precision": sorted({f for p in listed for f in p.files})}
-    for what, asked in (("point", only_points), ("precision", precisions)):
-        for name in asked:
+    for what, named in (("point", only_points), ("precision", precisions)):
+        for name in named:
             if name not in there[what]:
                 raise RestnetError(f"{run.path} has no files of the {what} {name!r}; it has {', '.join(there[what])}")
-    found = []
+    subjects = []
     for point in listed:
         for precision in point.files:
             if (not only_points or point.name in only_points) and (not precisions or precision in precisions):
                 content = points.content(run.path, point.files[precision])
-                found.append(Subject(point.name, precision, content))
-    if not found:
+                subjects.append(Subject(point.name, precision, content))
+    if not subjects:
         raise RestnetError(f"{run.path} has no .tflite file to measure")
-    return found
+    return subjects
 
 
 def _record(run: Run, new: Sequence[Measurement]) -> None:

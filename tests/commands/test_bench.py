@@ -25,7 +25,7 @@ from restnet_tf.report import terminal
 from restnet_tf.run.directory import Run
 from tflite_export import budget, memory
 from tflite_export.devices import devices, measurements
-from tflite_export.devices.devices import Device
+from tflite_export.devices.device import Device
 from tflite_export.devices.subjects import Findings, Options, Subject
 from tflite_export.errors import TfliteError
 
@@ -74,7 +74,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             else:
                 yield Findings(failures=(f"{subject.name}: it smokes",))
 
-    monkeypatch.setitem(devices.DEVICES, "d", Device(measure, ("int8",)))
+    monkeypatch.setitem(devices.DEVICES, "d", Device("d", measure, ("int8",)))
     return given
 
 
@@ -129,7 +129,7 @@ def test_what_was_measured_before_a_stop_stays(run: Run, monkeypatch: pytest.Mon
         yield Findings(subjects[0].measured("d", {"cycles": 7}, kind="compiler", tool="t"))
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(devices.DEVICES, "d", Device(measure, ("int8",)))
+    monkeypatch.setitem(devices.DEVICES, "d", Device("d", measure, ("int8",)))
     with pytest.raises(KeyboardInterrupt):
         bench.bench(run.path, ["d"], Options(), Silent())
     assert kept(run) == {("d", "small", "int8", "cycles")}

@@ -18,11 +18,12 @@ from operators import file, operator, tensor
 from restnet_tf.cli.main import main
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
-from tflite_export import flash, micro, router
+from tflite_export import flash, router
 from tflite_export.convert import convert
+from tflite_export.devices import tflm_wheel
 from tflite_export.flatbuffer import Model, read, write
 
-needs_micro = pytest.mark.skipif(not micro.installed(), reason="tflite-micro is missing (extra 'mcu')")
+needs_micro = pytest.mark.skipif(not tflm_wheel.installed(), reason="tflite-micro is missing (extra 'mcu')")
 needs_vela = pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="Vela is missing (extra 'mcu')")
 LABELS = ["cat", 'the "dog"', "$fish"]
 
@@ -146,14 +147,14 @@ def test_a_point_that_is_refused_is_an_error(run: Path):
 
 @needs_micro
 def test_a_point_that_tflm_cannot_run_is_refused_with_its_words(run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(micro, "fault", lambda content, size, choice: "it ends by SIGABRT")
+    monkeypatch.setattr(tflm_wheel, "fault", lambda content, size, choice: "it ends by SIGABRT")
     failed(
         export(run, "--target", "tflm", "--point", "small"), "TensorFlow Lite Micro cannot run it: it ends by SIGABRT"
     )
 
 
 def test_tflm_without_its_wheel_says_that_nothing_was_tried(run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(micro, "installed", lambda: False)
+    monkeypatch.setattr(tflm_wheel, "installed", lambda: False)
     assert "not tried: pip install 'restnet-tf[mcu]'" in export(run, "--target", "tflm", "--point", "small").stdout
 
 

@@ -14,7 +14,6 @@ import networks
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from restnet_tf.commands.inputs import Asked
 
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build, optimize

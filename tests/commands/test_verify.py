@@ -62,6 +62,14 @@ def test_without_a_softmax_scores_are_the_logits(model: keras.Model, images: np.
     np.testing.assert_array_equal(found.logits, found.scores)
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_an_image_that_is_not_finite_is_refused(model: keras.Model, images: np.ndarray, precision: str):
+    broken = images.copy()
+    broken[2, 0, 0] = np.nan
+    with pytest.raises(TfliteError, match=r"3 of 3840 values for .* are not finite"):
+        run(convert(model, precision, [images]), [broken])
+
+
 def test_no_images_and_no_file_are_refused(model: keras.Model):
     file = convert(model, "float32")
     with pytest.raises(TfliteError, match="no images to run"):

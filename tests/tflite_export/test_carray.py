@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from operators import file, operator, tensor
 
-from tflite_export import carray, emit, memory, micro, tail, targets
+from tflite_export import carray, emit, memory, tail
 from tflite_export.convert import convert
+from tflite_export.devices import tflm_kernels, tflm_wheel
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, read, schema, write
 
-needs_micro = pytest.mark.skipif(not micro.installed(), reason="tflite-micro is missing (extra 'mcu')")
+needs_micro = pytest.mark.skipif(not tflm_wheel.installed(), reason="tflite-micro is missing (extra 'mcu')")
 STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 COMPILERS = {
     "host": ["g++"],
@@ -143,7 +144,7 @@ def test_the_resolver_registers_exactly_the_operators(namespace: str, small: byt
 
 def test_every_operator_of_tflm_has_a_method_of_its_resolver():
     known = {f"Add{m}" for m in METHODS.split()}
-    found = {carray.operators(file(operator(name, [tensor()], tensor(name="y"))))[0] for name in targets.TFLM_OPERATORS}
+    found = {carray.operators(file(operator(name, [tensor()], tensor(name="y"))))[0] for name in tflm_kernels.OPERATORS}
     assert found == known - {"AddEthosU"}
 
 
@@ -275,7 +276,7 @@ def test_the_arena_is_enough_and_not_wildly_more(kind: str, precision: str):
     images = [networks.images(8, side=model.input_shape[1]).astype(np.float32)]
     content = convert(model, precision, images)
     needed = tail.arena(content)
-    assert micro.fault(content, needed.size) == ""
+    assert tflm_wheel.fault(content, needed.size) == ""
     assert _wheel_total(content) <= needed.size <= 1.25 * _wheel_total(content) + 2048
 
 
@@ -285,13 +286,13 @@ def test_planning_takes_room_where_the_tensors_take_little(small: bytes):
     head = memory.plan(memory.ranges(small)).size
     total = _wheel_total(small)
     assert tail.arena(small).head > head
-    assert micro.fault(small, total) != ""
+    assert tflm_wheel.fault(small, total) != ""
 
 
 @needs_micro
 def test_a_fault_in_tflm_is_told(small: bytes):
-    assert "Failed to allocate" in micro.fault(small, 2048)
-    assert "GELU" in micro.fault(file(operator("GELU", [tensor()], tensor(name="y"))), 1 << 16)
+    assert "Failed to allocate" in tflm_wheel.fault(small, 2048)
+    assert "GELU" in tflm_wheel.fault(file(operator("GELU", [tensor()], tensor(name="y"))), 1 << 16)
 
 
 def test_a_plan_in_the_file_is_taken_at_its_word():

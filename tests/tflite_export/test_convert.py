@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import layers
 from sklearn.datasets import load_digits
 
-from tflite_export.convert import convert
+from tflite_export.convert import compile_object, convert
 from tflite_export.devices.host import scores
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import FLOATS, only, read
@@ -164,7 +164,7 @@ def test_converting_twice_gives_equal_bytes(digits, files, precision):
 def test_bytes_are_equal_in_another_process():
     """Neither the hash seed nor the clock nor a temporary path gets into the file."""
     code = (
-        "import hashlib, sys; sys.path[:0] = ['.', 'tests']; import test_convert as t\n"
+        "import hashlib, sys; sys.path[:0] = ['.', 'tests', 'tests/tflite_export']; import test_convert as t\n"
         "model = t._tiny(); model.set_weights([w * 0 + i for i, w in enumerate(model.get_weights())])\n"
         "print(hashlib.sha256(t.convert(model, 'int8', [t._images()])).hexdigest())"
     )
@@ -229,6 +229,14 @@ def test_missing_calibration_is_refused(precision):
 def test_unusable_calibration_is_refused(batches, reason):
     with pytest.raises(TfliteError, match=reason):
         convert(_tiny(), "int8", batches)
+
+
+def test_calibration_by_features_that_are_not_finite_is_refused():
+    """They may be of any size, where images may not."""
+    features = _images() * 2
+    features[0, 1, 2, 0] = np.inf
+    with pytest.raises(TfliteError, match=r"1 of .* values for calibration batch 0 are not finite"):
+        compile_object(_tiny(), {}, "int8", [features], limits=(-np.inf, np.inf))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

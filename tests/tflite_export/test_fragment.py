@@ -74,3 +74,12 @@ def test_the_softmax_of_a_head(precision):
     wanted = np.exp(logits[:, 0, 0]) / np.exp(logits[:, 0, 0]).sum(axis=1, keepdims=True)
     assert found.shape == (20, 5)
     np.testing.assert_allclose(found, wanted, atol={"float32": 1e-6, "int8": 0.03, "int16x8": 1e-3}[precision])
+
+
+def test_features_that_are_not_finite_are_refused(compiled):
+    _, _model, found = compiled
+    run = Runner(fragment.stretch(found, None, list(found.cuts)[:1]))
+    broken = IMAGES.copy()
+    broken[1, 0, 0, 0] = np.inf
+    with pytest.raises(TfliteError, match=r"1 of 192 values for .* are not finite"):
+        run(broken)

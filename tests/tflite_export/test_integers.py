@@ -43,3 +43,10 @@ def test_dequantise_does_not_overflow_the_integer_type():
 def test_integer_tensor_without_scale_is_refused():
     with pytest.raises(TfliteError, match="'t' is int8 but has no scale"):
         quantise(np.zeros(2), _details(np.int8, 0.0, 0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(dtype, value):
+    with pytest.raises(TfliteError, match="2 of 3 values for 't' are not finite"):
+        quantise(np.array([1, value, value]), _details(dtype, 1.0, 0))

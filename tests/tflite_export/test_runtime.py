@@ -16,7 +16,7 @@ import pytest
 
 from restnet_tf.graph import cuts
 from restnet_tf.records import Layout, Stitch
-from tflite_export import link
+from tflite_export import budget, link
 from tflite_export.convert import compile_object
 from tflite_export.devices.host import scores
 from tflite_export.errors import TfliteError
@@ -113,6 +113,14 @@ def test_unscored_points_are_taken_last_and_ties_go_to_the_cheaper(paths, tmp_pa
     assert (found.labels, found.sources, found.points[0].score) == ((), {}, None)
 
 
+def test_a_points_figures_are_its_attributes(model: ElasticModel):
+    small = model.points[0]
+    assert (small.macs, small.flash, small.latency, small.params, small.ram) == (1e5, 2e3, 200.0, None, None)
+    assert {name for name in budget.UNITS if isinstance(getattr(Point, name), property)} == set(budget.UNITS)
+    full = Point("p", "r", None, {name: float(place) for place, name in enumerate(budget.UNITS)})
+    assert {name: getattr(full, name) for name in budget.UNITS} == full.figures
+
+
 # --- running --------------------------------------------------------------------------------------
 
 
@@ -129,6 +137,17 @@ def test_every_point_answers_as_its_single_file(routes, paths, precision: str):
             assert (answer.shape, answer.dtype) == ((3,), np.float32)
             limit = 0 if precision in ("int8", "int16x8") else 1e-6
             np.testing.assert_allclose(answer, expected, atol=limit, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_that_is_not_finite_is_refused(paths, precision: str, value: float):
+    found = ElasticModel(paths[precision])
+    x = image("large").astype(np.float32)
+    x[3, 5, 1] = value
+    with pytest.raises(TfliteError, match=r"^1 of 768 values for .* are not finite \(NaN or infinite\); [^\n]*$"):
+        found.run(x)
+    assert np.isfinite(found.run(image("large"))).all()
 
 
 def test_validation_decides_and_test_images_only_report(paths, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Time files on Android devices over adb, by TensorFlow Lite's own ``benchmark_model``.
+"""Android: any file with a class that runs it; latency and memory over adb by TensorFlow Lite's ``benchmark_model``.
 
 The binary is the user's: TensorFlow's project publishes it for ``android_aarch64`` and ``android_arm``. What it prints
 is read as its sources write it (``tensorflow/lite/tools/benchmark/benchmark_model.cc``).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -18,10 +17,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tflite_export.devices.subjects import Findings, Options, Subject, opened, tried
+from tflite_export import carray, kotlin, template
+from tflite_export.devices.device import Device
+from tflite_export.devices.exports import Export, Parcel, Target
+from tflite_export.devices.rules import Rules
+from tflite_export.devices.subjects import DeviceError, Findings, Options, Subject, opened, tried
 from tflite_export.errors import TfliteError
+from tflite_export.precision import PRECISIONS
 
 _FOLDER = "/data/local/tmp/restnet-tf"  # on the device, where its shell may write and run programs
+_PROGRAM = f"{_FOLDER}/benchmark_model"
 _WARMUPS = 10
 _TIMEOUT = 600  # seconds a command
 _MIB = 1024**2
@@ -32,6 +37,10 @@ _STATES = {
     "offline": "is offline; plug it in again, or restart adb with: adb kill-server",
     "no permissions": "may not be opened by this user; see adb's documentation on udev rules",
 }
+_COMMAND = (
+    "{{ program }} {% for name, value in flags.items() %}{{ ('--' ~ name ~ '=' ~ value) | shell }} {% endfor %}2>&1;"
+    " echo {{ end }}$?; rm -f {{ remote | shell }}"
+)
 _NUMBER = r"([0-9.]+(?:e[+-]?[0-9]+)?)"
 _TIMINGS = re.compile(rf"Inference timings in us: .*Inference \(avg\): {_NUMBER}")
 _SPREAD = re.compile(rf"count=(\d+).* p5={_NUMBER} median={_NUMBER} p95={_NUMBER}")
@@ -58,6 +67,20 @@ class Timing:
     xnnpack: bool
 
 
+def export(parcel: Parcel) -> Export:
+    """The elastic file where no single point was asked for, else the points' own; and a class that runs each."""
+    files = {f"{point.stem}.tflite": point.content for point in parcel.points}
+    if parcel.elastic is not None:
+        files = {parcel.elastic.name: parcel.elastic.read_bytes()}
+    texts = {f"{_stem(name, len(files))}.kt": kotlin.snippet(files[name], name, parcel.labels) for name in files}
+    advice = "put the .tflite file into src/main/assets and the .kt file beside your sources"
+    return Export(files | {name: text.encode() for name, text in texts.items()}, (), advice)
+
+
+def _stem(name: str, count: int) -> str:
+    return "StitchedClassifier" if count == 1 else f"StitchedClassifier_{carray.identifier(Path(name).stem)}"
+
+
 def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
     """Latency and peak memory of every file on the devices of ``--serial``, all of them at the same time.
 
@@ -67,21 +90,21 @@ def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]
     phones = _chosen(listed(_adb("devices", "-l")), options.serials)
     with ThreadPoolExecutor(len(phones)) as pool:
         prepared = list(pool.map(partial(_prepared, binary=binary), phones))
-        yield from (found for found in prepared if found.failures)
-        ready = [phone for phone, found in zip(phones, prepared, strict=True) if not found.failures]
+        yield from (findings for findings in prepared if findings.failures)
+        ready = [phone for phone, findings in zip(phones, prepared, strict=True) if not findings.failures]
         for subject in subjects:
             yield from pool.map(partial(_told, subject, options=options, binary=binary), ready)
 
 
 def listed(text: str) -> tuple[Phone, ...]:
     """The devices that ``adb devices -l`` prints."""
-    found = []
+    phones = []
     for line in text.splitlines():
         match = re.fullmatch(r"(\S+)\s+(no permissions|\S+)(.*)", line.strip())
         if match and not line.startswith(("*", "List of devices")):
             model = re.search(r"\bmodel:(\S+)", match[3])
-            found.append(Phone(match[1], match[2], model[1] if model else "unknown model"))
-    return tuple(found)
+            phones.append(Phone(match[1], match[2], model[1] if model else "unknown model"))
+    return tuple(phones)
 
 
 def parsed(text: str) -> Timing:
@@ -113,9 +136,9 @@ def parsed(text: str) -> Timing:
 
 def _binary(options: Options) -> Path:
     if options.binary is None:
-        raise TfliteError("android needs --binary PATH: TensorFlow Lite's benchmark_model, built for the device")
+        raise DeviceError("android needs --binary PATH: TensorFlow Lite's benchmark_model, built for the device")
     if not options.binary.is_file():
-        raise TfliteError(f"android: no file {options.binary}; give --binary TensorFlow Lite's benchmark_model")
+        raise DeviceError(f"android: no file {options.binary}; give --binary TensorFlow Lite's benchmark_model")
     return options.binary
 
 
@@ -129,27 +152,29 @@ def _chosen(phones: Sequence[Phone], serials: Sequence[str]) -> list[Phone]:
     for serial in serials:
         if serial not in [phone.serial for phone in phones]:
             raise TfliteError(f"adb sees no device {serial}; it sees {there}")
-    found = [phone for phone in phones if not serials or phone.serial in serials]
-    for phone in found:
+    chosen = [phone for phone in phones if not serials or phone.serial in serials]
+    for phone in chosen:
         if phone.state != "device":
             raise TfliteError(f"{phone.serial} {_STATES.get(phone.state, f'is in the state {phone.state!r}')}")
-    return found
+    return chosen
 
 
 def _prepared(phone: Phone, binary: Path) -> Findings:
     """Put the program on the device."""
     try:
         _on(phone, "shell", f"mkdir -p {_FOLDER}")
-        _on(phone, "push", str(binary), f"{_FOLDER}/benchmark_model")
-        _on(phone, "shell", f"chmod 755 {_FOLDER}/benchmark_model")
+        _on(phone, "push", str(binary), _PROGRAM)
+        _on(phone, "shell", f"chmod 755 {_PROGRAM}")
     except TfliteError as error:
         return Findings(failures=(f"{phone.serial}: {error}",))
     return Findings()
 
 
 def _told(subject: Subject, phone: Phone, options: Options, binary: Path) -> Findings:
-    found = tried(subject, partial(_one, phone=phone, options=options, binary=binary))
-    return Findings(found.measurements, found.warnings, tuple(f"{phone.serial}: {line}" for line in found.failures))
+    findings = tried(subject, partial(_one, phone=phone, options=options, binary=binary))
+    return Findings(
+        findings.measurements, findings.warnings, tuple(f"{phone.serial}: {line}" for line in findings.failures)
+    )
 
 
 def _one(subject: Subject, phone: Phone, options: Options, binary: Path) -> Findings:
@@ -167,8 +192,7 @@ def _one(subject: Subject, phone: Phone, options: Options, binary: Path) -> Find
         "use_xnnpack": str(options.xnnpack).lower(),
         "report_peak_memory_footprint": "true",
     }
-    words = " ".join(shlex.quote(f"--{name}={value}") for name, value in flags.items())
-    command = f"{_FOLDER}/benchmark_model {words} 2>&1; echo {_END}$?; rm -f {shlex.quote(remote)}"
+    command = template.text(_COMMAND, program=_PROGRAM, flags=flags, end=_END, remote=remote)
     timing = parsed(_on(phone, "shell", command))
     figures = {"latency": timing.latency_us}
     if timing.peak_bytes is not None:
@@ -189,7 +213,7 @@ def _adb(*command: str) -> str:
     """What adb prints; raises ``TfliteError`` where it is not there, fails or hangs."""
     program = shutil.which("adb")
     if program is None:
-        raise TfliteError("android needs adb, which is not on the PATH; install Android's platform tools (Debian: adb)")
+        raise DeviceError("android needs adb, which is not on the PATH; install Android's platform tools (Debian: adb)")
     try:
         done = subprocess.run([program, *command], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -198,3 +222,14 @@ def _adb(*command: str) -> str:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         raise TfliteError(f"adb failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
     return done.stdout
+
+
+RULES = Rules("Android", "LiteRT's builtin operators", PRECISIONS, signatures=True, subgraphs=True)
+DEVICE = Device(
+    "android",
+    measure,
+    PRECISIONS,
+    options=("threads", "xnnpack", "repeats", "binary", "serials"),
+    family=True,
+    target=Target(RULES, export),
+)

@@ -22,7 +22,7 @@ def lines(path: Path, harness: str) -> list[dict[str, Any]]:
         text = path.read_text(errors="replace")
     except OSError as error:
         raise TfliteError(f"cannot read {path}: {error.strerror}") from None
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     since = 0  # lines of the capture's present part; several may stand one after the other
     for number, line in enumerate(text.splitlines(), start=1):
         start = line.find('{"harness"')
@@ -36,7 +36,7 @@ def lines(path: Path, harness: str) -> list[dict[str, Any]]:
         if entry.get("harness") != harness:
             raise TfliteError(f"{path} is a capture of the harness {entry.get('harness')!r}, not of {harness!r}")
         if "end" not in entry:
-            found.append(entry)
+            entries.append(entry)
             since += 1
         elif entry["end"] != since:
             raise TfliteError(
@@ -44,8 +44,8 @@ def lines(path: Path, harness: str) -> list[dict[str, Any]]:
             )
         else:
             since = 0
-    if not found:
+    if not entries:
         raise TfliteError(f"{path} holds no line of the {harness} harness")
     if since:
-        raise TfliteError(f"{path} ends behind {len(found)} lines without the harness's last one; capture it again")
-    return found
+        raise TfliteError(f"{path} ends behind {len(entries)} lines without the harness's last one; capture it again")
+    return entries

@@ -1,39 +1,16 @@
-"""The devices by name: what measures there, and which precisions it takes."""
+"""The devices by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable
 
 from tflite_export.devices import android, coral, ethos_u, host, mcu, tflm
-from tflite_export.devices.subjects import Findings, Options, Subject
+from tflite_export.devices.device import Device
+from tflite_export.devices.exports import Target
 from tflite_export.errors import TfliteError
-from tflite_export.vela import CONFIGURATIONS
 
-_ANY = ("float32", "float16", "dynamic", "int8", "int16x8")
-
-
-@dataclass(frozen=True)
-class Device:
-    """How files are measured; ``precisions`` are those that are tried where nobody asks for another.
-
-    ``family`` says that what it measures carries a name of its own behind a colon: a phone's serial, a board.
-    """
-
-    measure: Callable[[Sequence[Subject], Options], Iterator[Findings]]
-    precisions: tuple[str, ...]
-    family: bool = False
-
-
-DEVICES = {
-    "host": Device(host.measure, _ANY),
-    "tflm": Device(tflm.measure, ("float32", "int8", "int16x8")),
-    **{name: Device(partial(ethos_u.measure, name), ("int8",)) for name in CONFIGURATIONS},
-    "android": Device(android.measure, _ANY, family=True),
-    "coral": Device(coral.measure, ("int8",), family=True),
-    "mcu": Device(mcu.measure, ("float32", "int8", "int16x8"), family=True),
-}
+_ALL = (host.DEVICE, tflm.DEVICE, *ethos_u.DEVICES, android.DEVICE, coral.DEVICE, mcu.DEVICE)
+DEVICES = {device.name: device for device in _ALL}
 
 
 def named(name: str) -> Device:
@@ -43,14 +20,34 @@ def named(name: str) -> Device:
     return DEVICES[name]
 
 
+def targets() -> dict[str, Target]:
+    """By name the devices that files are exported to, whole ones first, then what firmware is built for."""
+    ordered = sorted(DEVICES.values(), key=lambda device: not device.family)
+    return {device.name: device.target for device in ordered if device.target is not None}
+
+
+def target(name: str) -> Target:
+    """What is exported to a device, as ``--target`` names it; raises ``TfliteError`` that lists all."""
+    choices = targets()
+    if name not in choices:
+        raise TfliteError(f"unknown target {name!r}; choose one of {', '.join(choices)}")
+    return choices[name]
+
+
+def listed(option: str) -> tuple[str, ...]:
+    """What lists call the devices that an option concerns (``Device.takes``)."""
+    shown = {d.name: d.name if d.listing is None else d.listing for d in DEVICES.values() if d.takes(option)}
+    return tuple(filter(None, shown.values()))
+
+
 def check(names: Iterable[str]) -> None:
     """Refuse a budget's device that nothing could measure; raises ``TfliteError`` that lists all."""
     for name in names:
         kind, _, which = name.partition(":")
-        found = DEVICES.get(kind)
-        if found is None or found.family != bool(which):
-            known = (f"{kind}:NAME" if device.family else kind for kind, device in DEVICES.items())
-            raise TfliteError(f"unknown device {name!r} in the budget; known are {', '.join(known)}")
+        device = DEVICES.get(kind)
+        if device is None or device.family != bool(which):
+            forms = (f"{kind}:NAME" if device.family else kind for kind, device in DEVICES.items())
+            raise TfliteError(f"unknown device {name!r} in the budget; known are {', '.join(forms)}")
 
 
 def command(name: str) -> str:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from tflite_export.chatter import captured
+from tflite_export.devices.device import Device
 from tflite_export.devices.records import Latency
 from tflite_export.devices.subjects import Findings, Options, Subject, opened, smooth_images, tried
 from tflite_export.errors import TfliteError
 from tflite_export.integers import dequantise, quantise
+from tflite_export.precision import PRECISIONS
 
 
 def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
@@ -31,9 +33,9 @@ def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]
         return Findings()
 
     for subject in subjects:
-        found = tried(subject, look)
-        if found.failures:
-            yield found
+        findings = tried(subject, look)
+        if findings.failures:
+            yield findings
     running = [subject for subject in subjects if subject.name in images]
     if not running:
         return
@@ -82,7 +84,7 @@ def latencies(
     ``image`` is one raw image for all, or one a name where the models' inputs differ. Each round
     runs every model once, beginning with another one each time. Only the inference is timed, not
     the writing of its input. Raises TfliteError for files that LiteRT cannot run, images that do
-    not fit, and counts below one.
+    not fit or hold values that are not finite, and counts below one.
     """
     if not models:
         raise TfliteError("no models to time; give at least one")
@@ -93,7 +95,7 @@ def latencies(
     if missing is not None:
         raise TfliteError(f"no image for {missing!r}; there are images for {', '.join(images)}")
     opened = {name: _open(model, threads, xnnpack, name) for name, model in models.items()}
-    fed = {name: _single(found, images[name], name) for name, found in opened.items()}
+    fed = {name: _single(interpreter, images[name], name) for name, interpreter in opened.items()}
     rounds = _rounds(opened, fed, warmup + repeats)
     return {name: _record(took[warmup:], opened[name], threads, models[name]) for name, took in rounds.items()}
 
@@ -103,7 +105,7 @@ def scores(model: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> np.
 
     ``batches`` hold images (b, h, w, c) of 0..255, fed one at a time; integer inputs and outputs are
     converted by the file's own scale and zero point. Raises TfliteError for files that LiteRT
-    cannot run, batches that do not fit, and no images at all.
+    cannot run, batches that do not fit or hold values that are not finite, and no images at all.
     """
     interpreter = _open(model, threads, True, "model")
     entry, exit_ = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -159,7 +161,7 @@ def _rounds(opened: Mapping[str, Any], fed: Mapping[str, np.ndarray], count: int
     """Run every model once a round and return the microseconds that each took."""
     names = list(opened)
     took: dict[str, list[float]] = {name: [] for name in names}
-    indices = {name: found.get_input_details()[0]["index"] for name, found in opened.items()}
+    indices = {name: interpreter.get_input_details()[0]["index"] for name, interpreter in opened.items()}
     for number in range(count):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
@@ -184,6 +186,9 @@ def _record(repeats: list[float], interpreter: Any, threads: int, model: bytes) 
 
 def _tool(interpreter: Any) -> str:
     version = importlib.metadata.version("ai-edge-litert")
-    # What was asked for proves nothing: the delegate leaves out what it has no kernel for.
-    taken = any(found["op_name"] == "DELEGATE" for found in interpreter._get_ops_details())
+    # The option proves nothing: the delegate leaves out what it has no kernel for.
+    taken = any(operator["op_name"] == "DELEGATE" for operator in interpreter._get_ops_details())
     return f"ai-edge-litert {version} ({'XNNPACK' if taken else 'no XNNPACK'})"
+
+
+DEVICE = Device("host", measure, PRECISIONS, options=("threads", "xnnpack", "repeats"))

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tflite_export.devices import captures
-from tflite_export.devices.subjects import Findings, Options, Subject, tried
+from tflite_export.devices.device import Device
+from tflite_export.devices.subjects import DeviceError, Findings, Options, Subject, tried
 from tflite_export.errors import TfliteError
 
 _EMULATED = "qemu-"  # what the Makefile calls a board that nobody has named: an emulator is no device
@@ -27,7 +28,7 @@ def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]
     """
     if options.log is None:
         makefile = shlex.quote(str(captures.HARNESS / "mcu" / "Makefile"))
-        raise TfliteError(
+        raise DeviceError(
             f"mcu needs --log FILE: build firmware of each file by make -f {makefile} MODEL=FILE.tflite (its first"
             " lines say how), run it on the board, put what it prints into a file, one after the other, and give that"
         )
@@ -73,3 +74,6 @@ def _one(subject: Subject, board: str, entries: Sequence[Mapping[str, Any]]) -> 
 
 def _flat(runs: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     return [entry for entries in runs.values() for entry in entries]
+
+
+DEVICE = Device("mcu", measure, ("float32", "int8", "int16x8"), options=("log",), family=True)

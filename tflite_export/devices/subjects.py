@@ -75,6 +75,10 @@ class Findings:
     failures: tuple[str, ...] = ()
 
 
+class DeviceError(TfliteError):
+    """A device cannot work at all; the message begins with its name."""
+
+
 def tried(subject: Subject, one: Callable[[Subject], Findings]) -> Findings:
     """What one file gives; a file that fails is a failure of that file alone."""
     try:
@@ -122,8 +126,8 @@ def _interpolation(size: int) -> np.ndarray:
 
 
 def _mixed(operator: Operator) -> bool:
-    given = [tensor for tensor in operator.inputs if tensor is not None]
+    operands = [tensor for tensor in operator.inputs if tensor is not None]
     if operator.name == "DEQUANTIZE":
-        return any(t.constant or t.type == "FLOAT16" for t in given)
-    floats = any(t.type == "FLOAT32" and not t.constant for t in given)
-    return floats and any(t.constant and t.type in ("INT8", "INT4", "FLOAT16") for t in given)
+        return any(t.constant or t.type == "FLOAT16" for t in operands)
+    floats = any(t.type == "FLOAT32" and not t.constant for t in operands)
+    return floats and any(t.constant and t.type in ("INT8", "INT4", "FLOAT16") for t in operands)

@@ -1,4 +1,4 @@
-"""Run files by TensorFlow Lite Micro on this host: the arena they take, and whether they answer as in LiteRT.
+"""TensorFlow Lite Micro: what it takes, files as firmware's source, and their arena and answers on this host.
 
 The tail of the arena is a 64-bit host's: on a 32-bit microcontroller its records are smaller.
 """
@@ -15,11 +15,24 @@ from pathlib import Path
 
 import numpy as np
 
-from tflite_export import memory, micro
-from tflite_export.devices import reference_worker
-from tflite_export.devices.subjects import Findings, Options, Subject, is_weight_only, opened, smooth_images, tried
+from tflite_export import carray, flash, link, memory, router, tail
+from tflite_export.carray import Several
+from tflite_export.devices import firmware, reference_worker, tflm_kernels, tflm_wheel
+from tflite_export.devices.device import Device
+from tflite_export.devices.exports import Export, Parcel, PointFile, Target
+from tflite_export.devices.rules import Rules
+from tflite_export.devices.subjects import (
+    DeviceError,
+    Findings,
+    Options,
+    Subject,
+    is_weight_only,
+    opened,
+    smooth_images,
+    tried,
+)
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Tensor, only
+from tflite_export.flatbuffer import ALIGNMENT, Tensor, only
 from tflite_export.integers import quantise
 from tflite_export.lowering import LOWERED
 
@@ -34,14 +47,71 @@ _TYPES = {"FLOAT32": "f4", "INT8": "i1", "UINT8": "u1", "INT16": "i2"}
 _REFERENCE = "LiteRT with its reference kernels"
 
 
+RULES = Rules(
+    "TensorFlow Lite Micro",
+    tflm_kernels.SOURCE,
+    ("int8", "int16x8", "float32"),
+    tflm_kernels.OPERATORS,
+    tflm_kernels.LACKS,
+    subgraphs=True,
+    several="it crashes on such a file",
+)
+
+
+def export(parcel: Parcel) -> Export:
+    """C++ source of each point, and the labels once."""
+    files = firmware.sources(parcel, f"of {parcel.run}, for TensorFlow Lite Micro")
+    remark = "each point has run once in the tflite-micro wheel, in the arena that its header names"
+    if not tflm_wheel.installed():
+        remark = "not tried: pip install 'restnet-tf[mcu]' brings TensorFlow Lite Micro's wheel"
+    return Export(files, (remark,), "compile {out}/*.cc into your firmware; *_resolver.h registers the operators")
+
+
+def prepared(point: PointFile) -> PointFile:
+    """The file itself, tried where the wheel is installed; raises TfliteError where that fails."""
+    if tflm_wheel.installed():
+        for content, choice in _trials(point):
+            if fault := tflm_wheel.fault(content, tail.arena(content).size, choice):
+                raise TfliteError(f"TensorFlow Lite Micro cannot run it: {fault}")
+    return point
+
+
+def image(elastic: bytes, names: Sequence[str], precision: str) -> PointFile:
+    """Points of an elastic file as one image for flash, an entry each."""
+    content = flash.of_elastic(elastic, names)
+    points = _points(content)
+    entries = tuple(flash.entry(content, place) for place in range(len(points)))
+    return PointFile("points", precision, content, Several(points, ALIGNMENT, entries))
+
+
+def routed(elastic: bytes, names: Sequence[str], precision: str) -> PointFile:
+    """Points of an elastic file as one network that chooses."""
+    content = router.of_elastic(elastic, names)
+    return PointFile("router", precision, content, Several(_points(content), 0, (content,)))
+
+
+def _points(content: bytes) -> tuple[str, ...]:
+    return tuple(entry["name"] for entry in link.points(content)["points"])
+
+
+def _trials(point: PointFile) -> list[tuple[bytes, int | None]]:
+    """What to run of a point's file, and a router's choice."""
+    several = point.several
+    if several is None:
+        return [(carray.aligned(point.content), None)]
+    if several.stride:
+        return [(content, None) for content in several.networks]
+    return [(point.content, choice) for choice in range(len(several.points))]
+
+
 def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
     """The arena's total, head and tail in bytes, and the outputs' difference from LiteRT's reference kernels.
 
     The images are seeded and random. Raises ``TfliteError`` where the wheel is not installed; a file that cannot be
     run, or that answers otherwise than in LiteRT, is a failure of that file.
     """
-    if not micro.installed():
-        raise TfliteError("tflm needs tflite-micro, which the extra mcu brings: pip install 'restnet-tf[mcu]'")
+    if not tflm_wheel.installed():
+        raise DeviceError("tflm needs tflite-micro, which the extra mcu brings: pip install 'restnet-tf[mcu]'")
     for subject in subjects:
         yield tried(subject, _one)
 
@@ -73,10 +143,10 @@ def _inputs(entry: Tensor) -> np.ndarray:
     return quantise(smooth_images((h, w, c), _IMAGES), details)
 
 
-def _run(subject: Subject, inputs: np.ndarray, planned: int) -> tuple[np.ndarray, np.ndarray, micro.Ran]:
+def _run(subject: Subject, inputs: np.ndarray, planned: int) -> tuple[np.ndarray, np.ndarray, tflm_wheel.Ran]:
     """Outputs of TensorFlow Lite Micro and of LiteRT, and what the former says of its arena."""
     try:
-        ran = micro.run(subject.content, inputs, planned + _SPARE)
+        ran = tflm_wheel.run(subject.content, inputs, planned + _SPARE)
     except TfliteError as error:
         remedies = (
             f"; build with --lower {name}" for name, operator in LOWERED.items() if f"'{operator}'" in error.log
@@ -96,7 +166,7 @@ def _reference(content: bytes, inputs: np.ndarray) -> np.ndarray:
             done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT)
         except subprocess.TimeoutExpired:
             raise TfliteError(f"{_REFERENCE} did not finish within {_TIMEOUT} s") from None
-        told = micro.first_line(done.stderr.decode("utf-8", "replace"))
+        told = tflm_wheel.first_line(done.stderr.decode("utf-8", "replace"))
         if done.returncode < 0:
             raise TfliteError(
                 f"{_REFERENCE} died of {signal.Signals(-done.returncode).name} on it; {told}".rstrip("; ")
@@ -106,17 +176,17 @@ def _reference(content: bytes, inputs: np.ndarray) -> np.ndarray:
         return np.load(folder / reference_worker.OUTPUTS)
 
 
-def _difference(found: np.ndarray, expected: np.ndarray, scales: Sequence[float]) -> dict[str, float]:
+def _difference(outputs: np.ndarray, expected: np.ndarray, scales: Sequence[float]) -> dict[str, float]:
     """The largest difference in steps of the output's scale; nothing for floats, which have none.
 
     Raises ``TfliteError`` where it is more than roundings can explain.
     """
     if expected.dtype.kind == "f":
-        apart = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-30))
+        apart = float(np.abs(outputs - expected).max() / max(float(np.abs(expected).max()), 1e-30))
         if not apart <= _FLOAT_TOLERANCE:
             raise TfliteError(f"its outputs differ by {apart:.1g} of the largest between tflm and LiteRT's reference")
         return {}
-    steps = int(np.abs(found.astype(np.int64) - expected.astype(np.int64)).max())
+    steps = int(np.abs(outputs.astype(np.int64) - expected.astype(np.int64)).max())
     limits = np.iinfo(expected.dtype)
     if steps > _TOLERANCE * (int(limits.max) - int(limits.min)):
         raise TfliteError(
@@ -124,3 +194,11 @@ def _difference(found: np.ndarray, expected: np.ndarray, scales: Sequence[float]
             " kernels, so the arena's figures would be those of a network that does not work"
         )
     return {"difference": float(steps)}
+
+
+DEVICE = Device(
+    "tflm",
+    measure,
+    ("float32", "int8", "int16x8"),
+    target=Target(RULES, export, prepared, together={"image": image, "router": routed}),
+)

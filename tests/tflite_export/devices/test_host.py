@@ -168,6 +168,16 @@ def test_what_cannot_be_scored_is_refused(files, batches, reason):
         scores(files["float32"], batches)
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_images_that_are_not_finite_are_neither_scored_nor_timed(files, precision):
+    broken = IMAGES.copy()
+    broken[0, 0, 0, 0] = np.nan
+    with pytest.raises(TfliteError, match=r"1 of 2304 values for .* are not finite"):
+        scores(files[precision], [broken])
+    with pytest.raises(TfliteError, match=r"1 of 192 values for .* are not finite"):
+        latency(files[precision], broken[0], warmup=0, repeats=1)
+
+
 def test_truncated_model_is_refused(files):
     with pytest.raises(TfliteError, match="LiteRT cannot run"):
         scores(files["float32"][:1000], [IMAGES])

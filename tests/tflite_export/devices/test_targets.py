@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from operators import file, operator, tensor, unary
 
-from tflite_export import coral, emit, micro, tail, targets, vela
+from tflite_export import emit, tail
 from tflite_export.convert import convert
+from tflite_export.devices import coral, devices, ethos_u, rules, tflm_kernels, tflm_wheel
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, Tensor, names, read, schema, write
 from tflite_export.lowering import LOWERED
 
-needs_micro = pytest.mark.skipif(not micro.installed(), reason="tflite-micro is missing (extra 'mcu')")
+needs_micro = pytest.mark.skipif(not tflm_wheel.installed(), reason="tflite-micro is missing (extra 'mcu')")
 needs_vela = pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="Vela is missing (extra 'mcu')")
 
 _RUN_ALL = """
@@ -47,19 +48,19 @@ def files() -> dict[str, bytes]:
 
 
 def words(content: bytes, target: str, precision: str = "int8") -> str:
-    return "\n".join(map(str, targets.refusals(content, target, precision)))
+    return "\n".join(map(str, rules.refusals(content, devices.target(target).rules, precision)))
 
 
 def test_an_unknown_target_or_precision_lists_the_known_ones(files: dict[str, bytes]):
     with pytest.raises(TfliteError, match=r"unknown target 'stm32'; choose one of android, coral, tflm, ethos-u55-32"):
-        targets.refusals(files["int8"], "stm32", "int8")
+        words(files["int8"], "stm32")
     with pytest.raises(TfliteError, match="unknown precision 'int4'"):
-        targets.refusals(files["int8"], "tflm", "int4")
+        words(files["int8"], "tflm", "int4")
     with pytest.raises(TfliteError, match=r"not a \.tflite file"):
-        targets.refusals(b"nothing of the kind", "tflm", "int8")
+        words(b"nothing of the kind", "tflm")
 
 
-@pytest.mark.parametrize("target", targets.TARGETS)
+@pytest.mark.parametrize("target", devices.targets())
 def test_a_small_network_is_taken_by_every_target_in_int8(target: str, files: dict[str, bytes]):
     assert words(files["int8"], target) == ""
 
@@ -68,11 +69,11 @@ def test_a_small_network_is_taken_by_every_target_in_int8(target: str, files: di
 def test_tflm_runs_what_is_not_refused_and_nothing_of_what_is(files: dict[str, bytes]):
     for precision in ("int8", "int16x8", "float32"):
         assert words(files[precision], "tflm", precision) == ""
-        assert micro.fault(files[precision], tail.arena(files[precision]).size) == ""
+        assert tflm_wheel.fault(files[precision], tail.arena(files[precision]).size) == ""
     assert "float16 does not run on TensorFlow Lite Micro: build with --precision int8" in words(
         files["float16"], "tflm", "float16"
     )
-    assert micro.fault(files["float16"], 1 << 20)
+    assert tflm_wheel.fault(files["float16"], 1 << 20)
 
 
 @needs_micro
@@ -81,8 +82,8 @@ def test_the_operators_of_tflm_are_those_that_its_wheel_registers():
     found = {m.decode() for m in re.findall(rb"_ZN6tflite5micro\d+Register_([A-Z0-9_]+?)Ev\0", library.read_bytes())}
     builtin = set(names("BuiltinOperator").values())
     # Custom ones are registered too.
-    assert found & builtin == targets.TFLM_OPERATORS
-    assert len(targets.TFLM_OPERATORS) == 100
+    assert found & builtin == tflm_kernels.OPERATORS
+    assert len(tflm_kernels.OPERATORS) == 100
 
 
 @needs_micro
@@ -91,7 +92,7 @@ def test_tflm_has_no_kernel_for_the_types_that_are_refused_and_has_one_for_other
     import json
 
     options = {"DIV": ("DivOptions", {}), "L2_NORMALIZATION": ("L2NormOptions", {})}
-    names_of = sorted(set(targets._TFLM_LACKS) - {"RESIZE_BILINEAR", "PRELU"})
+    names_of = sorted(set(tflm_kernels.LACKS) - {"RESIZE_BILINEAR", "PRELU"})
     cases = []
     for name in names_of:
         for kind in ("FLOAT32", "INT8", "INT16"):
@@ -108,7 +109,7 @@ def test_tflm_has_no_kernel_for_the_types_that_are_refused_and_has_one_for_other
         [sys.executable, "-c", _RUN_ALL], input=json.dumps(cases), capture_output=True, text=True, check=True
     )
     ran = {tuple(line.split()) for line in done.stdout.splitlines()}
-    allowed = {(n, k) for n, k, _ in cases if k not in targets._TFLM_LACKS[n]}
+    allowed = {(n, k) for n, k, _ in cases if k not in tflm_kernels.LACKS[n]}
     # The wheel's ZEROS_LIKE takes no INT8 either; it is in no network of ours.
     assert ran | {("ZEROS_LIKE", "INT8")} == allowed
 
@@ -119,7 +120,7 @@ def test_the_ethos_targets_are_those_that_vela_takes():
     found = re.search(r"--accelerator-config \{([^}]*)\}", re.sub(r"\s", " ", told))
     assert found
     choices = {name.strip() for name in found[1].split(",")}
-    assert choices == {name for name in targets.TARGETS if name.startswith("ethos")}
+    assert choices == {name for name in devices.targets() if name.startswith("ethos")}
 
 
 @needs_vela
@@ -131,7 +132,7 @@ def test_the_operators_of_vela_are_those_of_its_report(tmp_path: Path):
     for heading, target in (("Ethos-U55 and Ethos-U65", "ethos-u55-128"), ("Ethos-U85", "ethos-u85-256")):
         table = report.split(f"## {heading} TFLite Summary Table")[1].split("\n## ")[0]
         found = set(re.findall(r"^\| ([A-Z][A-Z0-9_]+) \|", table, re.MULTILINE))
-        assert found == targets.named(target).operators
+        assert found == devices.target(target).rules.operators
 
 
 def test_an_operator_that_can_be_lowered_names_the_option():
@@ -206,7 +207,7 @@ def test_custom_operators_run_nowhere():
     custom = read(unary("RELU"))
     (relu,) = custom.subgraphs[0].operators
     relu.code = schema().OperatorCodeT(32, b"FlexErf", 1, 32)
-    for target in targets.TARGETS:
+    for target in devices.targets():
         assert "CUSTOM FlexErf is not in" in words(write(custom), target)
 
 
@@ -287,7 +288,7 @@ def test_only_documented_operators_pass_for_coral():
 @needs_vela
 def test_vela_agrees_with_what_is_not_refused(files: dict[str, bytes]):
     for config in ("ethos-u55-32", "ethos-u65-512", "ethos-u85-2048"):
-        found = vela.compiled(files["int8"], config, "small")
+        found = ethos_u.compiled(files["int8"], config, "small")
         assert found.operators > 0
         assert "cycles_total" in found.summary
         (made,) = read(found.content).subgraphs
@@ -298,23 +299,23 @@ def test_vela_agrees_with_what_is_not_refused(files: dict[str, bytes]):
 def test_a_model_that_vela_leaves_on_the_cpu_is_refused(files: dict[str, bytes]):
     """Its exit code is 0 in both cases."""
     with pytest.raises(TfliteError, match=r"leaves (\d+) of \1 operators of small on the CPU.*Float32"):
-        vela.compiled(files["float32"], "ethos-u55-128", "small")
+        ethos_u.compiled(files["float32"], "ethos-u55-128", "small")
     resize = emit.resize_bilinear(tensor(), (6, 6))
     partly = file(resize, operator("RELU", [resize.outputs[0]], tensor(shape=(1, 6, 6, 8), name="y")))
     with pytest.raises(TfliteError, match=r"leaves 1 of .* RESIZE_BILINEAR .*scale-factor=1.5"):
-        vela.compiled(partly, "ethos-u55-128", "resized")
+        ethos_u.compiled(partly, "ethos-u55-128", "resized")
 
 
 @needs_vela
 def test_vela_refuses_what_is_no_model():
     with pytest.raises(TfliteError, match="Vela cannot compile broken for ethos-u55-128"):
-        vela.compiled(b"nothing of the kind", "ethos-u55-128", "broken")
+        ethos_u.compiled(b"nothing of the kind", "ethos-u55-128", "broken")
 
 
 def test_vela_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TfliteError, match=r"not installed: pip install 'restnet-tf\[mcu\]'"):
-        vela.compiled(b"", "ethos-u55-128", "any")
+        ethos_u.compiled(b"", "ethos-u55-128", "any")
 
 
 def test_what_nothing_makes_is_read_from_vela_alone():

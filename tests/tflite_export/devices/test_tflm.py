@@ -9,7 +9,7 @@ import pytest
 from bench_files import elastic, files, softmax_of_equals
 
 from tflite_export import memory
-from tflite_export.devices import tflm
+from tflite_export.devices import tflm, tflm_wheel
 from tflite_export.devices.subjects import Options, Subject, opened, smooth_images
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only
@@ -134,3 +134,11 @@ def test_the_references_outputs_differ_from_image_to_image(made: dict[str, Subje
     assert np.ptp(inputs.astype(int)) > 200
     found, expected, _ = tflm._run(made["int8"], inputs, 1 << 16)
     assert len(np.unique(expected, axis=0)) == len(np.unique(found, axis=0)) == len(inputs)
+
+
+@needs_micro
+def test_inputs_that_are_not_finite_are_refused(made: dict[str, Subject]) -> None:
+    inputs = tflm._inputs(only(opened(made["float32"])).inputs[0])
+    inputs[0, 0, 0, 0] = np.nan
+    with pytest.raises(TfliteError, match=r"1 of .* values for TensorFlow Lite Micro are not finite"):
+        tflm_wheel.run(made["float32"].content, inputs, 1 << 20)

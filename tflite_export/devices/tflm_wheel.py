@@ -18,6 +18,7 @@ import numpy as np
 
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, read
+from tflite_export.integers import check_finite
 
 _SECONDS = 600
 # Reads a file and inputs; answers with the outputs for each choice, and on descriptor 2 with what the arena holds.
@@ -26,17 +27,17 @@ import io, sys
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 arena, *sizes = map(int, sys.argv[1:4])
-content, given = (sys.stdin.buffer.read(size) for size in sizes)
-made = runtime.Interpreter.from_bytes(content, arena_size=arena)
+content, inputs = (sys.stdin.buffer.read(size) for size in sizes)
+interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena)
 outputs = []
 for choice in sys.argv[4:] or [None]:
-    for one in np.load(io.BytesIO(given)):
-        made.set_input(one[None], 0)
+    for one in np.load(io.BytesIO(inputs)):
+        interpreter.set_input(one[None], 0)
         if choice is not None:
-            made.set_input(np.array([choice], np.int32), 1)
-        made.invoke()
-        outputs.append(made.get_output(0)[0].copy())
-made.print_allocations()
+            interpreter.set_input(np.array([choice], np.int32), 1)
+        interpreter.invoke()
+        outputs.append(interpreter.get_output(0)[0].copy())
+interpreter.print_allocations()
 np.save(sys.stdout.buffer, np.stack(outputs))
 """
 
@@ -63,9 +64,10 @@ def installed() -> bool:
 def run(content: bytes, inputs: np.ndarray, arena_size: int, choices: Sequence[int] = ()) -> Ran:
     """Run a file on inputs ``(n, ...)`` of its own type, once for each of a router's choices.
 
-    Raises TfliteError that says whether it ``cannot run it``, ``died of`` a signal or ``did not finish``; ``log`` is
-    all that it printed.
+    Raises TfliteError for inputs that are not finite, else one that says whether it ``cannot run it``, ``died of`` a
+    signal or ``did not finish``; ``log`` is all that it printed.
     """
+    check_finite(inputs, "TensorFlow Lite Micro")
     done = _ended(content, inputs, arena_size, choices)
     if done is None:
         raise TfliteError(f"TensorFlow Lite Micro did not finish within {_SECONDS} s")

@@ -1,0 +1,98 @@
+"""What a device is exported: points' files in, the files that one flashes or ships out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tflite_export.carray import Several
+from tflite_export.devices.rules import Rules, refusals
+from tflite_export.errors import TfliteError
+
+
+@dataclass(frozen=True)
+class PointFile:
+    """The file of a point in one precision; ``several`` where it is an array of more than one point."""
+
+    name: str
+    precision: str
+    content: bytes = field(repr=False)
+    several: Several | None = None
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return f"{self.name}.{self.precision}"
+
+    @property
+    def networks(self) -> tuple[bytes, ...]:
+        """The files of one network that it is made up of."""
+        return self.several.networks if self.several else (self.content,)
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What is to be exported of a run, by name: points that the device takes, and the classes of their scores.
+
+    ``elastic`` is the file of all points, None where one was asked for alone or there is no such file.
+    """
+
+    run: str
+    points: tuple[PointFile, ...]
+    labels: tuple[str, ...]
+    elastic: Path | None = None
+
+
+@dataclass(frozen=True)
+class Export:
+    """Files by name, what is known of them, and what to do next (``{out}`` stands for their folder)."""
+
+    files: Mapping[str, bytes]
+    remarks: tuple[str, ...]
+    advice: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A point's file as the device is given it, or the reasons for which it takes none."""
+
+    point: PointFile | None
+    reasons: tuple[str, ...] = ()
+
+
+def _as_it_is(point: PointFile) -> PointFile:
+    return point
+
+
+def _nothing_needed() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Target:
+    """How files are exported to a device: its rules, and functions from files to files.
+
+    ``prepare`` compiles or tries a point's file that the rules allow, ``check`` sees to the programs that this takes;
+    both raise TfliteError. ``together`` joins points, named in order, of an elastic file's content in one precision.
+    """
+
+    rules: Rules
+    export: Callable[[Parcel], Export]
+    prepare: Callable[[PointFile], PointFile] = _as_it_is
+    check: Callable[[], None] = _nothing_needed
+    together: Mapping[str, Callable[[bytes, Sequence[str], str], PointFile]] = field(default_factory=dict)
+
+
+def judged(point: PointFile, target: Target) -> Verdict:
+    """Whether a target takes a point's file, and as what.
+
+    Raises TfliteError for an unknown precision and bytes that are no ``.tflite`` file.
+    """
+    reasons = [str(r) for content in point.networks for r in refusals(content, target.rules, point.precision)]
+    if reasons:
+        return Verdict(None, tuple(dict.fromkeys(reasons)))
+    try:
+        return Verdict(target.prepare(point))
+    except TfliteError as error:
+        return Verdict(None, (str(error),))
