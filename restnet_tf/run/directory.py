@@ -25,8 +25,6 @@ from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches.closed_form import Solution
 
 _FORMAT = 3
-# Parts that only some stitches have.
-_OPTIONAL = ("hidden_kernel", "hidden_bias", "positions", "class_kernel", "class_bias")
 
 
 class Run:
@@ -218,12 +216,11 @@ class Run:
         meta: dict[str, Any] = {name: getattr(fitted, name) for name in ("rung", "kl", "closed_form_kl", "settled")}
         meta |= {"rungs": [asdict(r) for r in fitted.rungs], "stitches": []}
         arrays: dict[str, Any] = {}
-        for joint, found in enumerate(fitted.stitches):
-            ends = {"source": asdict(found.source), "target": asdict(found.target), "clamp": found.clamp}
+        for joint, stitch in enumerate(fitted.stitches):
+            ends = {"source": asdict(stitch.source), "target": asdict(stitch.target), "clamp": stitch.clamp}
             meta["stitches"].append(ends)
-            values = {"kernel": found.kernel, "bias": found.bias}
-            values |= {name: value for name in _OPTIONAL if (value := getattr(found, name)) is not None}
-            values |= {f"tuned:{path}": value for path, value in found.tuned.items()}
+            values = {"kernel": stitch.kernel, "bias": stitch.bias, **stitch.parts}
+            values |= {f"tuned:{path}": value for path, value in stitch.tuned.items()}
             arrays |= {f"{joint}:{name}": value for name, value in values.items()}
         write_npz(self.stitch_path(point), {"meta": np.array(json.dumps(meta)), **arrays})
 
@@ -234,9 +231,9 @@ class Run:
             return None
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
-            found = [_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches"))]
+            *before, last = (_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches")))
         rungs = tuple(RungResult(**r) for r in meta.pop("rungs"))
-        return Fitted(stitch=found[-1], before=tuple(found[:-1]), rungs=rungs, **meta)
+        return Fitted(stitch=last, before=tuple(before), rungs=rungs, **meta)
 
     def stitch_path(self, point: str) -> Path:
         """A point's fitted stitch."""
@@ -309,14 +306,14 @@ def _solutions(arrays: Any) -> dict[str, Solution]:
 def _stitch(ends: Mapping[str, Any], arrays: Any, prefix: str) -> Stitch:
     """One stitch of a file of them; its arrays' names begin alike."""
     names = [name.removeprefix(prefix) for name in arrays.files if name.startswith(prefix)]
-    kept = {name: arrays[prefix + name] for name in names if not name.startswith("tuned:")}
+    parts = {name: arrays[prefix + name] for name in names if not name.startswith("tuned:")}
     tuned = {name.removeprefix("tuned:"): arrays[prefix + name] for name in names if name.startswith("tuned:")}
     source, target = (_layout(ends[end]) for end in ("source", "target"))
-    return Stitch(source=source, target=target, clamp=tuple(ends["clamp"]), tuned=tuned, **kept)
+    return Stitch(parts.pop("kernel"), parts.pop("bias"), source, target, tuple(ends["clamp"]), parts, tuned)
 
 
-def _layout(kept: Mapping[str, Any]) -> Layout:
-    return Layout(tuple(kept["shape"]), tuple(kept["grid"]) if kept["grid"] else None)
+def _layout(entry: Mapping[str, Any]) -> Layout:
+    return Layout(tuple(entry["shape"]), tuple(entry["grid"]) if entry["grid"] else None)
 
 
 def _short(value: Any) -> str:

@@ -236,7 +236,7 @@ class _Sums:
 
     def _groups_of(self, source: str, i: int, j: int) -> list[_Group]:
         a, b = self._layout(source, i), self._layout(other(source), j)
-        parts = [_MAP, _CLASS] if stitch.pools_class(a, b) else [_MAP]
+        parts = [_MAP, _CLASS] if stitch.pooled_class(a, b) else [_MAP]
         return [_Group.of(source, a, b, part) for part in parts]
 
     def _places(self, group: _Group) -> int:
@@ -269,8 +269,9 @@ def other(role: str) -> str:
 
 def _rows(x: np.ndarray, source: Layout, target: Layout, part: str) -> np.ndarray:
     """Features ``(n, ...)`` as the map of a group reads them: ``(n, rows, c)``."""
-    if part == _CLASS:
-        return x.reshape(len(x), -1, source.channels).mean(axis=1, keepdims=True)
+    step = stitch.pooled_class(source, target)
+    if part == _CLASS and step is not None:
+        return step.pooled(x)
     return stitch.spread(stitch.adapted(x, source, target), stitch.places(source, target), _POSITIONS)
 
 
@@ -278,7 +279,7 @@ def _targets(y: np.ndarray, source: Layout, target: Layout, part: str) -> np.nda
     """Features ``(n, ...)`` at the back's cut as the map of a group should deliver them: ``(n, rows, c)``."""
     if part == _CLASS:
         return y[:, :1]
-    return stitch.spread(stitch.wanted(y, source, target), stitch.places(source, target), _POSITIONS)
+    return stitch.spread(stitch.goal(y, source, target), stitch.places(source, target), _POSITIONS)
 
 
 def initial(pair: PairKey, cut_lists: Mapping[str, tuple[Cut, ...]], statistics: Statistics) -> Stitch:

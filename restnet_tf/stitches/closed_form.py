@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -70,12 +70,10 @@ def ridge(sums: RidgeSums, shrinkage: float | None = None) -> tuple[np.ndarray, 
     return kernel.astype(np.float32), bias.astype(np.float32), r2
 
 
-def closed(found: Solution, source: Cut, target: Cut) -> Stitch:
+def closed(solution: Solution, source: Cut, target: Cut) -> Stitch:
     """The stitch of a closed-form solution between two cuts."""
-    bias = found.bias.mean(axis=0)
-    made = Stitch(found.kernel, bias, source.layout, target.layout, target.clamp)
-    if len(found.bias) > 1:
-        made = replace(made, positions=found.bias - bias)
-    if found.pooled is not None:
-        made = replace(made, class_kernel=found.pooled[0], class_bias=found.pooled[1])
-    return made
+    bias = solution.bias.mean(axis=0)
+    parts = {"positions": solution.bias - bias} if len(solution.bias) > 1 else {}
+    if solution.pooled is not None:
+        parts |= {"class_kernel": solution.pooled[0], "class_bias": solution.pooled[1]}
+    return Stitch(solution.kernel, bias, source.layout, target.layout, target.clamp, parts)

@@ -71,8 +71,7 @@ def test_fitted_round_trip(tmp_path):
             Layout((8, 8, 2)),
             Layout((4, 4, 3)),
             (0.0, None),
-            hidden_kernel=np.ones((2, 2), "f4"),
-            hidden_bias=np.ones(2, "f4"),
+            {"hidden_kernel": np.ones((2, 2), "f4"), "hidden_bias": np.ones(2, "f4")},
             tuned=tuned,
         ),
         "norm",
@@ -84,8 +83,11 @@ def test_fitted_round_trip(tmp_path):
     Run(tmp_path).save_fitted("L0-S0", given)
     found = Run(tmp_path).load_fitted("L0-S0")
     assert replace(found, stitch=given.stitch) == given
-    for name in ("kernel", "bias", "hidden_kernel", "hidden_bias"):
+    for name in ("kernel", "bias"):
         np.testing.assert_array_equal(getattr(found.stitch, name), getattr(given.stitch, name))
+    assert set(found.stitch.parts) == {"hidden_kernel", "hidden_bias"}
+    for name, values in given.stitch.parts.items():
+        np.testing.assert_array_equal(found.stitch.parts[name], values)
     for name in ("source", "target", "clamp"):
         assert getattr(found.stitch, name) == getattr(given.stitch, name)
     assert set(found.stitch.tuned) == set(tuned)

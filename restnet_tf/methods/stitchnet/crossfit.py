@@ -46,13 +46,12 @@ def join(source: Cut, target: Cut, x: np.ndarray, y: np.ndarray, folds: Sequence
         raise RestnetError(f"features at {source.name} or {target.name} hold NaN or infinity; the weights are broken")
     a, b = source.layout, target.layout
     places = stitch.places(a, b)
-    x_rows, y_rows = (stitch.spread(side, places, _ROWS) for side in (stitch.adapted(x, a, b), stitch.wanted(y, a, b)))
+    x_rows, y_rows = (stitch.spread(side, places, _ROWS) for side in (stitch.adapted(x, a, b), stitch.goal(y, a, b)))
     maps = _Maps.of(x_rows, y_rows, places, folds)
     empty = Stitch(np.zeros((0, 0)), np.zeros(0), a, b, target.clamp)
     pooled = None
-    if stitch.pools_class(a, b):
-        means = x.reshape(len(x), -1, a.channels).mean(axis=1, keepdims=True)
-        pooled = _Maps.of(means, y[:, :1], 1, folds)
+    if (step := stitch.pooled_class(a, b)) is not None:
+        pooled = _Maps.of(step.pooled(x), y[:, :1], 1, folds)
     found = np.empty((len(x), *target.shape), np.float32)
     for index, fold in enumerate(folds):
         found[fold] = stitch.applied(_filled(empty, maps, pooled, index), x[fold])
@@ -92,13 +91,13 @@ def _filled(empty: Stitch, maps: _Maps, pooled: _Maps | None, fold: int | None) 
     if len(bias) > 1:
         # One bias a place: their mean is the map's own.
         mean = bias.mean(axis=0)
-        made = replace(empty, kernel=kernel, bias=mean, positions=bias - mean)
+        parts, bias = {"positions": bias - mean}, mean[None]
     else:
-        made = replace(empty, kernel=kernel, bias=bias[0])
-    if pooled is None:
-        return made
-    class_kernel, class_bias = pooled.solutions[index]
-    return replace(made, class_kernel=class_kernel, class_bias=class_bias[0])
+        parts = {}
+    if pooled is not None:
+        class_kernel, class_bias = pooled.solutions[index]
+        parts |= {"class_kernel": class_kernel, "class_bias": class_bias[0]}
+    return replace(empty, kernel=kernel, bias=bias[0], parts=parts)
 
 
 def _sums(x: np.ndarray, y: np.ndarray, places: int) -> RidgeSums:
