@@ -22,7 +22,7 @@ from restnet_tf.atomic import write_bytes, write_npz
 from restnet_tf.fitting.ladder import Fitted, RungResult
 from restnet_tf.records import Layout, RestnetError, Stitch
 from restnet_tf.similarity.features import Statistics
-from restnet_tf.stitches.closed_form import Solution
+from restnet_tf.stitches.step import Solution
 
 _FORMAT = 3
 

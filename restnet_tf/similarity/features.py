@@ -18,7 +18,8 @@ from restnet_tf.graph import cuts, infer
 from restnet_tf.records import Anchor, Cut, Layout, RestnetError, Stitch
 from restnet_tf.similarity.cka import CkaSums
 from restnet_tf.stitches import closed_form, stitch
-from restnet_tf.stitches.closed_form import Solution, closed
+from restnet_tf.stitches.closed_form import closed
+from restnet_tf.stitches.step import Solution
 
 if TYPE_CHECKING:
     from restnet_tf.data.splits import Split

@@ -7,21 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from restnet_tf.records import Cut, RestnetError, Stitch
-
-
-@dataclass(frozen=True)
-class Solution:
-    """The closed-form map of one pair and how much of the target's variance it explains.
-
-    ``bias`` is ``(places, c_out)``. ``pooled`` holds kernel and bias of a class token made of the pooled
-    front, None where there is none to make.
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray
-    r2: float
-    pooled: tuple[np.ndarray, np.ndarray] | None = None
-
+from restnet_tf.stitches.step import Solution
+from restnet_tf.stitches.steps import between
 
 # Relative to the mean diagonal of X'X: small enough to leave a well-posed fit alone, large enough
 # to keep dead or duplicated channels from blowing the kernel up.
@@ -71,9 +58,7 @@ def ridge(sums: RidgeSums, shrinkage: float | None = None) -> tuple[np.ndarray, 
 
 
 def closed(solution: Solution, source: Cut, target: Cut) -> Stitch:
-    """The stitch of a closed-form solution between two cuts."""
-    bias = solution.bias.mean(axis=0)
-    parts = {"positions": solution.bias - bias} if len(solution.bias) > 1 else {}
-    if solution.pooled is not None:
-        parts |= {"class_kernel": solution.pooled[0], "class_bias": solution.pooled[1]}
-    return Stitch(solution.kernel, bias, source.layout, target.layout, target.clamp, parts)
+    """The stitch of a closed-form solution between two cuts: every step starts at its share of it."""
+    ends = source.layout, target.layout
+    values = {name: value for step in between(*ends) for name, value in step.start(solution).items()}
+    return Stitch(values.pop("kernel"), values.pop("bias"), *ends, target.clamp, values)

@@ -18,6 +18,20 @@ import numpy as np
 Weights = Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Solution:
+    """The closed-form map of one pair and how much of the target's variance it explains.
+
+    ``bias`` is ``(places, c_out)``. ``pooled`` holds kernel and bias of a class token made of the pooled
+    front, None where there is none to make.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    r2: float
+    pooled: tuple[np.ndarray, np.ndarray] | None = None
+
+
 class Stage(IntEnum):
     """Where in a stitch a step stands; its steps are in this order."""
 
@@ -82,6 +96,10 @@ class Step(ABC):
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Its weights by name, in the order of the Keras layer's."""
+        return {}
+
+    def start(self, solution: Solution) -> dict[str, np.ndarray]:
+        """Its weights in closed form; none of a step that comes later."""
         return {}
 
     @property

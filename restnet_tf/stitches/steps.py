@@ -23,7 +23,7 @@ import numpy as np
 
 from restnet_tf.records import Layout
 from restnet_tf.stitches import resample
-from restnet_tf.stitches.step import Emitter, Stage, Step, Weights
+from restnet_tf.stitches.step import Emitter, Solution, Stage, Step, Weights
 
 
 def between(
@@ -249,6 +249,9 @@ class Map(_Pointwise):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"kernel": (self.width, self.channels), "bias": (self.channels,)}
 
+    def start(self, solution: Solution) -> dict[str, np.ndarray]:
+        return {"kernel": solution.kernel, "bias": solution.bias.mean(axis=0)}
+
     def keras(self, x: Any, front: Any) -> Any:
         return self._layer()(x)
 
@@ -273,6 +276,9 @@ class Positions(Step):
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"positions": (self.rows, self.channels)}
+
+    def start(self, solution: Solution) -> dict[str, np.ndarray]:
+        return {"positions": solution.bias - solution.bias.mean(axis=0)}  # the mean is the map's own
 
     def keras(self, x: Any, front: Any) -> Any:
         from restnet_tf.graph.tokens import PositionBias
@@ -299,6 +305,10 @@ class PooledClass(Step):
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"class_kernel": (self.width, self.channels), "class_bias": (self.channels,)}
+
+    def start(self, solution: Solution) -> dict[str, np.ndarray]:
+        assert solution.pooled is not None  # a pair with this step is solved for it too
+        return dict(zip(self.shapes, solution.pooled, strict=True))
 
     @property
     def macs(self) -> int:

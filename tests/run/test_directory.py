@@ -16,7 +16,7 @@ from restnet_tf.records import Layout, Piece, Plan, RestnetError, Stitch
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.similarity.features import Statistics
-from restnet_tf.stitches.closed_form import Solution
+from restnet_tf.stitches.step import Solution
 
 INPUTS = {"large": "abc", "small": "def", "seed": 0}
 ROUTE = (Piece("large", None, "a/b"), Piece("small", "c", None))
@@ -71,7 +71,7 @@ def test_fitted_round_trip(tmp_path):
             Layout((8, 8, 2)),
             Layout((4, 4, 3)),
             (0.0, None),
-            {"hidden_kernel": np.ones((2, 2), "f4"), "hidden_bias": np.ones(2, "f4")},
+            {"hidden_kernel": np.ones((2, 2), "f4"), "hidden_bias": np.ones(2, "f4"), "positions": np.eye(16, 3)},
             tuned=tuned,
         ),
         "norm",
@@ -85,7 +85,7 @@ def test_fitted_round_trip(tmp_path):
     assert replace(found, stitch=given.stitch) == given
     for name in ("kernel", "bias"):
         np.testing.assert_array_equal(getattr(found.stitch, name), getattr(given.stitch, name))
-    assert set(found.stitch.parts) == {"hidden_kernel", "hidden_bias"}
+    assert list(found.stitch.parts) == ["hidden_kernel", "hidden_bias", "positions"]
     for name, values in given.stitch.parts.items():
         np.testing.assert_array_equal(found.stitch.parts[name], values)
     for name in ("source", "target", "clamp"):
