@@ -80,7 +80,7 @@ def measure(large: str, small: str, variants: int, sample: int, precision: str) 
     compiled = time.perf_counter() - start
     other = {"large": "small", "small": "large"}
     routes = {
-        name: link.Route(objects[p.source], p.stop, stitch.chain(p.stitch), objects[other[p.source]], p.start)
+        name: link.Route(objects[p.source], p.stop, stitch.pipeline(p.stitch), objects[other[p.source]], p.start)
         for name, p in pairs.items()
     }
     files, linked = _timed(lambda: {name: link.variant(r, precision=precision) for name, r in routes.items()})

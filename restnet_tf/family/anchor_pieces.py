@@ -187,7 +187,7 @@ class AnchorPieces:
         rough = verify.run(content, self._members.calibration(shape))
         found = rough.scores.reshape(-1, *joint.stitch.source.shape)
         refitted = stitch.refitted(joint.stitch, self._features(joint), found)
-        return replace(route, stitch=stitch.chain(refitted))
+        return replace(route, stitch=stitch.pipeline(refitted))
 
     def _lost(self, joint: Joint, route: link.Route) -> float:
         """The share of what a stitch delivers that the integers at the back's cut cannot hold."""

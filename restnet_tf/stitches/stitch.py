@@ -30,7 +30,7 @@ _HIDDEN_SHARE, _HIDDEN_STEP = 4, 8
 
 
 @dataclass(frozen=True)
-class Chain:
+class Pipeline:
     """A stitch as its steps and their weights by name; ``source`` and ``target`` are shapes without the batch."""
 
     source: tuple[int, ...]
@@ -47,11 +47,11 @@ class Chain:
         return x
 
 
-def chain(stitch: Stitch) -> Chain:
+def pipeline(stitch: Stitch) -> Pipeline:
     """The list of steps that a stitch is: what the linker takes."""
     ends = stitch.source, stitch.target
     weights = {"kernel": stitch.kernel, "bias": stitch.bias, **stitch.parts}
-    return Chain(ends[0].shape, ends[1].shape, between(*ends, hidden(stitch), stitch.clamp), weights)
+    return Pipeline(ends[0].shape, ends[1].shape, between(*ends, hidden(stitch), stitch.clamp), weights)
 
 
 def hidden(stitch: Stitch) -> int:
@@ -64,12 +64,12 @@ def delivered(stitch: Stitch, features: np.ndarray) -> np.ndarray:
 
     A class token that is made of the pooled grid is not among the places.
     """
-    return _rows(chain(stitch).run(features, (Stage.PLACES, Stage.FEATURES, Stage.MAP)))
+    return _rows(pipeline(stitch).run(features, (Stage.PLACES, Stage.FEATURES, Stage.MAP)))
 
 
 def applied(stitch: Stitch, features: np.ndarray) -> np.ndarray:
     """The whole stitch on features ``(n, ...)``, as ``build`` computes it: float32 ``(n, *target)``."""
-    return chain(stitch).run(features).astype(np.float32).reshape(len(features), *stitch.target.shape)
+    return pipeline(stitch).run(features).astype(np.float32).reshape(len(features), *stitch.target.shape)
 
 
 def refitted(stitch: Stitch, exact: np.ndarray, quantised: np.ndarray) -> Stitch:
@@ -90,7 +90,7 @@ def refitted(stitch: Stitch, exact: np.ndarray, quantised: np.ndarray) -> Stitch
 
 def read(stitch: Stitch, features: np.ndarray) -> np.ndarray:
     """What the map reads of features ``(n, ...)``: ``(n, places, c_in)``, float64, hidden features last."""
-    return _rows(chain(stitch).run(features, (Stage.PLACES, Stage.FEATURES))).astype(np.float64)
+    return _rows(pipeline(stitch).run(features, (Stage.PLACES, Stage.FEATURES))).astype(np.float64)
 
 
 def widened(stitch: Stitch, features: np.ndarray, seed: int) -> Stitch:
@@ -169,7 +169,7 @@ def adapted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
 
     A class token that the target has too comes first; one that it lacks is left out.
     """
-    return _rows(Chain(source.shape, target.shape, between(source, target), {}).run(features, (Stage.PLACES,)))
+    return _rows(Pipeline(source.shape, target.shape, between(source, target), {}).run(features, (Stage.PLACES,)))
 
 
 def spread(rows: np.ndarray, places: int, most: int) -> np.ndarray:
@@ -188,7 +188,7 @@ def build(stitch: Stitch, name: str = "stitch") -> keras.Model:
     import keras
 
     x = front = keras.Input(stitch.source.shape)
-    for step in chain(stitch).steps:
+    for step in pipeline(stitch).steps:
         x = step.keras(x, front)
     model = keras.Model(front, x, name=name)
     for layer, values in weights(stitch).items():
@@ -208,13 +208,13 @@ def trained(stitch: Stitch, model: keras.Model) -> Stitch:
 
 def weights(stitch: Stitch) -> dict[str, list[np.ndarray]]:
     """Fitted weights by the layer of ``build`` that holds them, the map's first."""
-    values = chain(stitch).weights
+    values = pipeline(stitch).weights
     steps = sorted(_weighted(stitch), key=lambda step: "kernel" not in step.shapes)
     return {step.layer: [values[name] for name in step.shapes] for step in steps}
 
 
 def _weighted(stitch: Stitch) -> list[Step]:
-    return [step for step in chain(stitch).steps if step.shapes]
+    return [step for step in pipeline(stitch).steps if step.shapes]
 
 
 def macs(source: Layout, target: Layout, hidden: int = 0) -> int:

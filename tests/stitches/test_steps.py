@@ -14,7 +14,7 @@ from restnet_tf.graph import costs
 from restnet_tf.records import Layout, Stitch
 from restnet_tf.stitches import steps, stitch
 from restnet_tf.stitches.step import Stage, Step
-from restnet_tf.stitches.stitch import Chain
+from restnet_tf.stitches.stitch import Pipeline
 from tflite_export import emit, link, stitching
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Subgraph
@@ -32,10 +32,10 @@ def weights(chosen: Sequence[Step]) -> dict[str, np.ndarray]:
     return {name: draw(*shape, seed=seed) for seed, (name, shape) in enumerate(shapes)}
 
 
-def file(chain: Chain) -> bytes:
-    """A chain alone in a float32 file."""
-    source, target = (emit.activation((1, *shape), "FLOAT32", "end") for shape in (chain.source, chain.target))
-    return link.alone(Subgraph(stitching.operators(chain, source, target, "float32"), [source], [target]), [])
+def file(pipeline: Pipeline) -> bytes:
+    """A pipeline alone in a float32 file."""
+    source, target = (emit.activation((1, *shape), "FLOAT32", "end") for shape in (pipeline.source, pipeline.target))
+    return link.alone(Subgraph(stitching.operators(pipeline, source, target, "float32"), [source], [target]), [])
 
 
 # --- one step after the other ---------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_the_table_has_every_step():
 @pytest.mark.parametrize("name", TABLE)
 def test_a_step_is_the_same_in_keras_numpy_and_tflite(name):
     source, chosen, target = TABLE[name]
-    chain = Chain(source, target, chosen, weights(chosen))
+    pipeline = Pipeline(source, target, chosen, weights(chosen))
     x, front = 4 * draw(3, *source, seed=9), keras.Input(source)
     y = front
     for step in chosen:
@@ -87,11 +87,11 @@ def test_a_step_is_the_same_in_keras_numpy_and_tflite(name):
     for step in chosen:
         if step.shapes:
             layer = model.get_layer(step.layer)
-            values = [chain.weights[n].reshape(w.shape) for n, w in zip(step.shapes, layer.weights, strict=True)]
+            values = [pipeline.weights[n].reshape(w.shape) for n, w in zip(step.shapes, layer.weights, strict=True)]
             layer.set_weights(values)
-    expected = chain.run(x)
+    expected = pipeline.run(x)
     assert expected.shape == (3, *target)
-    content, macs = file(chain), sum(step.macs for step in chosen)
+    content, macs = file(pipeline), sum(step.macs for step in chosen)
     np.testing.assert_allclose(forward(model, x), expected, atol=1e-4)
     np.testing.assert_allclose(Runner(content)(x)[0], expected, atol=1e-4)
     assert before_cuts(link.Object(content))[0] == costs.macs(costs.nodes(model)) == macs
@@ -103,7 +103,7 @@ def test_a_step_is_the_same_in_keras_numpy_and_tflite(name):
 def test_what_a_stitch_has_not_computed_can_be_neither_clamped_nor_shifted():
     for step in (steps.Clamp(0.0, None), steps.Positions(7, 3)):
         with pytest.raises(TfliteError, match="only what it computes itself can be changed"):
-            file(Chain(TOKENS, TOKENS, (step,), weights([step])))
+            file(Pipeline(TOKENS, TOKENS, (step,), weights([step])))
 
 
 # --- from one layout to another -------------------------------------------------------------------
@@ -141,7 +141,7 @@ def drawn(source: Layout, target: Layout, hidden: int, clamp: tuple[float | None
 def test_a_stitch_is_the_same_in_keras_numpy_and_tflite(source, target, hidden, clamp):
     ends = LAYOUTS[source], LAYOUTS[target]
     given, x = drawn(*ends, hidden, clamp), draw(2, *ends[0].shape, seed=9)
-    model, content, expected = stitch.build(given), file(stitch.chain(given)), stitch.applied(given, x)
+    model, content, expected = stitch.build(given), file(stitch.pipeline(given)), stitch.applied(given, x)
     assert (expected.shape, expected.dtype) == ((2, *ends[1].shape), np.float32)
     np.testing.assert_allclose(forward(model, x), expected, atol=1e-4)
     np.testing.assert_allclose(Runner(content)(x)[0], expected, atol=1e-4)
@@ -152,8 +152,8 @@ def test_a_stitch_is_the_same_in_keras_numpy_and_tflite(source, target, hidden, 
     assert sum(v.size for part in stitch.weights(given).values() for v in part) == params
     trained = stitch.trained(given, model)
     assert list(trained.parts) == list(given.parts)
-    for name, values in stitch.chain(given).weights.items():
-        np.testing.assert_array_equal(stitch.chain(trained).weights[name], values)
+    for name, values in stitch.pipeline(given).weights.items():
+        np.testing.assert_array_equal(stitch.pipeline(trained).weights[name], values)
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)

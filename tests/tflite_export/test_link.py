@@ -196,7 +196,7 @@ def refolded(case: Case, weights: Mapping[str, np.ndarray]) -> tuple[Refolded, .
 def route(name: str, precision: str, weights: Mapping[str, np.ndarray] | None = None) -> link.Route:
     case = CASES[name]
     found = refolded(case, tuned(case) if weights is None else weights)
-    joint, back = stitch.chain(fitted(name)), obj(case.back, precision)
+    joint, back = stitch.pipeline(fitted(name)), obj(case.back, precision)
     return link.Route(obj(case.front, precision), case.stop, joint, back, case.start, found)
 
 
@@ -604,7 +604,7 @@ def test_a_dead_channel_of_a_stitch_keeps_its_bias(precision: str):
     x = unseen(name)[:40]
     anchors = {n: anchor(n) for n in ("mobile", "resnet")}
     expected = forward(variant.assemble(plan(CASES[name]), anchors, dead), x)
-    file = link.variant(replace(route(name, precision), stitch=stitch.chain(dead)), precision=precision)
+    file = link.variant(replace(route(name, precision), stitch=stitch.pipeline(dead)), precision=precision)
     assert sqnr(scores(file, [x]), expected) > (15 if precision == "int8" else 25)
 
 
@@ -671,7 +671,7 @@ def test_a_precision_that_is_not_the_objects_is_refused(objects: str, asked: str
 
 @pytest.mark.parametrize("clamp", [(0.0, 3.0), (-1.0, 1.0), (None, 6.0)])
 def test_a_clamp_that_no_operator_ends_in_is_refused(clamp: tuple[float | None, float | None]):
-    odd = replace(route(PLAIN[0], "float32"), stitch=stitch.chain(replace(fitted(PLAIN[0]), clamp=clamp)))
+    odd = replace(route(PLAIN[0], "float32"), stitch=stitch.pipeline(replace(fitted(PLAIN[0]), clamp=clamp)))
     with pytest.raises(TfliteError, match="no operator ends in the clamp"):
         link.variant(odd, precision="float32")
 
@@ -781,7 +781,7 @@ def test_an_anchor_stitched_to_itself_at_one_cut_is_the_anchor(precision: str):
     found = obj("resnet", precision)
     cut = next(c for c in cuts.find(anchor("resnet").model) if c.name == "r0")
     straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.layout, cut.layout, cut.clamp)
-    made = link.variant(link.Route(found, "r0", stitch.chain(straight), found, "r0"), precision=precision)
+    made = link.variant(link.Route(found, "r0", stitch.pipeline(straight), found, "r0"), precision=precision)
     whole, x = link.variant(link.Route(found), precision=precision), digits(16, 400, 460)
     np.testing.assert_allclose(scores(made, [x]), scores(whole, [x]), atol=1e-6)
 

@@ -132,7 +132,7 @@ def obj(name: str, precision: str) -> link.Object:
 
 def route(case: str, precision: str) -> link.Route:
     front, stop, back, start = CASES[case]
-    return link.Route(obj(front, precision), stop, stitch.chain(fitted(case)), obj(back, precision), start)
+    return link.Route(obj(front, precision), stop, stitch.pipeline(fitted(case)), obj(back, precision), start)
 
 
 @cache

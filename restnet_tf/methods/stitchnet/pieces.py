@@ -56,7 +56,7 @@ class PoolPieces:
         """A route with one more piece."""
         fitted = self._refitted(joint, lead) if self._integers else joint.stitch
         back = self._head(joint) if joint.back.anchor == HEAD else self.object(joint.back.anchor)
-        return replace(lead, stitch=stitch.chain(fitted), back=back, start=joint.back.start)
+        return replace(lead, stitch=stitch.pipeline(fitted), back=back, start=joint.back.start)
 
     @property
     def _integers(self) -> bool:
