@@ -79,9 +79,13 @@ class Members:
 def makers(members: Members) -> dict[str, Maker]:
     """What makes files of the family's points, by precision."""
     settings = members.family.settings
-    if settings.converter == "link":
-        return {p: Linker(AnchorPieces(members, p), members.plans, members.fitted, p) for p in settings.precisions}
-    return {p: Converter(members, p) for p in settings.precisions}
+    make = linker if settings.converter == "link" else Converter
+    return {precision: make(members, precision) for precision in settings.precisions}
+
+
+def linker(members: Members, precision: str) -> Linker:
+    """What links the family's points in one precision."""
+    return Linker(AnchorPieces(members, precision), members.plans, members.fitted, precision)
 
 
 class Converter:
@@ -186,7 +190,8 @@ class AnchorPieces:
         content = link.front(lead, str(route.stop), precision=self._precision)
         rough = verify.run(content, self._members.calibration(shape))
         found = rough.scores.reshape(-1, *joint.stitch.source.shape)
-        return replace(route, stitch=stitch.refitted(joint.stitch, self._features(joint), found))
+        refitted = stitch.refitted(joint.stitch, self._features(joint), found)
+        return replace(route, stitch=stitch.pipeline(refitted))
 
     def _lost(self, joint: Joint, route: link.Route) -> float:
         """The share of what a stitch delivers that the integers at the back's cut cannot hold."""

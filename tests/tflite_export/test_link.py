@@ -24,13 +24,15 @@ from keras import layers
 from networks import forward, stirred
 from sklearn.datasets import load_digits
 
-from restnet_tf.family.linker import Linker, Members
+from restnet_tf.family import anchor_pieces
+from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.graph import cuts, norms
 from restnet_tf.graph.norms import Refolded
 from restnet_tf.progress import Silent
 from restnet_tf.records import Anchor, Layout, Piece, Plan, RestnetError, Stitch
-from restnet_tf.stitches import stitch, variant
+from restnet_tf.stitches import steps, stitch, variant
+from tflite_export import convert as convert_module
 from tflite_export import link
 from tflite_export.convert import compile_object, convert
 from tflite_export.devices.host import scores
@@ -163,8 +165,8 @@ def fitted(name: str) -> Stitch:
     x, y = (forward(cuts.front(a, cut), digits(a.input_shape[0], 0, 128)) for a, cut in ends)
     source, target = (next(c for c in cuts.find(a.model) if c.name == cut) for a, cut in ends)
     image = resampled = keras.Input(source.shape)
-    for layer in stitch.resample(source.layout, target.layout):
-        resampled = layer(resampled)
+    for step in steps.resampling(source.layout.size, target.layout.size):
+        resampled = step.keras(resampled, resampled)
     if resampled is not image:
         x = forward(keras.Model(image, resampled), x)
     kernel = np.random.default_rng(list(CASES).index(name)).normal(0, 1, (x.shape[-1], y.shape[-1]))
@@ -196,7 +198,8 @@ def refolded(case: Case, weights: Mapping[str, np.ndarray]) -> tuple[Refolded, .
 def route(name: str, precision: str, weights: Mapping[str, np.ndarray] | None = None) -> link.Route:
     case = CASES[name]
     found = refolded(case, tuned(case) if weights is None else weights)
-    return link.Route(obj(case.front, precision), case.stop, fitted(name), obj(case.back, precision), case.start, found)
+    joint, back = stitch.pipeline(fitted(name)), obj(case.back, precision)
+    return link.Route(obj(case.front, precision), case.stop, joint, back, case.start, found)
 
 
 def plan(case: Case, name: str = "p") -> Plan:
@@ -316,7 +319,7 @@ def test_integer_stitches_hit_the_integers_of_exact_arithmetic(name: str, precis
     file, fit = linked(name, precision), fitted(name)
     graph = only(read(file))
     place = next(i for i, op in enumerate(graph.operators) if op.inputs[-1].name == "stitch/bias")
-    resampling = stitch.resample(fit.source, fit.target)
+    resampling = steps.resampling(fit.source.size, fit.target.size)
     source, target = graph.operators[place - len(resampling)].inputs[0], graph.operators[place].outputs[0]
     interpreter = Interpreter(
         model_content=file,
@@ -333,8 +336,8 @@ def test_integer_stitches_hit_the_integers_of_exact_arithmetic(name: str, precis
         interpreter.invoke()
         x, y = (interpreter.get_tensor(graph.tensors.index(t)).astype(np.float64) for t in (source, target))
         x = (x - source.zero_points[0]) * source.scales[0]
-        for layer in resampling:
-            x = np.asarray(layer(x.astype(np.float32)), np.float64)
+        for step in resampling:
+            x = np.asarray(step.keras(x.astype(np.float32), x), np.float64)
         real = np.clip(x @ fit.kernel + fit.bias, *fit.clamp)
         expected = np.clip(real / target.scales[0] + target.zero_points[0], limits.min, limits.max)
         # Half a step of each weight, one of a resampled input, one of the result.
@@ -603,7 +606,7 @@ def test_a_dead_channel_of_a_stitch_keeps_its_bias(precision: str):
     x = unseen(name)[:40]
     anchors = {n: anchor(n) for n in ("mobile", "resnet")}
     expected = forward(variant.assemble(plan(CASES[name]), anchors, dead), x)
-    file = link.variant(replace(route(name, precision), stitch=dead), precision=precision)
+    file = link.variant(replace(route(name, precision), stitch=stitch.pipeline(dead)), precision=precision)
     assert sqnr(scores(file, [x]), expected) > (15 if precision == "int8" else 25)
 
 
@@ -670,7 +673,7 @@ def test_a_precision_that_is_not_the_objects_is_refused(objects: str, asked: str
 
 @pytest.mark.parametrize("clamp", [(0.0, 3.0), (-1.0, 1.0), (None, 6.0)])
 def test_a_clamp_that_no_operator_ends_in_is_refused(clamp: tuple[float | None, float | None]):
-    odd = replace(route(PLAIN[0], "float32"), stitch=replace(fitted(PLAIN[0]), clamp=clamp))
+    odd = replace(route(PLAIN[0], "float32"), stitch=stitch.pipeline(replace(fitted(PLAIN[0]), clamp=clamp)))
     with pytest.raises(TfliteError, match="no operator ends in the clamp"):
         link.variant(odd, precision="float32")
 
@@ -709,6 +712,22 @@ def small_family(folder: Path, **settings: Any) -> Any:
     )
 
 
+def test_an_anchor_that_cannot_be_compiled_is_refused_and_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A back of its own would stand in for it in silence, with none of its weights shared."""
+    name = TUNED[1]
+    fit = Fitted(fitted(name), "stitch", 0, 0, ())
+    members = Members(small_family(tmp_path), {name: plan(CASES[name], name)}, {name: fit})
+
+    def refusing(model: keras.Model, *rest: Any, **more: Any) -> bytes:
+        if model is anchor(CASES[name].back).model:
+            raise TfliteError("no such operator")
+        return compile_object(model, *rest, **more)
+
+    monkeypatch.setattr(convert_module, "compile_object", refusing)
+    with pytest.raises(TfliteError, match="no such operator"):
+        anchor_pieces.linker(members, "float32").variant(name)
+
+
 @pytest.mark.parametrize("kind", ["norms", "a dense layer", "a norm that was zero"])
 def test_a_back_that_cannot_be_retuned_is_compiled_for_its_variant(kind: str, tmp_path: Path):
     name = TUNED[1]
@@ -726,7 +745,7 @@ def test_a_back_that_cannot_be_retuned_is_compiled_for_its_variant(kind: str, tm
         found.anchors["resnet"] = Anchor("resnet", changed, logits, logits, None, "zeroed")
     fit = replace(fitted(name), tuned=weights)
     members = Members(found, {name: plan(CASES[name], name)}, {name: Fitted(fit, "norm", 0, 0, ())})
-    linker = Linker(members, "float32")
+    linker = anchor_pieces.linker(members, "float32")
     made = linker.route(name)
     assert (made.start is None) == (kind != "norms")
     assert bool(made.retuned) == (kind == "norms")
@@ -745,7 +764,7 @@ def integers(graph: Subgraph) -> set[bytes]:
 def test_a_back_calibrated_anew_shares_the_anchors_integers(name: str, tmp_path: Path):
     case, found = CASES[name], small_family(tmp_path, recalibrate=True)
     fit = Fitted(replace(fitted(name), tuned=tuned(case)), "norm", 0, 0, ())
-    linker = Linker(Members(found, {name: plan(case, name)}, {name: fit}), "int8")
+    linker = anchor_pieces.linker(Members(found, {name: plan(case, name)}, {name: fit}), "int8")
     made, whole = linker.route(name), linker.route(case.back).objects[0]
     assert made.back is not None
     assert made.start is None
@@ -767,7 +786,7 @@ def test_ranges_that_do_not_suit_a_route_are_left_for_its_own(factor: float, tmp
     weights = tuned(case, lambda gamma, rng: gamma * factor)
     straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.layout, cut.layout, cut.clamp, tuned=weights)
     members = Members(found, {"p": plan(case)}, {"p": Fitted(straight, "norm", 0, 0, ())})
-    linker = Linker(members, "int8")
+    linker = anchor_pieces.linker(members, "int8")
     assert (linker.route("p").start is None) == (factor > 1)
     told = [line for line in found.report.lines if line.endswith("calibrated anew")]
     assert bool(told) == (factor > 1)
@@ -780,7 +799,7 @@ def test_an_anchor_stitched_to_itself_at_one_cut_is_the_anchor(precision: str):
     found = obj("resnet", precision)
     cut = next(c for c in cuts.find(anchor("resnet").model) if c.name == "r0")
     straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.layout, cut.layout, cut.clamp)
-    made = link.variant(link.Route(found, "r0", straight, found, "r0"), precision=precision)
+    made = link.variant(link.Route(found, "r0", stitch.pipeline(straight), found, "r0"), precision=precision)
     whole, x = link.variant(link.Route(found), precision=precision), digits(16, 400, 460)
     np.testing.assert_allclose(scores(made, [x]), scores(whole, [x]), atol=1e-6)
 
@@ -880,7 +899,8 @@ def test_any_number_of_pieces_is_keras(name: str, tmp_path: Path):
     x = digits(side, 400, 430)
     expected = by_hand(name, x)
     np.testing.assert_allclose(forward(members.model(name), x), expected, atol=1e-5)
-    np.testing.assert_allclose(scores(Linker(members, "float32").variant(name), [x]), expected, atol=2e-5, rtol=1e-5)
+    linked = anchor_pieces.linker(members, "float32").variant(name)
+    np.testing.assert_allclose(scores(linked, [x]), expected, atol=2e-5, rtol=1e-5)
     assert expected.std(0).max() > 1e-3
 
 
@@ -888,7 +908,7 @@ def test_any_number_of_pieces_is_keras(name: str, tmp_path: Path):
 @pytest.mark.parametrize("precision", INTEGERS)
 def test_any_number_of_pieces_in_integers(name: str, precision: str, tmp_path: Path):
     members = long_members(name, tmp_path)
-    linker, x = Linker(members, precision), digits(members.input_shape(name)[0], 0, 60)
+    linker, x = anchor_pieces.linker(members, precision), digits(members.input_shape(name)[0], 0, 60)
     assert sqnr(scores(linker.variant(name), [x]), by_hand(name, x)) > (
         17 if precision == "int8" else 25
     )  # random stitches leave the ranges
@@ -896,7 +916,7 @@ def test_any_number_of_pieces_in_integers(name: str, precision: str, tmp_path: P
 
 def test_pieces_share_their_weights_in_an_elastic_file(tmp_path: Path):
     name = "there and back"
-    linker = Linker(long_members(name, tmp_path), "float32")
+    linker = anchor_pieces.linker(long_members(name, tmp_path), "float32")
     alone = sum(len(linker.variant(point)) for point in ("resnet", "mobile"))
     made = linker.elastic(["resnet", "mobile", name], {})
     assert len(made) < alone + 4 * sum(s.kernel.size + s.bias.size for s in long_stitches(name)) + 12_000
