@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from console import BAD, ask, build, other_weights, refused, refused_late
 
+from restnet_tf.run.plans_file import read_plans
+from restnet_tf.words import sentence
+
 
 @pytest.mark.parametrize(("option", "make", "words"), BAD.values(), ids=BAD)
 def test_bad_inputs_are_one_clean_line_and_leave_nothing(
@@ -65,7 +68,7 @@ PLANS = {
     "missing": (None, r"plans\.json is not a plans file"),
     "no JSON": ("{", r"plans\.json is not a plans file"),
     "no plans": ('{"format": 1}', r"plans\.json is not a plans file"),
-    "no route": ('{"plans": [{"name": "a"}]}', r"plans\.json: plan 0 is not understood"),
+    "no route": ('{"plans": [{"name": "a"}]}', r"plans\.json is not a plans file: plans\[0\]\.route: missing"),
 }
 GOOD_PLAN: dict[str, Any] = {
     "name": "L1-S0",
@@ -83,7 +86,7 @@ def edited(**changes: Any) -> str:
 
 PLANS |= {
     "status": (edited(status="maybe"), r"plan L1-S0 has status 'maybe'; use one of .*chosen"),
-    "extra word": (edited(colour="red"), r"plan 0 is not understood: .*colour"),
+    "extra word": (edited(colour="red"), r"plans\[0\]: a field 'colour' that nothing knows"),
     "one piece": (edited(route=GOOD_PLAN["route"][:1]), r"plan L1-S0 has 1 pieces; a stitched route has two"),
     "no such cut": (
         edited(route=[{"anchor": "large", "start": None, "stop": "9.9"}, GOOD_PLAN["route"][1]]),
@@ -133,8 +136,8 @@ def another_run(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_budget_below_every_plan_says_so_in_the_plans(another_run: Path) -> None:
-    reasons = {p["reason"] for p in json.loads((another_run / "plans.json").read_text())["plans"]}
-    assert any(reason.startswith("over the budget macs<=1: ") for reason in reasons)
+    said = [sentence(plan.reason) for plan in read_plans(another_run / "plans.json")]
+    assert any(reason.startswith("over the budget macs<=1: ") for reason in said)
     assert not (another_run / "points.json").exists()
 
 
