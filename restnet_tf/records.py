@@ -1,4 +1,4 @@
-"""The plain records that pass between stages, and the one error that a user may see.
+"""The plain records that pass between stages, and the error and the warning that a user may see.
 
 A stage is a function from records to records. Nothing here computes; whatever a stage needs to
 know about another stage's result stands in a record.
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 class RestnetError(DomainError):
     """A model, data, a run or a wish that cannot be used; the one error of this package."""
+
+
+class RestnetWarning(UserWarning):
+    """Something the user gave is used, but not as it looks; the one warning of this package."""
 
 
 @dataclass(frozen=True)

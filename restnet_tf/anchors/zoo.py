@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    spec: str,
+    spec: str | Path,
     *,
     weights: str = "imagenet",
     weights_dir: Path | None = None,
@@ -38,7 +38,7 @@ def load(
     whatever cannot become an anchor. Without classifier ``logits`` is None, ``features`` are pooled.
     """
     with surgery.repeatable():
-        return _load(applications.parse(spec), weights, weights_dir, arch, preprocess)
+        return _load(applications.parse(str(spec)), weights, weights_dir, arch, preprocess)
 
 
 def _load(wanted: applications.Spec, weights: str, weights_dir: Path | None, arch: str | None, mode: str) -> Anchor:

@@ -128,10 +128,11 @@ method = click.option(
 )
 
 
-def check(options: dict[str, Any]) -> None:
-    """Refuse (``click.UsageError``) options of another method, and anchors that are missing."""
+def of_method(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that the chosen method takes; refuses (``click.UsageError``) others, and anchors that are missing."""
     context, chosen = click.get_current_context(), options["method"]
-    for name in _SNNET if chosen == "restnet" else _RESTNET:
+    others = _SNNET if chosen == "restnet" else _RESTNET
+    for name in others:
         if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT:
             word = "own" if name == "own" else name.replace("_", "-")
             other = "snnet" if chosen == "restnet" else "restnet"
@@ -144,7 +145,7 @@ def check(options: dict[str, Any]) -> None:
             )
         if not options["data"]:
             raise click.UsageError("give --data: the images that the stitches are trained on")
-        return
     anchors = [name for name in _ROLES if options[name]]
     if len(anchors) == 1 or (anchors and not options["data"]):
         raise click.UsageError("give --large, --small and --data together, or none of them for the embedded default")
+    return {name: value for name, value in options.items() if name not in others}

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from restnet_tf import atomic
-from restnet_tf.family import compute, opening
-from restnet_tf.graph import cuts
+from restnet_tf.family import opening
 from restnet_tf.methods.restnet import method
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.progress import Reporter
 from restnet_tf.report import plots
-from restnet_tf.similarity import features
+from restnet_tf.similarity import matrix
 
 
 def write(out: Path, report: Reporter, **options: Any) -> tuple[Path, Path]:
@@ -26,14 +25,13 @@ def write(out: Path, report: Reporter, **options: Any) -> tuple[Path, Path]:
     atomic.check_writable(out.parent)
     chosen = Options(**options)
     images = opening.images(chosen, report)
-    anchors = {role: method.model(chosen, role).load() for role in ROLES}
-    cut_lists = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
+    large, small = (method.model(chosen, role).load() for role in ROLES)
     report.stage("similarity of all pairs of cuts")
-    statistics = features.collect(anchors, cut_lists, images.fit.head(compute.STATISTICS_IMAGES), report.progress)
-    names = {role: [cut.name for cut in cut_lists[role]] for role in ROLES}
-    title = f"{anchors['large'].name} against {anchors['small'].name}, {statistics.n} images of {images.name}"
-    picture, matrix = out.with_name(f"{out.name}.png"), out.with_name(f"{out.name}.npz")
-    atomic.write_bytes(picture, plots.heat_map(statistics.cka, names["large"], names["small"], title))
-    arrays = {"cka": statistics.cka, "n": statistics.n, "batch": statistics.batch}
-    atomic.write_npz(matrix, arrays | {role: np.array(names[role]) for role in ROLES})
-    return picture, matrix
+    alike = matrix.similarity(large, small, images.fit.head(matrix.IMAGES), progress=report.progress)
+    names = {role: [cut.name for cut in cuts] for role, cuts in zip(ROLES, alike.cuts, strict=True)}
+    title = f"{large.name} against {small.name}, {alike.n} images of {images.name}"
+    picture, table = out.with_name(f"{out.name}.png"), out.with_name(f"{out.name}.npz")
+    atomic.write_bytes(picture, plots.heat_map(alike.cka, names["large"], names["small"], title))
+    arrays = {"cka": alike.cka, "n": alike.n, "batch": alike.batch}
+    atomic.write_npz(table, arrays | {role: np.array(names[role]) for role in ROLES})
+    return picture, table

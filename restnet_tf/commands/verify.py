@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from restnet_tf.commands import build
 from restnet_tf.family import additions
 from restnet_tf.family.anchor_pieces import Converter, Members
 from restnet_tf.family.family import Family
 from restnet_tf.graph import infer
 from restnet_tf.points import points
 from restnet_tf.points.points import CONTROL, Verified
+from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from tflite_export import verify
 from tflite_export.devices import host
@@ -61,6 +64,16 @@ def check(family: Family, precisions: Sequence[str], images: int) -> tuple[Verif
         )
         family.report.progress(done + 1, len(jobs))
     return tuple(found)
+
+
+def check_run(path: Path, precisions: str, images: int, report: Reporter) -> tuple[Verified, ...]:
+    """Check the files of a finished run in ``precisions`` (names by commas) on so many test images at most.
+
+    Raises ``RestnetError`` where the run cannot be opened again or has no such files.
+    """
+    names = [name.strip() for name in precisions.split(",") if name.strip()]
+    with build.reopened(path, report) as family:
+        return check(family, names, images)
 
 
 def judge(found: Sequence[Verified]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from restnet_tf.data.arrays import integer_labels, one_line, raw_pixels, read_npz
 from restnet_tf.data.images import Files, Images, Pixels, content_hash, examine_all
-from restnet_tf.records import RestnetError
+from restnet_tf.records import RestnetError, RestnetWarning
 
 # What each split is called in folders (``train/``) and in arrays (``x_train``).
 ALIASES = {"fit": ("train",), "rank": ("validation", "val", "valid"), "test": ("test",)}
@@ -150,7 +150,7 @@ def _from_arrays(name: str, spec: str, arrays: dict[str, np.ndarray]) -> Source:
     if "fit" not in pairs:
         raise RestnetError(f"{spec}: neither x nor x_train among its arrays ({', '.join(arrays) or 'none'})")
     if left:
-        warnings.warn(f"{spec}: not used: {', '.join(left)}", stacklevel=4)
+        warnings.warn(f"{spec}: not used: {', '.join(left)}", RestnetWarning, stacklevel=4)
     parts = {split: _array_part(f"{spec}: {split}", x, y) for split, (x, y) in pairs.items()}
     return Source(name, parts, _names(spec, class_names))
 
@@ -186,7 +186,8 @@ def _folder(root: Path) -> Source:
     class_names = _class_names(root, trees)
     if strays:
         named = ", ".join(sorted(strays)[:3]) + (", ..." if len(strays) > 3 else "")
-        warnings.warn(f"{root}: {len(strays)} files without an image suffix left out: {named}", stacklevel=4)
+        text = f"{root}: {len(strays)} files without an image suffix left out: {named}"
+        warnings.warn(text, RestnetWarning, stacklevel=4)
     contents = _contents(root, [path for tree in trees.values() for paths in tree.values() for path in paths])
     parts = {split: _file_part(tree, class_names, contents) for split, tree in trees.items()}
     skipped = tuple(sorted(path for path, content in contents.items() if content is None))

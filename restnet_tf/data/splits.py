@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from restnet_tf.data import sources
+from restnet_tf.data.batches import Batches, Reading
 from restnet_tf.data.images import THREADS, Images, Pixels, fit
 from restnet_tf.data.sources import ALIASES, SPLITS, Part, Source
-from restnet_tf.records import RestnetError
+from restnet_tf.records import RestnetError, RestnetWarning
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -45,13 +46,14 @@ class Split:
         rows = np.arange(len(self))[:n]
         return Split(self.name, self.images.take(rows), None if self.labels is None else self.labels[rows])
 
-    def batches(self, shape: tuple[int, int, int], batch: int, order: np.ndarray | None = None) -> tf.data.Dataset:
+    def batches(self, shape: tuple[int, int, int], batch: int, order: np.ndarray | None = None) -> Batches:
         """The images in ``order`` (indices into the split; default: natural) for a model's input.
 
         Yields float32 ``(b, h, w, c)`` with whole numbers 0..255; ``b`` is ``batch``, less in the last.
         Centre crop to the aspect of ``shape``, antialiased bilinear resize, grey for ``c == 1``, RGB for 3.
         Decodes in parallel about four batches ahead, in order; the values do not depend on the thread count.
-        Raises RestnetError for another ``c``, ValueError for indices or a batch that make no sense.
+        Raises RestnetError for another ``c``, ValueError for indices or a batch that make no sense; and, where
+        it is iterated, RestnetError for an image that can no longer be read.
         """
         import tensorflow as tf
 
@@ -62,13 +64,15 @@ class Split:
         images = self.images
         rows = tf.data.Dataset.from_tensor_slices(_checked_order(order, len(self)))
         if isinstance(images, Pixels) and images.array.shape[1:] == tuple(shape):
-            stream = _mapped(rows.batch(batch), images.block)
+            reading = Reading(images.block)
+            stream = _mapped(rows.batch(batch), reading)
         else:
-            stream = _mapped(rows, lambda row: fit(images.image(row), shape)).batch(batch)
+            reading = Reading(lambda row: fit(images.image(row), shape))
+            stream = _mapped(rows, reading).batch(batch)
         stream = stream.map(lambda x: tf.cast(tf.ensure_shape(x, (None, *shape)), tf.float32))
         options = tf.data.Options()
         options.autotune.enabled = False  # it would buffer up to half of the machine's memory
-        return stream.prefetch(2).with_options(options)
+        return Batches(stream.prefetch(2).with_options(options), reading)
 
 
 def load(spec: str, *, seed: int = 0) -> Data:
@@ -96,7 +100,7 @@ def load(spec: str, *, seed: int = 0) -> Data:
     return Data(source.name, fit, rank, test, source.class_names, digest, source.skipped)
 
 
-def _mapped(stream: tf.data.Dataset, read: Callable[..., np.ndarray]) -> tf.data.Dataset:
+def _mapped(stream: tf.data.Dataset, read: Reading) -> tf.data.Dataset:
     import tensorflow as tf
 
     return stream.map(
@@ -143,6 +147,7 @@ def _warn_of_overlap(source: Source) -> None:
                 warnings.warn(
                     f"{source.name}: {shared} of the {second_name} images are {first_name} images too "
                     "(the splits are used as given)",
+                    RestnetWarning,
                     stacklevel=3,
                 )
 

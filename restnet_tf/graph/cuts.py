@@ -127,9 +127,9 @@ def between(model: keras.Model, start: Any, outputs: Any, name: str = "back") ->
     import keras
 
     wanted = outputs if isinstance(outputs, list) else [outputs]
-    known = {id(start): keras.Input(start.shape[1:], name="cut")}
+    known = {id(start): keras.Input(start.shape[1:], dtype=start.dtype, name="cut")}
     # Not the model's own calls: pooled features may hang off the path to its output.
-    for node in costs.nodes(keras.Model(model.inputs[0], wanted)):
+    for node in costs.nodes(keras.Model(model.inputs, wanted)):
         made_before = any(id(t) == id(start) for t in node.output_tensors)
         if not made_before and any(id(t) in known for t in node.input_tensors):
             _replay(node, known)

@@ -55,14 +55,34 @@ def functional_of(op: Any) -> Any:
     return op if isinstance(op, Functional) and type(op).call is Functional.call else None
 
 
-def check_image_model(model: Any, name: str) -> None:
-    """Refuse (RestnetError) what is not one functional graph from one image to one output."""
-    if functional_of(model) is None:
+def functional_graph(model: Any, name: str) -> Any:
+    """Give the functional graph of a model, or refuse it (RestnetError) where its layers cannot be seen."""
+    graph = functional_of(model)
+    if graph is None:
         kind = "a Sequential model without an input shape" if hasattr(model, "add") else "a subclassed model"
         raise RestnetError(
             f"{name} is {kind} ({type(model).__name__}); its layers cannot be seen, so it cannot be cut: "
             "save it as a functional model, keras.Model(inputs, outputs)"
         )
+    return graph
+
+
+def flattened(graph: Any) -> Any:
+    """Give a graph without nested models: its own layers called once more, so that it is left as it is itself.
+
+    Raises ValueError where two layers have the same name.
+    """
+    import keras
+
+    inputs = keras.tree.map_structure(
+        lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t._keras_history.operation.name), graph.input
+    )
+    return keras.Model(inputs, _inline(graph, inputs, {}), name=graph.name)
+
+
+def check_image_model(model: Any, name: str) -> None:
+    """Refuse (RestnetError) what is not one functional graph from one image to one output."""
+    functional_graph(model, name)
     if len(model.inputs) != 1:
         raise RestnetError(f"{name} has {len(model.inputs)} inputs; an anchor takes one image")
     if len(model.outputs) != 1:

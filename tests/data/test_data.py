@@ -20,7 +20,7 @@ from restnet_tf.data import images as images_module
 from restnet_tf.data import splits as data_module
 from restnet_tf.data.images import Files, Pixels
 from restnet_tf.data.splits import Data, Split, load
-from restnet_tf.records import RestnetError
+from restnet_tf.records import RestnetError, RestnetWarning
 
 SHARED = paths.SHARED / "data"
 SPLITS = ("fit", "rank", "test")
@@ -135,7 +135,7 @@ def test_other_files_are_left_out_with_a_warning_and_hidden_ones_without(tmp_pat
         warnings.simplefilter("error")
         before = load(str(tmp_path))
     (tmp_path / "cat" / "notes.txt").write_text("x")
-    with pytest.warns(UserWarning, match=r"1 files without an image suffix left out: .*notes\.txt"):
+    with pytest.warns(RestnetWarning, match=r"1 files without an image suffix left out: .*notes\.txt"):
         assert load(str(tmp_path)).sha256 == before.sha256
 
 
@@ -332,7 +332,7 @@ def test_pickled_arrays_are_refused(tmp_path):
 
 
 def test_arrays_that_are_not_used_are_named(tmp_path):
-    with pytest.warns(UserWarning, match="not used: lables"):
+    with pytest.warns(RestnetWarning, match="not used: lables"):
         load(npz(tmp_path / "a.npz", x=X, lables=Y))
 
 
@@ -507,7 +507,7 @@ def test_contiguous_batches_mix_the_classes(tmp_path):
 def test_given_splits_that_overlap_are_kept_with_a_warning(tmp_path):
     x = noise(40)
     spec = npz(tmp_path / "a.npz", x_train=x, x_val=noise(8, seed=1), x_test=x[:5])
-    with pytest.warns(UserWarning, match="a: 5 of the test images are train images too") as caught:
+    with pytest.warns(RestnetWarning, match="a: 5 of the test images are train images too") as caught:
         data = load(spec)
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -673,7 +673,7 @@ def test_batches_are_whole_float32_in_order_with_a_smaller_last(split_of_20):
     batches = list(split_of_20.batches((6, 6, 3), 8))
     assert [b.shape for b in batches] == [(8, 6, 6, 3), (8, 6, 6, 3), (4, 6, 6, 3)]
     assert all(b.dtype == "float32" for b in batches)
-    dataset = split_of_20.batches((6, 6, 3), 8)
+    dataset = split_of_20.batches((6, 6, 3), 8).dataset
     assert dataset.element_spec.shape.as_list() == [None, 6, 6, 3]
     assert int(dataset.cardinality()) == 3
     whole = np.concatenate([b.numpy() for b in batches])
@@ -753,13 +753,38 @@ def test_loading_keeps_paths_not_pixels(tmp_path):
 
 
 def test_a_file_that_vanished_is_named(tmp_path):
-    import tensorflow as tf
-
     paths = write(tmp_path, noise(40))
     split = load(str(tmp_path)).fit
     for path in paths:
         path.unlink()
-    with pytest.raises(tf.errors.OpError, match=r"\.png could be read at the start, but not now"):
+    with pytest.raises(RestnetError, match=r"\.png could be read at the start, but not now"):
+        list(split.batches((6, 6, 3), 4))
+
+
+def test_an_image_that_vanishes_in_the_middle_ends_there_and_can_come_back(tmp_path):
+    write(tmp_path, noise(160))
+    split = load(str(tmp_path)).fit
+    assert isinstance(split.images, Files)
+    last = Path(split.images.paths[-1])
+    content = last.read_bytes()
+    batches = split.batches((6, 6, 3), 4)
+    stream = iter(batches)
+    first = [np.asarray(next(stream)) for _ in range(2)]
+    last.unlink()
+    with pytest.raises(RestnetError, match=rf"^{last} could be read at the start, but not now: "):
+        first += [np.asarray(batch) for batch in stream]
+    assert 2 <= len(first) < len(split) // 4
+    last.write_bytes(content)
+    assert sum(len(batch) for batch in batches) == len(split)
+
+
+def test_an_error_that_is_none_of_ours_stays_what_it_is(tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    write(tmp_path, noise(40))
+    split = load(str(tmp_path)).fit
+    monkeypatch.setattr(data_module, "fit", lambda image, shape: 1 / 0)
+    with pytest.raises(tf.errors.OpError, match="ZeroDivisionError"):
         list(split.batches((6, 6, 3), 4))
 
 

@@ -1,0 +1,99 @@
+"""The command ``restnet-tf bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from restnet_tf.cli import screen
+from restnet_tf.cli.devices import DeviceOption
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--device",
+    "names",
+    multiple=True,
+    required=True,
+    metavar="DEVICE",
+    cls=DeviceOption,
+    concerns="device",
+    help="{devices}; may be given again.",
+)
+@click.option("--point", "only_points", multiple=True, metavar="NAME", help="A point of RUN.  [default: all]")
+@click.option("--precision", "precisions", multiple=True, metavar="NAME", help="[default: those that the device takes]")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    cls=DeviceOption,
+    concerns="threads",
+    help="Of {devices}.",
+)
+@click.option(
+    "--no-xnnpack",
+    "xnnpack",
+    flag_value=False,
+    default=True,
+    cls=DeviceOption,
+    concerns="xnnpack",
+    help="{devices}: LiteRT's own kernels.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    cls=DeviceOption,
+    concerns="repeats",
+    help="Runs that count, of {devices}.",
+)
+@click.option(
+    "--binary",
+    type=click.Path(path_type=Path),
+    cls=DeviceOption,
+    concerns="binary",
+    help="{devices}: TensorFlow Lite's benchmark_model for it.",
+)
+@click.option(
+    "--serial",
+    "serials",
+    multiple=True,
+    cls=DeviceOption,
+    concerns="serials",
+    help="{devices}: a device of adb's list; may be given again.",
+)
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path),
+    cls=DeviceOption,
+    concerns="log",
+    help="{devices}: what the harness printed there.",
+)
+def bench(
+    run: Path, names: tuple[str, ...], only_points: tuple[str, ...], precisions: tuple[str, ...], **options: Any
+) -> None:
+    """Measure RUN's files on devices, by an interpreter or by a compiler; the figures are kept in RUN.
+
+    \b
+    Example:
+      restnet-tf bench runs/demo --device host --device tflm --device ethos-u55-128
+    """
+    from restnet_tf.commands import bench as command
+    from restnet_tf.report import terminal
+    from tflite_export.devices.subjects import Options
+
+    with screen.progress() as report:
+        result = command.bench(run, names, Options(**options), report, only_points=only_points, precisions=precisions)
+    if result.measurements:
+        screen.console().print(terminal.measured(result.measurements, result.points))
+        count = len(result.measurements)
+        click.echo(f"wrote {count} figure{'s' if count > 1 else ''} to {run / 'measurements.json'}")
+        click.echo(f'next: restnet-tf select {run} --budget "{command.example(result)}"')
+    for line in result.failures[1:]:  # the first is told last
+        click.echo(f"  {line}", err=True)
+    command.judge(result)

@@ -1,0 +1,49 @@
+"""The command ``restnet-tf export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from restnet_tf.cli import screen
+from restnet_tf.cli.devices import DeviceOption
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--target", required=True, metavar="T", cls=DeviceOption, concerns="target", help="{devices}.")
+@click.option("--point", metavar="P", help="One point of RUN, as in L1-S0.")
+@click.option("--all", "every", is_flag=True, help="Every shipped point; an error where the target refuses one.")
+@click.option(
+    "--together",
+    type=click.Choice(["image", "router"]),
+    cls=DeviceOption,
+    concerns="together",
+    help="All shipped points in one array for {devices}, weights once: an entry each, or one network that chooses.",
+)
+@click.option("--precision", metavar="P", help="[default: the first that the target takes and RUN has]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
+def export(run: Path, out: Path, point: str | None, every: bool, **options: Any) -> None:
+    """Write what one flashes: RUN's points as files of a target.
+
+    Without --point or --all these are the shipped points that the target takes; the others are named with the reason.
+
+    \b
+    Example:
+      restnet-tf export runs/demo --target tflm --point L1-S0 --out firmware/model
+    """
+    if point is not None and (every or options["together"]):
+        raise click.UsageError("give --point alone, without --all or --together")
+    from restnet_tf.commands import export as command
+
+    with screen.progress() as report:
+        result = command.export(run, command.Request(point=point, every=every, **options), out, report)
+    for path in result.written:
+        click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
+    for name, reasons in result.refused:
+        click.echo(f"refused {name}: {'; '.join(reasons)}")
+    for remark in result.remarks:
+        click.echo(remark)
+    click.echo(f"next: {result.advice}")

@@ -1,0 +1,69 @@
+"""The command ``restnet-tf inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from restnet_tf.cli import options as shared
+from restnet_tf.cli import screen
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from restnet_tf.commands.inspect import Inspection
+
+
+@click.command()
+@click.argument("model")
+@click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
+@click.option("--preprocess", type=shared.PREPROCESS, default="none", show_default=True)
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    metavar="WHICH",
+    help=shared.WEIGHTS_HELP.capitalize() + ".",
+)
+@click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(model: str, as_json: bool, **options: Any) -> None:
+    """List where MODEL can be cut: shape, MACs and parameters before and after.
+
+    \b
+    Example:
+      restnet-tf inspect MobileNetV2:alpha=0.35,input=96 --weights none
+    """
+    screen.import_tensorflow()
+    from restnet_tf.commands import inspect as command
+
+    inspection = command.inspect(model, **options)
+    if as_json:
+        click.echo(command.as_json(inspection))
+    else:
+        screen.console().print(_table(inspection))
+
+
+def _table(inspection: Inspection) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"{inspection.anchor.name}: {len(inspection.cuts)} cuts", title_justify="left")
+    table.add_column("cut", no_wrap=True)
+    table.add_column("kind")
+    for name in ("shape", "clamp", "MMACs before", "after", "params before", "after"):
+        table.add_column(name, justify="right")
+    for cut in inspection.cuts:
+        clamp = "" if cut.clamp[0] is None else "ReLU6" if cut.clamp[1] == 6 else "ReLU"
+        table.add_row(
+            cut.name,
+            cut.kind if cut.grid is None else f"tokens of {cut.grid[0]}x{cut.grid[1]}",
+            "x".join(map(str, cut.shape)),
+            clamp,
+            f"{cut.macs_before / 1e6:.1f}",
+            f"{cut.macs_after / 1e6:.1f}",
+            f"{cut.params_before:,}",
+            f"{cut.params_after:,}",
+        )
+    return table

@@ -1,0 +1,62 @@
+"""The command ``restnet-tf optimize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from restnet_tf.cli import screen
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--point", required=True, metavar="NAME", help="A stitched point of RUN, as in L1-S0.")
+@click.option("--qat", is_flag=True, help="Train the weights behind int8 rounding.")
+@click.option(
+    "--prune",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Set this share of every kernel to zero.",
+)
+@click.option("--cluster", type=click.IntRange(2), metavar="N", help="Leave at most N distinct values in every kernel.")
+@click.option(
+    "--scope",
+    type=click.Choice(["stitch", "back"]),
+    default="stitch",
+    show_default=True,
+    help="The stitch alone, or the back's convolutions and dense layers too (no longer shared then).",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1, 1000),
+    help="Passes over the views that the fit saw.  [default: 2; 8 for the back]",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
+def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int | None, **options: Any) -> None:
+    """Quantise, prune or cluster a point of RUN by training; needs the extra tfmot.
+
+    The result lies in RUN as another stitch, such as L1-S0.prune50; the point itself stays.
+
+    \b
+    Example:
+      restnet-tf optimize runs/demo --point L1-S0 --prune 0.5
+    """
+    amounts = {"qat": 0 if qat else None, "prune": prune, "cluster": cluster}
+    methods = [(method, amount) for method, amount in amounts.items() if amount is not None]
+    if len(methods) != 1:
+        raise click.UsageError("give exactly one of --qat, --prune and --cluster")
+    from restnet_tf.commands import optimize as command
+
+    command.check_installed()
+    screen.import_tensorflow()
+    with screen.progress() as report:
+        outcome = command.optimize(run, point, command.Wanted(*methods[0], **options), report)
+    click.echo(f"wrote {outcome.path}")
+    for split, before in outcome.before.items():
+        after = outcome.after[split]
+        click.echo(
+            f"  {split}: {outcome.metric} {100 * before.value:.1f} -> {100 * after.value:.1f} % of {after.n} images,"
+            f" KL to the large anchor {before.kl:.4f} -> {after.kl:.4f}"
+        )

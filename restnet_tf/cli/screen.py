@@ -1,0 +1,130 @@
+"""What a person sees: tables, progress, warnings, errors in one line, and nothing of TensorFlow's start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from restnet_tf.commands.build import Done
+
+
+class Group(click.Group):
+    """Turns what a user can mend into one line and exit code 1; a traceback is a bug of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named, our warnings and errors as lines on standard error."""
+        from tflite_export.errors import DomainError
+
+        with _our_warnings():
+            try:
+                return super().invoke(ctx)
+            except DomainError as error:
+                click.echo(f"restnet-tf: {' '.join(str(error).split())}", err=True)
+            except KeyboardInterrupt:
+                click.echo("restnet-tf: stopped; what was finished is kept, run the same command to go on", err=True)
+                sys.exit(130)
+            sys.exit(1)
+
+
+@contextmanager
+def _our_warnings() -> Iterator[None]:
+    """Show our warnings in one line each; what the libraries tell programmers is not for a user's terminal."""
+    from restnet_tf.records import RestnetWarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, RestnetWarning):
+            click.echo(f"restnet-tf: warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RestnetWarning)
+        warnings.showwarning = show
+        yield
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow without its start-up chatter, which tells a user nothing."""
+    from restnet_tf.cli import heap
+    from tflite_export import chatter
+
+    heap.keep_freed()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Part of the chatter comes before its own logging heeds any level.
+    with chatter.captured():
+        import tensorflow  # noqa: F401
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def console() -> Console:
+    """Standard output for tables."""
+    from rich.console import Console
+
+    # A pipe or a log file has no width; tables must not fold there.
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+class Report:
+    """Draws stages as progress bars on standard error."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def stage(self, title: str) -> None:
+        """Begin a bar, in place of that of the stage before."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(title, total=None)
+        if not self._bars.console.is_terminal:
+            self._bars.console.print(title)
+
+    def progress(self, done: int, total: int) -> None:
+        """Draw how far the stage is."""
+        assert self._task is not None
+        self._bars.update(self._task, completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """A reporter for long work; its bars are gone behind it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    errors = Console(stderr=True)
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
+        yield Report(bars)
+
+
+def show(result: Done) -> None:
+    """What a build came to, what it wrote, and what to do next; raises ``RestnetError`` with the shortfall."""
+    from restnet_tf.records import RestnetError
+    from restnet_tf.report import terminal
+
+    tables = console()
+    tables.print(terminal.operating_points(result.points, result.metric, result.loss))
+    tables.print(terminal.precisions(result.points, result.metric))
+    click.echo(result.summary)
+    if result.shortfall:
+        raise RestnetError(result.shortfall)

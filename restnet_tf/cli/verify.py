@@ -1,0 +1,30 @@
+"""The command ``restnet-tf verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from restnet_tf.cli import screen
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--precision", default="float32,int8", show_default=True, help="Precisions, by commas.")
+@click.option("--images", type=click.IntRange(min=1), default=256, show_default=True, help="Test images at most.")
+def verify(run: Path, precision: str, images: int) -> None:
+    """Run RUN's files beside Keras and beside TensorFlow's own conversions; exit 1 where float32 differs.
+
+    \b
+    Example:
+      restnet-tf verify runs/demo --images 100
+    """
+    screen.import_tensorflow()
+    from restnet_tf.commands import verify as command
+    from restnet_tf.report import terminal
+
+    with screen.progress() as report:
+        files = command.check_run(run, precision, images, report)
+    screen.console().print(terminal.verified(files, images))
+    command.judge(files)

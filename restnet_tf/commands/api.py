@@ -1,0 +1,59 @@
+"""Builds and compositions called from Python: the options of the commands as keywords, with the same defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from restnet_tf import methods
+from restnet_tf.commands import build as building
+from restnet_tf.commands.build import Done
+from restnet_tf.family.options import Options
+from restnet_tf.progress import Reporter, Silent
+from restnet_tf.records import RestnetError
+
+
+def build(*, method: str = "restnet", report: Reporter | None = None, **options: Any) -> Done:
+    """Build the family between two anchors (``restnet``) or more of them (``snnet``), or finish such a build.
+
+    ``options`` are those of ``restnet-tf build`` with an underscore for a dash: ``large``, ``small`` and ``data``, or
+    none of them for two small anchors that are trained on digits; ``out`` is by default ``runs/LARGE-SMALL-DATA``.
+    Files and folders may be strings or ``Path``. ``report`` hears how it goes. Returns all points with their scores
+    and files, ``metric`` (what the scores count), a ``summary`` in words, and the ``shortfall``: why no point meets
+    the budget, if none does. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an
+    option that is none.
+    """
+    return building.build(method, _record("build", method, options), report or Silent())
+
+
+def compose(*, report: Reporter | None = None, prepare: Callable[[], None] = lambda: None, **options: Any) -> Done:
+    """Compose nets of the fragments of a pool for a few labelled images, without training.
+
+    ``options`` are those of ``restnet-tf compose`` with an underscore for a dash: ``pool`` lists names and files,
+    ``data`` names the labelled images. Files and folders may be strings or ``Path``. ``report`` hears how it goes;
+    ``prepare`` runs before TensorFlow is imported, where a member has to be compiled. Returns what ``build`` returns,
+    with the mean log loss in place of the KL. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used,
+    TypeError for an option that is none.
+    """
+    return building.build("stitchnet", _record("compose", "stitchnet", options), report or Silent(), prepare)
+
+
+def _record(call: str, method: str, options: Mapping[str, Any]) -> Options:
+    """Options as the record of the method: folders may come as text, models as paths, tuples as lists."""
+    if method not in methods.METHODS:
+        raise RestnetError(f"there is no method {method!r}; there are {', '.join(methods.METHODS)}")
+    usual = methods.options(method)()
+    names = [field.name for field in fields(usual)]
+    for option in options:
+        if option not in names:
+            raise TypeError(f"{call}() has no option {option!r}; its options are {', '.join(names)}")
+    return usual.replaced({option: _plain(value) for option, value in options.items()})
+
+
+def _plain(value: Any) -> Any:
+    """A value as a file keeps it: the record makes paths and tuples of it where it wants these."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,52 @@
+"""Images that TensorFlow reads ahead in its own threads; what their reading raised reaches who iterates them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tflite_export.errors import DomainError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Reading:
+    """A function that reads images for a data set, and the errors of ours that it raised there.
+
+    TensorFlow hands an exception on as text in one of its own; the exception itself is kept here.
+    """
+
+    def __init__(self, read: Callable[[Any], np.ndarray]) -> None:
+        self._read = read
+        self.errors: list[DomainError] = []
+
+    def __call__(self, rows: Any) -> np.ndarray:
+        """The images at ``rows``, as the function reads them."""
+        try:
+            return self._read(rows)
+        except DomainError as error:
+            self.errors.append(error)
+            raise
+
+
+class Batches:
+    """Batches of images ``(b, h, w, c)``, read anew whenever they are iterated; ``dataset`` is TensorFlow's own."""
+
+    def __init__(self, dataset: tf.data.Dataset, reading: Reading) -> None:
+        self.dataset = dataset
+        self._reading = reading
+
+    def __iter__(self) -> Iterator[tf.Tensor]:
+        """Batch by batch; raises the ``DomainError`` that reading an image raised."""
+        import tensorflow as tf
+
+        self._reading.errors.clear()
+        try:
+            yield from self.dataset
+        except tf.errors.OpError as error:
+            if self._reading.errors:
+                raise self._reading.errors[0] from error
+            raise

@@ -1,0 +1,118 @@
+"""All commands: usage errors, help, and how fast it comes."""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from console import ask
+
+from restnet_tf.cli import screen
+from restnet_tf.cli.main import main
+
+COMMANDS = (
+    "train",
+    "build",
+    "compose",
+    "inspect",
+    "similarity",
+    "bench",
+    "export",
+    "select",
+    "optimize",
+    "verify",
+    "report",
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "--large", "a.keras"],
+        ["build", "--small", "a.keras", "--data", "digits"],
+        ["build", "--large", "a.keras", "--small", "b.keras"],
+        ["build", "--order", "sideways"],
+        ["build", "--rank-by", "luck"],
+        ["build", "--fine-tune", "all"],
+        ["build", "--large-preprocess", "magic"],
+        ["build", "--effort", "0"],
+        ["build", "--max-points", "0"],
+        ["build", "--seed", "-1"],
+        ["build", "--no-such-option"],
+        ["similarity", "--large", "a", "--small", "b"],
+        ["select", "runs/demo"],
+        ["inspect"],
+        ["assemble"],
+        ["train", "ViT"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_are_exit_code_2(words: list[str]) -> None:
+    answer = ask(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("Usage: ")
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_of_the_command(command: str) -> None:
+    answer = ask(command, "--help")
+    assert answer.code == 0
+    example = re.search(r"Example:\n +restnet-tf (\w+) ", answer.out)
+    assert example is not None
+    assert example[1] == command
+
+
+def test_every_command_is_known_here() -> None:
+    assert tuple(sorted(main.commands)) == tuple(sorted(COMMANDS))
+
+
+def test_help_comes_at_once() -> None:
+    """In half a second of a processor, whatever else it does; the best of three counts."""
+    code = "from restnet_tf.cli.main import main; main(['--help'])"
+
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds() for _ in range(3)) < 0.5
+
+
+def test_every_command_has_a_file_of_its_name() -> None:
+    for name, command in main.commands.items():
+        assert command.callback is not None
+        assert command.callback.__module__ == f"restnet_tf.cli.{name}"
+        if name != "compose":  # a build by another method
+            assert import_module(f"restnet_tf.commands.{name}").__doc__
+
+
+def test_the_command_line_calls_commands_alone() -> None:
+    """Beside them it may read what it shows, and what it takes TensorFlow's chatter and errors with."""
+    ours = re.compile(r"^ *from ((?:restnet_tf|tflite_export)[\w.]*) import ([\w, ]+)", re.M)
+    rest = {
+        f"{room}.{name}"
+        for path in Path(screen.__file__).parent.glob("*.py")
+        for room, names in ours.findall(path.read_text())
+        for name in names.split(", ")
+        if room not in ("restnet_tf.cli", "restnet_tf.cli.devices", "restnet_tf.commands")
+    }
+    assert rest == {
+        "restnet_tf.commands.build.Done",
+        "restnet_tf.commands.inspect.Inspection",
+        "restnet_tf.fitting.rungs.AUTO",
+        "restnet_tf.fitting.rungs.FINE_TUNES",
+        "restnet_tf.records.RestnetError",
+        "restnet_tf.records.RestnetWarning",
+        "restnet_tf.report.terminal",
+        "tflite_export.chatter",
+        "tflite_export.devices.devices",
+        "tflite_export.devices.subjects.Options",
+        "tflite_export.errors.DomainError",
+    }
