@@ -355,7 +355,7 @@ def test_runs_that_cannot_be_loaded_again(run: Path) -> None:
         (run / "run.json").write_text(json.dumps({**record, **changes}))
         return refused(run, "--point", point, "--qat")
 
-    assert "did not keep its options; run its build command again" in changed(asked=None)
+    assert "did not keep its options; run its build command again" in changed(options=None)
     assert "is not finished; run its build again" in changed(steps={**record["steps"], "points": "begun"})
     assert "holds options of another version" in changed(options={**record["options"], "colour": "red"})
     assert "another max_points: 2 there, 3 now" in changed(options={**record["options"], "max_points": 3})

@@ -48,6 +48,7 @@ def test_every_pair_is_there_both_ways():
     assert all((p.reason is not None) == (p.status == "rejected") for p in found.values())
     assert found["L1-S0"].route == (Piece("large", None, "l1"), Piece("small", "s0", None))
     assert found["S0-L1"].route == (Piece("small", None, "s0"), Piece("large", "l1", None))
+    assert (found["L1-S0"].cuts, found["S0-L1"].cuts) == ((1, 0), (0, 1))
 
 
 @pytest.mark.parametrize(("order", "fronts"), [("large-small", {"L"}), ("small-large", {"S"}), ("both", {"L", "S"})])

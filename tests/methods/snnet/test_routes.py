@@ -107,6 +107,7 @@ def test_budget_and_number_of_points_reject_with_their_reasons():
 def test_joints_are_where_a_route_changes_anchors():
     (plan,) = (p for p in routes.propose(chain(4), Sliding(), two_stitch=True) if p.name == "A1-B1-B3-A3")
     assert routes.joints(plan, chain(4).cut_lists) == [("A", 1, "B", 1), ("B", 3, "A", 3)]
+    assert plan.cuts == (1, 1, 3, 3)
 
 
 @pytest.mark.parametrize("anchors", [networks.pair()[0]])
