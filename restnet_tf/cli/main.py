@@ -17,7 +17,7 @@ import click
 
 from restnet_tf.cli import compose
 from restnet_tf.cli import options as build_options
-from restnet_tf.cli.devices import DeviceOption
+from restnet_tf.cli.devices import device_option
 from restnet_tf.fitting.rungs import AUTO, FINE_TUNES
 
 if TYPE_CHECKING:
@@ -276,64 +276,57 @@ def select(run: Path, budget: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
+@device_option(
     "--device",
     "names",
     multiple=True,
     required=True,
     metavar="DEVICE",
-    cls=DeviceOption,
     concerns="device",
     help="{devices}; may be given again.",
 )
 @click.option("--point", "only_points", multiple=True, metavar="NAME", help="A point of RUN.  [default: all]")
 @click.option("--precision", "precisions", multiple=True, metavar="NAME", help="[default: those that the device takes]")
-@click.option(
+@device_option(
     "--threads",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    cls=DeviceOption,
     concerns="threads",
     help="Of {devices}.",
 )
-@click.option(
+@device_option(
     "--no-xnnpack",
     "xnnpack",
     flag_value=False,
     default=True,
-    cls=DeviceOption,
     concerns="xnnpack",
     help="{devices}: LiteRT's own kernels.",
 )
-@click.option(
+@device_option(
     "--repeats",
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    cls=DeviceOption,
     concerns="repeats",
     help="Runs that count, of {devices}.",
 )
-@click.option(
+@device_option(
     "--binary",
     type=click.Path(path_type=Path),
-    cls=DeviceOption,
     concerns="binary",
     help="{devices}: TensorFlow Lite's benchmark_model for it.",
 )
-@click.option(
+@device_option(
     "--serial",
     "serials",
     multiple=True,
-    cls=DeviceOption,
     concerns="serials",
     help="{devices}: a device of adb's list; may be given again.",
 )
-@click.option(
+@device_option(
     "--log",
     type=click.Path(path_type=Path),
-    cls=DeviceOption,
     concerns="log",
     help="{devices}: what the harness printed there.",
 )
@@ -417,13 +410,12 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--target", required=True, metavar="T", cls=DeviceOption, concerns="target", help="{devices}.")
+@device_option("--target", required=True, metavar="T", concerns="target", help="{devices}.")
 @click.option("--point", metavar="P", help="One point of RUN, as in L1-S0.")
 @click.option("--all", "every", is_flag=True, help="Every shipped point; an error where the target refuses one.")
-@click.option(
+@device_option(
     "--together",
     type=click.Choice(["image", "router"]),
-    cls=DeviceOption,
     concerns="together",
     help="All shipped points in one array for {devices}, weights once: an entry each, or one network that chooses.",
 )
