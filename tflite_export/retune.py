@@ -163,10 +163,10 @@ def _stored(operators: Sequence[Operator], operator: Operator) -> Tensor:
 
 
 def _operand(operator: Operator, index: int) -> Tensor:
-    found = operator.inputs[index]
-    if found is None:
+    operand = operator.inputs[index]
+    if operand is None:
         raise UnsharedError(f"{operator.name} has no operand {index}")
-    return found
+    return operand
 
 
 def _along(values: np.ndarray, axis: int, rank: int) -> np.ndarray:

@@ -8,69 +8,62 @@ from typing import Any
 import click
 
 from restnet_tf.cli import screen
-from restnet_tf.cli.devices import DeviceOption
+from restnet_tf.cli.devices import device_option
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
+@device_option(
     "--device",
     "names",
     multiple=True,
     required=True,
     metavar="DEVICE",
-    cls=DeviceOption,
     concerns="device",
     help="{devices}; may be given again.",
 )
 @click.option("--point", "only_points", multiple=True, metavar="NAME", help="A point of RUN.  [default: all]")
 @click.option("--precision", "precisions", multiple=True, metavar="NAME", help="[default: those that the device takes]")
-@click.option(
+@device_option(
     "--threads",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    cls=DeviceOption,
     concerns="threads",
     help="Of {devices}.",
 )
-@click.option(
+@device_option(
     "--no-xnnpack",
     "xnnpack",
     flag_value=False,
     default=True,
-    cls=DeviceOption,
     concerns="xnnpack",
     help="{devices}: LiteRT's own kernels.",
 )
-@click.option(
+@device_option(
     "--repeats",
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    cls=DeviceOption,
     concerns="repeats",
     help="Runs that count, of {devices}.",
 )
-@click.option(
+@device_option(
     "--binary",
     type=click.Path(path_type=Path),
-    cls=DeviceOption,
     concerns="binary",
     help="{devices}: TensorFlow Lite's benchmark_model for it.",
 )
-@click.option(
+@device_option(
     "--serial",
     "serials",
     multiple=True,
-    cls=DeviceOption,
     concerns="serials",
     help="{devices}: a device of adb's list; may be given again.",
 )
-@click.option(
+@device_option(
     "--log",
     type=click.Path(path_type=Path),
-    cls=DeviceOption,
     concerns="log",
     help="{devices}: what the harness printed there.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -23,3 +24,6 @@ class DeviceOption(click.Option):
 
         self.help = self._template.format(devices=", ".join(devices.listed(self._concerns)))
         return super().get_help_record(ctx)
+
+
+device_option = partial(click.option, cls=DeviceOption)

@@ -8,18 +8,17 @@ from typing import Any
 import click
 
 from restnet_tf.cli import screen
-from restnet_tf.cli.devices import DeviceOption
+from restnet_tf.cli.devices import device_option
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--target", required=True, metavar="T", cls=DeviceOption, concerns="target", help="{devices}.")
+@device_option("--target", required=True, metavar="T", concerns="target", help="{devices}.")
 @click.option("--point", metavar="P", help="One point of RUN, as in L1-S0.")
 @click.option("--all", "every", is_flag=True, help="Every shipped point; an error where the target refuses one.")
-@click.option(
+@device_option(
     "--together",
     type=click.Choice(["image", "router"]),
-    cls=DeviceOption,
     concerns="together",
     help="All shipped points in one array for {devices}, weights once: an entry each, or one network that chooses.",
 )
