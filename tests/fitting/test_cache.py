@@ -25,20 +25,20 @@ def test_values_are_those_of_a_direct_pass(tmp_path):
     import keras
 
     steps = []
-    anchors, found = filled(tmp_path / "c", progress=lambda *at: steps.append(at))
+    anchors, kept = filled(tmp_path / "c", progress=lambda *at: steps.append(at))
     assert steps == [(16, 40), (32, 40), (40, 40)]
     x = images(40)
-    grid = found.features("large", "0.1.out")
+    grid = kept.features("large", "0.1.out")
     assert grid.dtype == np.float16
     np.testing.assert_allclose(grid, forward(cuts.front(anchors["large"], "0.1.out"), x), rtol=2e-3, atol=2e-3)
-    np.testing.assert_array_equal(found.features("small", cache.INPUT), x)
+    np.testing.assert_array_equal(kept.features("small", cache.INPUT), x)
     for role, net in anchors.items():
         logits = forward(keras.Model(net.model.inputs[0], net.logits), x)
-        assert found.logits(role).dtype == np.float32
-        np.testing.assert_allclose(found.logits(role), logits, rtol=1e-4, atol=1e-4)
+        assert kept.logits(role).dtype == np.float32
+        np.testing.assert_allclose(kept.logits(role), logits, rtol=1e-4, atol=1e-4)
     features = forward(keras.Model(anchors["large"].model.inputs[0], anchors["large"].features), x)
-    np.testing.assert_allclose(found.penultimate("large"), features, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(found.labels(), np.eye(CLASSES)[np.arange(40) % CLASSES])
+    np.testing.assert_allclose(kept.penultimate("large"), features, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(kept.labels(), np.eye(CLASSES)[np.arange(40) % CLASSES])
 
 
 def test_unlabelled_images_have_no_labels(tmp_path):
@@ -48,8 +48,8 @@ def test_unlabelled_images_have_no_labels(tmp_path):
 
 
 def test_a_filled_folder_is_not_computed_again(tmp_path):
-    _, found = filled(tmp_path / "c")
-    before = {p.name: p.stat().st_mtime_ns for p in found.folder.iterdir()}
+    _, kept = filled(tmp_path / "c")
+    before = {p.name: p.stat().st_mtime_ns for p in kept.folder.iterdir()}
 
     def untouched():
         raise AssertionError("the images were read again")
@@ -70,24 +70,24 @@ def test_a_pass_that_was_cut_short_leaves_no_folder_and_is_redone(tmp_path):
         filled(tmp_path / "c", killed())
     assert not (tmp_path / "c").exists()
     (tmp_path / "c.partial" / "left over").touch()
-    _, found = filled(tmp_path / "c")
+    _, kept = filled(tmp_path / "c")
     assert not (tmp_path / "c.partial").exists()
-    assert "left over" not in {p.name for p in found.folder.iterdir()}
-    assert (np.abs(found.logits("large")).sum(axis=1) > 0).all()
+    assert "left over" not in {p.name for p in kept.folder.iterdir()}
+    assert (np.abs(kept.logits("large")).sum(axis=1) > 0).all()
 
 
 def test_values_beyond_float16_are_clipped(tmp_path):
     anchors, _ = pair()
     anchors["large"].model.get_layer("stem.conv").bias.assign(np.full(6, 1e6, np.float32))
-    found = cache.fill(tmp_path / "c", anchors, {"large": ("stem",)}, cache.plain(split(8), anchors), 8)
-    grid = found.features("large", "stem")
+    kept = cache.fill(tmp_path / "c", anchors, {"large": ("stem",)}, cache.plain(split(8), anchors), 8)
+    grid = kept.features("large", "stem")
     assert np.isfinite(grid).all()
     assert (grid == np.finfo(np.float16).max).all()
 
 
 def test_bytes_per_image_are_those_on_disk(tmp_path):
-    anchors, found = filled(tmp_path / "c")
-    files = [np.load(p, mmap_mode="r") for p in found.folder.iterdir() if p.name != "labels.npy"]
+    anchors, kept = filled(tmp_path / "c")
+    files = [np.load(p, mmap_mode="r") for p in kept.folder.iterdir() if p.name != "labels.npy"]
     assert cache.bytes_per_image(anchors, CONTENTS) == sum(f.nbytes for f in files) // 40
 
 

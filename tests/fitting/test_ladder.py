@@ -108,40 +108,40 @@ def test_kl_of_sure_answers_is_finite_and_right() -> None:
 
 
 def test_the_closed_form_is_where_it_starts(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
-    found = run("stitch")
-    assert found.closed_form_kl == pytest.approx(kl_of(back_of(anchors), start, examples(caches["rank"])), rel=1e-3)
+    result = run("stitch")
+    assert result.closed_form_kl == pytest.approx(kl_of(back_of(anchors), start, examples(caches["rank"])), rel=1e-3)
 
 
 def test_training_the_stitch_beats_the_closed_form(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
-    found = run("stitch")
-    assert found.rung == "stitch"
-    assert found.kl < 0.9 * found.closed_form_kl
-    assert found.stitch.tuned == {}
-    assert not np.array_equal(found.stitch.kernel, start.kernel)
+    result = run("stitch")
+    assert result.rung == "stitch"
+    assert result.kl < 0.9 * result.closed_form_kl
+    assert result.stitch.tuned == {}
+    assert not np.array_equal(result.stitch.kernel, start.kernel)
     # The anchor's own back gives that KL: nothing but the stitch was changed.
-    assert found.kl == pytest.approx(kl_of(back_of(anchors), found.stitch, examples(caches["rank"])), rel=1e-3)
+    assert result.kl == pytest.approx(kl_of(back_of(anchors), result.stitch, examples(caches["rank"])), rel=1e-3)
 
 
 def test_the_norm_rung_changes_scales_and_shifts_alone(run: Any, anchors: Any) -> None:
-    found = run("norm")
+    result = run("norm")
     back = back_of(anchors)
     norms = {v.path for v in back.trainable_variables if v.path.endswith(("gamma", "beta"))}
-    assert found.rung == "norm"
-    assert set(found.stitch.tuned) == norms
+    assert result.rung == "norm"
+    assert set(result.stitch.tuned) == norms
     own = {v.path: np.asarray(v) for v in back.weights}
-    assert all(not np.array_equal(own[path], value) for path, value in found.stitch.tuned.items())
+    assert all(not np.array_equal(own[path], value) for path, value in result.stitch.tuned.items())
 
 
 def test_the_back_rung_tunes_every_trainable_weight(run: Any, anchors: Any, caches: Any) -> None:
-    found = run("back")
+    result = run("back")
     back = back_of(anchors)
-    assert set(found.stitch.tuned) == {v.path for v in back.trainable_variables}
+    assert set(result.stitch.tuned) == {v.path for v in back.trainable_variables}
     copy = networks.keras.models.clone_model(back)
     copy.set_weights(back.get_weights())
     for variable in copy.weights:
-        if variable.path in found.stitch.tuned:
-            variable.assign(found.stitch.tuned[variable.path])
-    assert found.kl == pytest.approx(kl_of(copy, found.stitch, examples(caches["rank"])), rel=1e-3)
+        if variable.path in result.stitch.tuned:
+            variable.assign(result.stitch.tuned[variable.path])
+    assert result.kl == pytest.approx(kl_of(copy, result.stitch, examples(caches["rank"])), rel=1e-3)
 
 
 def test_a_rung_starts_where_the_one_below_ended(climbed: Fitted) -> None:
@@ -154,8 +154,8 @@ def test_a_rung_starts_where_the_one_below_ended(climbed: Fitted) -> None:
 def test_the_anchors_stay_bit_identical(run: Any, anchors: Any, start: Stitch) -> None:
     weights = {role: [np.array(w) for w in a.model.get_weights()] for role, a in anchors.items()}
     kernel, bias = start.kernel.copy(), start.bias.copy()
-    found = run("stitch", "norm", "back")
-    assert found.stitch.tuned, "nothing was tuned, so nothing was at risk"
+    result = run("stitch", "norm", "back")
+    assert result.stitch.tuned, "nothing was tuned, so nothing was at risk"
     for role, anchor in anchors.items():
         for old, new in zip(weights[role], anchor.model.get_weights(), strict=True):
             assert old.tobytes() == new.tobytes()
@@ -194,25 +194,25 @@ def bent(anchors: Any, caches: Any, start: Stitch) -> dict[str, Any]:
 
 
 def test_relu_features_help_where_an_affine_map_cannot(run: Any, bent: Any) -> None:
-    found = run("stitch", "norm", "relu", **bent)
-    assert [r.rung for r in found.rungs] == ["stitch", "norm", "relu"]
-    assert found.rung == "relu"
-    assert found.rungs[2].kl < 0.98 * found.rungs[1].kl
-    assert stitch.hidden(found.stitch) > 0
-    assert found.stitch.kernel.shape[0] == 6 + stitch.hidden(found.stitch)
-    assert all(path.endswith(("gamma", "beta")) for path in found.stitch.tuned)
+    result = run("stitch", "norm", "relu", **bent)
+    assert [r.rung for r in result.rungs] == ["stitch", "norm", "relu"]
+    assert result.rung == "relu"
+    assert result.rungs[2].kl < 0.98 * result.rungs[1].kl
+    assert stitch.hidden(result.stitch) > 0
+    assert result.stitch.kernel.shape[0] == 6 + stitch.hidden(result.stitch)
+    assert all(path.endswith(("gamma", "beta")) for path in result.stitch.tuned)
 
 
 def test_relu_features_that_do_not_help_are_taken_away(run: Any, caches: Any) -> None:
     plain = run("stitch", "norm", "back")
     wrong = replace(examples(caches["train"]), teacher=-3 * np.asarray(caches["train"].logits("large")), labels=None)
-    found = run("stitch", "norm", "relu", "back", train=wrong)
-    assert [r.rung for r in found.rungs] == ["stitch", "norm", "relu", "back"]
-    assert found.stitch.parts == {}
-    assert found.stitch.kernel.shape == plain.stitch.kernel.shape
+    result = run("stitch", "norm", "relu", "back", train=wrong)
+    assert [r.rung for r in result.rungs] == ["stitch", "norm", "relu", "back"]
+    assert result.stitch.parts == {}
+    assert result.stitch.kernel.shape == plain.stitch.kernel.shape
     # What follows them starts where the rung before them ended.
     without = run("stitch", "norm", "back", train=wrong)
-    assert found.kl == without.kl
+    assert result.kl == without.kl
 
 
 def test_taking_relu_features_away_takes_what_was_trained_beside_them(anchors: Any, start: Stitch, bent: Any) -> None:
@@ -231,9 +231,9 @@ def test_taking_relu_features_away_takes_what_was_trained_beside_them(anchors: A
 def test_without_labels_the_teacher_is_enough(run: Any, caches: Any) -> None:
     train = examples(caches["unlabelled"])
     assert train.labels is None
-    found = run("stitch", train=train)
-    assert found.kl < 0.9 * found.closed_form_kl
-    assert not same(found, run("stitch")), "the labels had no say where there are some"
+    result = run("stitch", train=train)
+    assert result.kl < 0.9 * result.closed_form_kl
+    assert not same(result, run("stitch")), "the labels had no say where there are some"
 
 
 def test_matching_comes_first_and_heeds_the_penultimate_features(run: Any, caches: Any) -> None:
@@ -248,14 +248,14 @@ def test_without_a_stitch_there_is_no_matching(run: Any, anchors: Any, caches: A
         "ranked": examples(caches["rank"], "small", cache.INPUT),
     }
     whole = {"start": None, "back": back_of(anchors, cache.INPUT), **sets}
-    found = run("back", **whole)
-    assert found.kl < found.closed_form_kl
+    result = run("back", **whole)
+    assert result.kl < result.closed_form_kl
     small = caches["rank"].logits("small")
     expected = rel_entr(softmax(sets["ranked"].teacher, axis=1), softmax(small, axis=1)).sum(axis=1).mean()
-    assert found.closed_form_kl == pytest.approx(expected, rel=1e-3)
-    assert set(found.stitch.tuned) == {v.path for v in anchors["small"].model.trainable_variables}
+    assert result.closed_form_kl == pytest.approx(expected, rel=1e-3)
+    assert set(result.stitch.tuned) == {v.path for v in anchors["small"].model.trainable_variables}
     backwards = replace(sets["train"], match=np.asarray(sets["train"].match)[::-1].copy())
-    assert same(run("back", **{**whole, "train": backwards}), found)
+    assert same(run("back", **{**whole, "train": backwards}), result)
 
 
 def test_what_gains_nothing_is_stopped_early_and_not_kept(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
@@ -263,14 +263,14 @@ def test_what_gains_nothing_is_stopped_early_and_not_kept(run: Any, anchors: Any
     train = examples(caches["train"])
     wrong = replace(train, teacher=-3 * np.asarray(train.teacher), labels=None)
     seen: list[tuple[str, int, int]] = []
-    found = run("norm", train=wrong, progress=lambda *at: seen.append(at))
+    result = run("norm", train=wrong, progress=lambda *at: seen.append(at))
     _, taken, steps = seen[-1]
     assert taken < steps
-    assert found.rung == "closed form"
-    assert found.kl == found.closed_form_kl
-    assert found.stitch.tuned == {}
-    np.testing.assert_array_equal(found.stitch.kernel, start.kernel)
-    assert found.rungs[0].images == 16 * taken
+    assert result.rung == "closed form"
+    assert result.kl == result.closed_form_kl
+    assert result.stitch.tuned == {}
+    np.testing.assert_array_equal(result.stitch.kernel, start.kernel)
+    assert result.rungs[0].images == 16 * taken
 
 
 def test_training_keeps_to_its_work(run: Any, anchors: Any) -> None:
@@ -281,20 +281,20 @@ def test_training_keeps_to_its_work(run: Any, anchors: Any) -> None:
     forward = costs.macs(calls) + ladder._MACS_A_VALUE * costs.values(calls)
     # So small a network is counted as the least that one takes.
     assert costs.macs(calls) < forward < ladder._LEAST_WORK
-    found = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 7).rungs[0]
-    assert (found.images, found.work) == (7 * 128, 7 * 128 * 2 * ladder._LEAST_WORK)
-    assert found.macs == 7 * 128 * 2 * costs.macs(calls)
-    found = run("back", work=3 * ladder._LEAST_WORK * 128 * 6).rungs[0]
-    assert found.work <= 6 * 128 * 3 * ladder._LEAST_WORK
+    result = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 7).rungs[0]
+    assert (result.images, result.work) == (7 * 128, 7 * 128 * 2 * ladder._LEAST_WORK)
+    assert result.macs == 7 * 128 * 2 * costs.macs(calls)
+    result = run("back", work=3 * ladder._LEAST_WORK * 128 * 6).rungs[0]
+    assert result.work <= 6 * 128 * 3 * ladder._LEAST_WORK
 
 
 def test_few_examples_are_counted_as_they_are(run: Any, caches: Any) -> None:
     few = examples(caches["train"])
     few = Examples(few.x[:10], few.teacher[:10], few.match[:10], few.labels[:10])  # type: ignore[index]
     steps: list[int] = []
-    found = run("stitch", work=1, train=few, progress=lambda rung, done, total: steps.append(total))
-    assert 0 < found.rungs[0].images <= 10 * steps[0]
-    assert found.rungs[0].images % 10 == 0
+    result = run("stitch", work=1, train=few, progress=lambda rung, done, total: steps.append(total))
+    assert 0 < result.rungs[0].images <= 10 * steps[0]
+    assert result.rungs[0].images % 10 == 0
 
 
 def test_the_rate_falls_where_validation_gains_nothing(run: Any, caches: Any) -> None:
@@ -302,13 +302,13 @@ def test_the_rate_falls_where_validation_gains_nothing(run: Any, caches: Any) ->
     from restnet_tf.fitting import ladder
 
     fast = tuple(replace(rung, rate=0.3) for rung in rungs.RUNGS)
-    found = {}
+    result = {}
     for factor in (1.0, ladder._CALMER):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rungs, "RUNGS", fast)
             patch.setattr(ladder, "_CALMER", factor)
-            found[factor] = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 60)
-    assert found[ladder._CALMER].kl <= found[1.0].kl
+            result[factor] = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 60)
+    assert result[ladder._CALMER].kl <= result[1.0].kl
 
 
 def test_batches_are_bounded_by_what_they_hold(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,8 +317,10 @@ def test_batches_are_bounded_by_what_they_hold(run: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(ladder, "_BATCH_BYTES", 1)
     monkeypatch.setattr(ladder, "_LEAST_BATCH", 8)
     steps: list[int] = []
-    found = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 7, progress=lambda rung, done, total: steps.append(total))
-    assert (found.rungs[0].images, steps[0]) == (8 * steps[0], 7 * 128 // 8)
+    result = run(
+        "stitch", work=2 * ladder._LEAST_WORK * 128 * 7, progress=lambda rung, done, total: steps.append(total)
+    )
+    assert (result.rungs[0].images, steps[0]) == (8 * steps[0], 7 * 128 // 8)
 
 
 def test_validations_take_no_longer_than_the_training(run: Any, caches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,7 +393,7 @@ def halves(run: Any, anchors: Any, caches: Any, start: Stitch, tmp_path_factory:
 
 
 def everything(fitted: Fitted) -> dict[str, Any]:
-    hidden = {k: v.tobytes() for k in ("hidden_kernel", "hidden_bias") if (v := getattr(fitted.stitch, k)) is not None}
+    hidden = {name: values.tobytes() for name, values in fitted.stitch.parts.items()}
     weights = {path: value.tobytes() for path, value in fitted.stitch.tuned.items()}
     plain = fitted.stitch.kernel.tobytes(), fitted.stitch.bias.tobytes()
     figures = fitted.rung, fitted.kl, fitted.closed_form_kl, fitted.rungs
@@ -448,5 +450,5 @@ def test_a_rung_changes_what_it_says_it_tunes_and_nothing_else(run: Any, anchors
     result = run(name)
     assert result.rung == name
     assert set(result.stitch.tuned) == {v.path for v in rung.tunes(back)}
-    assert (result.stitch.hidden_kernel is not None) == rung.widens
+    assert (stitch.hidden(result.stitch) > 0) == rung.widens
     assert result.rungs[0].macs == result.rungs[0].images * rung.passes * costs.macs(costs.nodes(back))

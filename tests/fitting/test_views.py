@@ -59,16 +59,16 @@ def test_no_mirror_means_no_mirror(mirror):
     """Of images that rise to the right, an unmirrored view never falls; whatever is mixed in."""
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8)[:, None] * 20 + 50, (40, 8, 8, 3))
     given = Split("fit", Pixels(ramp, np.arange(40)), None)
-    found = joined(drawn(given, 200, mirror=mirror), 0)[:, 4, 2:6, 0]
-    falls = np.diff(found, axis=1).min(axis=1) < -1e-3
+    pixels = joined(drawn(given, 200, mirror=mirror), 0)[:, 4, 2:6, 0]
+    falls = np.diff(pixels, axis=1).min(axis=1) < -1e-3
     assert falls.any() == mirror
 
 
 def test_shifts_move_by_an_eighth_at_most():
     spot = np.zeros((40, 8, 8, 3), np.uint8)
     spot[:, 4, 4] = 200
-    found = joined(drawn(Split("fit", Pixels(spot, np.arange(40)), None), 100, mirror=False), 0)
-    seen = found.max(axis=(0, 3)) > 0
+    pixels = joined(drawn(Split("fit", Pixels(spot, np.arange(40)), None), 100, mirror=False), 0)
+    seen = pixels.max(axis=(0, 3)) > 0
     expected = np.zeros((8, 8), bool)
     expected[3:6, 3:6] = True
     np.testing.assert_array_equal(seen, expected)

@@ -49,10 +49,10 @@ def test_kl_of_every_candidate_is_that_of_the_assembled_variant():
     assert {p.route[0].anchor for p in candidates} == {"large", "small"}
     x = images(70, seed=5)
     teacher = softmax(np.log(forward(anchors["large"].model, x)))
-    for found in candidates:
-        fitted = features.initial(plan.key(found, cut_lists), cut_lists, statistics)
-        outputs = forward(variant.assemble(found, anchors, fitted), x)
-        assert found.kl == pytest.approx(kl(teacher, outputs), rel=1e-3, abs=1e-6)
+    for candidate in candidates:
+        fitted = features.initial(plan.key(candidate, cut_lists), cut_lists, statistics)
+        outputs = forward(variant.assemble(candidate, anchors, fitted), x)
+        assert candidate.kl == pytest.approx(kl(teacher, outputs), rel=1e-3, abs=1e-6)
     rejected = [p for p in ranked if p.status == "rejected"]
     assert rejected
     assert repr(rejected) == repr([p for p in proposed if p.status == "rejected"])

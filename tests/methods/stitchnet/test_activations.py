@@ -70,6 +70,6 @@ def test_what_a_fragment_makes_has_to_be_finite_too(tmp_path: Path) -> None:
     member = pool(networks.anchor())
     filled, end = member.activations(tmp_path / "native"), member.parts[-1]
     assert end.start is not None
-    x = np.full_like(np.asarray(filled.native("A", end.start)), np.inf)
+    x = np.full_like(np.asarray(filled.native("A", end.start)), 3e38)  # finite, and too large to add up
     with pytest.raises(RestnetError, match=r"^the features of A at features hold NaN or infinity"):
         filled.run(end, x)
