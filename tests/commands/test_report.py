@@ -24,6 +24,7 @@ import numpy as np
 import paths
 import pytest
 from click.testing import CliRunner
+from markupsafe import escape
 
 from restnet_tf import atomic
 from restnet_tf.cli.main import main
@@ -33,11 +34,12 @@ from restnet_tf.graph import costs, cuts
 from restnet_tf.points import points, select
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
 from restnet_tf.records import Piece, Plan, Reason, RestnetError, Stitch
-from restnet_tf.report import sheets, webpage
+from restnet_tf.report import figures, sheets, webpage
 from restnet_tf.report import tables as report
-from restnet_tf.report.tables import Report
+from restnet_tf.report.contents import Report
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
+from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches import stitch
 from tflite_export.budget import parse
 from tflite_export.convert import compile_object
@@ -115,9 +117,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "controls": False,
     }
     run.write_json(run.path / "run.json", json.loads((run.path / "run.json").read_text()) | {"options": asked})
-    atomic.write_npz(
-        run.path / "similarity.npz", {"cka": np.random.default_rng(0).random([len(lists[r]) for r in lists])}
-    )
+    cka = np.random.default_rng(0).random([len(lists[r]) for r in lists])
+    run.save_statistics(Statistics(640, 128, cka, {}), {role: [c.name for c in lists[role]] for role in lists})
     plans = all_plans(lists)
     plans_file.write_plans(run.plans_path, plans)
     chosen = {p.name: p for p in plans if p.status == "chosen"}
@@ -274,8 +275,8 @@ def test_every_column_of_figures_has_a_source_that_the_last_section_repeats(foun
             assert column.source or all(
                 not isinstance(row[table.columns.index(column)].value, float) for row in table.rows
             )
-            assert webpage.escape(column.source) in last
-    assert webpage.escape(found.command) in last
+            assert escape(column.source) in last
+    assert escape(found.command) in last
 
 
 def test_the_command_is_the_one_that_was_given(found: Report) -> None:
@@ -339,7 +340,18 @@ def test_an_edited_plan_does_not_rename_a_cut(finished: Path, found: Report, tmp
     edited.append(replace(edited[1], name="my own"))
     edited[2] = replace(edited[2], name="S9-L9")  # a name says nothing
     edited[3] = replace(edited[3], cuts=())
-    assert reporting._cut_names({p.name: p for p in edited}, np.shape(found.cka)) == found.cuts
+    run = copied(finished, tmp_path / "run")
+    plans_file.write_plans(run.plans_path, edited)
+    assert reporting.gather(run).cuts == found.cuts
+
+
+def test_cuts_of_a_run_that_kept_no_names_go_by_their_numbers(finished: Path, found: Report, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    atomic.write_npz(run.path / "similarity.npz", {"cka": np.array(found.cka)})
+    told = reporting.gather(run)
+    assert told.cuts["large"][:2] == ("cut 0 of large", "cut 1 of large")
+    assert (told.cka, told.pairs) == (found.cka, ())
+    assert "cut 1 of small" in webpage.html(told)
 
 
 # ---- text of users, no network, equal bytes ---------------------------------------------------
@@ -592,7 +604,7 @@ def test_a_column_sorts_up_and_down(page: chromium.Page, column: int) -> None:
 @needs_chromium
 def test_every_axis_draws(page: chromium.Page, family: Report) -> None:
     axes = page.evaluate("X_AXES.map((a) => a.label)")
-    assert len(axes) == 5 + len({report._origin(m) for m in MEASURED})
+    assert len(axes) == 5 + len({figures.origin(m) for m in MEASURED})
     for x in range(len(axes)):
         for y in range(page.evaluate("Y_AXES.length")):
             choose = f"byId('x-axis').value = {x}; byId('y-axis').value = {y}; drawPlot();"
@@ -661,7 +673,7 @@ def test_sliders_choose_as_the_command_does(page: chromium.Page, family: Report)
 )
 def test_the_rule_is_that_of_select(page: chromium.Page, family: Report, budget: str) -> None:
     terms = json.dumps([{"name": t.name, "limit": t.limit, "text": t.text} for t in parse(budget)])
-    page.evaluate("named = (c) => `${c.name} ${c.precision}`")
+    page.evaluate("named = (c) => `${c.point} ${c.precision}`")
     found = page.evaluate(f"(({{choice, nearest}}) => named(choice || nearest))(choose({terms}))")
     assert found in chosen(family, budget)
 
