@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
 
 from restnet_tf.points import select
 from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, File, OperatingPoint
@@ -33,9 +32,9 @@ class Basis:
     text: str
 
     @property
-    def words(self) -> str:
-        """In words."""
-        return f"{' '.join(word for word in (self.point, self.precision) if word)} has {self.label} {self.text}"
+    def subject(self) -> str:
+        """What it is of, in words."""
+        return f"{self.point} {self.precision}".strip()
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,12 @@ class Advice:
 
     @property
     def why(self) -> str:
-        """The reason with its figures, as a sentence."""
-        return f"{self.reason}: {'; '.join(basis.words for basis in self.basis)}."
+        """The reason as a sentence, and the figures that it rests on."""
+        by_subject: dict[str, list[str]] = {}
+        for basis in self.basis:
+            by_subject.setdefault(basis.subject, []).append(f"{basis.label} {basis.text}")
+        figures = "; ".join(f"{subject}: {', '.join(told)}" for subject, told in by_subject.items())
+        return f"{self.reason} ({figures})."
 
 
 def of(report: Report) -> tuple[Advice, ...]:
@@ -72,14 +75,15 @@ def budget(points: Iterable[OperatingPoint]) -> tuple[str, Choice] | None:
     if not between:
         return None
     costs = sorted({c.point.macs for c in between})
-    limit = f"macs<={_rounded_up(costs[(len(costs) - 1) // 2] / 1e6)}M"
+    limit = f"macs<={_rounded_up(costs[(len(costs) - 1) // 2])}"
     return limit, select.select(points, parse(limit))
 
 
-def _rounded_up(value: float) -> str:
-    """With four digits, never less than the value."""
-    power = 10.0 ** (3 - floor(log10(value)))
-    return f"{ceil(value * power - 1e-9) / power:.10g}"
+def _rounded_up(count: int) -> str:
+    """With four digits or as it is, in millions where it has them; never less than the count."""
+    unit = 10 ** max(0, len(str(count)) - 4)
+    up = -(-count // unit) * unit
+    return f"{up / 1e6:.10g}M" if up >= 1e6 else str(up)
 
 
 def _selected(report: Report) -> Iterator[Advice]:
@@ -89,7 +93,7 @@ def _selected(report: Report) -> Iterator[Advice]:
         yield Advice(
             "Choose a file for a device",
             ("select", report.run, "--budget", limit),
-            f"Of what costs {limit.replace('<=', ' up to ')} this is the best on the rank split",
+            f"Within this budget {choice.name} is the best on the rank split",
             _bases(report, choice.point, choice.precision, ("macs", "interpreter_rank_score", "flash")),
         )
 
@@ -105,7 +109,7 @@ def _benched(report: Report) -> Iterator[Advice]:
             yield Advice(
                 f"Run the files on {device} (needs the extra {_EXTRA})",
                 ("bench", report.run, "--device", device),
-                "Nothing has been measured there; what is known is planned",
+                "Nothing has been measured there yet, the arena is planned from the files",
                 _bases(report, largest.point, largest.precision, ("arena_planned",)),
             )
 
@@ -195,6 +199,4 @@ def _bases(report: Report, point: OperatingPoint, precision: str, names: Sequenc
 
 
 def _basis(line: Line, figure: figures.Figure) -> Basis:
-    cell = figure.unit.shown(figure.read(line))
-    precision = line.precision if figures.FILE in figure.of else ""
-    return Basis(line.point.name, precision, figure.bare, f"{cell.text} {figure.unit.word}".strip())
+    return Basis(line.point.name, line.precision, figure.bare, figure.unit.told(figure.read(line)))

@@ -12,7 +12,7 @@ from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint
 from restnet_tf.points.select import Choice
 from restnet_tf.report import figures
 from restnet_tf.report.contents import Pair, Report, standing
-from restnet_tf.report.figures import CARD, FIGURES, FILE, POINT, Figure, Line
+from restnet_tf.report.figures import CARD, FILE, POINT, Figure, Line
 from restnet_tf.words import sentence
 
 _LINES = ("interpreter_test_score", "interpreter_rank_score")  # what is told of a choice beside its costs
@@ -38,7 +38,7 @@ def data(report: Report) -> dict[str, Any]:
 
 def _figures(report: Report) -> tuple[Figure, ...]:
     """What is drawn or told of a point: the figures of its file first, then its own, then those of devices."""
-    drawn = [f for f in FIGURES if f.axis or f.stand_in or CARD in f.views]
+    drawn = [f for f in figures.FIGURES if f.axis or f.stand_in or CARD in f.views]
     listed = [*(f for f in drawn if FILE in f.of), *(f for f in drawn if POINT in f.of)]
     return (*(figures.spoken(f, report.words) for f in listed), *figures.measured(report.measurements))
 
@@ -76,7 +76,7 @@ def _values(line: Line, of: str, drawn: Iterable[Figure]) -> dict[str, Any]:
 
 def _budget(report: Report) -> dict[str, Any]:
     """What a budget may limit, and the files that it chooses among: the first that it allows is its choice."""
-    limits = [figures.spoken(f, report.words) for f in FIGURES if f.term]
+    limits = [figures.spoken(f, report.words) for f in figures.FIGURES if f.term]
     return {
         "terms": [{"name": f.term, "label": f.title, "kind": f.unit.kind} for f in limits],
         "choices": [_choice(choice, [f.term for f in limits], report) for choice in select.choices(report.points)],
@@ -96,8 +96,8 @@ def _choice(choice: Choice, terms: Iterable[str], report: Report) -> dict[str, A
 
 def _told(line: Line, words: Mapping[str, str]) -> str:
     """How well a choice does, in words."""
-    told = [figures.spoken(f, words) for f in FIGURES if f.name in _LINES]
-    return "; ".join(f"{f.bare} {f.unit.shown(f.read(line)).text} % ({f.source})" for f in told)
+    told = [figures.spoken(f, words) for f in figures.FIGURES if f.name in _LINES]
+    return "; ".join(f"{f.bare} {f.unit.told(f.read(line))} ({f.source})" for f in told)
 
 
 def _pair(pair: Pair, reasons: list[str]) -> dict[str, Any]:

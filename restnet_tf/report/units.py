@@ -24,13 +24,18 @@ class Unit:
 
     ``kind`` names it for scripts, ``word`` stands behind the head of a column, ``cell`` writes a value there.
     ``parts`` are the columns that a value fills in CSV, by what their names end in; what it is in JSON is their
-    values, alone where there is one.
+    values, alone where there is one. ``sentence`` writes a value in one, where that is no cell with the word behind it.
     """
 
     kind: str
     word: str
     cell: Callable[[Any], Cell]
     parts: Mapping[str, Callable[[Any], Any]]
+    sentence: Callable[[Any], str] | None = None
+
+    def told(self, value: Any) -> str:
+        """A value in a sentence, with its unit."""
+        return self.sentence(value) if self.sentence else f"{self.cell(value).text} {self.word}".strip()
 
     def shown(self, value: Any) -> Cell:
         """The cell of a value; an empty one of none."""
@@ -80,6 +85,7 @@ SCORE = Unit(
         "_low95_share": lambda score: score.interval[0],
         "_high95_share": lambda score: score.interval[1],
     },
+    lambda score: "{:.1f} % [{:.1f}, {:.1f}]".format(*(100 * share for share in (score.value, *score.interval))),
 )
 SHARE = _unit("share", "%", "share", lambda share: 100 * share, 1)
 NATS = _unit("nats", "nats", "nats", lambda nats: nats, 3)
@@ -88,8 +94,11 @@ COUNT = _unit("count", "", "count", lambda count: count, 0)
 STEPS = _unit("count", "steps", "count", lambda count: count, 0)
 THOUSANDS = _unit("count", "K", "count", lambda count: count / 1e3, 1)
 MILLIONS = Unit(
-    "count", "", lambda count: Cell(millions(count), count / 1e6), {"_count": lambda count: count}
-)  # the head says M
+    "count",
+    "",  # the head says it
+    lambda count: Cell(millions(count), count / 1e6),
+    {"_count": lambda count: count},
+)
 KILOBYTES = _unit("bytes", "KB", "bytes", lambda size: size / 1e3, 1)
 MILLISECONDS = _unit("time", "ms", "us", lambda time: time / 1e3, 3)
 # Of what devices report, by the kind of its unit.

@@ -19,11 +19,14 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import chromium
+import measured_points
 import networks
 import numpy as np
 import paths
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from markupsafe import escape
 
 from restnet_tf import atomic
@@ -34,7 +37,7 @@ from restnet_tf.graph import costs, cuts
 from restnet_tf.points import points, select
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
 from restnet_tf.records import Piece, Plan, Reason, RestnetError, Stitch
-from restnet_tf.report import figures, sheets, webpage
+from restnet_tf.report import advice, figures, pagedata, sheets, webpage
 from restnet_tf.report import tables as report
 from restnet_tf.report.contents import Report
 from restnet_tf.run import plans_file
@@ -393,9 +396,9 @@ def test_markdown_shows_text_of_users_as_it_is(found: Report) -> None:
 
 def test_the_page_asks_nothing_of_a_network(found: Report) -> None:
     text = webpage.html(found)
-    for tag, given in Seen(text).tags:
+    for tag, attributes in Seen(text).tags:
         for name in ("src", "href", "srcset", "action", "data"):
-            assert not str(given.get(name) or "#").startswith(("http", "//", "file")), (tag, given)
+            assert not str(attributes.get(name) or "#").startswith(("http", "//", "file")), (tag, attributes)
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(", text)
     assert "default-src 'none'" in text
 
@@ -696,3 +699,95 @@ def test_text_of_users_runs_nothing(found: Report, tmp_path: Path) -> None:
         opened.evaluate("pairCard(document.querySelector('#heat rect'), 0, 0)")
         assert EVIL in opened.evaluate("card.textContent")
         assert opened.complaints == []
+
+
+# ---- one rule, in Python and in the page ---------------------------------------------------------
+
+MACS, SIZES = st.integers(1, 6), st.integers(1, 8)
+FILES = st.builds(
+    lambda right, flash, arena, latency: (right, flash, arena, float(latency)), st.integers(0, 4), SIZES, SIZES, SIZES
+)
+RUNS = st.lists(st.tuples(MACS, st.dictionaries(st.sampled_from(("float32", "int8")), FILES, min_size=1)), min_size=1)
+LIMITS = st.dictionaries(st.sampled_from(("macs", "flash", "ram", "latency")), st.integers(0, 9), min_size=1)
+
+
+def generated(run: list[tuple[int, dict[str, tuple[int, int, int, float]]]]) -> tuple[OperatingPoint, ...]:
+    return tuple(
+        measured_points.point(
+            f"P{at}", macs, files={name: measured_points.file(*figures) for name, figures in files.items()}
+        )
+        for at, (macs, files) in enumerate(run)
+    )
+
+
+@needs_chromium
+def test_a_generated_run_is_chosen_from_alike(page: chromium.Page, found: Report) -> None:
+    outcomes = set()
+
+    @settings(max_examples=200, deadline=None, derandomize=True)
+    @given(RUNS, LIMITS)
+    def alike(run: Any, limits: dict[str, int]) -> None:
+        family = generated(run)
+        terms = parse(", ".join(f"{name}<={limit}{'us' * (name == 'latency')}" for name, limit in limits.items()))
+        given_limits = json.dumps([{"name": t.name, "limit": t.limit, "text": t.text} for t in terms])
+        choices = json.dumps(pagedata.data(replace(found, points=family))["budget"]["choices"])
+        outcome = page.evaluate(f"JSON.stringify(choose({given_limits}, {choices}))")
+        there = json.loads(outcome)
+        expected = chosen(replace(found, points=family), ", ".join(t.text for t in terms))
+        if "choice" in there:
+            assert f"{there['choice']['point']} {there['choice']['precision']}" == expected
+        else:
+            nearest = f"{there['nearest']['point']} {there['nearest']['precision']}"
+            missed = [part["term"]["text"] for part in there["over"]]
+            assert expected.startswith(f"no point meets the budget; the nearest, {nearest}, misses {missed[0]} (")
+            assert all(text in expected for text in missed)
+        outcomes.add("choice" in there)
+
+    alike()
+    assert outcomes == {True, False}
+
+
+def test_what_the_page_advises_works_on_the_run(finished: Path, found: Report) -> None:
+    steps = advice.of(found)
+    assert [step.words[0] for step in steps][:2] == ["select", "bench"]
+    page = Seen(webpage.html(found))
+    for step in steps:
+        name, *words = step.words
+        assert main.commands[name].make_context(name, list(words)).params["run"] == finished
+        assert step.command in page.words
+    code, said, _ = ask(*steps[0].words)
+    assert code == 0
+    assert said.startswith(f"{steps[0].basis[0].point} ")
+
+
+def test_the_words_of_the_build_mean_what_was_given(finished: Path, found: Report) -> None:
+    kept = json.loads((finished / "run.json").read_text())["options"]
+    name, *words = found.build
+    options = main.commands[name].make_context(name, words).params
+    assert {option: options[option] for option in kept} == kept
+
+
+def test_an_optimised_point_goes_the_way_of_the_one_it_is_of(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    meta, known = points.read(run.points_path)
+    of = next(p for p in known if p.name == "L1-S0")
+    meta["optimised"] = {"a.b": ["--prune", "0.5"]}
+    run.write_json(run.points_path, points.to_json((*known, replace(of, name="a.b", origin="L1-S0")), meta))
+    fit = run.load_fitted("L1-S0")
+    assert fit is not None
+    run.save_fitted("a.b", replace(fit, origin="L1-S0"))
+    told = reporting.gather(run)
+    assert told.parts["a.b"] == told.parts["L1-S0"]
+    assert told.optimised == {"a.b": ("--prune", "0.5")}
+    assert told.optimisable == {"L1-S0", "S0-L1"}
+
+
+def test_a_name_with_its_hash_may_be_a_record(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    record = json.loads((run.path / "run.json").read_text())
+    record["inputs"] |= {"data": {"name": "d 0123456789abcdef", "sha256": "f" * 64}, "versions": {"keras": "3"}}
+    run.write_json(run.path / "run.json", record)
+    facts = reporting.gather(run).facts
+    assert facts["data"] == f"d 0123456789abcdef, sha256 {'f' * 16}, 3 classes"
+    assert facts["large anchor"] == "big 0123456789abcdef"
+    assert facts["versions"] == "keras 3"

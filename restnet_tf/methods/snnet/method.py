@@ -103,22 +103,9 @@ def reopen(family: Build) -> Build:
 
 
 def summary(family: Build) -> list[str]:
-    """How many configurations are not worth shipping, and what does better."""
-    meta, points = points_file.read(family.run.points_path)
-    first, *rest = words.family(family.run.path, meta, points)
-    return [first, dominated(points), *rest]
-
-
-def dominated(points: Sequence[OperatingPoint]) -> str:
-    """How many configurations are not worth shipping, and what does better."""
-    stitched = [p for p in points if p.kind == STITCHED]
-    rivals = [p.reason.rival for p in stitched if p.status == DOMINATED and p.reason]
-    anchors = {p.name for p in points if p.kind == ANCHOR}
-    by_anchors = sum(rival in anchors for rival in rivals)
-    return (
-        f"of {len(stitched)} configurations {len(stitched) - len(rivals)} are on the front; {by_anchors} are dominated"
-        f" by an anchor and {len(rivals) - by_anchors} by another configuration"
-    )
+    """How many configurations are worth shipping, and what beats the others."""
+    nouns = words.Nouns(("configuration", "configurations"), done="trained")
+    return words.family(family.run.path, *points_file.read(family.run.points_path), nouns)
 
 
 def _chain(family: Build) -> Chain:

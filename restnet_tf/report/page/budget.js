@@ -7,11 +7,11 @@ const meets = (limits, choice) => limits.every((t) => choice.figures[t.name] <= 
 const missed = (limits, choice) => limits.filter((t) => choice.figures[t.name] > t.limit).map((t) =>
   ({ term: t, share: t.limit ? choice.figures[t.name] / t.limit - 1 : Infinity }));
 
-function choose(limits) {
-  const choice = CHOICES.find((c) => meets(limits, c));
+function choose(limits, choices = CHOICES) {
+  const choice = choices.find((c) => meets(limits, c));
   if (choice) return { choice };
   const worst = (c) => Math.max(...missed(limits, c).map((m) => m.share));
-  const nearest = CHOICES.reduce((best, c) => (worst(c) < worst(best) ? c : best));
+  const nearest = choices.reduce((best, c) => (worst(c) < worst(best) ? c : best));
   return { nearest, over: missed(limits, nearest) };
 }
 
