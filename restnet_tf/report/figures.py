@@ -47,8 +47,8 @@ class Figure:
     """A column of tables: what it is called, how it is read of a line, written, and where it comes from.
 
     ``name`` is that of CSV and of scripts, ``label`` the head; ``{metric}`` and the like stand for the run's words.
-    ``source`` is empty for words. ``over`` is a device, which stands before the label, ``aside`` the kind of its
-    measurement, behind it. ``title`` and ``note`` are what the plot says along its axis; ``stand_in`` names the
+    ``source`` is empty for words. ``over`` is a device, which stands before the label; ``kind`` says where a
+    figure comes from that others of its name could share a table with. ``title`` and ``note`` are what the plot says along its axis; ``stand_in`` names the
     figure of a point that is drawn there where it has no file; ``term`` is what a budget calls it.
     """
 
@@ -60,7 +60,7 @@ class Figure:
     of: frozenset[str] = frozenset((POINT,))
     views: frozenset[str] = EVERYWHERE
     over: str = ""
-    aside: str = ""
+    kind: str = ""
     title: str = ""
     note: str = ""
     axis: str = ""
@@ -76,13 +76,13 @@ class Figure:
     def head(self) -> str:
         """The head of its column in one line."""
         unit = f", {self.unit.word}" if self.unit.word else ""
-        return f"{self.bare}{unit}" + (f" ({self.aside})" if self.aside else "")
+        return f"{self.bare}{unit}" + (f" ({self.kind})" if self.over else "")
 
     @property
     def stacked(self) -> str:
         """The head of its column on a terminal, which is narrow."""
         middle = f"{self.label} {self.unit.word}".rstrip()
-        return "\n".join(part for part in (self.over, middle, f"({self.aside})" if self.aside else "") if part)
+        return "\n".join(part for part in (self.over, middle, f"({self.kind})" if self.kind else "") if part)
 
 
 def _file(
@@ -217,6 +217,7 @@ FIGURES = (
         title="arena (planned)",
         axis=ACROSS,
         term="ram",
+        kind="plan",
         views=EVERYWHERE | {BENCH},
     ),
     _file(
@@ -302,7 +303,7 @@ def _measured(key: tuple[str, str, str, str], values: Mapping[tuple[str, str], f
         f"{KINDS[kind]} by {tool}",
         frozenset((FILE,)),
         over=device,
-        aside=kind,
+        kind=kind,
         title=f"{device}: {figure}",
         axis=ACROSS,
     )

@@ -33,7 +33,7 @@ def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
     points = tuple(points)
     lines = tables.of_files(points, contents.ordered(points))
     host = f"; latency by {_host(file)}" if (file := next((line.file for line in lines), None)) else ""
-    title = f"Shipped files ({metric} run by the interpreter on the test split, arena planned{host})"
+    title = f"Shipped files ({metric} run by the interpreter on the test split{host})"
     columns = figures.shown(TERMINAL, FILE)
     return _drawn(tables.filled("files", title, "", columns, lines, contents.words(metric, Method())))
 
