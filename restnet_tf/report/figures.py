@@ -47,9 +47,10 @@ class Figure:
     """A column of tables: what it is called, how it is read of a line, written, and where it comes from.
 
     ``name`` is that of CSV and of scripts, ``label`` the head; ``{metric}`` and the like stand for the run's words.
-    ``source`` is empty for words. ``over`` is a device, which stands before the label; ``kind`` says where a
-    figure comes from that others of its name could share a table with. ``title`` and ``note`` are what the plot says along its axis; ``stand_in`` names the
-    figure of a point that is drawn there where it has no file; ``term`` is what a budget calls it.
+    ``source`` is empty for words. ``over`` is a device, which stands before the label; ``kind`` says where a figure
+    comes from, where a table may hold others of its name. ``title`` and ``note`` are what the plot says along its axis;
+    ``stand_in`` names the figure of a point that is drawn there where it has no file; ``term`` is what a budget calls
+    it.
     """
 
     name: str
