@@ -200,7 +200,9 @@ def _pairs(plans: Mapping[str, Plan], cuts: Mapping[str, tuple[str, ...]]) -> tu
         large, small = (cuts[role].index(ends[role]) for role in _ROLES)
         cka, r2 = (value if isfinite(value) else None for value in (plan.cka, plan.r2))
         first = plan.route[0].anchor
-        shown.append(Pair(plan.name, first, large, small, plan.macs, cka, r2, plan.kl, plan.status, sentence(plan.reason)))
+        shown.append(
+            Pair(plan.name, first, large, small, plan.macs, cka, r2, plan.kl, plan.status, sentence(plan.reason))
+        )
     return tuple(shown)
 
 

@@ -103,7 +103,7 @@ def _benched(report: Report) -> Iterator[Advice]:
     measured = {m.device for m in report.measurements}
     shipped = select.choices(report.points)
     for device in _WITHOUT_HARDWARE:
-        taken = [c for c in shipped if c.precision in devices.named(device).precisions]
+        taken = [c for c in shipped if c.precision in devices.named(device).tried]
         if device not in measured and taken:
             largest = max(taken, key=lambda c: c.file.arena_bytes)
             yield Advice(

@@ -26,7 +26,6 @@ from restnet_tf.methods.snnet.supernet import Configuration
 from restnet_tf.methods.snnet.windows import Sliding, Window
 from restnet_tf.points import points as points_file
 from restnet_tf.points import select
-from restnet_tf.points.points import ANCHOR, DOMINATED, STITCHED
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Plan, RestnetError, Stitch
 from restnet_tf.report import summary as words
@@ -40,7 +39,6 @@ from restnet_tf.work import sources
 from restnet_tf.work.sources import ModelSource
 
 if TYPE_CHECKING:
-    from restnet_tf.points.points import OperatingPoint
     from restnet_tf.records import Anchor
 
 _NAME = "snnet"
