@@ -37,7 +37,7 @@ from restnet_tf.graph import costs, cuts
 from restnet_tf.points import points, select
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
 from restnet_tf.records import Piece, Plan, Reason, RestnetError, Stitch
-from restnet_tf.report import advice, figures, pagedata, sheets, webpage
+from restnet_tf.report import advice, figures, pagedata, sheets, units, webpage
 from restnet_tf.report import tables as report
 from restnet_tf.report.contents import Report
 from restnet_tf.run import plans_file
@@ -619,6 +619,27 @@ def test_every_axis_draws(page: chromium.Page, family: Report) -> None:
             assert marks or x >= 5
             assert "NaN" not in page.evaluate("byId('plot').innerHTML")
     page.evaluate("byId('x-axis').value = 0; byId('y-axis').value = 0; drawPlot();")
+
+
+@needs_chromium
+@pytest.mark.parametrize("unit", [units.SCORE, units.SHARE, units.NATS, units.RATIO, units.COUNT, units.KILOBYTES])
+def test_a_figure_of_any_unit_may_be_an_axis(
+    family: Report, unit: units.Unit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(line: figures.Line) -> Any:
+        return line.point.test if unit is units.SCORE else line.point.test.value
+
+    added = figures.Figure("added", "added", read, unit, "made up", title="what was added", axis=figures.ACROSS)
+    monkeypatch.setattr(figures, "FIGURES", (*figures.FIGURES, added))
+    with chromium.Page(written(family, tmp_path)) as opened:
+        at = opened.evaluate("X_AXES.findIndex((a) => a.name === 'added')")
+        opened.evaluate(f"byId('x-axis').value = {at}; drawPlot()")
+        assert opened.evaluate("byId('plot-note').textContent").startswith("Across: made up. ")
+        assert opened.evaluate("document.querySelectorAll('.mark[data-point]').length") > 15
+        assert "NaN" not in opened.evaluate("byId('plot').innerHTML")
+        opened.hover('.mark[data-point="large"]')
+        assert "what was added" in opened.evaluate("card.textContent")
+        assert opened.complaints == []
 
 
 @needs_chromium

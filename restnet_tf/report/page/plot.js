@@ -42,7 +42,8 @@ function pointCard(node, p, precision) {
 
 // The points with their places on both axes, and what lies too far off to be shown among them.
 function placed(x, y, precision) {
-  const all = data.points.map((p) => ({ p, x: valueOf(x, p, precision), ...heightOf(y, p, precision) }))
+  const across = (p) => [valueOf(x, p, precision)].flat()[0]; // of a score without its interval
+  const all = data.points.map((p) => ({ p, x: across(p), ...heightOf(y, p, precision) }))
     .filter((m) => m.y !== undefined && m.x !== undefined);
   // What is shipped sets the scale, and others stretch it to no more than twice that: a random front would press
   // everything flat.

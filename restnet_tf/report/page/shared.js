@@ -6,6 +6,10 @@ const SCALES = {
   count: [["", 1], ["K", 1e3], ["M", 1e6], ["G", 1e9]],
   bytes: [["B", 1], ["KB", 1e3], ["MB", 1e6]],
   time: [["us", 1], ["ms", 1e3], ["s", 1e6]],
+  score: [["%", 0.01]],
+  share: [["%", 0.01]],
+  nats: [["nats", 1]],
+  ratio: [["", 1]],
 };
 
 function made(node, attributes, children) {
