@@ -70,6 +70,12 @@ class Wanted:
         return self.epochs or _EPOCHS[self.scope]
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """The options of ``restnet-tf optimize`` that ask for it."""
+        amount = () if self.method == "qat" else (f"{self.amount:g}",)
+        return (f"--{self.method}", *amount, *(("--scope", self.scope) if self.scope != "stitch" else ()))
+
+    @property
     def suffix(self) -> str:
         """What a result's name has behind the point's, as in ``prune50``."""
         amount = {"qat": "", "prune": f"{100 * self.amount:g}", "cluster": f"{self.amount:g}"}[self.method]
@@ -137,7 +143,7 @@ def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, Run
     optimised = replace(
         fitted, stitch=changed[0], rung=wanted.suffix, kl=kl, rungs=rungs, settled=True, origin=plan.name
     )
-    point = additions.add(family, replace(plan, name=name), optimised)
+    point = additions.add(family, replace(plan, name=name), optimised, wanted.options)
     return Outcome(name, family.run.stitch_path(name), family.metric, before, after, point)
 
 

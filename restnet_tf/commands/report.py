@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -21,7 +19,7 @@ from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
 from restnet_tf.report import sheets, webpage
-from restnet_tf.report.tables import COMPOSED, STITCH, Ladder, Method, Pair, Part, Report
+from restnet_tf.report.contents import COMPOSED, STITCH, Ladder, Method, Pair, Part, Report
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch
@@ -35,6 +33,9 @@ _MATCHED = "matched"
 _TOLD = ("seed", "effort", "order", "rank_by", "fine_tune", "converter", "budget")
 _TOLD_JOINTLY = ("seed", "method", "effort", "order", "train", "window", "stride", "sampling", "converter", "budget")
 _ROLES = ("large", "small")
+_VERSION = " version"
+_DEFAULT = "restnet"  # what built runs that name no method
+_OWN_COMMAND = {"stitchnet"}  # composed, not built
 
 
 def write(path: Path, out: Path | None = None) -> tuple[Path, Path, Path]:
@@ -46,9 +47,9 @@ def write(path: Path, out: Path | None = None) -> tuple[Path, Path, Path]:
     page = out or run.report_path
     if page.suffix.lower() not in (".html", ".htm"):
         raise RestnetError(f"{page}: a report is written as an .html file; give --out a name that ends so")
-    found = gather(run)
+    report = gather(run)
     files = (page, page.with_suffix(".md"), page.with_suffix(".csv"))
-    texts = (webpage.html(found), sheets.markdown(found), sheets.as_csv(found))
+    texts = (webpage.html(report), sheets.markdown(report), sheets.as_csv(report))
     for file, text in zip(files, texts, strict=True):
         atomic.write_bytes(file, text.encode())
     return files
@@ -59,37 +60,54 @@ def gather(run: Run) -> Report:
     if not run.done("points"):
         raise RestnetError(f"{run.path} is not finished; run its build again, it goes on where it stopped")
     meta, known = points.read(run.points_path)
+    method = str(run.inputs().get("method", _DEFAULT))
+    composed = method in _OWN_COMMAND
     try:
         plans = {plan.name: plan for plan in plans_file.read_plans(run.plans_path)}
         names = {p.name for p in known if p.kind == STITCHED}
-        fitted = {n: f for n in run.fitted_names() if n in names and (f := run.load_fitted(n))}
+        fits = {n: fitted for n in run.fitted_names() if n in names and (fitted := run.load_fitted(n))}
         anchors = _anchors(meta, known)
-        cka = run.load_similarity() if set(anchors) == set(_ROLES) else np.zeros((0, 0))
+        optimised = {name: tuple(options) for name, options in meta.get("optimised", {}).items()}
+        cka, cuts = _similarity(run) if set(anchors) == set(_ROLES) else (np.zeros((0, 0)), {})
         facts = _facts(run, meta, known)
         title, metric = f"{' + '.join(anchors.values())} on {meta['data']}", str(meta["metric"])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise RestnetError(f"{run.path} is damaged: {error}; build it again") from None
-    cuts = _cut_names(plans, cka.shape) if cka.size else {}
+    build = _build(run, method)
     return Report(
         run=str(run.path),
         title=title,
         metric=metric,
         anchors=anchors,
         facts=facts,
-        command=_command(run),
+        command=_told_command(run, build, method),
+        build=build,
         points=known,
         measurements=measurements.read(run.measurements_path),
         cuts=cuts,
         cka=tuple(tuple(float(v) for v in row) for row in cka),
-        pairs=_pairs(plans, cuts) if cka.size else (),
-        parts=_parts(run, meta, known, plans, fitted),
-        ladders={} if _composed(run) else {name: _ladder(found) for name, found in fitted.items()},
-        method=COMPOSED if _composed(run) else Method(),
+        pairs=_pairs(plans, cuts),
+        parts=_parts(run, meta, known, {n: plans.get(fitted.origin or n) for n, fitted in fits.items()}, fits),
+        ladders={} if composed else {name: _ladder(fitted) for name, fitted in fits.items()},
+        optimised=optimised,
+        optimisable=frozenset(name for name, fitted in fits.items() if name in plans and _plain(fitted)),
+        method=COMPOSED if composed else Method(),
     )
 
 
-def _composed(run: Run) -> bool:
-    return run.inputs().get("method") == "stitchnet"
+def _similarity(run: Run) -> tuple[np.ndarray, dict[str, tuple[str, ...]]]:
+    """The CKA matrix, and the names of its cuts by role; by their numbers where a version wrote it that kept none."""
+    cka, names = run.load_similarity(), run.load_cuts()
+    numbered = {
+        role: tuple(f"cut {i} of {role}" for i in range(size)) for role, size in zip(_ROLES, cka.shape, strict=True)
+    }
+    return cka, {role: names.get(role, numbered[role]) for role in _ROLES}
+
+
+def _plain(fitted: Fitted) -> bool:
+    """Whether ``restnet-tf optimize`` takes a stitch: one between grids, of a matrix and a bias alone."""
+    only = fitted.stitch
+    return not (fitted.before or only.source.tokens or only.target.tokens or only.hidden_kernel is not None)
 
 
 def _anchors(meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:
@@ -101,23 +119,18 @@ def _anchors(meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict
 def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:
     """What the head of a report says, in words."""
     given = run.inputs()
-    between = [p for p in known if p.kind == STITCHED]
-    shipped = [p for p in between if p.status == SHIPPED]
     classes = len(meta.get("class_names") or ())
-    lead = {split: f"{100 * front.above_chord(known, split):+.1f} points" for split in ("test", "rank")}
     settings = _TOLD_JOINTLY if given.get("method") == "snnet" else _TOLD
-    versions = {name: value for name, value in given.items() if name.endswith(" version")}
     told = (f"{name.replace('_', ' ')} {given[name]}" for name in settings if given.get(name) not in (None, ""))
     return {
         **{f"{role} anchor": _hashed(given.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},
         "data": f"{_hashed(given.get('data', meta['data']))}, {classes} classes",
         "images": f"{known[0].test.n} to test, {known[0].rank.n} to rank",
         "metric": f"{meta['metric']}; intervals are of 95 %",
-        "points between the anchors": f"{len(shipped)} shipped of {len(between)}",
-        "from the chord, on average": f"{lead['test']} on the test split, {lead['rank']} on the rank split",
+        **_standing(known),
         "precisions": ", ".join(sorted({name for p in known for name in p.files})),
         "settings": ", ".join(told),
-        "versions": ", ".join(f"{name.removesuffix(' version')} {value}" for name, value in versions.items()),
+        "versions": ", ".join(f"{name} {value}" for name, value in _versions(given).items()),
         "training": f"{meta['training_macs'] / 1e12:.2f}T MACs; fine-tuning all of the large anchor on as many images:"
         f" {meta['whole_large_training_macs'] / 1e12:.2f}T"
         if meta["training_macs"]
@@ -126,94 +139,103 @@ def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...])
     }
 
 
-def _hashed(text: str) -> str:
-    """A name that a hash follows, as ``run.json`` has it, saying so."""
-    name, _, digits = text.rpartition(" ")
-    return f"{name}, sha256 {digits}" if name and re.fullmatch("[0-9a-f]{16}", digits) else text
+def _standing(known: tuple[OperatingPoint, ...]) -> dict[str, str]:
+    """How many points between the anchors are shipped, and where those lie."""
+    between = [p for p in known if p.kind == STITCHED]
+    shipped = [p for p in between if p.status == SHIPPED]
+    count = {"points between the anchors": f"{len(shipped)} shipped of {len(between)}"}
+    if not shipped:
+        return count
+    lead = {split: f"{100 * front.above_chord(known, split):+.1f} points" for split in ("test", "rank")}
+    words = f"{lead['test']} on the test split, {lead['rank']} on the rank split"
+    return count | {"from the chord, on average": words}
 
 
-def _command(run: Run) -> str:
-    """The build command that the run remembers, without what is its default."""
-    asked = dict(run.options() or {})
-    method = asked.pop("method", run.inputs().get("method", "restnet"))
-    word = "compose" if method == "stitchnet" else "build"
+def _versions(given: Mapping[str, Any]) -> dict[str, str]:
+    """Versions by package: as a record of them, or each beside the other inputs."""
+    beside = {name.removesuffix(_VERSION): value for name, value in given.items() if name.endswith(_VERSION)}
+    return given.get("versions", beside)
+
+
+def _hashed(named: Any) -> str:
+    """A name with its hash, in words, where they are a record of both."""
+    return f"{named['name']}, sha256 {named['sha256'][:16]}" if isinstance(named, Mapping) else str(named)
+
+
+def _build(run: Run, method: str) -> tuple[str, ...]:
+    """The words of the command that built a run, without what is its default and where to; none where none are kept."""
+    if (kept := run.options()) is None:
+        return ()
     usual = {field.name: field.default for field in fields(methods.options(method))}
-    words = ["restnet-tf", word]
-    words += ["--method", method] if method == "snnet" else []
-    for name, value in asked.items():
-        option = f"--{name.replace('_', '-')}"
-        if value is None or value in (usual.get(name), []):
+    words = [_command(method), *(("--method", method) if method not in _OWN_COMMAND | {_DEFAULT} else ())]
+    for name, value in kept.items():
+        option = name.replace("_", "-")
+        if name not in usual or value is None or value in (usual[name], []):
             continue
         if isinstance(value, bool):
-            words.append(option if value else f"--no-{option[2:]}")
+            words.append(f"--{option}" if value else f"--no-{option}")
         else:
-            words += [word for one in (value if isinstance(value, list) else [value]) for word in (option, str(one))]
-    if run.options() is None:
-        return f"restnet-tf {word} (a version built it that kept no options)"
-    return shlex.join([*words, "--out", str(run.path)])
+            values = value if isinstance(value, list) else [value]
+            words += [word for one in values for word in (f"--{option}", str(one))]
+    return tuple(words)
 
 
-def _cut_names(plans: Mapping[str, Plan], shape: tuple[int, ...]) -> dict[str, tuple[str, ...]]:
-    """The cuts in the order of the CKA matrix, as most plans call them; one in no plan goes by its number."""
-    said = Counter(
-        (role, index, cut)
-        for plan in plans.values()
-        if len(plan.cuts) == len(_ROLES)
-        for (role, cut), index in zip(_ends(plan).items(), plan.cuts, strict=True)
-    )
-    # Of few sayings first, so that what most say overwrites them: a person may have edited a plan.
-    found = {(role, index): cut for (role, index, cut), _ in sorted(said.items(), key=lambda kv: (kv[1], kv[0]))}
-    sizes = zip(_ROLES, shape, strict=True)
-    return {role: tuple(found.get((role, i), f"cut {i} of {role}") for i in range(size)) for role, size in sizes}
+def _command(method: str) -> str:
+    return "compose" if method in _OWN_COMMAND else "build"
+
+
+def _told_command(run: Run, build: tuple[str, ...], method: str) -> str:
+    if not build:
+        return f"restnet-tf {_command(method)} (a version built it that kept no options)"
+    return shlex.join(["restnet-tf", *build, "--out", str(run.path)])
 
 
 def _pairs(plans: Mapping[str, Plan], cuts: Mapping[str, tuple[str, ...]]) -> tuple[Pair, ...]:
-    """What became of every pair of cuts that the matrix shows."""
-    found = []
+    """What became of every pair of cuts that the matrix shows; none where it shows none."""
+    shown = []
     for plan in plans.values():
         ends = _ends(plan)
-        if any(ends.get(role) not in cuts[role] for role in _ROLES):
+        if any(ends.get(role) not in cuts.get(role, ()) for role in _ROLES):
             continue
         large, small = (cuts[role].index(ends[role]) for role in _ROLES)
         cka, r2 = (value if isfinite(value) else None for value in (plan.cka, plan.r2))
-        front = plan.route[0].anchor
-        found.append(
-            Pair(plan.name, front, large, small, plan.macs, cka, r2, plan.kl, plan.status, sentence(plan.reason))
+        first = plan.route[0].anchor
+        shown.append(
+            Pair(plan.name, first, large, small, plan.macs, cka, r2, plan.kl, plan.status, sentence(plan.reason))
         )
-    return tuple(found)
+    return tuple(shown)
 
 
 def _ends(plan: Plan) -> dict[str, str]:
-    """The two cuts that a plan joins, by anchor, the front's first."""
+    """The two cuts that a plan of two pieces joins, by anchor, the front's first; none of another."""
+    if len(plan.route) != len(_ROLES):
+        return {}
     front, back = plan.route
     return {front.anchor: str(front.stop), back.anchor: str(back.start)}
 
 
-def _ladder(found: Fitted) -> Ladder:
-    steps = {CLOSED_FORM: found.closed_form_kl}
-    for rung in found.rungs:
+def _ladder(fitted: Fitted) -> Ladder:
+    steps = {CLOSED_FORM: fitted.closed_form_kl}
+    for rung in fitted.rungs:
         steps |= {_MATCHED: rung.matched} if rung.matched is not None else {}
         steps[rung.rung] = rung.kl
-    return Ladder(found.rung, steps)
+    return Ladder(fitted.rung, steps)
 
 
 def _parts(
     run: Run,
     meta: Mapping[str, Any],
     known: tuple[OperatingPoint, ...],
-    plans: Mapping[str, Plan],
-    fitted: Mapping[str, Fitted],
+    plans: Mapping[str, Plan | None],
+    fits: Mapping[str, Fitted],
 ) -> dict[str, tuple[Part, ...]]:
     """The stretches of every anchor and stitched point; MACs where they add up to the point's."""
     anchors = {p.name: p for p in known if p.kind == ANCHOR}
     noted = meta.get("macs_before", {})  # of a pool, whose compiled members lie elsewhere
     counted = {role: (p.macs, noted[role]) if role in noted else _counted(run, p) for role, p in anchors.items()}
-    found: dict[str, tuple[Part, ...]] = {role: (Part(role, "whole", p.macs),) for role, p in anchors.items()}
-    for p in known:
-        plan = plans.get(p.origin or p.name)
-        if p.name in fitted and plan is not None:
-            found[p.name] = _stretches(p, plan, fitted[p.name], counted)
-    return found
+    whole = {role: (Part(role, "whole", p.macs),) for role, p in anchors.items()}
+    routes = [(p, plan) for p in known if (plan := plans.get(p.name)) is not None]
+    return whole | {p.name: _stretches(p, plan, fits[p.name], counted) for p, plan in routes}
 
 
 def _counted(run: Run, anchor: OperatingPoint) -> tuple[int, Mapping[str, int]]:
@@ -229,14 +251,14 @@ def _counted(run: Run, anchor: OperatingPoint) -> tuple[int, Mapping[str, int]]:
 
 
 def _stretches(
-    point: OperatingPoint, plan: Plan, found: Fitted, counted: Mapping[str, tuple[int, Mapping[str, int]]]
+    point: OperatingPoint, plan: Plan, fitted: Fitted, counted: Mapping[str, tuple[int, Mapping[str, int]]]
 ) -> tuple[Part, ...]:
     """Pieces and stitches in turns, from the image to the scores."""
-    joints = [_joint(made, found.rung) for made in found.stitches]
-    tuned = [0, *(sum(weight.size for weight in made.tuned.values()) for made in found.stitches)]
+    joints = [_joint(stitched, fitted.rung) for stitched in fitted.stitches]
+    tuned = [0, *(sum(weight.size for weight in stitched.tuned.values()) for stitched in fitted.stitches)]
     pieces = []
     for piece, own in zip(plan.route, tuned, strict=True):
-        note = f"{own:,} parameters its own ({found.rung})" if own else "as in the anchor"
+        note = f"{own:,} parameters its own ({fitted.rung})" if own else "as in the anchor"
         note = note if piece.anchor in counted else ""
         words = [f"{word} {cut}" for word, cut in (("from", piece.start), ("to", piece.stop)) if cut is not None]
         pieces.append(Part(piece.anchor, " ".join(words), _macs_of(piece, counted), note))
@@ -248,11 +270,11 @@ def _stretches(
     return tuple(parts)
 
 
-def _joint(made: Stitch, rung: str) -> Part:
-    hidden = stitch.hidden(made)
-    shapes = " to ".join("x".join(map(str, layout.shape)) for layout in (made.source, made.target))
+def _joint(fitted: Stitch, rung: str) -> Part:
+    hidden = stitch.hidden(fitted)
+    shapes = " to ".join("x".join(map(str, layout.shape)) for layout in (fitted.source, fitted.target))
     note = rung + (f", {hidden} ReLU features" if hidden else "")
-    return Part(STITCH, shapes, stitch.macs(made.source, made.target, hidden), note)
+    return Part(STITCH, shapes, stitch.macs(fitted.source, fitted.target, hidden), note)
 
 
 def _macs_of(piece: Piece, counted: Mapping[str, tuple[int, Mapping[str, int]]]) -> int | None:

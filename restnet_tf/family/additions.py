@@ -26,13 +26,17 @@ def members(family: Family) -> Members:
     return Members(family, plans, fitted)
 
 
-def add(family: Family, plan: Plan, fitted: Fitted) -> OperatingPoint:
-    """Put another fitted point into the run; what all points are decided to be with it beside them."""
+def add(family: Family, plan: Plan, fitted: Fitted, options: Sequence[str]) -> OperatingPoint:
+    """Put another fitted point into the run; what all points are decided to be with it beside them.
+
+    ``options`` are those of ``restnet-tf optimize`` that made it.
+    """
     run = family.run
     run.save_fitted(plan.name, fitted)
     for precision in family.settings.precisions:
         run.tflite_path(plan.name, precision).unlink(missing_ok=True)  # of an earlier optimisation alike
     meta, listed = points.read(run.points_path)
+    meta["optimised"] = {**meta.get("optimised", {}), plan.name: list(options)}
     scorer = Scorer(family)
     point = score.stitched(family, scorer, plan, fitted)
     settled = ship.settle(members(family), scorer, [*(p for p in listed if p.name != plan.name), point], meta)

@@ -65,6 +65,21 @@ class Choice:
         return own | {"host.latency": own["latency"]} | bench
 
 
+def choices(points: Iterable[OperatingPoint], measured: Iterable[Measurement] = ()) -> list[Choice]:
+    """Every shipped file, the best by its merit first, with what devices say of these very bytes.
+
+    A budget takes the first one that it allows; of equals the first of the record.
+    """
+    measured = tuple(measured)
+    files = [
+        Choice(point, precision, tuple(m for m in measured if _is_of(m, point, precision)))
+        for point in points
+        if point.kind != CONTROL and point.status == SHIPPED
+        for precision in sorted(point.files)
+    ]
+    return sorted(files, key=lambda choice: choice.merit, reverse=True)
+
+
 def select(
     points: Iterable[OperatingPoint], terms: Iterable[Term], measured: Iterable[Measurement] = (), run: object = "RUN"
 ) -> Choice:
@@ -75,19 +90,18 @@ def select(
     that nobody knows or that has measured nothing of the run, with the command that would.
     """
     terms = tuple(terms)
-    choices = _choices(points, measured)
-    if not choices:
+    ranked = choices(points, measured)
+    if not ranked:
         raise RestnetError("the run ships no .tflite file to choose from")
-    lacking = unmeasured(choices, terms)
+    lacking = unmeasured(ranked, terms)
     if lacking:
         raise RestnetError(
             f"{', '.join(lacking)} of no file of {run} is known; {commands(lacking, run)} would measure it"
         )
-    measurable = [c for c in choices if all(t.name in c.figures for t in terms)]
-    fitting = [c for c in measurable if not over(terms, c.figures)]
-    rest = [c for c in choices if c not in measurable and not over(_terms_of(terms, c), c.figures)]
-    if fitting:
-        best = max(fitting, key=lambda c: c.merit)
+    measurable = [c for c in ranked if all(t.name in c.figures for t in terms)]
+    rest = [c for c in ranked if c not in measurable and not over(_terms_of(terms, c), c.figures)]
+    best = next((c for c in measurable if not over(terms, c.figures)), None)
+    if best is not None:
         return replace(best, unknown=tuple(sorted(c.name for c in rest if c.merit > best.merit)))
     if not measurable:
         raise RestnetError(f"no file of {run} has all figures of the budget; {commands([t.name for t in terms], run)}")
@@ -104,13 +118,13 @@ def select(
 
 def waiting(points: Iterable[OperatingPoint], terms: Iterable[Term], measured: Iterable[Measurement] = ()) -> list[str]:
     """Terms of devices that have not measured any shipped file; raises ``RestnetError`` for unknown devices."""
-    return unmeasured(_choices(points, measured), tuple(terms))
+    return unmeasured(choices(points, measured), tuple(terms))
 
 
-def unmeasured(choices: Sequence[Choice], terms: Sequence[Term]) -> list[str]:
+def unmeasured(ranked: Sequence[Choice], terms: Sequence[Term]) -> list[str]:
     """Terms of devices of which no file has the figure; raises ``RestnetError`` for a device that nobody knows."""
     devices.check(term.device for term in terms if term.device)
-    return [term.name for term in terms if choices and not any(term.name in c.figures for c in choices)]
+    return [term.name for term in terms if ranked and not any(term.name in c.figures for c in ranked)]
 
 
 def commands(names: Iterable[str], run: object) -> str:
@@ -125,17 +139,6 @@ def exceeded(terms: Iterable[Term], **figures: float) -> Reason | None:
         Excess(t.text, t.name, figures[t.name]) for t in terms if t.name in figures and figures[t.name] > t.limit
     )
     return Reason("over_budget", excess=missed) if missed else None
-
-
-def _choices(points: Iterable[OperatingPoint], measured: Iterable[Measurement]) -> list[Choice]:
-    """Every shipped file with what devices say of these very bytes."""
-    measured = tuple(measured)
-    return [
-        Choice(point, precision, tuple(m for m in measured if _is_of(m, point, precision)))
-        for point in points
-        if point.kind != CONTROL and point.status == SHIPPED
-        for precision in sorted(point.files)
-    ]
 
 
 def _is_of(m: Measurement, point: OperatingPoint, precision: str) -> bool:

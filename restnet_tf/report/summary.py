@@ -1,111 +1,218 @@
-"""What came of a build, in lines for a person."""
+"""What a command says of a family when it has ended: which points ship, what they are worth, what it took."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from restnet_tf.points import front
-from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.points.points import ANCHOR, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Tally
+from restnet_tf.report import advice, units
 from restnet_tf.schema import SCHEMA
 from restnet_tf.words import sentence
 
+_NAMED = 8  # points at most; a longer list is the table's
+_ON_CHORD = 0.05  # in points of a per cent: what rounds to nothing
 
-def family(path: Path, meta: Mapping[str, Any], points: Sequence[OperatingPoint]) -> list[str]:
-    """Of a family between anchors."""
-    between = [p for p in points if p.kind == STITCHED and p.status == SHIPPED]
-    lead = {split: f"{100 * front.above_chord(points, split):+.1f}" for split in ("test", "rank")}
-    spent, whole = meta["training_macs"], meta["whole_large_training_macs"]
+
+@dataclass(frozen=True)
+class Nouns:
+    """What a method calls its points and anchors, each as one and as many, and what it did to a point."""
+
+    point: tuple[str, str] = ("point between the anchors", "points between the anchors")
+    anchor: tuple[str, str] = ("anchor", "anchors")
+    done: str = "fitted"
+
+
+_NETS = Nouns(("composed net", "composed nets"), ("member", "members"), "kept")
+# What a person may look for in a run, in this order.
+_FILES = {
+    "tflite": "tflite/",
+    "elastic.*.tflite": "elastic.*.tflite",
+    "points.json": "points.json",
+    "points.png": "points.png",
+    "similarity.png": "similarity.png",
+    "plans.json": "plans.json",
+    "search": "search/",
+}
+
+
+def family(
+    path: Path,
+    meta: Mapping[str, Any],
+    points: Sequence[OperatingPoint],
+    nouns: Nouns = Nouns(),
+) -> list[str]:
+    """What a build shipped between its anchors, in sentences.
+
+    ``path`` is the run, ``meta`` that of its ``points.json``.
+    """
     return [
-        f"{len(between)} operating points between the anchors; files in {path}: tflite/, elastic.*.tflite, points.json,"
-        " points.png, similarity.png, plans.json",
-        f"their {meta['metric']} lies on average {lead['test']} points from the chord between the anchors on the test"
-        f" split, {lead['rank']} on the rank split",
-        f"training took {spent / 1e12:.2f}T MACs; fine-tuning the whole large model on as many images would take"
-        f" {whole / 1e12:.2f}T, {whole / spent:.1f} times as much",
+        *_shipped(points, nouns),
+        *_beaten(points, nouns),
+        *_files(path),
+        *_from_chord(points, str(meta["metric"])),
+        *_trained(meta),
     ]
 
 
 def composed(
-    path: Path, meta: Mapping[str, Any], points: Sequence[OperatingPoint], seconds: Mapping[str, float]
+    path: Path,
+    meta: Mapping[str, Any],
+    points: Sequence[OperatingPoint],
+    seconds: Mapping[str, float],
 ) -> list[str]:
-    """Of nets composed of a pool."""
-    nets = [p for p in points if p.kind == STITCHED]
-    folds = meta["folded"]
-    lines = [
-        f"{meta['nets']} nets composed of {len(meta['anchors'])} members, {len(nets)} of them shipped; files in"
-        f" {path}: tflite/, elastic.*.tflite, points.json, points.png, plans.json, search/",
+    """What a composition shipped, in sentences: beside its members, how its search went, and what it took.
+
+    As ``family``; ``seconds`` are what each part took.
+    """
+    return [
+        f"{_count(meta['nets'], 'net')} composed of {_count(len(meta['anchors']), 'member')}",
+        *_shipped(points, _NETS),
+        *_beaten(points, _NETS),
+        *_files(path),
         *_compared(points),
         *(f"paths that ended for {sentence(one.reason)}: {one.count}" for one in _ended(meta)),
         *_correlated(meta["correlation"], meta["nets"]),
+        *_folded(meta["folded"]),
+        _took(seconds, meta["new_in_pool"]),
     ]
-    if folds:
-        saved = ", ".join(f"{n} ({count}, {macs / 1e6:.3g}M MACs)" for n, (count, macs) in folds.items())
-        lines.append(f"stitches folded into the next layer in float32, which saves MACs not taken off above: {saved}")
-    return [*lines, _took(seconds, meta["new_in_pool"])]
+
+
+def following(path: Path, points: Sequence[OperatingPoint]) -> str:
+    """The command to go on with: a choice by a budget that a shipped point meets, or the report where none is."""
+    budget = advice.budget(points)
+    if budget is None:
+        return f"next: restnet-tf report {shlex.quote(str(path))}"
+    return f'next: restnet-tf select {shlex.quote(str(path))} --budget "{budget[0]}"'
+
+
+def _files(path: Path) -> list[str]:
+    there = [name for pattern, name in _FILES.items() if any(path.glob(pattern))]
+    return [f"files in {path}: {', '.join(there)}"] if there else []
 
 
 def _ended(meta: Mapping[str, Any]) -> tuple[Tally, ...]:
     return SCHEMA.read(tuple[Tally, ...], meta["ended"], "ended")
 
 
-def following(path: Path, points: Sequence[OperatingPoint]) -> str:
-    """The command to go on with."""
-    middle = sorted(p.macs for p in points if p.kind == STITCHED)
-    limit = f"macs<={middle[len(middle) // 2] / 1e6:.4g}M" if middle else "macs<=10M"
-    return f'next: restnet-tf select {path} --budget "{limit}"'
+def _shipped(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
+    between = [p for p in points if p.kind == STITCHED]
+    names = [p.name for p in between if p.status == SHIPPED]
+    one, many = nouns.point
+    if not names:
+        return [f"no {one} is shipped: {_none(len(between), nouns.done)}; the {nouns.anchor[1]} are what is shipped"]
+    subject = f"{one} is" if len(names) == 1 else f"{many} are"
+    others = f", of {len(between)} that were {nouns.done}" if len(between) > len(names) else ""
+    told = f": {', '.join(names)}" if len(names) <= _NAMED else ""
+    return [f"{len(names)} {subject} shipped{others}{told}"]
 
 
-def _compared(found: Sequence[OperatingPoint]) -> list[str]:
-    """The best net by validation beside the best member, and the best member within its MACs."""
-    made = [p for p in found if p.kind == STITCHED]
-    if not made:
-        return ["no composed net loses less than a pool member of its cost: the members are what is shipped"]
-    members = [p for p in found if p.kind == ANCHOR]
+def _none(count: int, done: str) -> str:
+    """Why nothing is shipped of so many."""
+    if not count:
+        return f"none was {done}"
+    which = f"the one that was {done}" if count == 1 else f"each of the {count} that were {done}"
+    return f"{which} is beaten by what costs no more"
+
+
+def _beaten(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
+    """What beats the points that are not shipped, where that is known: anchors, or others of their kind."""
+    rivals = [p.reason.rival for p in points if p.kind == STITCHED and p.status == DOMINATED and p.reason]
+    anchors = {p.name for p in points if p.kind == ANCHOR}
+    by_anchors = sum(rival in anchors for rival in rivals)
+    counts = ((by_anchors, f"by the {nouns.anchor[1]}"), (len(rivals) - by_anchors, f"by other {nouns.point[1]}"))
+    told = " and ".join(f"{count} {what}" for count, what in counts if count)
+    return [f"not shipped, as they are beaten at no more cost: {told}"] if told else []
+
+
+def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
+    """How far the shipped points lie from the line between the anchors; nothing where none is shipped."""
+    count = sum(p.kind == STITCHED and p.status == SHIPPED for p in points)
+    if not count:
+        return []
+    whose = f"its {metric} lies" if count == 1 else f"on average their {metric} lies"
+    test, rank = (_apart(100 * front.above_chord(points, split)) for split in ("test", "rank"))
+    return [f"{whose} {test} the chord between the anchors on the test split, {rank} it on the rank split"]
+
+
+def _apart(lead: float) -> str:
+    if abs(lead) < _ON_CHORD:
+        return "on"
+    return f"{abs(lead):.1f} points {'above' if lead > 0 else 'below'}"
+
+
+def _trained(meta: Mapping[str, Any]) -> list[str]:
+    spent, whole = meta["training_macs"], meta["whole_large_training_macs"]
+    if not spent:
+        return ["nothing was trained: the stitches are what the closed form gives"]
+    if not whole:
+        return [f"training took {spent / 1e12:.2f}T MACs"]
+    return [
+        f"training took {spent / 1e12:.2f}T MACs; fine-tuning the whole large model on as many images would take"
+        f" {whole / 1e12:.2f}T, {whole / spent:.1f} times as much"
+    ]
+
+
+def _compared(points: Sequence[OperatingPoint]) -> list[str]:
+    """The best and the cheapest net by validation, each beside the best member within its MACs."""
+    nets = [p for p in points if p.kind == STITCHED and p.status == SHIPPED]
+    members = [p for p in points if p.kind == ANCHOR]
+    if not nets:
+        return [f"best member: {_described(min(members, key=_loss))}"]
     lines = []
-    for name, p in (("least log loss", min(made, key=_loss)), ("fewest MACs", min(made, key=lambda p: p.macs))):
-        rivals = [m for m in members if m.macs <= p.macs]
-        lines.append(f"of {name}: {_worded(p)}")
-        lines.append(
-            f"  best member within its MACs: {_worded(min(rivals, key=_loss)) if rivals else 'none is so small'}"
-        )
-    lines.append(f"best member of all: {_worded(min(members, key=_loss))}")
-    return lines
+    for title, net in (("least log loss", min(nets, key=_loss)), ("fewest MACs", min(nets, key=lambda p: p.macs))):
+        within = [m for m in members if m.macs <= net.macs]
+        rival = _described(min(within, key=_loss)) if within else "none is so small"
+        lines += [f"of {title}: {_described(net)}", f"  best member within its MACs: {rival}"]
+    return [*lines, f"best member of all: {_described(min(members, key=_loss))}"]
 
 
 def _loss(point: OperatingPoint) -> tuple[float, int, str]:
     return point.rank.kl or 0.0, point.macs, point.name
 
 
-def _worded(point: OperatingPoint) -> str:
-    low, high = point.test.interval
+def _described(point: OperatingPoint) -> str:
     return (
         f"{point.name} ({point.route}), {point.macs / 1e6:.4g}M MACs: {100 * point.rank.value:.1f} % in"
-        f" cross-validation, {100 * point.test.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of {point.test.n} test"
-        " images"
+        f" cross-validation, {units.SCORE.told(point.test)} of {point.test.n} test images"
     )
 
 
-def _correlated(found: Mapping[str, Sequence[float]], count: int) -> list[str]:
+def _correlated(correlations: Mapping[str, Sequence[float]], count: int) -> list[str]:
     words = {
         "accuracy": "validation accuracy",
         "loss": "validation log loss",
         "knn": "the nearest neighbours' accuracy",
     }
     return [
-        f"overall score and {words[name]} of {count} nets: Pearson {pearson:+.2f}, Spearman {spearman:+.2f}"
-        for name, (pearson, spearman) in found.items()
+        f"overall score and {words[name]} of {_count(count, 'net')}: Pearson {pearson:+.2f}, Spearman {spearman:+.2f}"
+        for name, (pearson, spearman) in correlations.items()
     ]
+
+
+def _folded(folds: Mapping[str, Sequence[float]]) -> list[str]:
+    if not folds:
+        return []
+    saved = ", ".join(f"{name} ({count}, {macs / 1e6:.3g}M MACs)" for name, (count, macs) in folds.items())
+    return [f"stitches folded into the next layer in float32, which saves MACs not taken off above: {saved}"]
 
 
 def _took(seconds: Mapping[str, float], new: Sequence[str]) -> str:
     parts = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
     personal = sum(value for name, value in seconds.items() if name != "pool")
-    pool_words = (
-        f"{len(new)} members were new to the pool, which the next user's net does not wait for"
+    verb = "was" if len(new) == 1 else "were"
+    pool = (
+        f"{_count(len(new), 'member')} {verb} new to the pool, which the next user's net does not wait for"
         if new
         else "every member was in the pool already, so this is what a second user waits"
     )
-    return f"seconds: {parts}; {personal:.0f} from the images to the files beside the pool's; {pool_words}"
+    return f"seconds: {parts}; {personal:.0f} from the images to the files beside the pool's; {pool}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches.step import Solution
 
 _FORMAT = 4
+_CUTS = "cuts:"  # what the names of arrays of cuts' names begin with
 
 
 @dataclass(frozen=True)
@@ -180,9 +181,10 @@ class Run:
         """Readable JSON."""
         write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
 
-    def save_statistics(self, statistics: Statistics) -> None:
-        """``similarity.npz``: the CKA matrix and every closed-form stitch."""
-        arrays = {"n": statistics.n, "batch": statistics.batch, "cka": statistics.cka}
+    def save_statistics(self, statistics: Statistics, cuts: Mapping[str, Sequence[str]]) -> None:
+        """``similarity.npz``: the CKA matrix with the cuts' names by role, and every closed-form stitch."""
+        arrays: dict[str, Any] = {"n": statistics.n, "batch": statistics.batch, "cka": statistics.cka}
+        arrays |= {f"{_CUTS}{role}": np.array(names) for role, names in cuts.items()}
         for (source, i, j), solution in statistics.solutions.items():
             arrays |= _solution_arrays(f"{source}.{i}.{j}", solution)
         write_npz(self.path / "similarity.npz", arrays)
@@ -235,6 +237,12 @@ class Run:
         """The CKA matrix ``(large cuts, small cuts)`` alone."""
         with np.load(self.path / "similarity.npz") as arrays:
             return arrays["cka"]
+
+    def load_cuts(self) -> dict[str, tuple[str, ...]]:
+        """The cuts' names by role, in the order of the CKA matrix; of no role where an older version kept none."""
+        with np.load(self.path / "similarity.npz") as arrays:
+            roles = [name.removeprefix(_CUTS) for name in arrays.files if name.startswith(_CUTS)]
+            return {role: tuple(str(name) for name in arrays[f"{_CUTS}{role}"]) for role in roles}
 
     def fitted_names(self) -> tuple[str, ...]:
         """The points that have a fitted stitch."""

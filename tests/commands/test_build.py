@@ -279,10 +279,9 @@ def test_what_is_printed(finished: Path) -> None:
     for p in found:
         assert f" {p.name} " in printed
     between = sum(p.kind == STITCHED and p.status == "shipped" for p in found)
-    assert (
-        f"{between} operating points between the anchors; files in {finished}: tflite/, elastic.*.tflite, points"
-        in printed
-    )
+    shipped = f"{between} points between the anchors are" if between > 1 else "point between the anchors is shipped"
+    assert shipped in printed
+    assert f"files in {finished}: tflite/, elastic.*.tflite, points.json, points.png" in printed
     assert "times as much" in printed
     following = printed.rstrip().splitlines()[-1]
     assert following.startswith(f'next: restnet-tf select {finished} --budget "macs<=')

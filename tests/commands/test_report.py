@@ -19,11 +19,15 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import chromium
+import measured_points
 import networks
 import numpy as np
 import paths
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markupsafe import escape
 
 from restnet_tf import atomic
 from restnet_tf.cli.main import main
@@ -33,11 +37,12 @@ from restnet_tf.graph import costs, cuts
 from restnet_tf.points import points, select
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
 from restnet_tf.records import Piece, Plan, Reason, RestnetError, Stitch
-from restnet_tf.report import sheets, webpage
+from restnet_tf.report import advice, figures, pagedata, sheets, units, webpage
 from restnet_tf.report import tables as report
-from restnet_tf.report.tables import Report
+from restnet_tf.report.contents import Report
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
+from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches import stitch
 from tflite_export.budget import parse
 from tflite_export.convert import compile_object
@@ -115,9 +120,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "controls": False,
     }
     run.write_json(run.path / "run.json", json.loads((run.path / "run.json").read_text()) | {"options": asked})
-    atomic.write_npz(
-        run.path / "similarity.npz", {"cka": np.random.default_rng(0).random([len(lists[r]) for r in lists])}
-    )
+    cka = np.random.default_rng(0).random([len(lists[r]) for r in lists])
+    run.save_statistics(Statistics(640, 128, cka, {}), {role: [c.name for c in lists[role]] for role in lists})
     plans = all_plans(lists)
     plans_file.write_plans(run.plans_path, plans)
     chosen = {p.name: p for p in plans if p.status == "chosen"}
@@ -274,8 +278,8 @@ def test_every_column_of_figures_has_a_source_that_the_last_section_repeats(foun
             assert column.source or all(
                 not isinstance(row[table.columns.index(column)].value, float) for row in table.rows
             )
-            assert webpage.escape(column.source) in last
-    assert webpage.escape(found.command) in last
+            assert escape(column.source) in last
+    assert escape(found.command) in last
 
 
 def test_the_command_is_the_one_that_was_given(found: Report) -> None:
@@ -339,7 +343,18 @@ def test_an_edited_plan_does_not_rename_a_cut(finished: Path, found: Report, tmp
     edited.append(replace(edited[1], name="my own"))
     edited[2] = replace(edited[2], name="S9-L9")  # a name says nothing
     edited[3] = replace(edited[3], cuts=())
-    assert reporting._cut_names({p.name: p for p in edited}, np.shape(found.cka)) == found.cuts
+    run = copied(finished, tmp_path / "run")
+    plans_file.write_plans(run.plans_path, edited)
+    assert reporting.gather(run).cuts == found.cuts
+
+
+def test_cuts_of_a_run_that_kept_no_names_go_by_their_numbers(finished: Path, found: Report, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    atomic.write_npz(run.path / "similarity.npz", {"cka": np.array(found.cka)})
+    told = reporting.gather(run)
+    assert told.cuts["large"][:2] == ("cut 0 of large", "cut 1 of large")
+    assert (told.cka, told.pairs) == (found.cka, ())
+    assert "cut 1 of small" in webpage.html(told)
 
 
 # ---- text of users, no network, equal bytes ---------------------------------------------------
@@ -381,9 +396,9 @@ def test_markdown_shows_text_of_users_as_it_is(found: Report) -> None:
 
 def test_the_page_asks_nothing_of_a_network(found: Report) -> None:
     text = webpage.html(found)
-    for tag, given in Seen(text).tags:
+    for tag, attributes in Seen(text).tags:
         for name in ("src", "href", "srcset", "action", "data"):
-            assert not str(given.get(name) or "#").startswith(("http", "//", "file")), (tag, given)
+            assert not str(attributes.get(name) or "#").startswith(("http", "//", "file")), (tag, attributes)
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(", text)
     assert "default-src 'none'" in text
 
@@ -592,7 +607,7 @@ def test_a_column_sorts_up_and_down(page: chromium.Page, column: int) -> None:
 @needs_chromium
 def test_every_axis_draws(page: chromium.Page, family: Report) -> None:
     axes = page.evaluate("X_AXES.map((a) => a.label)")
-    assert len(axes) == 5 + len({report._origin(m) for m in MEASURED})
+    assert len(axes) == 5 + len({figures.origin(m) for m in MEASURED})
     for x in range(len(axes)):
         for y in range(page.evaluate("Y_AXES.length")):
             choose = f"byId('x-axis').value = {x}; byId('y-axis').value = {y}; drawPlot();"
@@ -604,6 +619,27 @@ def test_every_axis_draws(page: chromium.Page, family: Report) -> None:
             assert marks or x >= 5
             assert "NaN" not in page.evaluate("byId('plot').innerHTML")
     page.evaluate("byId('x-axis').value = 0; byId('y-axis').value = 0; drawPlot();")
+
+
+@needs_chromium
+@pytest.mark.parametrize("unit", [units.SCORE, units.SHARE, units.NATS, units.RATIO, units.COUNT, units.KILOBYTES])
+def test_a_figure_of_any_unit_may_be_an_axis(
+    family: Report, unit: units.Unit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(line: figures.Line) -> Any:
+        return line.point.test if unit is units.SCORE else line.point.test.value
+
+    added = figures.Figure("added", "added", read, unit, "made up", title="what was added", axis=figures.ACROSS)
+    monkeypatch.setattr(figures, "FIGURES", (*figures.FIGURES, added))
+    with chromium.Page(written(family, tmp_path)) as opened:
+        at = opened.evaluate("X_AXES.findIndex((a) => a.name === 'added')")
+        opened.evaluate(f"byId('x-axis').value = {at}; drawPlot()")
+        assert opened.evaluate("byId('plot-note').textContent").startswith("Across: made up. ")
+        assert opened.evaluate("document.querySelectorAll('.mark[data-point]').length") > 15
+        assert "NaN" not in opened.evaluate("byId('plot').innerHTML")
+        opened.hover('.mark[data-point="large"]')
+        assert "what was added" in opened.evaluate("card.textContent")
+        assert opened.complaints == []
 
 
 @needs_chromium
@@ -661,7 +697,7 @@ def test_sliders_choose_as_the_command_does(page: chromium.Page, family: Report)
 )
 def test_the_rule_is_that_of_select(page: chromium.Page, family: Report, budget: str) -> None:
     terms = json.dumps([{"name": t.name, "limit": t.limit, "text": t.text} for t in parse(budget)])
-    page.evaluate("named = (c) => `${c.name} ${c.precision}`")
+    page.evaluate("named = (c) => `${c.point} ${c.precision}`")
     found = page.evaluate(f"(({{choice, nearest}}) => named(choice || nearest))(choose({terms}))")
     assert found in chosen(family, budget)
 
@@ -684,3 +720,95 @@ def test_text_of_users_runs_nothing(found: Report, tmp_path: Path) -> None:
         opened.evaluate("pairCard(document.querySelector('#heat rect'), 0, 0)")
         assert EVIL in opened.evaluate("card.textContent")
         assert opened.complaints == []
+
+
+# ---- one rule, in Python and in the page ---------------------------------------------------------
+
+MACS, SIZES = st.integers(1, 6), st.integers(1, 8)
+FILES = st.builds(
+    lambda right, flash, arena, latency: (right, flash, arena, float(latency)), st.integers(0, 4), SIZES, SIZES, SIZES
+)
+RUNS = st.lists(st.tuples(MACS, st.dictionaries(st.sampled_from(("float32", "int8")), FILES, min_size=1)), min_size=1)
+LIMITS = st.dictionaries(st.sampled_from(("macs", "flash", "ram", "latency")), st.integers(0, 9), min_size=1)
+
+
+def generated(run: list[tuple[int, dict[str, tuple[int, int, int, float]]]]) -> tuple[OperatingPoint, ...]:
+    return tuple(
+        measured_points.point(
+            f"P{at}", macs, files={name: measured_points.file(*figures) for name, figures in files.items()}
+        )
+        for at, (macs, files) in enumerate(run)
+    )
+
+
+@needs_chromium
+def test_a_generated_run_is_chosen_from_alike(page: chromium.Page, found: Report) -> None:
+    outcomes = set()
+
+    @settings(max_examples=200, deadline=None, derandomize=True)
+    @given(RUNS, LIMITS)
+    def alike(run: Any, limits: dict[str, int]) -> None:
+        family = generated(run)
+        terms = parse(", ".join(f"{name}<={limit}{'us' * (name == 'latency')}" for name, limit in limits.items()))
+        given_limits = json.dumps([{"name": t.name, "limit": t.limit, "text": t.text} for t in terms])
+        choices = json.dumps(pagedata.data(replace(found, points=family))["budget"]["choices"])
+        outcome = page.evaluate(f"JSON.stringify(choose({given_limits}, {choices}))")
+        there = json.loads(outcome)
+        expected = chosen(replace(found, points=family), ", ".join(t.text for t in terms))
+        if "choice" in there:
+            assert f"{there['choice']['point']} {there['choice']['precision']}" == expected
+        else:
+            nearest = f"{there['nearest']['point']} {there['nearest']['precision']}"
+            missed = [part["term"]["text"] for part in there["over"]]
+            assert expected.startswith(f"no point meets the budget; the nearest, {nearest}, misses {missed[0]} (")
+            assert all(text in expected for text in missed)
+        outcomes.add("choice" in there)
+
+    alike()
+    assert outcomes == {True, False}
+
+
+def test_what_the_page_advises_works_on_the_run(finished: Path, found: Report) -> None:
+    steps = advice.of(found)
+    assert [step.words[0] for step in steps][:2] == ["select", "bench"]
+    page = Seen(webpage.html(found))
+    for step in steps:
+        name, *words = step.words
+        assert main.commands[name].make_context(name, list(words)).params["run"] == finished
+        assert step.command in page.words
+    code, said, _ = ask(*steps[0].words)
+    assert code == 0
+    assert said.startswith(f"{steps[0].basis[0].point} ")
+
+
+def test_the_words_of_the_build_mean_what_was_given(finished: Path, found: Report) -> None:
+    kept = json.loads((finished / "run.json").read_text())["options"]
+    name, *words = found.build
+    options = main.commands[name].make_context(name, words).params
+    assert {option: options[option] for option in kept} == kept
+
+
+def test_an_optimised_point_goes_the_way_of_the_one_it_is_of(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    meta, known = points.read(run.points_path)
+    of = next(p for p in known if p.name == "L1-S0")
+    meta["optimised"] = {"a.b": ["--prune", "0.5"]}
+    run.write_json(run.points_path, points.to_json((*known, replace(of, name="a.b", origin="L1-S0")), meta))
+    fit = run.load_fitted("L1-S0")
+    assert fit is not None
+    run.save_fitted("a.b", replace(fit, origin="L1-S0"))
+    told = reporting.gather(run)
+    assert told.parts["a.b"] == told.parts["L1-S0"]
+    assert told.optimised == {"a.b": ("--prune", "0.5")}
+    assert told.optimisable == {"L1-S0", "S0-L1"}
+
+
+def test_a_name_with_its_hash_may_be_a_record(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    record = json.loads((run.path / "run.json").read_text())
+    record["inputs"] |= {"data": {"name": "d 0123456789abcdef", "sha256": "f" * 64}, "versions": {"keras": "3"}}
+    run.write_json(run.path / "run.json", record)
+    facts = reporting.gather(run).facts
+    assert facts["data"] == f"d 0123456789abcdef, sha256 {'f' * 16}, 3 classes"
+    assert facts["large anchor"] == "big 0123456789abcdef"
+    assert facts["versions"] == "keras 3"

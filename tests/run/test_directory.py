@@ -67,13 +67,17 @@ def test_equal_arrays_are_equal_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+CUTS = {role: tuple(f"{role}/block.r2 {i}" for i in range(13)) for role in ("large", "small")}
+
+
 def test_statistics_round_trip(tmp_path):
     rng = np.random.default_rng(0)
     solutions = {
         ("large", 0, 12): Solution(rng.normal(size=(3, 2)).astype("f4"), rng.normal(size=2).astype("f4"), 0.1),
         ("small", 12, 0): Solution(rng.normal(size=(2, 3)).astype("f4"), rng.normal(size=3).astype("f4"), -0.2),
     }
-    Run(tmp_path).save_statistics(Statistics(640, 128, rng.random((13, 13)), solutions))
+    Run(tmp_path).save_statistics(Statistics(640, 128, rng.random((13, 13)), solutions), CUTS)
+    assert Run(tmp_path).load_cuts() == CUTS
     found = Run(tmp_path).load_statistics()
     assert (found.n, found.batch, set(found.solutions)) == (640, 128, set(solutions))
     np.testing.assert_array_equal(found.cka, np.load(tmp_path / "similarity.npz")["cka"])

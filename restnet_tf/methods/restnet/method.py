@@ -117,7 +117,7 @@ def similarity(family: Build) -> Statistics:
     # Validation judges and test reports, so the closed form may see the fit images alone.
     split = family.data.fit.head(compute.STATISTICS_IMAGES)
     statistics = features.collect(family.anchors, family.cut_lists, split, family.report.progress)
-    run.save_statistics(statistics)
+    run.save_statistics(statistics, {role: [cut.name for cut in cuts] for role, cuts in family.cut_lists.items()})
     run.finish("similarity")
     return statistics
 

@@ -26,7 +26,6 @@ from restnet_tf.methods.snnet.supernet import Configuration
 from restnet_tf.methods.snnet.windows import Sliding, Window
 from restnet_tf.points import points as points_file
 from restnet_tf.points import select
-from restnet_tf.points.points import ANCHOR, DOMINATED, STITCHED
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Plan, RestnetError, Stitch
 from restnet_tf.report import summary as words
@@ -40,7 +39,6 @@ from restnet_tf.work import sources
 from restnet_tf.work.sources import ModelSource
 
 if TYPE_CHECKING:
-    from restnet_tf.points.points import OperatingPoint
     from restnet_tf.records import Anchor
 
 _NAME = "snnet"
@@ -103,22 +101,9 @@ def reopen(family: Build) -> Build:
 
 
 def summary(family: Build) -> list[str]:
-    """How many configurations are not worth shipping, and what does better."""
-    meta, points = points_file.read(family.run.points_path)
-    first, *rest = words.family(family.run.path, meta, points)
-    return [first, dominated(points), *rest]
-
-
-def dominated(points: Sequence[OperatingPoint]) -> str:
-    """How many configurations are not worth shipping, and what does better."""
-    stitched = [p for p in points if p.kind == STITCHED]
-    rivals = [p.reason.rival for p in stitched if p.status == DOMINATED and p.reason]
-    anchors = {p.name for p in points if p.kind == ANCHOR}
-    by_anchors = sum(rival in anchors for rival in rivals)
-    return (
-        f"of {len(stitched)} configurations {len(stitched) - len(rivals)} are on the front; {by_anchors} are dominated"
-        f" by an anchor and {len(rivals) - by_anchors} by another configuration"
-    )
+    """How many configurations are worth shipping, and what beats the others."""
+    nouns = words.Nouns(("configuration", "configurations"), done="trained")
+    return words.family(family.run.path, *points_file.read(family.run.points_path), nouns)
 
 
 def _chain(family: Build) -> Chain:

@@ -1,10 +1,9 @@
 // CKA of all pairs of cuts, with the chosen stitches and what became of every pair.
 const STOPS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis
 const pairsAt = new Map();
-for (const [name, front, large, small, macs, r2, kl, status, reason] of data.pairs) {
-  const key = `${large}/${small}`;
-  if (!pairsAt.has(key)) pairsAt.set(key, []);
-  pairsAt.get(key).push({ name, front, macs, r2, kl, status, reason: data.reasons[reason] });
+for (const pair of data.pairs) {
+  const key = pair.at.join("/");
+  pairsAt.set(key, [...(pairsAt.get(key) || []), pair]);
 }
 
 function colour(value) {
@@ -16,10 +15,11 @@ function colour(value) {
 function pairCard(node, row, column) {
   const value = data.cka[row][column];
   const rows = [["CKA", value === null ? "not known" : value.toFixed(3)]];
-  for (const p of pairsAt.get(`${row}/${column}`) || []) {
-    const figures = [`${amount("count", p.macs)} MACs`, p.r2 === null ? "" : `R2 ${p.r2.toFixed(3)}`,
-      p.kl === null ? "" : `KL ${p.kl.toFixed(3)} (closed form, rank split)`].filter(Boolean).join(", ");
-    rows.push([p.name, `${p.status}${p.reason ? `: ${p.reason}` : ""}`, figures]);
+  for (const pair of pairsAt.get(`${row}/${column}`) || []) {
+    const reason = data.reasons[pair.reason];
+    const figures = data.pairFigures.map(({ label, kind }, i) =>
+      (pair.figures[i] === null ? "" : `${label} ${written(kind, pair.figures[i])}`));
+    rows.push([pair.name, `${pair.status}${reason ? `: ${reason}` : ""}`, figures.filter(Boolean).join(", ")]);
   }
   showCard(node, `${data.cuts.large[row]} × ${data.cuts.small[column]}`,
     `${data.anchors.large} (L${row}) and ${data.anchors.small} (S${column})`, rows);
@@ -48,10 +48,10 @@ function drawHeat() {
     const x = left + (column + 0.5) * cell + 4, y = high * rows + 14;
     canvas.append(drawn("text", { x, y, "text-anchor": "end", transform: `rotate(-55 ${x} ${y})` }, shortened(name)));
   });
-  const chosen = data.pairs.filter((pair) => pair[7] === "chosen");
-  for (const [, front, row, column] of chosen) {
+  const chosen = data.pairs.filter((pair) => pair.status === "chosen");
+  for (const { front, at: [row, column] } of chosen) {
     // Where both orders were chosen, their marks stand side by side.
-    const both = chosen.filter((pair) => pair[2] === row && pair[3] === column).length > 1;
+    const both = chosen.filter(({ at }) => at[0] === row && at[1] === column).length > 1;
     const x = left + (column + (both ? (front === "large" ? 0.27 : 0.73) : 0.5)) * cell, y = (row + 0.5) * high, d = front === "large" ? 5 : -5;
     canvas.append(drawn("path", { class: "chosen", d: `M${x - d} ${y - 5.5}L${x + d} ${y}L${x - d} ${y + 5.5}Z` }));
   }

@@ -1,25 +1,19 @@
-// Score against cost: the axes that there are, the marks, the chord, the card of a point.
-const X_AXES = [
-  { key: "macs", label: "MACs of one image", kind: "count", of: (p) => p.macs, source: data.sources.macs },
-  { key: "params", label: "parameters", kind: "count", of: (p) => p.params, source: data.sources.params },
-  ...[["latency", "latency of one image", "time"], ["ram", "arena", "bytes"], ["flash", "flash", "bytes"]].map(
-    ([key, label, kind]) => ({ key, label, kind, of: (p, f) => (f ? f[key] : null), source: data.sources[key] })),
-  ...[...new Set(data.measurements.map(originOf))].map((origin) => {
-    const m = data.measurements.find((m) => originOf(m) === origin);
-    const of = (p, f, precision) => measured.get(`${p.name}/${precision}/${origin}`) ?? null;
-    const source = `${data.kinds[m.kind]} by ${m.tool}`;
-    return { key: origin, label: `${m.device}: ${m.figure}`, kind: data.units[m.figure], of, source };
-  }),
-];
-const Y_AXES = [
-  { key: "score", label: `${data.metric}, % of test images; bars: 95 % interval`, scale: 100, of: (p, f) => f || p.keras },
-  { key: "kl", label: `${data.loss.join(" ")}, nats (${data.ran}); lower is better`, scale: 1,
-    of: (p) => ({ score: p.keras.kl, low: p.keras.kl, high: p.keras.kl }) },
-  { key: "agreement", label: `same answer as the large anchor, % (${data.ran})`, scale: 100,
-    of: (p) => ({ score: p.keras.agreement, low: p.keras.agreement, high: p.keras.agreement }) },
-].filter((axis) => data.points.some((p) => axis.of(p, null).score !== null));
+// Figures against each other along the axes that there are, the marks, the chord, the card of a point.
+const axesOf = (axis) => data.figures.filter((figure) => figure.axis === axis);
+const ended = (figure, end) => `${figure.label}${end ? `, ${end}` : ""}`;
+// What every point has comes first.
+const X_AXES = axesOf("across").sort((a, b) => (a.of === "file") - (b.of === "file"));
+const standIn = (axis, p) => (axis.standIn ? p.figures[axis.standIn] : undefined);
+// What a mark stands at: its value, as its file has it or in its stead the network, with an interval where it has one.
+function heightOf(axis, p, precision) {
+  const own = valueOf(axis, p, precision), value = own ?? standIn(axis, p);
+  if (value === undefined) return null;
+  const scale = axis.kind === "score" || axis.kind === "share" ? 100 : 1;
+  const [y, low, high] = (Array.isArray(value) ? value : [value, value, value]).map((v) => v * scale);
+  return { y, low, high, hollow: own === undefined };
+}
 const PRECISIONS = [...new Set(data.points.flatMap((p) => Object.keys(p.files)))].sort();
-const standingClass = (p) => (p.kind === "stitched" ? (p.shipped ? "shipped" : "dominated") : p.kind);
+const Y_AXES = axesOf("up").filter((axis) => data.points.some((p) => [...PRECISIONS, ""].some((f) => heightOf(axis, p, f))));
 const SHAPES = {
   anchor: () => drawn("rect", { class: "shape", x: -6, y: -6, width: 12, height: 12 }),
   control: () => drawn("path", { class: "shape", d: "M-5-5L5 5M-5 5L5-5" }),
@@ -31,50 +25,36 @@ let picked = null; // the point and precision that the budget chooses
 function ticks(low, high, count) {
   const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
-  const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) found.push(Number((i * step).toPrecision(12)));
-  return found;
+  const marks = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) marks.push(Number((i * step).toPrecision(12)));
+  return marks;
 }
 
-function pointCard(node, p, f, precision) {
-  const kl = p.keras.kl === null ? "" : `, ${data.loss[0]} ${p.keras.kl.toFixed(3)} nats`;
-  const file = f ? [
-    [data.metric, interval(f), `${precision}, ${data.sources.score}`],
-    ["rank split", `${percent(f.rank)} %`, data.sources.rank_score],
-    ["flash", amount("bytes", f.flash, 4), data.sources.flash],
-    ["arena", amount("bytes", f.ram, 4), data.sources.ram],
-    ["latency", amount("time", f.latency, 4), `building host, median; ${f.tool}`],
-  ] : [];
-  const devices = data.measurements.filter((m) => m.point === p.name && m.precision === precision).map((m) =>
-    [m.figure, amount(data.units[m.figure], m.value, 4), `${m.device}, ${data.kinds[m.kind]} by ${m.tool}`]);
-  showCard(node.querySelector(".shape"), p.name, p.standing + (p.reason ? `: ${p.reason}` : "") + (f ? "" : "; no file"), [
-    ["route", p.route, p.rung ? `rung: ${p.rung}` : ""],
-    ...file,
-    [data.ran, interval(p.keras) + kl, "test split"],
-    ["MACs", amount("count", p.macs, 4), data.sources.macs],
-    ["params", amount("count", p.params, 4), p.unshared ? `${p.unshared.toLocaleString("en")} of them its own` : ""],
-    ...devices,
-  ]);
+function pointCard(node, p, precision) {
+  const rows = data.figures.filter((figure) => figure.card).map((figure) => {
+    const value = valueOf(figure, p, precision);
+    const file = figure.of === "file" ? `${precision}, ` : "";
+    return [figure.label, value === undefined ? null : written(figure.kind, value), figure.source && `${file}${figure.source}`];
+  });
+  const note = p.standing + (p.reason ? `: ${p.reason}` : "") + (p.files[precision] ? "" : "; no file");
+  showCard(node.querySelector(".shape"), p.name, note, rows);
 }
 
 // The points with their places on both axes, and what lies too far off to be shown among them.
 function placed(x, y, precision) {
-  const found = data.points.map((p) => {
-    const f = p.files[precision];
-    const s = y.of(p, f);
-    return { p, f, x: x.of(p, f, precision), y: s.score * y.scale, low: s.low * y.scale, high: s.high * y.scale,
-      hollow: y.key === "score" && !f, known: s.score !== null };
-  }).filter((m) => m.known && m.x !== null);
+  const across = (p) => [valueOf(x, p, precision)].flat()[0]; // of a score without its interval
+  const all = data.points.map((p) => ({ p, x: across(p), ...heightOf(y, p, precision) }))
+    .filter((m) => m.y !== undefined && m.x !== undefined);
   // What is shipped sets the scale, and others stretch it to no more than twice that: a random front would press
   // everything flat.
-  const shipped = found.filter((m) => m.p.shipped), family = shipped.length ? shipped : found;
+  const shipped = all.filter((m) => m.p.shipped), family = shipped.length ? shipped : all;
   const least = Math.min(...family.map((m) => m.low)), most = Math.max(...family.map((m) => m.high));
   const reach = most - least || 1;
-  const near = found.filter((m) => m.low >= least - reach && m.high <= most + reach);
+  const near = all.filter((m) => m.low >= least - reach && m.high <= most + reach);
   const low = Math.min(least, ...near.map((m) => m.low)), high = Math.max(most, ...near.map((m) => m.high));
   const margin = 0.08 * (high - low || 1), range = [low - margin, high + margin];
-  const off = found.filter((m) => m.y < range[0] || m.y > range[1]);
-  return { shown: found.filter((m) => !off.includes(m)), off, range };
+  const off = all.filter((m) => m.y < range[0] || m.y > range[1]);
+  return { shown: all.filter((m) => !off.includes(m)), off, range };
 }
 
 function frame(canvas, box, sx, sy, xs, range, axes) {
@@ -87,8 +67,8 @@ function frame(canvas, box, sx, sy, xs, range, axes) {
     canvas.append(drawn("line", { class: "grid", x1: sx(value * scale), x2: sx(value * scale), y1: box.top, y2: box.bottom }),
       drawn("text", { x: sx(value * scale), y: box.bottom + 18, "text-anchor": "middle" }, String(value)));
   }
-  const words = `${axes.x.label}${unit ? `, ${unit}` : ""}`;
-  canvas.append(drawn("text", { x: (box.left + box.right) / 2, y: box.bottom + 38, "text-anchor": "middle" }, words));
+  const middle = { x: (box.left + box.right) / 2, y: box.bottom + 38, "text-anchor": "middle" };
+  canvas.append(drawn("text", middle, ended(axes.x, unit)));
 }
 
 // Names where they cover neither a mark nor each other; the others are told by the card.
@@ -100,7 +80,7 @@ function label(canvas, marks, box, chord) {
     taken.push([x - 1, y - 1, x + 1, y + 1]);
   }
   const order = ["anchor", "shipped", "control", "dominated"];
-  for (const m of [...marks].sort((a, b) => order.indexOf(a.standing) - order.indexOf(b.standing))) {
+  for (const m of [...marks].sort((a, b) => order.indexOf(a.p.standing) - order.indexOf(b.p.standing))) {
     const wide = 6.7 * m.p.name.length;
     for (const [x, y] of [[10, -8], [10, 16], [-10 - wide, -8], [-10 - wide, 16], [-wide / 2, -13], [-wide / 2, 23],
       [12, 4], [-12 - wide, 4]]) {
@@ -114,17 +94,17 @@ function label(canvas, marks, box, chord) {
   }
 }
 
-function mark(m, precision, box, sy) {
+function mark(m, y, precision, box, sy) {
   const clip = (y) => Math.max(box.top, Math.min(box.bottom, sy(y)));
-  const chosen = picked && picked.name === m.p.name && picked.precision === precision;
+  const chosen = picked && picked.point === m.p.name && picked.precision === precision;
   const node = drawn("g", {
-    class: `mark ${m.standing}${m.hollow ? " hollow" : ""}${chosen ? " picked" : ""}`,
+    class: `mark ${m.p.standing}${m.hollow ? " hollow" : ""}${chosen ? " picked" : ""}`,
     transform: `translate(${m.cx} ${m.cy})`, tabindex: 0, role: "img", "data-point": m.p.name,
-    "aria-label": `${m.p.name}, ${m.p.standing}, ${data.metric} ${interval(m.f || m.p.keras)}`,
+    "aria-label": `${m.p.name}, ${m.p.standing}, ${y.label} ${written(y.kind, valueOf(y, m.p, precision) ?? standIn(y, m.p))}`,
   }, drawn("line", { class: "bar", y1: clip(m.low) - m.cy, y2: clip(m.high) - m.cy }),
-    drawn("circle", { class: "ring", r: 10 }), drawn("circle", { r: 14, fill: "transparent" }), SHAPES[m.standing]());
+    drawn("circle", { class: "ring", r: 10 }), drawn("circle", { r: 14, fill: "transparent" }), SHAPES[m.p.standing]());
   for (const event of ["mouseenter", "focus", "click"])
-    node.addEventListener(event, () => pointCard(node, m.p, m.f, precision));
+    node.addEventListener(event, () => pointCard(node, m.p, precision));
   for (const event of ["mouseleave", "blur"]) node.addEventListener(event, hideCard);
   return node;
 }
@@ -138,7 +118,10 @@ function drawPlot() {
   const canvas = drawn("svg", { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high, role: "group",
     "aria-label": `${axes.y.label} against ${axes.x.label}` });
   hideCard();
-  holder.replaceChildren(element("div", { class: "note" }, axes.y.label), canvas, legend(shown, axes.y.key === "score"));
+  const heading = element("div", { class: "note" }, ended(axes.y, axes.y.note));
+  // The anchors' scores are what a chord joins, as points between them have theirs in its unit.
+  const ends = axes.y.kind === "score" ? shown.filter((m) => m.p.standing === "anchor").sort((a, b) => a.x - b.x) : [];
+  holder.replaceChildren(heading, canvas, legend(shown, ends.length > 1));
   if (!shown.length) {
     canvas.remove();
     byId("plot-note").textContent = `No ${precision} file has this figure; choose other files or another axis.`;
@@ -149,17 +132,17 @@ function drawPlot() {
   const sx = (v) => box.left + ((v - xs[0]) / (xs[1] - xs[0])) * (box.right - box.left);
   const sy = (v) => box.bottom - ((v - range[0]) / (range[1] - range[0])) * (box.bottom - box.top);
   frame(canvas, box, sx, sy, xs, range, axes);
-  const ends = shown.filter((m) => m.p.kind === "anchor").sort((a, b) => a.x - b.x);
-  const chord = ends.length > 1 && axes.y.key === "score" ? ends.map((m) => [sx(m.x), sy(m.y)]) : null;
+  const chord = ends.length > 1 ? ends.map((m) => [sx(m.x), sy(m.y)]) : null;
   if (chord) canvas.append(drawn("path", { class: "chord", d: `M${chord.join("L")}` }));
-  const marks = shown.map((m) => ({ ...m, cx: sx(m.x), cy: sy(m.y), standing: standingClass(m.p) }));
+  const marks = shown.map((m) => ({ ...m, cx: sx(m.x), cy: sy(m.y) }));
   // Along the axis, so that the tab key goes from left to right.
-  for (const m of [...marks].sort((a, b) => a.x - b.x)) canvas.append(mark(m, precision, box, sy));
+  for (const m of [...marks].sort((a, b) => a.x - b.x)) canvas.append(mark(m, axes.y, precision, box, sy));
   label(canvas, marks, box, chord);
   const away = off.map((m) => `${m.p.name} ${m.y.toPrecision(3)}`).join(", ");
-  byId("plot-note").textContent = `Across: ${axes.x.source}. ` + (axes.y.key === "score"
-    ? `Up: filled marks are ${precision} files, ${data.sources.score}` + (shown.some((m) => m.hollow)
-      ? `; hollow ones and controls have no file and were ${data.sources.keras}. ` : ". ") : "")
+  const hollow = shown.some((m) => m.hollow)
+    ? `; hollow ones and controls have no file: ${figureNamed.get(axes.y.standIn).source}. ` : ". ";
+  byId("plot-note").textContent = `Across: ${axes.x.source}. `
+    + (axes.y.standIn ? `Up: filled marks are ${precision} files, ${axes.y.source}${hollow}` : `Up: ${axes.y.source}. `)
     + (away ? `Off the axis: ${away}.` : "");
 }
 
@@ -167,7 +150,7 @@ function legend(shown, withChord) {
   const words = { anchor: "anchor", shipped: "shipped", dominated: "dominated", control: "control" };
   const list = element("ul", { class: "legend" });
   for (const [standing, word] of Object.entries(words)) {
-    const such = shown.filter((m) => standingClass(m.p) === standing);
+    const such = shown.filter((m) => m.p.standing === standing);
     if (!such.length) continue;
     const hollow = such.every((m) => m.hollow) ? " hollow" : "";
     const icon = drawn("svg", { width: 14, height: 14, viewBox: "-8 -8 16 16", "aria-hidden": "true" },
@@ -180,9 +163,8 @@ function legend(shown, withChord) {
   return list;
 }
 
-for (const [id, names] of [["x-axis", X_AXES.map((a) => a.label)], ["y-axis", Y_AXES.map((a) => a.label.split(/[,;]/)[0])]]) {
-  names.forEach((name, index) => byId(id).append(element("option", { value: index }, name)));
-}
+for (const [id, axes] of [["x-axis", X_AXES], ["y-axis", Y_AXES]])
+  axes.forEach((axis, index) => byId(id).append(element("option", { value: index }, axis.label)));
 for (const name of PRECISIONS) byId("precision").append(element("option", { value: name }, name));
 for (const id of ["x-axis", "y-axis", "precision"]) byId(id).addEventListener("change", drawPlot);
 let drawnWidth = 0;

@@ -6,6 +6,10 @@ const SCALES = {
   count: [["", 1], ["K", 1e3], ["M", 1e6], ["G", 1e9]],
   bytes: [["B", 1], ["KB", 1e3], ["MB", 1e6]],
   time: [["us", 1], ["ms", 1e3], ["s", 1e6]],
+  score: [["%", 0.01]],
+  share: [["%", 0.01]],
+  nats: [["nats", 1]],
+  ratio: [["", 1]],
 };
 
 function made(node, attributes, children) {
@@ -27,12 +31,19 @@ function amount(kind, value, digits = 3) {
   return `${Number((value / scale).toPrecision(digits))} ${unit}`.trim();
 }
 const percent = (share) => (100 * share).toFixed(1);
-const interval = (s) => `${percent(s.score)} % [${percent(s.low)}, ${percent(s.high)}]`;
-
-// Figures that files were given by devices, interpreters and compilers; one axis a device, figure, kind and tool.
-const originOf = (m) => `${m.device}: ${m.figure} (${data.kinds[m.kind]} by ${m.tool})`;
-const measured = new Map();
-for (const m of data.measurements) measured.set(`${m.point}/${m.precision}/${originOf(m)}`, m.value);
+const interval = ([score, low, high]) => `${percent(score)} % [${percent(low)}, ${percent(high)}]`;
+// How a value is written, by the kind of its figure: counts, bytes and times scale.
+const WRITE = {
+  words: (v) => v,
+  score: interval,
+  share: (v) => `${percent(v)} %`,
+  nats: (v) => `${v.toFixed(3)} nats`,
+  ratio: (v) => v.toFixed(3),
+};
+const written = (kind, value) => (WRITE[kind] ? WRITE[kind](value) : amount(kind, value, 4));
+const figureNamed = new Map(data.figures.map((figure) => [figure.name, figure]));
+// The value that a figure has of a point and its file in a precision; undefined where it has none.
+const valueOf = (figure, p, precision) => (figure.of === "file" ? p.files[precision] : p.figures)?.[figure.name];
 
 const card = byId("card");
 function showCard(node, title, note, rows) {

@@ -1,0 +1,202 @@
+"""What to do next with a run: only what figures of the run itself bear out, and those figures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from restnet_tf.points import select
+from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, File, OperatingPoint
+from restnet_tf.points.select import Choice
+from restnet_tf.report import figures
+from restnet_tf.report.contents import Report
+from restnet_tf.report.figures import Line
+from tflite_export.budget import parse
+from tflite_export.devices import devices
+
+# Interpreters and compilers that need nothing plugged in; the extra that brings them.
+_WITHOUT_HARDWARE = ("tflm", "ethos-u55-128")
+_EXTRA = "mcu"
+_FLOAT, _INTEGER, _FINER = "float32", "int8", "int16x8"
+_NOISE = 2.0  # standard errors of a paired difference
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A figure of the run that an advice rests on: of a point, or of its file in a precision."""
+
+    point: str
+    precision: str
+    label: str
+    text: str
+
+    @property
+    def subject(self) -> str:
+        """What it is of, in words."""
+        return f"{self.point} {self.precision}".strip()
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do, the words of its command, the reason and the figures that bear it out."""
+
+    what: str
+    words: tuple[str, ...]
+    reason: str
+    basis: tuple[Basis, ...]
+
+    @property
+    def command(self) -> str:
+        """For a shell."""
+        return shlex.join(("restnet-tf", *self.words))
+
+    @property
+    def why(self) -> str:
+        """The reason as a sentence, and the figures that it rests on."""
+        by_subject: dict[str, list[str]] = {}
+        for basis in self.basis:
+            by_subject.setdefault(basis.subject, []).append(f"{basis.label} {basis.text}")
+        figures = "; ".join(f"{subject}: {', '.join(told)}" for subject, told in by_subject.items())
+        return f"{self.reason} ({figures})."
+
+
+def of(report: Report) -> tuple[Advice, ...]:
+    """All that the run's figures bear out, in the order that one would do it in."""
+    return (*_selected(report), *_benched(report), *_quantised(report), *_verified(report), *_optimised(report))
+
+
+def budget(points: Iterable[OperatingPoint]) -> tuple[str, Choice] | None:
+    """A limit on MACs that a shipped point between the anchors meets (or an anchor where there is none), and the
+    file that it selects; None where no file is shipped."""
+    points = tuple(points)
+    files = select.choices(points)
+    between = [c for c in files if c.point.kind != ANCHOR] or files
+    if not between:
+        return None
+    costs = sorted({c.point.macs for c in between})
+    limit = f"macs<={_rounded_up(costs[(len(costs) - 1) // 2])}"
+    return limit, select.select(points, parse(limit))
+
+
+def _rounded_up(count: int) -> str:
+    """With four digits or as it is, in millions where it has them; never less than the count."""
+    unit = 10 ** max(0, len(str(count)) - 4)
+    up = -(-count // unit) * unit
+    return f"{up / 1e6:.10g}M" if up >= 1e6 else str(up)
+
+
+def _selected(report: Report) -> Iterator[Advice]:
+    found = budget(report.points)
+    if found is not None:
+        limit, choice = found
+        yield Advice(
+            "Choose a file for a device",
+            ("select", report.run, "--budget", limit),
+            f"Within this budget {choice.name} is the best on the rank split",
+            _bases(report, choice.point, choice.precision, ("macs", "interpreter_rank_score", "flash")),
+        )
+
+
+def _benched(report: Report) -> Iterator[Advice]:
+    """Devices that take files of the run and have measured none of them."""
+    measured = {m.device for m in report.measurements}
+    shipped = select.choices(report.points)
+    for device in _WITHOUT_HARDWARE:
+        taken = [c for c in shipped if c.precision in devices.named(device).tried]
+        if device not in measured and taken:
+            largest = max(taken, key=lambda c: c.file.arena_bytes)
+            yield Advice(
+                f"Run the files on {device} (needs the extra {_EXTRA})",
+                ("bench", report.run, "--device", device),
+                "Nothing has been measured there yet, the arena is planned from the files",
+                _bases(report, largest.point, largest.precision, ("arena_planned",)),
+            )
+
+
+def _quantised(report: Report) -> Iterator[Advice]:
+    """Another calibration, or else a finer precision, where integers lose more on the rank split than noise would."""
+    losing = [p for p in _between(report) if _loses(p.files.get(_FLOAT), p.files.get(_INTEGER))]
+    if losing and report.method.reopens and report.build:
+        yield from _finer(report, losing[0])  # one build does it for all points
+
+
+def _loses(exact: File | None, file: File | None) -> bool:
+    if exact is None or file is None:
+        return False
+    lead, error = exact.rank.lead(file.rank)
+    return lead > _NOISE * error
+
+
+def _finer(report: Report, point: OperatingPoint) -> Iterator[Advice]:
+    score = ("interpreter_rank_score",)
+    basis = (*_bases(report, point, _FLOAT, score), *_bases(report, point, _INTEGER, score))
+    reason = f"{_INTEGER} loses more on the rank split than noise would"
+    if "--recalibrate" not in report.build:
+        words = (*report.build, "--recalibrate", "--out", f"{report.run}-recalibrated")
+        yield Advice("Calibrate the backs on what their stitches deliver", words, reason, basis)
+    elif _FINER not in point.files:
+        precisions = ",".join([*point.files, _FINER])
+        words = (*report.build, "--precision", precisions, "--out", f"{report.run}-{_FINER}")
+        yield Advice("Take finer activations", words, reason, basis)
+
+
+def _verified(report: Report) -> Iterator[Advice]:
+    """Where a file answers otherwise than the network that it was made of."""
+    if not (report.method.reopens and report.build):
+        return
+    for point in report.points:
+        file = point.files.get(_FLOAT)
+        if file is not None and file.test.hits != point.test.hits:
+            yield Advice(
+                "Hold every file against TensorFlow's own conversion",
+                ("verify", report.run, "--precision", _FLOAT),
+                "A file has other answers right than the network has in Keras",
+                (
+                    *_bases(report, point, "", ("keras_test_score",)),
+                    *_bases(report, point, _FLOAT, ("interpreter_test_score",)),
+                ),
+            )
+            return
+
+
+def _optimised(report: Report) -> Iterator[Advice]:
+    """What made one point of the run better at no more cost, for another one that can be optimised."""
+    points = {p.name: p for p in report.points}
+    for name, options in report.optimised.items():
+        after = points.get(name)
+        before = points.get(after.origin) if after else None
+        if before is None or after is None or not _better(after, before):
+            continue
+        done = {points[other].origin for other, same in report.optimised.items() if same == options and other in points}
+        for point in _between(report):
+            if point.name in report.optimisable and point.name not in done:
+                yield Advice(
+                    f"Do to {point.name} what was done to {before.name} (needs the extra tfmot)",
+                    ("optimize", report.run, "--point", point.name, *options),
+                    f"{after.name} is better than {before.name} at no more cost",
+                    tuple(b for p in (before, after) for b in _bases(report, p, "", ("keras_rank_score", "macs"))),
+                )
+                return
+
+
+def _better(after: OperatingPoint, before: OperatingPoint) -> bool:
+    """By more than noise on the rank split, at no more MACs and in no larger a file."""
+    lead, error = after.rank.lead(before.rank)
+    smaller = all(after.files[p].flash_bytes <= before.files[p].flash_bytes for p in before.files if p in after.files)
+    return lead > error and after.macs <= before.macs and smaller
+
+
+def _between(report: Report) -> list[OperatingPoint]:
+    return [p for p in report.ordered if p.kind == STITCHED and p.status == SHIPPED]
+
+
+def _bases(report: Report, point: OperatingPoint, precision: str, names: Sequence[str]) -> tuple[Basis, ...]:
+    """Figures of the one list, by name, of a point or its file."""
+    line = Line(point, report.points, precision)
+    listed = {figure.name: figure for figure in figures.FIGURES}
+    return tuple(_basis(line, figures.spoken(listed[name], report.words)) for name in names)
+
+
+def _basis(line: Line, figure: figures.Figure) -> Basis:
+    return Basis(line.point.name, line.precision, figure.bare, figure.unit.told(figure.read(line)))

@@ -1,0 +1,115 @@
+"""What the page's scripts draw from: plain values in base units, each with how to write it and where it comes from."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from typing import Any
+
+from restnet_tf.points import select
+from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint
+from restnet_tf.points.select import Choice
+from restnet_tf.report import figures
+from restnet_tf.report.contents import Pair, Report, standing
+from restnet_tf.report.figures import CARD, FILE, POINT, Figure, Line
+from restnet_tf.words import sentence
+
+_LINES = ("interpreter_test_score", "interpreter_rank_score")  # what is told of a choice beside its costs
+
+
+def data(report: Report) -> dict[str, Any]:
+    """All of it, as JSON has it."""
+    reasons = list(dict.fromkeys(pair.reason for pair in report.pairs))
+    drawn = _figures(report)
+    return {
+        "run": shlex.quote(report.run),
+        "anchors": dict(report.anchors),
+        "figures": [_figure(f) for f in drawn],
+        "points": [_point(p, drawn, report) for p in report.points],
+        "budget": _budget(report),
+        "cuts": {role: list(names) for role, names in report.cuts.items()},
+        "cka": [[_short(value) for value in row] for row in report.cka],
+        "reasons": reasons,
+        "pairFigures": [{"label": f.label, "kind": f.unit.kind, "source": f.source} for f in figures.PAIR_FIGURES],
+        "pairs": [_pair(pair, reasons) for pair in report.pairs],
+    }
+
+
+def _figures(report: Report) -> tuple[Figure, ...]:
+    """What is drawn or told of a point: the figures of its file first, then its own, then those of devices."""
+    drawn = [f for f in figures.FIGURES if f.axis or f.stand_in or CARD in f.views]
+    listed = [*(f for f in drawn if FILE in f.of), *(f for f in drawn if POINT in f.of)]
+    return (*(figures.spoken(f, report.words) for f in listed), *figures.measured(report.measurements))
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "name": figure.name,
+        "label": figure.title or figure.bare,
+        "kind": figure.unit.kind,
+        "source": figure.source,
+        "of": FILE if FILE in figure.of else POINT,
+        "card": CARD in figure.views,
+        "axis": figure.axis,
+        "note": figure.note,
+        "standIn": figure.stand_in,
+    }
+
+
+def _point(p: OperatingPoint, drawn: Iterable[Figure], report: Report) -> dict[str, Any]:
+    return {
+        "name": p.name,
+        "standing": standing(p),
+        "reason": sentence(p.reason),
+        "shipped": p.kind != CONTROL and p.status == SHIPPED,
+        "figures": _values(Line(p, report.points), POINT, drawn),
+        "files": {name: _values(Line(p, report.points, name), FILE, drawn) for name in sorted(p.files)},
+    }
+
+
+def _values(line: Line, of: str, drawn: Iterable[Figure]) -> dict[str, Any]:
+    """The figures of a point or of its file by name, without those that it lacks."""
+    values = {f.name: f.unit.plain(f.read(line)) for f in drawn if of in f.of}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _budget(report: Report) -> dict[str, Any]:
+    """What a budget may limit, and the files that it chooses among: the first that it allows is its choice."""
+    limits = [figures.spoken(f, report.words) for f in figures.FIGURES if f.term]
+    return {
+        "terms": [{"name": f.term, "label": f.title, "kind": f.unit.kind} for f in limits],
+        "choices": [_choice(choice, [f.term for f in limits], report) for choice in select.choices(report.points)],
+    }
+
+
+def _choice(choice: Choice, terms: Iterable[str], report: Report) -> dict[str, Any]:
+    line = Line(choice.point, report.points, choice.precision)
+    return {
+        "point": choice.point.name,
+        "precision": choice.precision,
+        "path": choice.file.path,
+        "told": _told(line, report.words),
+        "figures": {name: choice.figures[name] for name in terms},
+    }
+
+
+def _told(line: Line, words: Mapping[str, str]) -> str:
+    """How well a choice does, in words."""
+    told = [figures.spoken(f, words) for f in figures.FIGURES if f.name in _LINES]
+    return "; ".join(f"{f.bare} {f.unit.told(f.read(line))} ({f.source})" for f in told)
+
+
+def _pair(pair: Pair, reasons: list[str]) -> dict[str, Any]:
+    return {
+        "name": pair.name,
+        "front": pair.front,
+        "at": [pair.large, pair.small],
+        "status": pair.status,
+        "reason": reasons.index(pair.reason),
+        "figures": [_short(f.read(pair)) for f in figures.PAIR_FIGURES],
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None or not isfinite(value) else round(value, 4)
