@@ -70,6 +70,7 @@ def measure(large: str, small: str, variants: int, sample: int, precision: str) 
     """Print times and sizes for one pair of anchors in one precision."""
     from restnet_tf.anchors import zoo
     from restnet_tf.graph import cuts
+    from restnet_tf.stitches import stitch
 
     anchors = {"large": zoo.load(large, weights="none"), "small": zoo.load(small, weights="none")}
     found = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
@@ -79,7 +80,7 @@ def measure(large: str, small: str, variants: int, sample: int, precision: str) 
     compiled = time.perf_counter() - start
     other = {"large": "small", "small": "large"}
     routes = {
-        name: link.Route(objects[p.source], p.stop, p.stitch, objects[other[p.source]], p.start)
+        name: link.Route(objects[p.source], p.stop, stitch.pipeline(p.stitch), objects[other[p.source]], p.start)
         for name, p in pairs.items()
     }
     files, linked = _timed(lambda: {name: link.variant(r, precision=precision) for name, r in routes.items()})

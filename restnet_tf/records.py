@@ -229,11 +229,9 @@ class Plan:
 class Stitch:
     """A fitted 1x1 map ``(c_in, c_out)`` with bias, between two cuts, ending in a clamp.
 
-    Where there is a ``hidden_kernel`` ``(c, h)`` with ``hidden_bias`` ``(h,)``, the map reads beside the ``c``
-    channels of the front what these make of them behind a ReLU: ``c_in`` is ``c + h``. ``positions``
-    ``(h * w, c_out)`` is added to the tokens that a grid becomes; ``class_kernel`` and ``class_bias`` make a
-    class token of the mean of a source that has none. ``tuned`` holds the weights of the back that were
-    trained with it, by weight path; empty where the back is the anchor's own.
+    ``parts`` are the weights of the steps beside the map, by the names that these give them, in the order in which
+    they are saved. ``tuned`` holds the weights of the back that were trained with it, by weight path; empty where
+    the back is the anchor's own.
     """
 
     kernel: np.ndarray
@@ -241,11 +239,7 @@ class Stitch:
     source: Layout
     target: Layout
     clamp: tuple[float | None, float | None]
-    hidden_kernel: np.ndarray | None = None
-    hidden_bias: np.ndarray | None = None
-    positions: np.ndarray | None = None
-    class_kernel: np.ndarray | None = None
-    class_bias: np.ndarray | None = None
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
     tuned: dict[str, np.ndarray] = field(default_factory=dict)
 
 

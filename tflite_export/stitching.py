@@ -1,11 +1,13 @@
 """A fitted stitch as operators between two tensors, in the form of their types.
 
-A map ``(c_in, c_out)`` becomes a 1x1 convolution, which every target has; resampling goes before it, tokens run
-through it as a column of pixels, and the clamp of the target is its fused activation.
+A stitch is a list of steps that write themselves in the operators of an ``Emitter``: 1x1 convolutions, which every
+target has, with what resamples, arranges and adds around them. The clamp becomes a fused activation. Nothing here
+knows what steps there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,211 +17,151 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Tensor
 from tflite_export.precision import LEAST_QUANTISED
 
+# Operators that put values elsewhere and change none: an activation behind them is as well one in front of them.
+_ARRANGING = ("RESHAPE", "SLICE", "CONCATENATION")
 
-class Layout(Protocol):
-    """What the linker reads of how a cut's values lie: a grid, or class tokens and the tokens of a grid."""
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``(h, w, c)``, or ``(t, c)`` of tokens."""
-        ...
+class Step(Protocol):
+    """One step of a stitch."""
 
-    @property
-    def tokens(self) -> bool:
-        """Whether these are tokens."""
-        ...
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """``(h, w)`` of the grid."""
-        ...
-
-    @property
-    def classes(self) -> int:
-        """How many class tokens stand before the grid's."""
+    def tflite(self, x: Any, front: Any, weights: Mapping[str, np.ndarray], emitter: Emitter) -> Any:
+        """Emit what makes of the last step's tensor and of the stitch's own input the tensor that it returns."""
         ...
 
 
 class Stitch(Protocol):
-    """What the linker reads of a fitted stitch: a 1x1 map ``(c_in, c_out)`` with bias, layouts, clamp."""
+    """What the linker reads of a fitted stitch: steps with their weights by name, and shapes without the batch."""
 
     @property
-    def kernel(self) -> np.ndarray:
-        """``(c_in, c_out)``; the last of ``c_in`` are the hidden features."""
-        ...
-
-    @property
-    def bias(self) -> np.ndarray:
-        """``(c_out,)``."""
-        ...
-
-    @property
-    def source(self) -> Layout:
+    def source(self) -> tuple[int, ...]:
         """Of the front's cut."""
         ...
 
     @property
-    def target(self) -> Layout:
+    def target(self) -> tuple[int, ...]:
         """Of the back's cut."""
         ...
 
     @property
-    def clamp(self) -> tuple[float | None, float | None]:
-        """Least and greatest value of the target, None for no bound."""
+    def steps(self) -> Sequence[Step]:
+        """One after the other; the last gives the target."""
         ...
 
     @property
-    def hidden_kernel(self) -> np.ndarray | None:
-        """The map ``(c, h)`` to hidden features, behind a ReLU, that the map reads beside the front's ``c``.
-
-        They reach about as high as the front's own, whose quantisation they share.
-        """
-        ...
-
-    @property
-    def hidden_bias(self) -> np.ndarray | None:
-        """Its bias ``(h,)``."""
-        ...
-
-    @property
-    def positions(self) -> np.ndarray | None:
-        """What is added to the tokens that a grid becomes, ``(h * w, c_out)``."""
-        ...
-
-    @property
-    def class_kernel(self) -> np.ndarray | None:
-        """The map ``(c_in, c_out)`` from the mean of a grid to a class token, where the target alone has one."""
-        ...
-
-    @property
-    def class_bias(self) -> np.ndarray | None:
-        """Its bias ``(c_out,)``."""
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """Of all steps."""
         ...
 
 
 def operators(stitch: Stitch, source: Tensor, target: Tensor, precision: str) -> list[Operator]:
     """The stitch from one tensor to another, in the form of their types."""
-    shapes, wanted = (source.shape[1:], target.shape[1:]), (tuple(stitch.source.shape), tuple(stitch.target.shape))
-    if shapes != wanted:
-        raise TfliteError(f"the stitch joins {wanted[0]} to {wanted[1]}, the cuts are {shapes[0]} and {shapes[1]}")
-    made = _Chain(source, precision)
-    return _to_tokens(made, stitch, target) if stitch.target.tokens else _to_grid(made, stitch, target)
+    shapes, ends = (source.shape[1:], target.shape[1:]), (tuple(stitch.source), tuple(stitch.target))
+    if shapes != ends:
+        raise TfliteError(f"the stitch joins {ends[0]} to {ends[1]}, the cuts are {shapes[0]} and {shapes[1]}")
+    emitter, x = Emitter(target, precision), source
+    for step in stitch.steps:
+        x = step.tflite(x, source, stitch.weights, emitter)
+    return emitter.ending_in(x, target)
 
 
-class _Chain:
-    """Operators of a stitch, one after the other, as they are added."""
+class Emitter:
+    """Operators of a stitch, one after the other, as its steps add them.
 
-    def __init__(self, source: Tensor, precision: str) -> None:
-        self.source, self.precision = source, precision
-        self.operators: list[Operator] = []
+    What would change nothing is not added. What follows the ``target`` is quantised as it is, the rest as the front.
+    """
 
-    def add(self, operator: Operator) -> Tensor:
-        """Append an operator; what it puts out."""
-        self.operators.append(operator)
+    def __init__(self, target: Tensor, precision: str) -> None:
+        self.target, self._precision = target, precision
+        self._operators: list[Operator] = []
+
+    def reshape(self, x: Tensor, shape: tuple[int, ...], name: str = "reshaped") -> Tensor:
+        """The same values in another shape."""
+        return x if x.shape == shape else self._add(emit.reshape(x, _named(name, shape, x)))
+
+    def tokens(self, x: Tensor, start: int, count: int) -> Tensor:
+        """Some consecutive tokens of ``(1, t, c)``."""
+        return self._add(emit.tokens(x, start, count))
+
+    def average_pool(self, x: Tensor, window: tuple[int, int]) -> Tensor:
+        """Means over whole windows ``(h, w)`` of a grid."""
+        return x if window == (1, 1) else self._add(emit.average_pool(x, window))
+
+    def resize(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """A grid at another height and width, bilinear with half-pixel centres."""
+        return x if x.shape[1:3] == size else self._add(emit.resize_bilinear(x, size))
+
+    def convolution(self, x: Tensor, kernel: np.ndarray, bias: np.ndarray, like: Tensor, name: str) -> Tensor:
+        """A 1x1 map ``(c_in, c_out)`` of a grid, quantised ``like`` another tensor."""
+        weights, offsets = _weights(kernel, bias, x, self._precision)
+        if weights.type == "FLOAT16":
+            weights, offsets = (self._add(emit.dequantize(half)) for half in (weights, offsets))
+        y = _named(name, (*x.shape[:-1], len(bias)), like)
+        return self._add(emit.conv_1x1(x, weights, offsets, y, emit.fused((None, None))))
+
+    def add(self, x: Tensor, values: np.ndarray) -> Tensor:
+        """Constants added to what was computed last, which from now on is held as suits the sum."""
+        y = _named("patches", x.shape, x)
+        constants, quantisation = _placed(values, x)
+        for operator in self._behind(x):
+            operator.outputs[0].table.quantization = quantisation
+        x.table.name = "stitch/unplaced"
+        return self._add(emit.add(x, constants, y, emit.fused((None, None))))
+
+    def concatenate(self, parts: Sequence[Tensor], axis: int, name: str) -> Tensor:
+        """Tensors of the same quantisation one behind the other."""
+        shape = list(parts[0].shape)
+        shape[axis] = sum(part.shape[axis] for part in parts)
+        return self._add(emit.concatenate(parts, _named(name, shape, parts[0]), axis))
+
+    def clamp(self, x: Tensor, clamp: tuple[float | None, float | None]) -> Tensor:
+        """Values within bounds, as the activation of the operators that compute them."""
+        for operator in self._behind(x):
+            if operator.name not in _ARRANGING:
+                operator.table.builtinOptions.fusedActivationFunction = emit.fused(clamp)
+        return x
+
+    def ending_in(self, x: Tensor, target: Tensor) -> list[Operator]:
+        """All operators; the last one's output ``x`` gives way to the target."""
+        last = self._operators[-1]
+        assert last.outputs[0] is x  # steps give what they computed last
+        last.outputs = [target]
+        return self._operators
+
+    def _add(self, operator: Operator) -> Tensor:
+        self._operators.append(operator)
         return operator.outputs[0]
 
-    def reshaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The same values in another shape; themselves where it is theirs."""
-        if x.shape == shape:
-            return x
-        return self.add(emit.reshape(x, emit.activation(shape, x.type, "stitch/reshaped", like=x)))
-
-    def resampled(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """A grid at another height and width."""
-        _, h, w, _ = x.shape
-        if (h, w) == size:
-            return x
-        if h % size[0] == 0 and w % size[1] == 0:
-            return self.add(emit.average_pool(x, (h // size[0], w // size[1])))
-        return self.add(emit.resize_bilinear(x, size))
-
-    def widened(self, x: Tensor, stitch: Stitch) -> Tensor:
-        """Pixels ``(1, h, w, c)`` as the map reads them, hidden features behind the front's own."""
-        if stitch.hidden_kernel is None or stitch.hidden_bias is None:
-            return x
-        room, width = x.shape[:-1], len(stitch.hidden_bias)
-        hidden = emit.activation((*room, width), x.type, "stitch/hidden", like=x)
-        self.mapped(x, stitch.hidden_kernel, stitch.hidden_bias, hidden, emit.fused((0.0, None)))
-        both = emit.activation((*room, x.shape[-1] + width), x.type, "stitch/wide", like=x)
-        return self.add(emit.concatenate([x, hidden], both, axis=3))
-
-    def mapped(self, x: Tensor, kernel: np.ndarray, bias: np.ndarray, y: Tensor, activation: int = 0) -> Tensor:
-        """The 1x1 map, in the form that the precision and the front's quantisation ask for."""
-        weights, offsets = _weights(kernel, bias, self.source, self.precision)
-        if weights.type == "FLOAT16":
-            weights, offsets = (self.add(emit.dequantize(half)) for half in (weights, offsets))
-        return self.add(emit.conv_1x1(x, weights, offsets, y, activation))
+    def _behind(self, x: Tensor) -> Iterator[Operator]:
+        """What computed a tensor's values, and what arranged them since."""
+        operator = next((op for op in self._operators if op.outputs[0] is x), None)
+        if operator is None:
+            raise TfliteError("a stitch clamps or shifts its input; only what it computes itself can be changed")
+        yield operator
+        if operator.name in _ARRANGING:
+            for part in operator.inputs:
+                if part is not None and not part.constant:
+                    yield from self._behind(part)
 
 
-def _to_grid(made: _Chain, stitch: Stitch, target: Tensor) -> list[Operator]:
-    x = _grid(made, stitch.source)
-    x = made.widened(made.resampled(x, stitch.target.size), stitch)
-    made.mapped(x, stitch.kernel, stitch.bias, target, emit.fused(stitch.clamp))
-    return made.operators
+def _named(name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+    return emit.activation(shape, like.type, f"stitch/{name}", like=like)
 
 
-def _to_tokens(made: _Chain, stitch: Stitch, target: Tensor) -> list[Operator]:
-    """Tokens run through the map as a column of pixels, since every target has that convolution."""
-    source, end, activation = stitch.source, stitch.target, emit.fused(stitch.clamp)
-    channels_in, channels = source.shape[-1], end.shape[-1]
-    keeps_class = bool(source.classes and end.classes)
-    if source.tokens and source.size == end.size and (keeps_class or not source.classes):
-        x = made.source
-    else:
-        x = made.resampled(_grid(made, source), end.size)
-        x = made.reshaped(x, (1, end.size[0] * end.size[1], channels_in))
-        if keeps_class:
-            head = made.add(emit.tokens(made.source, 0, source.classes))
-            both = emit.activation((1, source.classes + x.shape[1], channels_in), x.type, "stitch/all", like=x)
-            x = made.add(emit.concatenate([head, x], both))
-    rows = x.shape[1]
-    x = made.widened(made.reshaped(x, (1, rows, 1, channels_in)), stitch)
-    class_kernel, class_bias = stitch.class_kernel, stitch.class_bias
-    pools_class = class_kernel is not None and class_bias is not None
-    tokens = emit.activation((1, rows, channels), target.type, "stitch/patches", like=target)
-    last = tokens if pools_class else target
-    column = emit.activation((1, rows, 1, channels), target.type, "stitch/column", like=target)
-    if stitch.positions is None:
-        made.add(emit.reshape(made.mapped(x, stitch.kernel, stitch.bias, column, activation), last))
-    else:
-        values, offsets = _placed(stitch.positions, target)
-        column.table.quantization = offsets
-        unplaced = emit.activation((1, rows, channels), target.type, "stitch/unplaced", like=column)
-        made.add(emit.reshape(made.mapped(x, stitch.kernel, stitch.bias, column), unplaced))
-        made.add(emit.add(unplaced, values, last, activation))
-    if class_kernel is not None and class_bias is not None:
-        pooled = made.resampled(_grid(made, source), (1, 1))
-        pixel = emit.activation((1, 1, 1, channels), target.type, "stitch/class", like=target)
-        made.mapped(pooled, class_kernel, class_bias, pixel, activation)
-        made.add(emit.concatenate([made.reshaped(pixel, (1, 1, channels)), tokens], target))
-    return made.operators
-
-
-def _grid(made: _Chain, source: Layout) -> Tensor:
-    """The front's values as a grid ``(1, h, w, c)``, without class tokens."""
-    x = made.source
-    if not source.tokens:
-        return x
-    if source.classes:
-        x = made.add(emit.tokens(x, source.classes, x.shape[1] - source.classes))
-    return made.reshaped(x, (1, *source.size, x.shape[2]))
-
-
-def _placed(positions: np.ndarray, target: Tensor) -> tuple[Tensor, Any]:
+def _placed(values: np.ndarray, total: Tensor) -> tuple[Tensor, Any]:
     """What is added at each place as a constant, and the quantisation of what it is added to.
 
-    Whatever the target can hold, less the least or the most that is added, can be held before.
+    Whatever the sum can hold, less the least or the most that is added, can be held before.
     """
-    values = np.asarray(positions, np.float32)[None]
-    if not target.scales:
+    values = np.asarray(values, np.float32)[None]
+    if not total.scales:
         return emit.constant(values, "stitch/positions"), None
-    room = np.iinfo(target.type.lower())
+    room = np.iinfo(total.type.lower())
     steps = (room.max - room.min) // 2
     scale = max(float(np.abs(values).max()) / steps, emit.LEAST_SCALE)
     integers = np.rint(values / scale).astype(room.dtype)
-    low, high = (float(target.scales[0]) * (end - int(target.zero_points[0])) for end in (room.min, room.max))
+    low, high = (float(total.scales[0]) * (end - int(total.zero_points[0])) for end in (room.min, room.max))
     low, high = low - float(values.max()), high - float(values.min())
-    if target.type == "INT16":  # symmetric
+    if total.type == "INT16":  # symmetric
         wide, zero = np.array([max(-low, high) / steps]), np.array([0])
     else:
         wide = np.array([(high - low) / (room.max - room.min)])

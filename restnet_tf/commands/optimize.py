@@ -148,7 +148,7 @@ def _optimised(family: Family, plan: Plan, fitted: Fitted, wanted: Wanted) -> tu
     first, last = plan.route
     if fitted.stitch.source.tokens or fitted.stitch.target.tokens:
         raise RestnetError(f"{plan.name} stitches tokens; optimize takes stitches between grids alone")
-    if fitted.stitch.hidden_kernel is not None:
+    if stitch.hidden(fitted.stitch):
         raise RestnetError(f"the stitch of {plan.name} has ReLU features; optimize takes plain 1x1 stitches alone")
     anchor = family.anchors[last.anchor]
     back = variant.with_weights(cuts.back(anchor, str(last.start), anchor.logits), fitted.stitch.tuned)

@@ -249,7 +249,7 @@ def _stretches(
 
 
 def _joint(made: Stitch, rung: str) -> Part:
-    hidden = 0 if made.hidden_bias is None else len(made.hidden_bias)
+    hidden = stitch.hidden(made)
     shapes = " to ".join("x".join(map(str, layout.shape)) for layout in (made.source, made.target))
     note = rung + (f", {hidden} ReLU features" if hidden else "")
     return Part(STITCH, shapes, stitch.macs(made.source, made.target, hidden), note)

@@ -186,7 +186,8 @@ class AnchorPieces:
         content = link.front(lead, str(route.stop), precision=self._precision)
         rough = verify.run(content, self._members.calibration(shape))
         found = rough.scores.reshape(-1, *joint.stitch.source.shape)
-        return replace(route, stitch=stitch.refitted(joint.stitch, self._features(joint), found))
+        refitted = stitch.refitted(joint.stitch, self._features(joint), found)
+        return replace(route, stitch=stitch.pipeline(refitted))
 
     def _lost(self, joint: Joint, route: link.Route) -> float:
         """The share of what a stitch delivers that the integers at the back's cut cannot hold."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from restnet_tf.stitches.stitch import pipeline
 from tflite_export import link
 
 if TYPE_CHECKING:
@@ -95,5 +96,5 @@ class Linker:
         for number, stitch in enumerate(fitted.stitches):
             joint = Joint(plan, fitted, number, stitch)
             front = route if route.back is not None else route.front
-            route = self._pieces.joined(joint, link.Route(front, str(joint.front.stop), stitch))
+            route = self._pieces.joined(joint, link.Route(front, str(joint.front.stop), pipeline(stitch)))
         return route

@@ -276,7 +276,7 @@ class _Trainer:
     def widen(self) -> bool:
         """Give the map ReLU features to read, where it has none; what it computes stays the same until they train."""
         assert self._start is not None  # a whole anchor has no stitch to widen
-        if self._start.hidden_kernel is not None:
+        if stitch.hidden(self._start):
             return False
         now = stitch.trained(self._start, self._edge)
         self._plain = now, self._edge, self._weights()
@@ -314,7 +314,7 @@ class _Trainer:
     def state(self) -> State:
         """All that further rungs depend on: every variable, those of rungs that were not kept too, and the chances."""
         arrays = {str(i): value for i, value in enumerate(self._weights())}
-        wide = self._start is not None and self._start.hidden_kernel is not None
+        wide = self._start is not None and stitch.hidden(self._start) > 0
         return arrays | {"wide": np.array(wide), "random": np.array(json.dumps(self._rng.bit_generator.state))}
 
     def resume(self, state: State) -> None:

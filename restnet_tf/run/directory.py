@@ -22,11 +22,9 @@ from restnet_tf.fitting.ladder import Fitted, RungResult
 from restnet_tf.records import Layout, RestnetError, Stitch
 from restnet_tf.schema import SCHEMA
 from restnet_tf.similarity.features import Statistics
-from restnet_tf.stitches.closed_form import Solution
+from restnet_tf.stitches.step import Solution
 
 _FORMAT = 4
-# Parts that only some stitches have.
-_OPTIONAL = ("hidden_kernel", "hidden_bias", "positions", "class_kernel", "class_bias")
 
 
 @dataclass(frozen=True)
@@ -251,8 +249,7 @@ class Run:
         for joint, stitch in enumerate(fitted.stitches):
             ends = {"source": asdict(stitch.source), "target": asdict(stitch.target), "clamp": stitch.clamp}
             meta["stitches"].append(ends)
-            values = {"kernel": stitch.kernel, "bias": stitch.bias}
-            values |= {name: value for name in _OPTIONAL if (value := getattr(stitch, name)) is not None}
+            values = {"kernel": stitch.kernel, "bias": stitch.bias, **stitch.parts}
             values |= {f"tuned:{path}": value for path, value in stitch.tuned.items()}
             arrays |= {f"{joint}:{name}": value for name, value in values.items()}
         write_npz(self.stitch_path(point), {"meta": np.array(json.dumps(meta)), **arrays})
@@ -264,9 +261,9 @@ class Run:
             return None
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
-            stitches = [_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches"))]
+            *before, last = (_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches")))
         rungs = tuple(RungResult(**r) for r in meta.pop("rungs"))
-        return Fitted(stitch=stitches[-1], before=tuple(stitches[:-1]), rungs=rungs, **meta)
+        return Fitted(stitch=last, before=tuple(before), rungs=rungs, **meta)
 
     def stitch_path(self, point: str) -> Path:
         """A point's fitted stitch."""
@@ -348,14 +345,14 @@ def _solutions(arrays: Any) -> dict[str, Solution]:
 def _stitch(ends: Mapping[str, Any], arrays: Any, prefix: str) -> Stitch:
     """One stitch of a file of them; its arrays' names begin alike."""
     names = [name.removeprefix(prefix) for name in arrays.files if name.startswith(prefix)]
-    values = {name: arrays[prefix + name] for name in names if not name.startswith("tuned:")}
+    parts = {name: arrays[prefix + name] for name in names if not name.startswith("tuned:")}
     tuned = {name.removeprefix("tuned:"): arrays[prefix + name] for name in names if name.startswith("tuned:")}
     source, target = (_layout(ends[end]) for end in ("source", "target"))
-    return Stitch(source=source, target=target, clamp=tuple(ends["clamp"]), tuned=tuned, **values)
+    return Stitch(parts.pop("kernel"), parts.pop("bias"), source, target, tuple(ends["clamp"]), parts, tuned)
 
 
-def _layout(content: Mapping[str, Any]) -> Layout:
-    return Layout(tuple(content["shape"]), tuple(content["grid"]) if content["grid"] else None)
+def _layout(entry: Mapping[str, Any]) -> Layout:
+    return Layout(tuple(entry["shape"]), tuple(entry["grid"]) if entry["grid"] else None)
 
 
 def _short(value: Any) -> str:

@@ -20,7 +20,8 @@ from restnet_tf.records import Anchor, Cut, RestnetError, Stitch
 from restnet_tf.similarity.cka import MIN_BATCH, CkaSums
 from restnet_tf.similarity.pair_sums import PairKey, PairSums, other
 from restnet_tf.stitches import stitch
-from restnet_tf.stitches.closed_form import Solution, closed
+from restnet_tf.stitches.closed_form import closed
+from restnet_tf.stitches.step import Solution
 
 if TYPE_CHECKING:
     from restnet_tf.data.splits import Split

@@ -15,7 +15,8 @@ import numpy as np
 
 from restnet_tf.records import Layout, RestnetError
 from restnet_tf.stitches import closed_form, stitch
-from restnet_tf.stitches.closed_form import RidgeSums, Solution
+from restnet_tf.stitches.closed_form import RidgeSums
+from restnet_tf.stitches.step import Solution
 
 # (source anchor, source cut, target cut), cuts by index: one way of stitching.
 PairKey = tuple[str, int, int]
@@ -180,7 +181,7 @@ class PairSums:
 
     def _groups_of(self, source: str, i: int, j: int) -> list[_Group]:
         a, b = self._layout(source, i), self._layout(other(source), j)
-        parts = [_MAP, _CLASS] if stitch.pools_class(a, b) else [_MAP]
+        parts = [_MAP, _CLASS] if stitch.pooled_class(a, b) else [_MAP]
         return [_Group.of(source, a, b, part) for part in parts]
 
     def _places(self, group: _Group) -> int:
@@ -200,8 +201,9 @@ class PairSums:
 
 def rows(x: np.ndarray, source: Layout, target: Layout, part: str = _MAP) -> np.ndarray:
     """Features ``(n, ...)`` as the map of a group reads them: ``(n, rows, c)``."""
-    if part == _CLASS:
-        return x.reshape(len(x), -1, source.channels).mean(axis=1, keepdims=True)
+    step = stitch.pooled_class(source, target)
+    if part == _CLASS and step is not None:
+        return step.pooled(x)
     return stitch.spread(stitch.adapted(x, source, target), stitch.places(source, target), _POSITIONS)
 
 
@@ -209,7 +211,7 @@ def _targets(y: np.ndarray, source: Layout, target: Layout, part: str) -> np.nda
     """Features ``(n, ...)`` at the back's cut as the map of a group should deliver them: ``(n, rows, c)``."""
     if part == _CLASS:
         return y[:, :1]
-    return stitch.spread(stitch.wanted(y, source, target), stitch.places(source, target), _POSITIONS)
+    return stitch.spread(stitch.goal(y, source, target), stitch.places(source, target), _POSITIONS)
 
 
 def _solution(parts: Sequence[RidgeSums]) -> Solution:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from restnet_tf.records import Cut, RestnetError, Stitch
-
-
-@dataclass(frozen=True)
-class Solution:
-    """The closed-form map of one pair and how much of the target's variance it explains.
-
-    ``bias`` is ``(places, c_out)``. ``pooled`` holds kernel and bias of a class token made of the pooled
-    front, None where there is none to make.
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray
-    r2: float
-    pooled: tuple[np.ndarray, np.ndarray] | None = None
-
+from restnet_tf.stitches.step import Solution
+from restnet_tf.stitches.steps import between
 
 # Relative to the mean diagonal of X'X: small enough to leave a well-posed fit alone, large enough
 # to keep dead or duplicated channels from blowing the kernel up.
@@ -70,12 +57,8 @@ def ridge(sums: RidgeSums, shrinkage: float | None = None) -> tuple[np.ndarray, 
     return kernel.astype(np.float32), bias.astype(np.float32), r2
 
 
-def closed(found: Solution, source: Cut, target: Cut) -> Stitch:
-    """The stitch of a closed-form solution between two cuts."""
-    bias = found.bias.mean(axis=0)
-    made = Stitch(found.kernel, bias, source.layout, target.layout, target.clamp)
-    if len(found.bias) > 1:
-        made = replace(made, positions=found.bias - bias)
-    if found.pooled is not None:
-        made = replace(made, class_kernel=found.pooled[0], class_bias=found.pooled[1])
-    return made
+def closed(solution: Solution, source: Cut, target: Cut) -> Stitch:
+    """The stitch of a closed-form solution between two cuts: every step starts at its share of it."""
+    ends = source.layout, target.layout
+    values = {name: value for step in between(*ends) for name, value in step.start(solution).items()}
+    return Stitch(values.pop("kernel"), values.pop("bias"), *ends, target.clamp, values)

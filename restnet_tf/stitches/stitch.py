@@ -1,14 +1,8 @@
 """The layer between two anchors: an adapter of places, a 1x1 map with bias, and the clamp of its target.
 
 The map starts at its closed-form ridge solution, which needs only sums over samples, so that the
-sums of two shards add up and one pass over the data serves every pair of cuts.
-
-| from -> to | adapter |
-|---|---|
-| grid -> grid | pool by a whole ratio, else bilinear resize; none where the grids are the same |
-| tokens -> tokens | the same for the grid behind the class token, which runs through the map as well |
-| grid -> tokens | the same; a bias for every position; a class token as a map of the pooled grid |
-| tokens -> grid | the class token is left out |
+sums of two shards add up and one pass over the data serves every pair of cuts. What a stitch does is read off its
+steps (``steps.between``), here and wherever it is built, run, counted, saved or linked.
 
 A map that is too little for unlike anchors can be widened: beside the front's channels it then reads a few
 ReLU features of them, made by a low-rank map of their own.
@@ -16,14 +10,15 @@ ReLU features of them, made by a low-rank map of their own.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from math import prod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from restnet_tf.records import Cut, Layout, Reason, Stitch
-from restnet_tf.stitches.resample import resampled
+from restnet_tf.stitches.step import Stage, Step, Weights
+from restnet_tf.stitches.steps import PooledClass, Positions, between
 
 if TYPE_CHECKING:
     import keras
@@ -34,36 +29,57 @@ _REFIT_RIDGE = 1e-2
 _HIDDEN_SHARE, _HIDDEN_STEP = 4, 8
 
 
+@dataclass(frozen=True)
+class Pipeline:
+    """A stitch as its steps and their weights by name; ``source`` and ``target`` are shapes without the batch."""
+
+    source: tuple[int, ...]
+    target: tuple[int, ...]
+    steps: tuple[Step, ...]
+    weights: Weights
+
+    def run(self, features: np.ndarray, stages: Container[Stage] = tuple(Stage)) -> np.ndarray:
+        """What the steps of some stages make of features ``(n, ...)`` in NumPy."""
+        x = features
+        for step in self.steps:
+            if step.stage in stages:
+                x = step.numpy(x, features, self.weights)
+        return x
+
+
+def pipeline(stitch: Stitch) -> Pipeline:
+    """The list of steps that a stitch is: what the linker takes."""
+    ends = stitch.source, stitch.target
+    weights = {"kernel": stitch.kernel, "bias": stitch.bias, **stitch.parts}
+    return Pipeline(ends[0].shape, ends[1].shape, between(*ends, hidden(stitch), stitch.clamp), weights)
+
+
+def hidden(stitch: Stitch) -> int:
+    """How many hidden features its map reads."""
+    return len(stitch.parts["hidden_bias"]) if "hidden_bias" in stitch.parts else 0
+
+
 def delivered(stitch: Stitch, features: np.ndarray) -> np.ndarray:
     """What the map makes of features ``(n, ...)``: ``(n, places, c_out)``, before the clamp.
 
     A class token that is made of the pooled grid is not among the places.
     """
-    made = read(stitch, features) @ stitch.kernel + stitch.bias
-    return made if stitch.positions is None else made + stitch.positions
+    return _rows(pipeline(stitch).run(features, (Stage.PLACES, Stage.FEATURES, Stage.MAP)))
 
 
 def applied(stitch: Stitch, features: np.ndarray) -> np.ndarray:
     """The whole stitch on features ``(n, ...)``, as ``build`` computes it: float32 ``(n, *target)``."""
-    target = stitch.target
-    made = delivered(stitch, features).astype(np.float32)
-    if stitch.class_kernel is not None and stitch.class_bias is not None:
-        pooled = features.reshape(len(features), -1, stitch.source.channels).mean(axis=1, keepdims=True)
-        made = np.concatenate([(pooled @ stitch.class_kernel + stitch.class_bias).astype(np.float32), made], axis=1)
-    low, high = stitch.clamp
-    if low is not None:
-        np.clip(made, low, high, out=made)
-    return made.reshape(len(features), *target.shape)
+    return pipeline(stitch).run(features).astype(np.float32).reshape(len(features), *stitch.target.shape)
 
 
-def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> Stitch:
-    """The stitch that gives on ``found`` what it gave on ``wanted``.
+def refitted(stitch: Stitch, exact: np.ndarray, quantised: np.ndarray) -> Stitch:
+    """The stitch that gives on ``quantised`` what it gave on ``exact``.
 
-    Both are features ``(n, ...)`` of the same images at the front's cut, ``found`` as a quantised
+    Both are features ``(n, ...)`` of the same images at the front's cut, ``quantised`` as a quantised
     front puts them out. Least squares, shrunk towards the stitch itself.
     """
-    x = _flat(read(stitch, found))
-    residual = _flat(delivered(stitch, wanted) - delivered(stitch, found))
+    x = _flat(read(stitch, quantised))
+    residual = _flat(delivered(stitch, exact) - delivered(stitch, quantised))
     mean_x, mean_r = x.mean(axis=0), residual.mean(axis=0)
     covariance = (x - mean_x).T @ (x - mean_x)
     penalty = _REFIT_RIDGE * (float(np.mean(np.diag(covariance))) or 1.0)
@@ -74,10 +90,7 @@ def refitted(stitch: Stitch, wanted: np.ndarray, found: np.ndarray) -> Stitch:
 
 def read(stitch: Stitch, features: np.ndarray) -> np.ndarray:
     """What the map reads of features ``(n, ...)``: ``(n, places, c_in)``, float64, hidden features last."""
-    x = adapted(features, stitch.source, stitch.target).astype(np.float64)
-    if stitch.hidden_kernel is None or stitch.hidden_bias is None:
-        return x
-    return np.concatenate([x, np.maximum(x @ stitch.hidden_kernel + stitch.hidden_bias, 0)], axis=2)
+    return _rows(pipeline(stitch).run(features, (Stage.PLACES, Stage.FEATURES))).astype(np.float64)
 
 
 def widened(stitch: Stitch, features: np.ndarray, seed: int) -> Stitch:
@@ -87,14 +100,11 @@ def widened(stitch: Stitch, features: np.ndarray, seed: int) -> Stitch:
     """
     x = _flat(adapted(features, stitch.source, stitch.target))
     width = max(_HIDDEN_STEP, min(stitch.kernel.shape) // _HIDDEN_SHARE // _HIDDEN_STEP * _HIDDEN_STEP)
-    kernel = np.random.default_rng(seed).normal(size=(x.shape[1], width))
-    made = replace(
-        stitch,
-        kernel=np.concatenate([stitch.kernel, np.zeros((width, stitch.kernel.shape[1]), np.float32)]),
-        hidden_kernel=kernel.astype(np.float32),
-        hidden_bias=-(x.mean(axis=0) @ kernel).astype(np.float32),
-    )
-    return balanced(made, features)
+    directions = np.random.default_rng(seed).normal(size=(x.shape[1], width))
+    kernel = np.concatenate([stitch.kernel, np.zeros((width, stitch.kernel.shape[1]), np.float32)])
+    bias = -(x.mean(axis=0) @ directions).astype(np.float32)
+    parts = {"hidden_kernel": directions.astype(np.float32), "hidden_bias": bias, **stitch.parts}
+    return balanced(replace(stitch, kernel=kernel, parts=parts), features)
 
 
 def balanced(stitch: Stitch, features: np.ndarray) -> Stitch:
@@ -102,18 +112,23 @@ def balanced(stitch: Stitch, features: np.ndarray) -> Stitch:
 
     A ReLU passes factors on to the map behind it. Integers then hold both by one scale and zero point.
     """
-    if stitch.hidden_kernel is None or stitch.hidden_bias is None:
+    width = hidden(stitch)
+    if not width:
         return stitch
-    rows, width = _flat(read(stitch, features)), stitch.hidden_kernel.shape[1]
+    rows = _flat(read(stitch, features))
     highest, peaks = float(rows[:, :-width].max()), rows[:, -width:].max(axis=0)
     if highest <= 0:
         return stitch
     factors = np.where(peaks > 0, highest / np.where(peaks > 0, peaks, 1), 1).astype(np.float32)
     kernel = stitch.kernel.copy()
     kernel[-width:] /= factors[:, None]
-    return replace(
-        stitch, kernel=kernel, hidden_kernel=stitch.hidden_kernel * factors, hidden_bias=stitch.hidden_bias * factors
-    )
+    scaled = {name: stitch.parts[name] * factors for name in ("hidden_kernel", "hidden_bias")}
+    return replace(stitch, kernel=kernel, parts={**stitch.parts, **scaled})
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    """Features ``(n, ..., c)`` as ``(n, places, c)``."""
+    return x.reshape(len(x), -1, x.shape[-1])
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:
@@ -139,14 +154,14 @@ def compatible(source: Cut, target: Cut) -> Reason | None:
     return None
 
 
-def pools_class(source: Layout, target: Layout) -> bool:
-    """Whether the target's class token is made of the pooled source, which has none."""
-    return target.classes > 0 and not source.classes
+def pooled_class(source: Layout, target: Layout) -> PooledClass | None:
+    """The step that makes the target's class token of the pooled source, where that has none."""
+    return next((step for step in between(source, target) if isinstance(step, PooledClass)), None)
 
 
 def places(source: Layout, target: Layout) -> int:
     """How many biases the map has: one, or one for each token that a grid becomes."""
-    return prod(target.size) if target.tokens and not source.tokens else 1
+    return next((step.rows for step in between(source, target) if isinstance(step, Positions)), 1)
 
 
 def adapted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
@@ -154,12 +169,7 @@ def adapted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
 
     A class token that the target has too comes first; one that it lacks is left out.
     """
-    head = features[:, : source.classes] if source.classes and target.classes else None
-    grid = features[:, source.classes :] if source.tokens else features
-    if source.size != target.size:
-        grid = resampled(grid.reshape(len(grid), *source.size, source.channels), target.size)
-    rows = grid.reshape(len(grid), -1, source.channels)
-    return rows if head is None else np.concatenate([head, rows], axis=1)
+    return _rows(Pipeline(source.shape, target.shape, between(source, target), {}).run(features, (Stage.PLACES,)))
 
 
 def spread(rows: np.ndarray, places: int, most: int) -> np.ndarray:
@@ -168,134 +178,56 @@ def spread(rows: np.ndarray, places: int, most: int) -> np.ndarray:
     return rows if places > 1 or count <= most else rows[:, np.linspace(0, count - 1, most).astype(int)]
 
 
-def wanted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
+def goal(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
     """Features ``(n, ...)`` of the target at the places that ``adapted`` gives: ``(n, places, c_out)``."""
-    rows = features.reshape(len(features), -1, target.channels)
-    return rows[:, target.classes :] if target.classes and not source.classes else rows
-
-
-def resample(source: Layout, target: Layout) -> list[Any]:
-    """Keras layers that bring a grid ``(n, h, w, c)`` to the height and width of another; may be none.
-
-    A whole ratio down is an average pool, anything else a bilinear resize.
-    """
-    import keras
-
-    (h, w), (th, tw) = source.size, target.size
-    if (h, w) == (th, tw):
-        return []
-    if h % th == 0 and w % tw == 0:
-        return [keras.layers.AveragePooling2D((h // th, w // tw), name="pool")]
-    return [keras.layers.Resizing(th, tw, interpolation="bilinear", name="resize")]
+    return _rows(features)[:, 1 if pooled_class(source, target) else 0 :]
 
 
 def build(stitch: Stitch, name: str = "stitch") -> keras.Model:
     """The stitch as a Keras model from source to target ``(n, ...)`` with its fitted weights."""
     import keras
 
-    source, target = stitch.source, stitch.target
-    inputs = keras.Input(source.shape)
-    x = _at_target(inputs, source, target)
-    if stitch.hidden_bias is not None:
-        hidden = _map(target, len(stitch.hidden_bias), name="hidden", activation="relu")(x)
-        x = keras.layers.Concatenate(name="wide")([x, hidden])
-    x = _map(target, target.channels, name="project")(x)
-    if stitch.positions is not None:
-        from restnet_tf.graph.tokens import PositionBias
-
-        x = PositionBias(name="positions")(x)
-    if stitch.class_kernel is not None:
-        pool = keras.layers.GlobalAveragePooling1D if source.tokens else keras.layers.GlobalAveragePooling2D
-        pooled = pool(name="class_pool")(inputs)
-        made = keras.layers.Dense(target.channels, name="class_project")(pooled)
-        made = keras.layers.Reshape((1, target.channels), name="class_token")(made)
-        x = keras.layers.Concatenate(axis=1, name="tokens")([made, x])
-    low, high = stitch.clamp
-    if low is not None:
-        x = keras.layers.ReLU(max_value=high, name="clamp")(x)
-    model = keras.Model(inputs, x, name=name)
-    for name, values in weights(stitch).items():
-        model.get_layer(name).set_weights(
-            [v.reshape(w.shape) for v, w in zip(values, model.get_layer(name).weights, strict=True)]
-        )
+    x = front = keras.Input(stitch.source.shape)
+    for step in pipeline(stitch).steps:
+        x = step.keras(x, front)
+    model = keras.Model(front, x, name=name)
+    for layer, values in weights(stitch).items():
+        held = model.get_layer(layer).weights
+        model.get_layer(layer).set_weights([v.reshape(w.shape) for v, w in zip(values, held, strict=True)])
     return model
 
 
 def trained(stitch: Stitch, model: keras.Model) -> Stitch:
     """The stitch with the weights that its model (``build``) has by now."""
-    values = {name: model.get_layer(name).get_weights() for name in weights(stitch)}
-    kernel, bias = values["project"]
-    found = replace(stitch, kernel=kernel.reshape(stitch.kernel.shape), bias=bias)
-    if "hidden" in values:
-        kernel, bias = values["hidden"]
-        found = replace(found, hidden_kernel=kernel.reshape(kernel.shape[-2:]), hidden_bias=bias)
-    if "positions" in values:
-        found = replace(found, positions=values["positions"][0])
-    if "class_project" in values:
-        found = replace(found, class_kernel=values["class_project"][0], class_bias=values["class_project"][1])
-    return found
+    values: dict[str, np.ndarray] = {}
+    for step in _weighted(stitch):
+        held = model.get_layer(step.layer).get_weights()
+        values |= {name: v.reshape(shape) for (name, shape), v in zip(step.shapes.items(), held, strict=True)}
+    return replace(stitch, kernel=values.pop("kernel"), bias=values.pop("bias"), parts=values)
 
 
 def weights(stitch: Stitch) -> dict[str, list[np.ndarray]]:
-    """Fitted weights by the layer of ``build`` that holds them."""
-    found = {"project": [stitch.kernel, stitch.bias]}
-    if stitch.hidden_kernel is not None and stitch.hidden_bias is not None:
-        found["hidden"] = [stitch.hidden_kernel, stitch.hidden_bias]
-    if stitch.positions is not None:
-        found["positions"] = [stitch.positions]
-    if stitch.class_kernel is not None and stitch.class_bias is not None:
-        found["class_project"] = [stitch.class_kernel, stitch.class_bias]
-    return found
+    """Fitted weights by the layer of ``build`` that holds them, the map's first."""
+    values = pipeline(stitch).weights
+    steps = sorted(_weighted(stitch), key=lambda step: "kernel" not in step.shapes)
+    return {step.layer: [values[name] for name in step.shapes] for step in steps}
 
 
-def _map(target: Layout, channels: int, **options: Any) -> Any:
-    """The layer of a 1x1 map to a grid or to tokens."""
-    from keras import layers
-
-    return layers.Dense(channels, **options) if target.tokens else layers.Conv2D(channels, 1, **options)
-
-
-def _at_target(x: Any, source: Layout, target: Layout) -> Any:
-    """``adapted`` in layers: a grid for a grid, tokens for tokens."""
-    from keras import layers
-
-    same, classes = source.size == target.size, source.classes
-    if source.tokens and target.tokens and same and bool(classes) == bool(target.classes):
-        return x
-    grid = layers.Cropping1D((classes, 0), name="patches")(x) if classes else x
-    if source.tokens and not (same and target.tokens):
-        grid = layers.Reshape((*source.size, source.channels), name="grid")(grid)
-    for layer in resample(source, target):
-        grid = layer(grid)
-    if not target.tokens:
-        return grid
-    if len(grid.shape) == 4:
-        grid = layers.Reshape((prod(target.size), source.channels), name="rows")(grid)
-    if classes and target.classes:
-        head = layers.Cropping1D((0, source.shape[0] - classes), name="class_of_front")(x)
-        grid = layers.Concatenate(axis=1, name="with_class")([head, grid])
-    return grid
+def _weighted(stitch: Stitch) -> list[Step]:
+    return [step for step in pipeline(stitch).steps if step.shapes]
 
 
 def macs(source: Layout, target: Layout, hidden: int = 0) -> int:
     """MACs of the map, which runs at the target's places, and of that of a pooled class token."""
-    rows = _rows(source, target)
-    wide = rows * hidden * (source.channels + target.channels)
-    return wide + (rows + pools_class(source, target)) * source.channels * target.channels
+    return sum(step.macs for step in between(source, target, hidden))
 
 
 def params(source: Layout, target: Layout, hidden: int = 0) -> int:
     """Kernel and bias, those of a pooled class token, and a bias for each position of new tokens."""
-    count = (source.channels + 1) * target.channels * (1 + pools_class(source, target))
-    count += hidden * (source.channels + 1 + target.channels)
-    return count + (prod(target.size) * target.channels if places(source, target) > 1 else 0)
+    return sum(step.params for step in between(source, target, hidden))
 
 
 def widening(stitch: Stitch) -> tuple[int, int]:
     """MACs and parameters that a fitted stitch has beyond those of a map without hidden features."""
-    ends, hidden = (stitch.source, stitch.target), 0 if stitch.hidden_bias is None else len(stitch.hidden_bias)
-    return macs(*ends, hidden) - macs(*ends), params(*ends, hidden) - params(*ends)
-
-
-def _rows(source: Layout, target: Layout) -> int:
-    return prod(target.size) + (target.classes if source.classes else 0)
+    ends, width = (stitch.source, stitch.target), hidden(stitch)
+    return macs(*ends, width) - macs(*ends), params(*ends, width) - params(*ends)

@@ -42,10 +42,10 @@ def piece(
     import keras
 
     if start is None:
-        found = keras.Model(anchor.model.inputs[0], end, name=name)
+        stretch = keras.Model(anchor.model.inputs[0], end, name=name)
     else:
-        found = cuts.between(anchor.model, cuts.tensor(anchor.model, start), end, name)
-    return with_weights(found, tuned) if tuned else found
+        stretch = cuts.between(anchor.model, cuts.tensor(anchor.model, start), end, name)
+    return with_weights(stretch, tuned) if tuned else stretch
 
 
 def _joined(plan: Plan, anchors: Mapping[str, Anchor], stitches: Sequence[Stitch], end: Any, name: str) -> keras.Model:
@@ -55,12 +55,12 @@ def _joined(plan: Plan, anchors: Mapping[str, Anchor], stitches: Sequence[Stitch
     pieces = plan.route[: len(stitches) + 1]
     image = x = keras.Input(anchors[pieces[0].anchor].input_shape, name="image")
     tuned: Mapping[str, np.ndarray] = {}
-    for at, (here, made) in enumerate(zip(pieces, [*stitches, None], strict=True)):
+    for at, (here, joint) in enumerate(zip(pieces, [*stitches, None], strict=True)):
         anchor = anchors[here.anchor]
-        stop = end if made is None else cuts.tensor(anchor.model, str(here.stop))
+        stop = end if joint is None else cuts.tensor(anchor.model, str(here.stop))
         x = piece(anchor, here.start, stop, tuned, f"piece{at}")(x)
-        if made is not None:
-            x, tuned = stitch.build(made, f"stitch{at}")(x), made.tuned
+        if joint is not None:
+            x, tuned = stitch.build(joint, f"stitch{at}")(x), joint.tuned
     return keras.Model(image, x, name=name)
 
 
@@ -73,11 +73,11 @@ def with_weights(model: keras.Model, values: Mapping[str, np.ndarray]) -> keras.
 
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    known = {v.path: v for v in copy.weights}
+    variables = {v.path: v for v in copy.weights}
     for path, value in values.items():
-        if path not in known or tuple(known[path].shape) != value.shape:
+        if path not in variables or tuple(variables[path].shape) != value.shape:
             raise RestnetError(f"the fitted weights name {path} {value.shape}, which {model.name} does not have")
-        known[path].assign(value)
+        variables[path].assign(value)
     return copy
 
 
@@ -91,8 +91,8 @@ def copied(anchor: Anchor) -> Anchor:
 def trained(anchor: Anchor, values: Mapping[str, np.ndarray]) -> Anchor:
     """A copy of the anchor with some weights, named by path, set to other values; raises as ``with_weights``."""
     copy = with_weights(_whole(anchor), values)
-    found = _as_anchor(copy, anchor, anchor.name, "")
-    return replace(found, sha256=surgery.fingerprint(found.model))
+    twin = _as_anchor(copy, anchor, anchor.name, "")
+    return replace(twin, sha256=surgery.fingerprint(twin.model))
 
 
 def randomised(anchor: Anchor, seed: int) -> Anchor:

@@ -83,7 +83,7 @@ def test_a_linked_variant_answers_as_the_converted_one(pair, source, precision):
     route = link.Route(
         compiled(pair, front.anchor, precision),
         front.stop,
-        fitted,
+        stitch.pipeline(fitted),
         compiled(pair, back.anchor, precision),
         back.start,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -195,13 +194,17 @@ def tokens(grid: tuple[int, int], channels: int, classes: int = 1) -> Layout:
 
 def made(source: Layout, target: Layout, clamp: tuple = (None, None)) -> Stitch:
     """A stitch of drawn weights with every part that its ends ask for."""
-    plain = Stitch(draw(source.channels, target.channels), draw(target.channels, seed=4), source, target, clamp)
+    parts = {}
     if stitch.places(source, target) > 1:
-        plain = replace(plain, positions=draw(target.size[0] * target.size[1], target.channels, seed=5))
-    if stitch.pools_class(source, target):
-        kernel, bias = draw(source.channels, target.channels, seed=6), draw(target.channels, seed=7)
-        plain = replace(plain, class_kernel=kernel, class_bias=bias)
-    return plain
+        parts["positions"] = draw(target.size[0] * target.size[1], target.channels, seed=5)
+    if stitch.pooled_class(source, target):
+        parts["class_kernel"] = draw(source.channels, target.channels, seed=6)
+        parts["class_bias"] = draw(target.channels, seed=7)
+    return Stitch(draw(source.channels, target.channels), draw(target.channels, seed=4), source, target, clamp, parts)
+
+
+def class_token(given: Stitch, mean: np.ndarray) -> np.ndarray:
+    return mean @ given.parts["class_kernel"] + given.parts["class_bias"]
 
 
 def test_tokens_to_tokens_is_one_map_for_all_of_them():
@@ -214,9 +217,9 @@ def test_grid_to_tokens_by_hand():
     given, x = made(Layout((2, 2, 3)), tokens((2, 2), 2)), draw(1, 2, 2, 3)
     found = forward(stitch.build(given), x)[0]
     pixels = [x[0, 0, 0], x[0, 0, 1], x[0, 1, 0], x[0, 1, 1]]
-    np.testing.assert_allclose(found[0], np.mean(pixels, axis=0) @ given.class_kernel + given.class_bias, atol=1e-5)
+    np.testing.assert_allclose(found[0], class_token(given, np.mean(pixels, axis=0)), atol=1e-5)
     for place, pixel in enumerate(pixels):
-        expected = pixel @ given.kernel + given.bias + given.positions[place]
+        expected = pixel @ given.kernel + given.bias + given.parts["positions"][place]
         np.testing.assert_allclose(found[1 + place], expected, atol=1e-5)
 
 
@@ -256,12 +259,16 @@ def test_the_model_is_what_its_parts_say(ends):
     model = stitch.build(given)
     found = forward(model, x)
     assert found.shape[1:] == ends[1].shape
-    np.testing.assert_allclose(stitch.wanted(found, *ends), stitch.delivered(given, x), atol=1e-4)
+    np.testing.assert_allclose(stitch.goal(found, *ends), stitch.delivered(given, x), atol=1e-4)
     calls = costs.nodes(model)
     assert stitch.macs(*ends) == costs.macs(calls)
     assert stitch.params(*ends) == costs.params(calls)
-    for name in ("kernel", "bias", "positions", "class_kernel", "class_bias"):
-        np.testing.assert_array_equal(getattr(stitch.trained(given, model), name), getattr(given, name))
+    trained = stitch.trained(given, model)
+    for name in ("kernel", "bias"):
+        np.testing.assert_array_equal(getattr(trained, name), getattr(given, name))
+    assert set(trained.parts) == set(given.parts)
+    for name, values in given.parts.items():
+        np.testing.assert_array_equal(trained.parts[name], values)
 
 
 def unlike_pair() -> tuple[dict[str, Anchor], dict]:
@@ -290,7 +297,7 @@ def test_closed_forms_of_unlike_pairs_are_least_squares(monkeypatch):
         a, b = cut_lists[source][i], cut_lists[features.other(source)][j]
         xs = forward(cuts.front(anchors[source], a.name), raw.astype(np.float32))
         ys = forward(cuts.front(anchors[features.other(source)], b.name), raw.astype(np.float32))
-        x, y = stitch.adapted(xs, a.layout, b.layout), stitch.wanted(ys, a.layout, b.layout)
+        x, y = stitch.adapted(xs, a.layout, b.layout), stitch.goal(ys, a.layout, b.layout)
         count = stitch.places(a.layout, b.layout)
         places = (
             np.eye(count)[np.tile(np.arange(x.shape[1]), 96)] if count > 1 else np.ones((x.shape[0] * x.shape[1], 1))
@@ -304,7 +311,7 @@ def test_closed_forms_of_unlike_pairs_are_least_squares(monkeypatch):
         if solution.pooled is not None:
             mean = np.c_[xs.reshape(96, -1, xs.shape[-1]).mean(axis=1), np.ones(96)].astype(np.float64)
             best = mean @ np.linalg.lstsq(mean, ys[:, 0].astype(np.float64), rcond=1e-5)[0]
-            token = mean[:, :-1] @ start.class_kernel + start.class_bias
+            token = class_token(start, mean[:, :-1])
             assert (
                 np.square(token - ys[:, 0]).sum()
                 <= 1.001 * np.square(best - ys[:, 0]).sum() + 1e-6 * np.square(ys[:, 0]).sum()

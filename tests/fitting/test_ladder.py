@@ -17,6 +17,7 @@ from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.graph import costs, cuts
 from restnet_tf.records import Anchor, RestnetError, Stitch
 from restnet_tf.similarity import features
+from restnet_tf.stitches import stitch
 
 FRONT, BACK = "0.1.out", "0.0.out"  # large, (8, 8, 6) -> small, (8, 8, 4)
 ENOUGH_WORK = 400_000_000  # some 60 steps of the small back
@@ -197,8 +198,8 @@ def test_relu_features_help_where_an_affine_map_cannot(run: Any, bent: Any) -> N
     assert [r.rung for r in found.rungs] == ["stitch", "norm", "relu"]
     assert found.rung == "relu"
     assert found.rungs[2].kl < 0.98 * found.rungs[1].kl
-    assert found.stitch.hidden_kernel is not None
-    assert found.stitch.kernel.shape[0] == 6 + found.stitch.hidden_kernel.shape[1]
+    assert stitch.hidden(found.stitch) > 0
+    assert found.stitch.kernel.shape[0] == 6 + stitch.hidden(found.stitch)
     assert all(path.endswith(("gamma", "beta")) for path in found.stitch.tuned)
 
 
@@ -207,7 +208,7 @@ def test_relu_features_that_do_not_help_are_taken_away(run: Any, caches: Any) ->
     wrong = replace(examples(caches["train"]), teacher=-3 * np.asarray(caches["train"].logits("large")), labels=None)
     found = run("stitch", "norm", "relu", "back", train=wrong)
     assert [r.rung for r in found.rungs] == ["stitch", "norm", "relu", "back"]
-    assert found.stitch.hidden_kernel is None
+    assert found.stitch.parts == {}
     assert found.stitch.kernel.shape == plain.stitch.kernel.shape
     # What follows them starts where the rung before them ended.
     without = run("stitch", "norm", "back", train=wrong)
@@ -224,7 +225,7 @@ def test_taking_relu_features_away_takes_what_was_trained_beside_them(anchors: A
     assert gain.kl < before
     trainer.narrow()
     assert trainer.validate() == before
-    assert trainer.result().hidden_kernel is None
+    assert trainer.result().parts == {}
 
 
 def test_without_labels_the_teacher_is_enough(run: Any, caches: Any) -> None:
@@ -390,7 +391,7 @@ def halves(run: Any, anchors: Any, caches: Any, start: Stitch, tmp_path_factory:
 
 
 def everything(fitted: Fitted) -> dict[str, Any]:
-    hidden = {k: v.tobytes() for k in ("hidden_kernel", "hidden_bias") if (v := getattr(fitted.stitch, k)) is not None}
+    hidden = {name: values.tobytes() for name, values in fitted.stitch.parts.items()}
     weights = {path: value.tobytes() for path, value in fitted.stitch.tuned.items()}
     plain = fitted.stitch.kernel.tobytes(), fitted.stitch.bias.tobytes()
     figures = fitted.rung, fitted.kl, fitted.closed_form_kl, fitted.rungs
@@ -447,5 +448,5 @@ def test_a_rung_changes_what_it_says_it_tunes_and_nothing_else(run: Any, anchors
     result = run(name)
     assert result.rung == name
     assert set(result.stitch.tuned) == {v.path for v in rung.tunes(back)}
-    assert (result.stitch.hidden_kernel is not None) == rung.widens
+    assert (stitch.hidden(result.stitch) > 0) == rung.widens
     assert result.rungs[0].macs == result.rungs[0].images * rung.passes * costs.macs(costs.nodes(back))

@@ -18,7 +18,7 @@ from restnet_tf.records import Layout, Piece, Plan, Reason, RestnetError, Stitch
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.similarity.features import Statistics
-from restnet_tf.stitches.closed_form import Solution
+from restnet_tf.stitches.step import Solution
 
 INPUTS = {"large": "abc", "small": "def", "seed": 0}
 ROUTE = (Piece("large", None, "a/b"), Piece("small", "c", None))
@@ -92,8 +92,7 @@ def test_fitted_round_trip(tmp_path):
             Layout((8, 8, 2)),
             Layout((4, 4, 3)),
             (0.0, None),
-            hidden_kernel=np.ones((2, 2), "f4"),
-            hidden_bias=np.ones(2, "f4"),
+            {"hidden_kernel": np.ones((2, 2), "f4"), "hidden_bias": np.ones(2, "f4"), "positions": np.eye(16, 3)},
             tuned=tuned,
         ),
         "norm",
@@ -105,8 +104,11 @@ def test_fitted_round_trip(tmp_path):
     Run(tmp_path).save_fitted("L0-S0", given)
     found = Run(tmp_path).load_fitted("L0-S0")
     assert replace(found, stitch=given.stitch) == given
-    for name in ("kernel", "bias", "hidden_kernel", "hidden_bias"):
+    for name in ("kernel", "bias"):
         np.testing.assert_array_equal(getattr(found.stitch, name), getattr(given.stitch, name))
+    assert list(found.stitch.parts) == ["hidden_kernel", "hidden_bias", "positions"]
+    for name, values in given.stitch.parts.items():
+        np.testing.assert_array_equal(found.stitch.parts[name], values)
     for name in ("source", "target", "clamp"):
         assert getattr(found.stitch, name) == getattr(given.stitch, name)
     assert set(found.stitch.tuned) == set(tuned)

@@ -10,7 +10,7 @@ from restnet_tf.graph import cuts
 from restnet_tf.records import Cut, Layout, RestnetError
 from restnet_tf.similarity import features, pair_sums
 from restnet_tf.similarity.cka import cka
-from restnet_tf.stitches import closed_form, stitch
+from restnet_tf.stitches import closed_form, steps, stitch
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def test_solutions_are_those_of_all_features_at_once(collected):
     for (source, i, j), solution in found.solutions.items():
         a, b = cut_lists[source][i], cut_lists[features.other(source)][j]
         xs, ys = at(anchors, source, a, x), at(anchors, features.other(source), b, x)
-        for layer in stitch.resample(a.layout, b.layout):
-            xs = np.asarray(layer(xs))
+        for step in steps.resampling(a.layout.size, b.layout.size):
+            xs = np.asarray(step.keras(xs, xs))
         xs, ys = (v.reshape(-1, v.shape[-1]).astype(np.float64) for v in (xs, ys))
         ones = np.c_[xs, np.ones(len(xs))]
         kernel, bias, r2 = closed_form.ridge(closed_form.RidgeSums(ones.T @ ones, ones.T @ ys, (ys**2).sum(axis=0)))

@@ -11,7 +11,7 @@ from networks import forward
 from restnet_tf import words
 from restnet_tf.graph import costs
 from restnet_tf.records import Cut, Layout, RestnetError, Stitch
-from restnet_tf.stitches import closed_form, stitch
+from restnet_tf.stitches import closed_form, steps, stitch
 from restnet_tf.stitches.closed_form import RidgeSums
 
 
@@ -182,8 +182,7 @@ def test_pooled():
 @pytest.mark.parametrize("target", [(8, 8, 3), (5, 5, 3), (3, 3, 3), (7, 7, 3)])
 def test_resized(target):
     given, x = fitted((4, 4, 5), target), grid(4, 4, 5)
-    (found,) = stitch.resample(Layout((4, 4, 5)), Layout(target))
-    assert type(found).__name__ == "Resizing"
+    assert steps.resampling((4, 4), target[:2]) == [steps.Resize(target[:2])]
     model = stitch.build(given)
     resized = bilinear(bilinear(x, target[0], axis=1), target[1], axis=2)
     np.testing.assert_allclose(forward(model, x), resized @ given.kernel + given.bias, atol=1e-5)
@@ -224,11 +223,11 @@ ENDS = [((4, 4, 40), (4, 4, 33)), ((8, 8, 5), (4, 4, 3)), ((4, 4, 5), (7, 7, 3))
 def test_a_widened_stitch_is_the_same_function_until_it_is_trained(source, target):
     given, x = fitted(source, target, (0.0, None)), grid(*source)
     made = stitch.widened(given, x, seed=3)
-    assert made.hidden_kernel.shape == (source[-1], 8)
+    assert made.parts["hidden_kernel"].shape == (source[-1], 8)
     np.testing.assert_allclose(forward(stitch.build(made), x), forward(stitch.build(given), x), atol=1e-6)
     hidden = stitch.read(made, x)[..., source[-1] :]
     assert 0.2 < np.mean(hidden > 0) < 0.8
-    assert not np.array_equal(stitch.widened(given, x, seed=4).hidden_kernel, made.hidden_kernel)
+    assert not np.array_equal(stitch.widened(given, x, seed=4).parts["hidden_kernel"], made.parts["hidden_kernel"])
 
 
 @pytest.mark.parametrize(("source", "target"), ENDS)
@@ -236,7 +235,7 @@ def test_hidden_features_by_hand(source, target):
     x = grid(*source)
     made = wide(fitted(source, target), x)
     adapted = stitch.adapted(x, made.source, made.target)
-    hidden = np.maximum(adapted @ made.hidden_kernel + made.hidden_bias, 0)
+    hidden = np.maximum(adapted @ made.parts["hidden_kernel"] + made.parts["hidden_bias"], 0)
     expected = adapted @ made.kernel[: source[-1]] + hidden @ made.kernel[source[-1] :] + made.bias
     np.testing.assert_allclose(stitch.delivered(made, x), expected, atol=1e-4)
     found = forward(stitch.build(made), x)
@@ -257,7 +256,7 @@ def test_balanced_features_reach_as_high_as_the_fronts_own_and_change_nothing():
     x = grid(6, 6, 5)
     made = wide(fitted((6, 6, 5), (6, 6, 3)), x)
     uneven = np.geomspace(0.01, 100, 8, dtype=np.float32)
-    given = replace(made, hidden_kernel=made.hidden_kernel * uneven, hidden_bias=made.hidden_bias * uneven)
+    given = replace(made, parts={name: values * uneven for name, values in made.parts.items()})
     found = stitch.balanced(given, x)
     np.testing.assert_allclose(stitch.delivered(found, x), stitch.delivered(given, x), rtol=1e-3, atol=1e-2)
     np.testing.assert_allclose(stitch.read(found, x)[..., 5:].max(axis=(0, 1)), x.max(), rtol=1e-4)
@@ -266,11 +265,14 @@ def test_balanced_features_reach_as_high_as_the_fronts_own_and_change_nothing():
 def test_a_hidden_feature_that_is_never_on_stays_as_it_is():
     x = grid(6, 6, 5)
     made = wide(fitted((6, 6, 5), (6, 6, 3)), x)
-    dead = np.where(np.arange(8) == 2, -1e3, made.hidden_bias).astype(np.float32)
-    found = stitch.balanced(replace(made, hidden_bias=dead), x)
-    assert found.hidden_bias[2] == dead[2]
+    dead = np.where(np.arange(8) == 2, -1e3, made.parts["hidden_bias"]).astype(np.float32)
+    found = stitch.balanced(replace(made, parts=made.parts | {"hidden_bias": dead}), x)
+    assert found.parts["hidden_bias"][2] == dead[2]
     assert np.isfinite(found.kernel).all()
-    assert stitch.balanced(replace(made, hidden_bias=dead), -np.abs(x)).hidden_bias is dead
+    assert (
+        stitch.balanced(replace(made, parts=made.parts | {"hidden_bias": dead}), -np.abs(x)).parts["hidden_bias"]
+        is dead
+    )
 
 
 def test_a_stitch_trained_in_layers_comes_back_with_its_hidden_features():
@@ -280,8 +282,8 @@ def test_a_stitch_trained_in_layers_comes_back_with_its_hidden_features():
     for layer, factor in (("hidden", 2), ("project", 3)):
         model.get_layer(layer).set_weights([factor * w for w in model.get_layer(layer).get_weights()])
     found = stitch.trained(made, model)
-    np.testing.assert_array_equal(found.hidden_kernel, 2 * made.hidden_kernel)
-    np.testing.assert_array_equal(found.hidden_bias, 2 * made.hidden_bias)
+    np.testing.assert_array_equal(found.parts["hidden_kernel"], 2 * made.parts["hidden_kernel"])
+    np.testing.assert_array_equal(found.parts["hidden_bias"], 2 * made.parts["hidden_bias"])
     np.testing.assert_array_equal(found.kernel, 3 * made.kernel)
 
 

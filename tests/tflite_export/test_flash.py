@@ -18,6 +18,7 @@ from networks import anchor, images
 
 from restnet_tf.graph import cuts
 from restnet_tf.records import Stitch
+from restnet_tf.stitches.stitch import pipeline
 from tflite_export import flash, link, memory
 from tflite_export.convert import compile_object
 from tflite_export.errors import TfliteError
@@ -45,7 +46,7 @@ def routes(precision: str) -> dict[str, link.Route]:
     source, target = (next(c for c in cuts.find(a.model) if c.name == "0.0.out") for a in ends)
     kernel = np.random.default_rng(0).normal(0, 0.5, (4, 6)).astype(np.float32)
     made = Stitch(kernel, np.zeros(6, np.float32), source.layout, target.layout, target.clamp)
-    return found | {"stitched": link.Route(front, "0.0.out", made, back, "0.0.out")}
+    return found | {"stitched": link.Route(front, "0.0.out", pipeline(made), back, "0.0.out")}
 
 
 @cache

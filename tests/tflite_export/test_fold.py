@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from restnet_tf.records import Layout, Stitch
+from restnet_tf.stitches.stitch import pipeline
 from tflite_export import convert, fold, link, macs
 from tflite_export.fragment import Runner
 from tflite_export.link import Object, Route
@@ -49,7 +50,7 @@ def joined(tail: str, widths: tuple[int, int] = (6, 6), precision: str = "float3
     clamp = (0.0, None) if clamped else (None, None)
     ends = (Layout((8, 8, w)) for w in widths)
     stitch = Stitch(rng.normal(0, 0.4, widths).astype("f4"), rng.normal(0, 1, widths[1]).astype("f4"), *ends, clamp)
-    return Route(front, "cut", stitch, back, "cut")
+    return Route(front, "cut", pipeline(stitch), back, "cut")
 
 
 def cost(content: bytes) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from restnet_tf.graph import cuts
 from restnet_tf.records import Layout, Stitch
+from restnet_tf.stitches.stitch import pipeline
 from tflite_export import convert, fragment, link, memory
 from tflite_export.errors import TfliteError
 from tflite_export.fragment import Runner
@@ -51,7 +52,8 @@ def test_a_floor_is_below_every_net_with_the_stretch_in_it(compiled):
     shapes = [cuts.tensor(model, name).shape[1:] for name in (first, second)]
     kernel = np.random.default_rng(0).normal(size=(shapes[0][-1], shapes[1][-1])).astype("f4")
     ends = Layout(tuple(shapes[0])), Layout(tuple(shapes[1]))
-    route = Route(found, first, Stitch(kernel, np.zeros(shapes[1][-1], "f4"), *ends, (0.0, None)), found, second)
+    joint = pipeline(Stitch(kernel, np.zeros(shapes[1][-1], "f4"), *ends, (0.0, None)))
+    route = Route(found, first, joint, found, second)
     for net, start, stitched in (
         (link.variant(Route(found), precision=precision), None, False),
         (link.variant(route, precision=precision), second, True),

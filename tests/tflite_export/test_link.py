@@ -30,7 +30,7 @@ from restnet_tf.graph import cuts, norms
 from restnet_tf.graph.norms import Refolded
 from restnet_tf.progress import Silent
 from restnet_tf.records import Anchor, Layout, Piece, Plan, RestnetError, Stitch
-from restnet_tf.stitches import stitch, variant
+from restnet_tf.stitches import steps, stitch, variant
 from tflite_export import link
 from tflite_export.convert import compile_object, convert
 from tflite_export.devices.host import scores
@@ -163,8 +163,8 @@ def fitted(name: str) -> Stitch:
     x, y = (forward(cuts.front(a, cut), digits(a.input_shape[0], 0, 128)) for a, cut in ends)
     source, target = (next(c for c in cuts.find(a.model) if c.name == cut) for a, cut in ends)
     image = resampled = keras.Input(source.shape)
-    for layer in stitch.resample(source.layout, target.layout):
-        resampled = layer(resampled)
+    for step in steps.resampling(source.layout.size, target.layout.size):
+        resampled = step.keras(resampled, resampled)
     if resampled is not image:
         x = forward(keras.Model(image, resampled), x)
     kernel = np.random.default_rng(list(CASES).index(name)).normal(0, 1, (x.shape[-1], y.shape[-1]))
@@ -196,7 +196,8 @@ def refolded(case: Case, weights: Mapping[str, np.ndarray]) -> tuple[Refolded, .
 def route(name: str, precision: str, weights: Mapping[str, np.ndarray] | None = None) -> link.Route:
     case = CASES[name]
     found = refolded(case, tuned(case) if weights is None else weights)
-    return link.Route(obj(case.front, precision), case.stop, fitted(name), obj(case.back, precision), case.start, found)
+    joint, back = stitch.pipeline(fitted(name)), obj(case.back, precision)
+    return link.Route(obj(case.front, precision), case.stop, joint, back, case.start, found)
 
 
 def plan(case: Case, name: str = "p") -> Plan:
@@ -316,7 +317,7 @@ def test_integer_stitches_hit_the_integers_of_exact_arithmetic(name: str, precis
     file, fit = linked(name, precision), fitted(name)
     graph = only(read(file))
     place = next(i for i, op in enumerate(graph.operators) if op.inputs[-1].name == "stitch/bias")
-    resampling = stitch.resample(fit.source, fit.target)
+    resampling = steps.resampling(fit.source.size, fit.target.size)
     source, target = graph.operators[place - len(resampling)].inputs[0], graph.operators[place].outputs[0]
     interpreter = Interpreter(
         model_content=file,
@@ -333,8 +334,8 @@ def test_integer_stitches_hit_the_integers_of_exact_arithmetic(name: str, precis
         interpreter.invoke()
         x, y = (interpreter.get_tensor(graph.tensors.index(t)).astype(np.float64) for t in (source, target))
         x = (x - source.zero_points[0]) * source.scales[0]
-        for layer in resampling:
-            x = np.asarray(layer(x.astype(np.float32)), np.float64)
+        for step in resampling:
+            x = np.asarray(step.keras(x.astype(np.float32), x), np.float64)
         real = np.clip(x @ fit.kernel + fit.bias, *fit.clamp)
         expected = np.clip(real / target.scales[0] + target.zero_points[0], limits.min, limits.max)
         # Half a step of each weight, one of a resampled input, one of the result.
@@ -603,7 +604,7 @@ def test_a_dead_channel_of_a_stitch_keeps_its_bias(precision: str):
     x = unseen(name)[:40]
     anchors = {n: anchor(n) for n in ("mobile", "resnet")}
     expected = forward(variant.assemble(plan(CASES[name]), anchors, dead), x)
-    file = link.variant(replace(route(name, precision), stitch=dead), precision=precision)
+    file = link.variant(replace(route(name, precision), stitch=stitch.pipeline(dead)), precision=precision)
     assert sqnr(scores(file, [x]), expected) > (15 if precision == "int8" else 25)
 
 
@@ -670,7 +671,7 @@ def test_a_precision_that_is_not_the_objects_is_refused(objects: str, asked: str
 
 @pytest.mark.parametrize("clamp", [(0.0, 3.0), (-1.0, 1.0), (None, 6.0)])
 def test_a_clamp_that_no_operator_ends_in_is_refused(clamp: tuple[float | None, float | None]):
-    odd = replace(route(PLAIN[0], "float32"), stitch=replace(fitted(PLAIN[0]), clamp=clamp))
+    odd = replace(route(PLAIN[0], "float32"), stitch=stitch.pipeline(replace(fitted(PLAIN[0]), clamp=clamp)))
     with pytest.raises(TfliteError, match="no operator ends in the clamp"):
         link.variant(odd, precision="float32")
 
@@ -780,7 +781,7 @@ def test_an_anchor_stitched_to_itself_at_one_cut_is_the_anchor(precision: str):
     found = obj("resnet", precision)
     cut = next(c for c in cuts.find(anchor("resnet").model) if c.name == "r0")
     straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.layout, cut.layout, cut.clamp)
-    made = link.variant(link.Route(found, "r0", straight, found, "r0"), precision=precision)
+    made = link.variant(link.Route(found, "r0", stitch.pipeline(straight), found, "r0"), precision=precision)
     whole, x = link.variant(link.Route(found), precision=precision), digits(16, 400, 460)
     np.testing.assert_allclose(scores(made, [x]), scores(whole, [x]), atol=1e-6)
 

@@ -21,6 +21,7 @@ from networks import SIDE, anchor, images
 
 from restnet_tf.graph import cuts
 from restnet_tf.records import Anchor, Cut, Stitch
+from restnet_tf.stitches.stitch import pipeline
 from tflite_export import emit, link, memory, router
 from tflite_export.convert import compile_object
 from tflite_export.errors import TfliteError
@@ -79,7 +80,7 @@ def routes(precision: str) -> dict[str, link.Route]:
     found = {"small": link.Route(obj("small", precision)), "large": link.Route(obj("large", precision))}
     for number, (front, stop, back, start) in enumerate(WAYS, start=1):
         made = fitted(joins(front)[stop], joins(back)[start])
-        found[f"p{number}"] = link.Route(obj(front, precision), stop, made, obj(back, precision), start)
+        found[f"p{number}"] = link.Route(obj(front, precision), stop, pipeline(made), obj(back, precision), start)
     return found
 
 
@@ -410,7 +411,7 @@ def test_what_has_no_kernel_there_is_refused():
     grown = fitted(joins("small")["1.0.out"], joins("large")["0.1.out"])
     for precision in PRECISIONS:
         front, back = obj("small", precision), obj("large", precision)
-        members = {"small": link.Route(front), "up": link.Route(front, "1.0.out", grown, back, "0.1.out")}
+        members = {"small": link.Route(front), "up": link.Route(front, "1.0.out", pipeline(grown), back, "0.1.out")}
         file = link.elastic(members, precision=precision)
         if precision == "int16x8":
             with pytest.raises(TfliteError, match=r"up needs RESIZE_BILINEAR of INT16, which .* has no kernel for"):

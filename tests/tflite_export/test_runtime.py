@@ -16,6 +16,7 @@ import pytest
 
 from restnet_tf.graph import cuts
 from restnet_tf.records import Layout, Stitch
+from restnet_tf.stitches.stitch import pipeline
 from tflite_export import budget, link
 from tflite_export.convert import compile_object
 from tflite_export.devices.host import scores
@@ -54,7 +55,7 @@ def routes() -> dict[str, dict[str, Route]]:
             objects[role] = Object(compile_object(anchor.model, tensor, precision, calibration))
         large, small = objects["large"], objects["small"]
         whole = {role: Route(one) for role, one in objects.items()}
-        found[precision] = {**whole, "both": Route(large, "0.0.out", stitch, small, "0.0.out")}
+        found[precision] = {**whole, "both": Route(large, "0.0.out", pipeline(stitch), small, "0.0.out")}
     return found
 
 

@@ -34,7 +34,7 @@ from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.similarity import features
 from restnet_tf.stitches import closed_form, variant
-from restnet_tf.stitches.closed_form import Solution
+from restnet_tf.stitches.step import Solution
 from restnet_tf.words import sentence
 from restnet_tf.work import sources
 from restnet_tf.work.sources import ModelSource

@@ -9,7 +9,7 @@ enough for that: those of all images, less the fold's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
@@ -17,7 +17,8 @@ import numpy as np
 
 from restnet_tf.records import Cut, RestnetError, Stitch
 from restnet_tf.stitches import closed_form, stitch
-from restnet_tf.stitches.closed_form import RidgeSums
+from restnet_tf.stitches.closed_form import RidgeSums, closed
+from restnet_tf.stitches.step import Solution
 
 SHRINKAGES = (1e-3, 1e-2, 1e-1)
 # Rows of an image that a map is fitted on; more of a large grid say the same again.
@@ -46,17 +47,15 @@ def join(source: Cut, target: Cut, x: np.ndarray, y: np.ndarray, folds: Sequence
         raise RestnetError(f"features at {source.name} or {target.name} hold NaN or infinity; the weights are broken")
     a, b = source.layout, target.layout
     places = stitch.places(a, b)
-    x_rows, y_rows = (stitch.spread(side, places, _ROWS) for side in (stitch.adapted(x, a, b), stitch.wanted(y, a, b)))
+    x_rows, y_rows = (stitch.spread(side, places, _ROWS) for side in (stitch.adapted(x, a, b), stitch.goal(y, a, b)))
     maps = _Maps.of(x_rows, y_rows, places, folds)
-    empty = Stitch(np.zeros((0, 0)), np.zeros(0), a, b, target.clamp)
     pooled = None
-    if stitch.pools_class(a, b):
-        means = x.reshape(len(x), -1, a.channels).mean(axis=1, keepdims=True)
-        pooled = _Maps.of(means, y[:, :1], 1, folds)
-    found = np.empty((len(x), *target.shape), np.float32)
+    if (step := stitch.pooled_class(a, b)) is not None:
+        pooled = _Maps.of(step.pooled(x), y[:, :1], 1, folds)
+    features = np.empty((len(x), *target.shape), np.float32)
     for index, fold in enumerate(folds):
-        found[fold] = stitch.applied(_filled(empty, maps, pooled, index), x[fold])
-    return Joint(_filled(empty, maps, pooled, None), found, maps.r2)
+        features[fold] = stitch.applied(closed(_solution(maps, pooled, index), source, target), x[fold])
+    return Joint(closed(_solution(maps, pooled, -1), source, target), features, maps.r2)
 
 
 @dataclass(frozen=True)
@@ -85,20 +84,13 @@ class _Maps:
         return cls((*best[2], final), 1 - best[0] / total if total > 0 else 0.0)
 
 
-def _filled(empty: Stitch, maps: _Maps, pooled: _Maps | None, fold: int | None) -> Stitch:
-    """The stitch that left a fold out, or that of all images."""
-    index = -1 if fold is None else fold
-    kernel, bias = maps.solutions[index]
-    if len(bias) > 1:
-        # One bias a place: their mean is the map's own.
-        mean = bias.mean(axis=0)
-        made = replace(empty, kernel=kernel, bias=mean, positions=bias - mean)
-    else:
-        made = replace(empty, kernel=kernel, bias=bias[0])
+def _solution(maps: _Maps, pooled: _Maps | None, fold: int) -> Solution:
+    """What left a fold out, or (-1) that of all images."""
+    kernel, bias = maps.solutions[fold]
     if pooled is None:
-        return made
-    class_kernel, class_bias = pooled.solutions[index]
-    return replace(made, class_kernel=class_kernel, class_bias=class_bias[0])
+        return Solution(kernel, bias, maps.r2)
+    class_kernel, class_bias = pooled.solutions[fold]
+    return Solution(kernel, bias, maps.r2, (class_kernel, class_bias[0]))
 
 
 def _sums(x: np.ndarray, y: np.ndarray, places: int) -> RidgeSums:

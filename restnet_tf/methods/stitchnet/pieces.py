@@ -54,11 +54,9 @@ class PoolPieces:
 
     def joined(self, joint: Joint, lead: link.Route) -> link.Route:
         """A route with one more piece."""
-        made = joint.stitch
-        if self._integers:
-            made = self._refitted(joint, lead)
+        fitted = self._refitted(joint, lead) if self._integers else joint.stitch
         back = self._head(joint) if joint.back.anchor == HEAD else self.object(joint.back.anchor)
-        return replace(lead, stitch=made, back=back, start=joint.back.start)
+        return replace(lead, stitch=stitch.pipeline(fitted), back=back, start=joint.back.start)
 
     @property
     def _integers(self) -> bool:

@@ -13,7 +13,7 @@ from restnet_tf.methods.restnet import plan
 from restnet_tf.records import Cut, Piece, Plan, Reason, RestnetError
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches import stitch
-from restnet_tf.stitches.closed_form import Solution
+from restnet_tf.stitches.step import Solution
 
 ANCHORS = {"large": Costs(1000, 300), "small": Costs(200, 50)}
 

@@ -11,8 +11,7 @@ import pytest
 
 from restnet_tf.methods.stitchnet import crossfit
 from restnet_tf.records import Cut, RestnetError
-from restnet_tf.stitches import stitch
-from restnet_tf.stitches.resample import resampled
+from restnet_tf.stitches import steps, stitch
 
 FOLDS = tuple(np.arange(12)[i::3] for i in range(3))
 GRID, SMALLER, LARGER = (4, 4, 5), (2, 2, 7), (6, 6, 4)
@@ -92,4 +91,5 @@ def test_resampling_is_that_of_keras(size, wanted):
         layer = keras.layers.AveragePooling2D((size[0] // h, size[1] // w))
     else:
         layer = keras.layers.Resizing(h, w, interpolation="bilinear")
-    np.testing.assert_allclose(resampled(grid, wanted), np.asarray(layer(grid)), atol=1e-5)
+    (step,) = steps.resampling(size, wanted)
+    np.testing.assert_allclose(step.numpy(grid, grid, {}), np.asarray(layer(grid)), atol=1e-5)
