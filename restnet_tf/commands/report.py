@@ -107,7 +107,7 @@ def _similarity(run: Run) -> tuple[np.ndarray, dict[str, tuple[str, ...]]]:
 def _plain(fitted: Fitted) -> bool:
     """Whether ``restnet-tf optimize`` takes a stitch: one between grids, of a matrix and a bias alone."""
     only = fitted.stitch
-    return not (fitted.before or only.source.tokens or only.target.tokens or only.hidden_kernel is not None)
+    return not (fitted.before or only.source.tokens or only.target.tokens or stitch.hidden(only))
 
 
 def _anchors(meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:

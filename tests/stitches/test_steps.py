@@ -167,3 +167,23 @@ def test_what_a_map_reads_lies_where_it_is_due(source, target):
     x, y = stitch.adapted(draw(2, *ends[0].shape), *ends), stitch.goal(draw(2, *ends[1].shape), *ends)
     assert x.shape[:2] == y.shape[:2]
     assert stitch.places(*ends) in (1, x.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "kinds"),
+    [
+        ("grid", "grid", "Map"),
+        ("larger grid", "grid", "Pool Map"),
+        ("grid", "odd grid", "Resize Map"),
+        ("grid", "tokens", "ToRows Map Positions"),
+        ("larger grid", "tokens with class", "Pool ToRows Map Positions PooledClass"),
+        ("grid", "one token", "Pool ToRows Map"),
+        ("tokens with class", "grid", "WithoutClass ToGrid Map"),
+        ("tokens with class", "tokens with class", "Map"),
+        ("tokens", "tokens with class", "Map PooledClass"),
+        ("more tokens with class", "tokens with class", "WithoutClass ToGrid Pool ToRows FrontClass Map"),
+    ],
+)
+def test_which_steps_join_two_layouts(source, target, kinds):
+    chosen = steps.between(LAYOUTS[source], LAYOUTS[target])
+    assert [type(step).__name__ for step in chosen] == kinds.split()
