@@ -4,6 +4,8 @@ Every object keeps the schema's own record, so that fields which nothing here na
 shared stays shared: a tensor, a quantisation or an options record that several subgraphs hold is
 written once (a flatbuffer may point to a table from many places), and so is a buffer.
 Source: TensorFlow Lite's ``schema.fbs``, through the generated code of ai-edge-litert.
+
+Of more than 400 lines, since what reads a table and what writes it belong side by side.
 """
 
 from __future__ import annotations
