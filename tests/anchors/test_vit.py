@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import keras
+import needs
 import numpy as np
 import paths
 import pytest
@@ -324,11 +325,14 @@ def written(path: Path, state: dict[str, np.ndarray]) -> Path:
     if path.suffix == ".npz":
         np.savez(path, **state)
     elif path.suffix == ".safetensors":
-        pytest.importorskip("safetensors.numpy", reason="the library safetensors is not installed").save_file(
-            state, path
-        )
+        needs.SAFETENSORS.or_skip()
+        from safetensors.numpy import save_file
+
+        save_file(state, path)
     else:
-        torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+        needs.TORCH.or_skip()
+        import torch
+
         torch.save({"model": {name: torch.tensor(value) for name, value in state.items()}}, path)
     return path
 
@@ -388,7 +392,8 @@ def test_files_that_are_no_weights_are_refused(tmp_path, suffix):
 
 
 def test_a_pickle_that_would_run_code_is_not_loaded(tmp_path):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    needs.TORCH.or_skip()
+    import torch
 
     class Trap:
         def __reduce__(self):
@@ -409,7 +414,7 @@ def test_published_weights_come_from_the_weights_folder(tmp_path):
         zoo.load(str(written(tmp_path / "x.npz", state_of(4))))
 
 
-needs_deit = pytest.mark.skipif(not DEIT.exists(), reason=f"the published DeiT-Tiny is not at {DEIT}")
+needs_deit = needs.beside(f"anchors/{DEIT.name}").mark
 
 
 @cache
@@ -449,7 +454,9 @@ def test_published_deit_tiny_in_tflite(precision, least):
 
 
 def hub_classifier(**options):
-    hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed")
+    needs.KERAS_HUB.or_skip()
+    import keras_hub as hub
+
     keras.utils.set_random_seed(3)
     sizes = {"patch_size": 4, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 32}
     backbone = hub.models.ViTBackbone(image_shape=(8, 8, 3), layer_norm_epsilon=1e-3, **sizes)

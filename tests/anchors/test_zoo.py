@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import needs
 import numpy as np
 import paths
 import pytest
@@ -638,7 +639,7 @@ def test_custom_layers_and_lambdas_are_refused_in_one_line(tmp_path: Path) -> No
 
 # ---- the shared anchors ----------------------------------------------------------------------
 
-needs_shared = pytest.mark.skipif(not (SHARED / "anchors").is_dir(), reason="no ../shared/anchors here")
+needs_shared = needs.ANCHORS.mark
 
 
 def shared(name: str) -> str:
@@ -692,8 +693,7 @@ def imagenet_images(n: int) -> tuple[np.ndarray, np.ndarray]:
     ],
 )
 def test_shared_imagenet_anchors_are_as_good_as_their_sources_say(name: str, arch: str, published: float) -> None:
-    if not (SHARED / "data" / "imagenet_sample").is_dir():
-        pytest.skip("no ../shared/data/imagenet_sample here")
+    needs.PHOTOS.or_skip()
     anchor = zoo.load(shared(name), arch=arch)
     x, labels = imagenet_images(125)
     hits = np.argmax(anchor.model.predict(x, batch_size=25, verbose=0), axis=1) == labels

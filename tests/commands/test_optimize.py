@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import needs
 import networks
 import numpy as np
 import pytest
@@ -30,10 +30,7 @@ keras = networks.keras
 layers = keras.layers
 POINT = "L1-S0"
 
-needs_tfmot = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in optimize._NEEDED),
-    reason="tensorflow-model-optimization is missing: install the extra tfmot",
-)
+needs_tfmot = needs.TFMOT.mark
 
 
 def mobile(width: int, blocks: int, name: str, seed: int) -> Any:

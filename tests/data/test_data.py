@@ -11,6 +11,7 @@ import time
 import warnings
 from pathlib import Path
 
+import needs
 import numpy as np
 import paths
 import pytest
@@ -789,8 +790,7 @@ def test_importing_does_not_import_tensorflow():
 
 
 def shared(name: str) -> str:
-    if not (SHARED / name).exists():
-        pytest.skip(f"{name} is not in {SHARED}")
+    needs.beside(f"data/{name}").or_skip()
     return str(SHARED / name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import re
@@ -15,6 +14,7 @@ from functools import cache
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import needs
 import numpy as np
 import pytest
 from networks import SIDE, anchor, images
@@ -273,10 +273,7 @@ np.save(buffer, np.concatenate(scores))
 sys.stdout.buffer.write(buffer.getvalue())
 """
 _NO_CHOICE = 99
-needs_micro = pytest.mark.skipif(
-    importlib.util.find_spec("tflite_micro") is None,
-    reason="tflite-micro is not installed (extra 'mcu'), so no router has been run where it is meant to run",
-)
+needs_micro = needs.MICRO.mark
 
 
 @dataclass(frozen=True)
