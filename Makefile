@@ -29,7 +29,7 @@ lint: $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV) || (apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,mcu,tfmot,vit]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,mcu,quant,tfmot,vit]"
 	touch $@
 
 $(VENV)/tools: $(STAMP)

@@ -433,6 +433,7 @@ def sample() -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), np.array(classes)
 
 
+@pytest.mark.slow
 @needs_deit
 def test_published_deit_tiny_answers_as_published():
     """72.2 % is published, of all of ImageNet's validation images, which are harder than these."""
@@ -442,6 +443,7 @@ def test_published_deit_tiny_answers_as_published():
     assert (answers == classes).mean() > 0.7
 
 
+@pytest.mark.slow
 @needs_deit
 @pytest.mark.parametrize(("precision", "least"), [("float32", 1.0), ("int8", 0.75), ("int16x8", 0.97)])
 def test_published_deit_tiny_in_tflite(precision, least):
@@ -468,6 +470,7 @@ def hub_classifier(**options):
     return model
 
 
+@pytest.mark.slow
 def test_a_keras_hub_preset_becomes_an_anchor_of_raw_images(tmp_path):
     """From a folder, as there is no network; a name goes the same way."""
     theirs = hub_classifier()
@@ -479,6 +482,7 @@ def test_a_keras_hub_preset_becomes_an_anchor_of_raw_images(tmp_path):
     assert len(cuts.find(found.model)) == 7
 
 
+@pytest.mark.slow
 def test_presets_that_are_none_are_refused(tmp_path):
     hub_classifier(pooling="gap").save_to_preset(tmp_path / "preset")
     with pytest.raises(RestnetError, match="a ViT that reads its class token is needed"):

@@ -319,6 +319,7 @@ def test_a_budget_below_every_plan_says_so_in_the_plans(another_run: Path) -> No
     assert not (another_run / "points.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "changes", "named"),
     [
@@ -430,6 +431,7 @@ def test_inspect_of_what_is_not_there_says_what_would_work(tmp_path: Path) -> No
     assert re.search(r"MobileNetV2", refused("inspect", "MobileNetV22"))
 
 
+@pytest.mark.slow
 def test_similarity_writes_a_picture_and_the_matrix(inputs: Path, tmp_path: Path) -> None:
     answer = ask("similarity", *build(inputs, tmp_path / "deep" / "map.v1")[1:])
     assert answer.code == 0, answer
@@ -538,6 +540,7 @@ def test_select_of_no_run(tmp_path: Path, run: Path) -> None:
 # ---- the process itself ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_exit_130(inputs: Path, tmp_path: Path) -> None:
     words = [str(word) for word in build(inputs, tmp_path / "out", "--effort", "50", "--no-controls")]
     code = "from restnet_tf.cli.main import main; main()"

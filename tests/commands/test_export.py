@@ -23,6 +23,8 @@ from tflite_export.convert import convert
 from tflite_export.devices import tflm_wheel
 from tflite_export.flatbuffer import Model, read, write
 
+pytestmark = pytest.mark.slow
+
 needs_micro = needs.MICRO.mark
 needs_vela = needs.VELA.mark
 LABELS = ["cat", 'the "dog"', "$fish"]

@@ -133,6 +133,7 @@ def test_functions_of_keras_ops_clamp_too():
     assert found[0].clamp == (0.0, 6.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

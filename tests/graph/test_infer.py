@@ -42,6 +42,7 @@ def peak(way: str) -> int:
     return int(subprocess.run([sys.executable, "-c", PEAK, way], capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_layers() -> None:
     peaks = {way: min(peak(way) for _ in range(runs)) for way, runs in (("compiled", 3), ("called", 1))}
     assert peaks["called"] > 2 * peaks["compiled"], peaks

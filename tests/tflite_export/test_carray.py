@@ -260,6 +260,7 @@ def _upsampled() -> keras.Model:
     return keras.Model(image, keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x)))
 
 
+@pytest.mark.slow
 @needs_micro
 @pytest.mark.parametrize("precision", ["float32", "int8", "int16x8"])
 @pytest.mark.parametrize("kind", ["residual", "deep", "attention", "upsampled"])

@@ -24,6 +24,8 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import IDENTIFIER, read
 from tflite_export.integers import quantise
 
+pytestmark = pytest.mark.slow
+
 PRECISIONS = ("int8", "int16x8", "float32")
 NAMES = ("small", "stitched", "wide", "large")
 

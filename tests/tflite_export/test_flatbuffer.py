@@ -578,6 +578,7 @@ def test_an_output_that_nothing_makes_is_refused():
         read(write(model))
 
 
+@pytest.mark.slow
 def test_damage_is_refused_or_survived(tmp_path: Path):
     """Whatever bytes change: a clean refusal, or objects that can be written, read and given to LiteRT.
 

@@ -39,6 +39,8 @@ from tflite_export.flatbuffer import Subgraph, Tensor, only, read, write
 from tflite_export.integers import quantise
 from tflite_export.precision import PRECISIONS, check_file
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 10
 
 

@@ -19,6 +19,8 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only, read
 from tflite_export.verify import run
 
+pytestmark = pytest.mark.slow
+
 
 def network(activation: str = "gelu") -> keras.Model:
     keras.utils.set_random_seed(1)

@@ -101,6 +101,7 @@ def _mobilenet() -> keras.Model:
     return keras.Model(image, inner(layers.Rescaling(1 / 127.5, -1)(image)))
 
 
+@pytest.mark.slow
 @needs_micro
 @pytest.mark.parametrize(
     "build",

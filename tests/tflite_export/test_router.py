@@ -27,6 +27,8 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Subgraph, Tensor, read, write
 from tflite_export.integers import quantise
 
+pytestmark = pytest.mark.slow
+
 PRECISIONS = ("int8", "int16x8", "float32")
 NAMES = ("small", "p1", "p2", "p3", "p4", "p5", "p6", "large")
 WAYS = (
