@@ -1,12 +1,17 @@
-"""How the tests run: threads, and what a run says of itself at its end."""
+"""How the tests run: threads, what is made once for all workers, and what a run says of itself at its end."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import paths
 import pytest
+from filelock import FileLock
 
 
 def _share_of_cores() -> int:
@@ -19,6 +24,29 @@ def _share_of_cores() -> int:
 for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, str(_share_of_cores()))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> paths.Once:
+    """``once(name, fill)``: a folder that ``fill`` filled, in one of the workers, for the tests of all of them.
+
+    It stays where it was filled, so that paths written into it hold; tests read it and change copies.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, whole = shared / name, shared / f"{name}.whole"
+        with FileLock(shared / f"{name}.lock"):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed to fill it
+                folder.mkdir()
+                fill(folder)
+                whole.touch()
+        return folder
+
+    return made
+
 
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 

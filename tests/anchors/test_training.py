@@ -20,7 +20,7 @@ SMALL = "ViT:input=8,patch=4,width=16,depth=2,heads=2,pooling=mean"
 
 
 def run(*arguments: str):
-    return CliRunner().invoke(main.main, list(arguments))
+    return CliRunner().invoke(main, list(arguments))
 
 
 @pytest.fixture(scope="module")
