@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-# Workers, one TensorFlow thread each; more than four would want more memory than most machines have.
+# The workers share the cores, as tests/conftest.py says; each takes up to 4 GB, so there are no more than four.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # What some tests need beside Python; without it they skip and say so.
@@ -14,7 +14,7 @@ TOOLS := g++ gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-n
 demo: $(STAMP)
 	$(BIN)/restnet-tf build
 
-# While working: all that builds no family and converts no network, in a minute or so.
+# While working: all that builds no family and converts no network.
 check: lint
 	$(PYTEST) -m "not slow"
 
@@ -27,7 +27,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV) || (apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,mcu,quant,tfmot,vit]"
 	touch $@
