@@ -2,27 +2,34 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+# The workers share the cores, as tests/conftest.py says; each takes up to 4 GB, so there are no more than four.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # What some tests need beside Python; without it they skip and say so.
 TOOLS := g++ gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm chromium
 
-.PHONY: demo test lint clean
+.PHONY: demo check test lint clean
 
 # The main job on its embedded default: two anchors trained on digits, the family between them.
 demo: $(STAMP)
 	$(BIN)/restnet-tf build
 
+# While working: all that builds no family and converts no network.
+check: lint
+	$(PYTEST) -m "not slow"
+
+# Everything; what cannot run here is named at the end.
 test: lint $(VENV)/tools
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV) || (apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,mcu,vit]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,mcu,quant,tfmot,vit]"
 	touch $@
 
 $(VENV)/tools: $(STAMP)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+# ``once(name, fill)`` of conftest: a folder that ``fill`` filled, in one of the workers, for the tests of all.
+Once = Callable[[str, Callable[[Path], None]], Path]

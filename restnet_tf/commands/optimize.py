@@ -1,7 +1,7 @@
 """Quantisation-aware training, pruning and clustering of a fitted point, by tensorflow-model-optimization.
 
 tfmot works on tf_keras alone and changes the process it is imported in, so it runs in one of its own
-(``restnet_tf.tfmot_worker``): stitch and back are handed over as files, and weights come back. By
+(``restnet_tf.tfmot.worker``): stitch and back are handed over as files, and weights come back. By
 default only the stitch changes, so that the anchors' weights stay shared between all points.
 """
 

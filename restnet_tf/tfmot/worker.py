@@ -1,7 +1,7 @@
 """The process in which tensorflow-model-optimization works: reads a folder, leaves its result there.
 
-``python -m restnet_tf.tfmot_worker FOLDER`` with ``TF_USE_LEGACY_KERAS=1``. The folder holds what
-``restnet_tf.port`` wrote, ``job.json`` and ``check.npz``; ``result.npz`` appears whole or not at all.
+``python -m restnet_tf.tfmot.worker FOLDER`` with ``TF_USE_LEGACY_KERAS=1``. The folder holds what
+``restnet_tf.tfmot.port`` wrote, ``job.json`` and ``check.npz``; ``result.npz`` appears whole or not at all.
 Standard output is for the parent: ``step DONE TOTAL`` lines, and ``refused REASON`` before exit code 3.
 Nothing of the project is imported but names of files, and no Keras but tf_keras.
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import needs
 import numpy as np
 import paths
 import pytest
@@ -207,13 +208,12 @@ def test_without_labels_other_classes_and_missing_classifiers_are_refused(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (SHARED / "anchors").is_dir(), reason="no ../shared/anchors here")
+@needs.ANCHORS.mark
 def test_a_headless_shared_anchor_learns_clothes() -> None:
     """SOURCES.md: a linear probe of this anchor gives 81.7 % on clothing."""
     from restnet_tf.data import splits as data_module
 
-    if not (SHARED / "data" / "clothing").is_dir():
-        pytest.skip("no ../shared/data/clothing here")
+    needs.beside("data/clothing").or_skip()
     path = SHARED / "anchors" / "mobilenet_v2_0.35_224_no_top.weights.h5"
     old = zoo.load(str(path), arch="MobileNetV2:alpha=0.35,input=224")
     fit = head.fit_head(old, data_module.load(str(SHARED / "data" / "clothing")), seed=0)

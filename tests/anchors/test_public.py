@@ -7,6 +7,7 @@ from functools import cache
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import needs
 import numpy as np
 import paths
 import pytest
@@ -23,7 +24,7 @@ from tflite_export.convert import compile_object, convert
 SHARED = paths.SHARED
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (SHARED / "anchors").is_dir(), reason="no ../shared/anchors here"),
+    needs.ANCHORS.mark,
 ]
 PAIRS = {
     "resnets": (("resnet56_cifar10.keras", None), ("resnet8_cifar10.keras", None), "cifar10_subset.npz"),

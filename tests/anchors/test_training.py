@@ -20,7 +20,7 @@ SMALL = "ViT:input=8,patch=4,width=16,depth=2,heads=2,pooling=mean"
 
 
 def run(*arguments: str):
-    return CliRunner().invoke(main.main, list(arguments))
+    return CliRunner().invoke(main, list(arguments))
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def anchors(tmp_path_factory) -> dict[str, Path]:
     return {name: folder / f"{name}.keras" for name in ("large", "small")}
 
 
+@pytest.mark.slow
 def test_a_trained_anchor_has_learnt_and_says_how_much(anchors):
     digits = splits.load("digits", seed=0)
     for path in anchors.values():
@@ -43,6 +44,7 @@ def test_a_trained_anchor_has_learnt_and_says_how_much(anchors):
         assert training.accuracy(anchor, digits.test) > 0.3
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_anchor(anchors, tmp_path):
     again = tmp_path / "again.keras"
     arguments = ("--data", "digits", "--out", str(again), "--epochs", "4", "--rate", "3e-3")
@@ -50,6 +52,7 @@ def test_the_same_seed_gives_the_same_anchor(anchors, tmp_path):
     assert zoo.load(str(again)).sha256 == zoo.load(str(anchors["small"])).sha256
 
 
+@pytest.mark.slow
 def test_a_family_between_two_unlike_transformers(anchors, tmp_path):
     """Of other widths, depths and token grids, and with a class token in one alone."""
     out = tmp_path / "run"

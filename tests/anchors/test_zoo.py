@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import needs
 import numpy as np
 import paths
 import pytest
@@ -99,6 +100,7 @@ def test_mode_of_a_family_is_its_own_preprocess_input(family: str) -> None:
     assert (preprocess.FAMILY_MODES[family] == "none") == np.array_equal(theirs, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "mode"),
     [
@@ -185,6 +187,7 @@ def test_logits_and_features_of_dense_and_convolutional_classifiers(name: str) -
     assert anchor.class_names is None
 
 
+@pytest.mark.slow
 def test_random_weights_are_the_same_each_time_and_leak_nothing() -> None:
     random.seed(5)
     np.random.seed(5)
@@ -201,6 +204,7 @@ def test_random_weights_are_the_same_each_time_and_leak_nothing() -> None:
     assert layers.Add().name not in {layer.name for layer in two.model.layers}
 
 
+@pytest.mark.slow
 def test_hash_tells_weights_and_graphs_apart() -> None:
     one = zoo.load(TINY, weights="none")
     other = zoo.load("MobileNetV2:alpha=0.35,input=64", weights="none")
@@ -258,6 +262,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "keras" / "models"
 
 
+@pytest.mark.slow
 def test_missing_imagenet_weights_name_the_file_and_a_file_put_there_is_used(offline: Path, tmp_path: Path) -> None:
     extra = tmp_path / "mine"
     with pytest.raises(RestnetError, match="no network in tests") as caught:
@@ -278,6 +283,7 @@ def test_missing_imagenet_weights_name_the_file_and_a_file_put_there_is_used(off
     assert keras.Model.load_weights.__module__.startswith("keras.")
 
 
+@pytest.mark.slow
 def test_imagenet_weights_of_one_size_serve_another(offline: Path, tmp_path: Path) -> None:
     net = keras.applications.MobileNetV2(weights=None, alpha=0.35)
     randomise(net).save(tmp_path / "net.h5")  # the legacy format, as Keras' own files
@@ -300,6 +306,7 @@ def test_a_file_of_another_hash_is_refused(offline: Path) -> None:
         zoo.load("VGG16:include_top=false,input=32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 def test_weight_files_tell_their_top_and_classes(tmp_path: Path, legacy: bool) -> None:
     cases = {"top": {"classes": 7}, "bare": {"include_top": False}}
@@ -318,6 +325,7 @@ def test_weight_files_tell_their_top_and_classes(tmp_path: Path, legacy: bool) -
     assert by_name.sha256 == anchor.sha256
 
 
+@pytest.mark.slow
 def test_no_classifier_gives_pooled_features(tmp_path: Path) -> None:
     anchor = zoo.load(TINY + ",include_top=false", weights="none")
     pooled = keras.Model(anchor.model.inputs[0], anchor.features)
@@ -328,6 +336,7 @@ def test_no_classifier_gives_pooled_features(tmp_path: Path) -> None:
     assert vector.features is vector.model.outputs[0]
 
 
+@pytest.mark.slow
 def test_weights_of_another_architecture_say_which_shapes_differ(tmp_path: Path) -> None:
     net = keras.applications.MobileNetV2(weights=None, alpha=0.5, input_shape=(32, 32, 3))
     net.save_weights(tmp_path / "half.weights.h5")
@@ -341,6 +350,7 @@ def test_weights_of_another_architecture_say_which_shapes_differ(tmp_path: Path)
         zoo.load(str(tmp_path / "half.weights.h5"), arch="MobileNetV9")
 
 
+@pytest.mark.slow
 def test_efficientnet_weights_that_need_the_hidden_rescaling_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +454,7 @@ def test_rebuilt_layers_have_one_input_and_output(tmp_path: Path) -> None:
     assert anchor.model.layers[-1].output is anchor.logits
 
 
+@pytest.mark.slow
 def test_transfer_learning_on_an_application_is_laid_flat(tmp_path: Path) -> None:
     base = keras.applications.MobileNetV2(
         weights=None, alpha=0.35, include_top=False, input_shape=(32, 32, 3), pooling="avg"
@@ -638,13 +649,14 @@ def test_custom_layers_and_lambdas_are_refused_in_one_line(tmp_path: Path) -> No
 
 # ---- the shared anchors ----------------------------------------------------------------------
 
-needs_shared = pytest.mark.skipif(not (SHARED / "anchors").is_dir(), reason="no ../shared/anchors here")
+needs_shared = needs.ANCHORS.mark
 
 
 def shared(name: str) -> str:
     return str(SHARED / "anchors" / name)
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize(
     ("name", "arch", "features"),
@@ -662,6 +674,7 @@ def test_shared_anchors_load(name: str, arch: str | None, features: int) -> None
     assert (anchor.logits is None) == ("no_top" in name)
 
 
+@pytest.mark.slow
 @needs_shared
 def test_own_loader_agrees_with_that_of_keras() -> None:
     path = shared("mobilenet_v2_0.35_224_no_top.weights.h5")
@@ -692,8 +705,7 @@ def imagenet_images(n: int) -> tuple[np.ndarray, np.ndarray]:
     ],
 )
 def test_shared_imagenet_anchors_are_as_good_as_their_sources_say(name: str, arch: str, published: float) -> None:
-    if not (SHARED / "data" / "imagenet_sample").is_dir():
-        pytest.skip("no ../shared/data/imagenet_sample here")
+    needs.PHOTOS.or_skip()
     anchor = zoo.load(shared(name), arch=arch)
     x, labels = imagenet_images(125)
     hits = np.argmax(anchor.model.predict(x, batch_size=25, verbose=0), axis=1) == labels

@@ -19,6 +19,7 @@ from restnet_tf.run.plans_file import read_plans
 from restnet_tf.words import sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "make", "words"), BAD.values(), ids=BAD)
 def test_bad_inputs_are_one_clean_line_and_leave_nothing(
     inputs: Path, tmp_path: Path, option: str, make: Any, words: str
@@ -168,6 +169,7 @@ def test_one_anchor_alone_says_what_goes_together() -> None:
     assert "--large, --small and --data together, or none" in " ".join(ask("build", "--large", "x").err.split())
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_exit_130(inputs: Path, tmp_path: Path) -> None:
     words = [str(word) for word in build(inputs, tmp_path / "out", "--effort", "50", "--no-controls")]
     code = "from restnet_tf.cli.main import main; main()"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import networks
 import numpy as np
+import pytest
 from console import ask, build, few, refused
 from PIL import Image
 
@@ -17,6 +18,7 @@ def test_similarity_too_says_where_it_cannot_write(inputs: Path, tmp_path: Path)
     assert re.search(r"cannot write to .*file: .*file is no folder; give another --out", said)
 
 
+@pytest.mark.slow
 def test_similarity_writes_a_picture_and_the_matrix(inputs: Path, tmp_path: Path) -> None:
     answer = ask("similarity", *build(inputs, tmp_path / "deep" / "map.v1")[1:])
     assert answer.code == 0, answer

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import needs
 import numpy as np
 import pytest
 from bench_files import files
@@ -176,10 +176,8 @@ def test_a_precision_that_the_device_does_not_take_by_itself(run: Run, device: l
     assert done.failures == ("d takes int8, the run has float32",)
 
 
-@pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("tflite_micro", "ethosu"))),
-    reason="tflite-micro or ethos-u-vela is not installed (extra 'mcu')",
-)
+@needs.MICRO.mark
+@needs.VELA.mark
 def test_all_three_at_once_on_every_int8_file(run: Run) -> None:
     words = ["--device", "tflm", "--device", "ethos-u55-128", "--device", "host", "--precision", "int8"]
     done = ask("bench", run.path, *words)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import networks
 import numpy as np
+import paths
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -108,21 +110,45 @@ class Interrupted(Silent):
             raise KeyboardInterrupt
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def finished(once: paths.Once) -> Path:
     """The embedded default, uninterrupted, by the command."""
-    out = tmp_path_factory.mktemp("finished") / "run"
-    result = CliRunner().invoke(main, [*WORDS, "--out", str(out)], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    (out.parent / "printed").write_text(result.stdout)
-    return out
+
+    def fill(folder: Path) -> None:
+        result = CliRunner().invoke(main, [*WORDS, "--out", str(folder / "run")], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        (folder / "printed").write_text(result.stdout)
+
+    return once("demo", fill) / "run"
 
 
-@pytest.fixture
-def with_anchors(finished: Path, tmp_path: Path) -> Path:
-    """A run directory in which only the demo's anchors are trained yet."""
-    shutil.copytree(finished / "anchors", tmp_path / "run" / "anchors")
-    return tmp_path / "run"
+@pytest.fixture(scope="session")
+def small_family(once: paths.Once) -> Options:
+    """Two networks of three classes and their images, whose family is built in a fraction of the demo's time."""
+
+    def fill(folder: Path) -> None:
+        for role, anchor in networks.pair()[0].items():
+            anchor.model.save(folder / f"{role}.keras")
+        np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
+
+    folder = once("small family", fill)
+    sources = {"large": "large.keras", "small": "small.keras", "data": "data.npz"}
+    return replace(QUICK, **{option: str(folder / name) for option, name in sources.items()})
+
+
+@pytest.fixture(scope="session")
+def small_run(small_family: Options, once: paths.Once) -> Path:
+    """The small family, uninterrupted."""
+
+    def fill(folder: Path) -> None:
+        build(replace(small_family, out=folder / "run"))
+
+    return once("small run", fill) / "run"
+
+
+def sources(family: Options) -> list[str]:
+    """The words that name its inputs on the command line."""
+    return ["--large", str(family.large), "--small", str(family.small), "--data", str(family.data)]
 
 
 def test_all_files_are_there(finished: Path) -> None:
@@ -164,42 +190,43 @@ def test_the_elastic_file_answers_as_the_points_own_files(finished: Path) -> Non
     assert (finished / "elastic.float32.tflite").stat().st_size < 0.9 * sum(parts)
 
 
-def test_verify_holds_the_files_against_the_converter(finished: Path) -> None:
-    result = CliRunner().invoke(main, ["verify", str(finished), "--precision", "float32", "--images", "20"])
+def test_verify_holds_the_files_against_the_converter(small_run: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", str(small_run), "--precision", "float32", "--images", "20"])
     assert result.exit_code == 0, result.output
     assert "time ratio" in result.output
-    missing = CliRunner().invoke(main, ["verify", str(finished), "--precision", "int8"])
+    missing = CliRunner().invoke(main, ["verify", str(small_run), "--precision", "int8"])
     assert missing.exit_code == 1
     assert "has no files of int8 to verify" in missing.output
 
 
-def test_verify_tells_a_file_that_answers_otherwise(finished: Path, tmp_path: Path) -> None:
+def test_verify_tells_a_file_that_answers_otherwise(small_run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
-    shutil.copytree(finished, copy)
+    shutil.copytree(small_run, copy)
     shutil.copy(copy / "tflite" / "small.float32.tflite", copy / "tflite" / "large.float32.tflite")
     result = CliRunner().invoke(main, ["verify", str(copy), "--precision", "float32", "--images", "20"])
     assert result.exit_code == 1
     assert "1 linked float32 files differ from TensorFlow's conversion by more than 1e-05; large by" in result.output
 
 
-def test_the_old_way_converts_every_variant_and_shares_nothing(finished: Path, tmp_path: Path) -> None:
+def test_the_old_way_converts_every_variant_and_shares_nothing(
+    small_family: Options, small_run: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    shutil.copytree(finished / "anchors", out / "anchors")
-    build(replace(QUICK, out=out, converter="tf", controls=False))
+    build(replace(small_family, out=out, converter="tf", controls=False))
     files = content(out)
     assert not [name for name in files if name.startswith(("objects/", "elastic."))]
     name = next(n for n in files if n.startswith("tflite/L"))
-    images = some_digits()
-    np.testing.assert_allclose(litert(out / name, images), litert(finished / name, images), atol=1e-5)
+    images = networks.images(20).astype(np.float32)
+    np.testing.assert_allclose(litert(out / name, images), litert(small_run / name, images), atol=1e-5)
 
 
-def test_cameras_bytes_are_taken_on_request(with_anchors: Path) -> None:
-    asked = replace(QUICK, precision="int8", uint8_input=True, max_points=1, controls=False, fine_tune="norm")
-    build(replace(asked, out=with_anchors))
-    images = some_digits()
-    model = ElasticModel(with_anchors / "elastic.int8.tflite")
+def test_cameras_bytes_are_taken_on_request(small_family: Options, tmp_path: Path) -> None:
+    asked = replace(small_family, precision="int8", uint8_input=True, max_points=1, controls=False, fine_tune="norm")
+    build(replace(asked, out=tmp_path / "run"))
+    images = networks.images(20)
+    model = ElasticModel(tmp_path / "run" / "elastic.int8.tflite")
     for p in model.points:
-        own = (with_anchors / "tflite" / f"{p.name}.int8.tflite").read_bytes()
+        own = (tmp_path / "run" / "tflite" / f"{p.name}.int8.tflite").read_bytes()
         assert only(read(own)).inputs[0].type == "UINT8"
         np.testing.assert_array_equal([model.run(image, p) for image in images], host.scores(own, [images]))
 
@@ -313,11 +340,11 @@ class Stages(Silent):
         self.titles.append(title)
 
 
-def killed_at(out: Path, stage: str) -> None:
+def killed_at(family: Options, out: Path, stage: str) -> None:
     """Build in a process of its own and kill it, without a chance to tidy up, when a stage begins."""
     code = "from restnet_tf.cli.main import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-c", code, *WORDS, "--out", str(out)],
+        [sys.executable, "-c", code, *WORDS, *sources(family), "--out", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -330,22 +357,41 @@ def killed_at(out: Path, stage: str) -> None:
     pytest.fail(f"the build never said {stage!r}")
 
 
-def interruptions(out: Path) -> Iterator[str]:
+def interruptions(family: Options, out: Path) -> Iterator[str]:
     """Interrupt a build in every stage once, going on each time; the stages, as they are hit."""
     known: set[str] = set()
     while True:
         before = set(known)
         try:
-            build(replace(QUICK, out=out), Interrupted(known))
+            build(replace(family, out=out), Interrupted(known))
         except KeyboardInterrupt:
             yield (known - before).pop()
         else:
             return
 
 
-def test_interrupted_at_every_step_and_killed_it_ends_the_same(finished: Path, tmp_path: Path) -> None:
+def test_training_that_is_interrupted_ends_in_the_same_anchors(finished: Path, tmp_path: Path) -> None:
+    """But for their archives, whose entries carry the time of day."""
     out, hit = tmp_path / "run", []
-    for stage in interruptions(out):
+    for stage in interruptions(QUICK, out):
+        hit.append(stage)
+        assert not list(out.rglob("*.tmp*")), stage
+        if stage.startswith("similarity"):
+            break
+    for word in ("reading", "training the large", "training the small"):
+        assert any(stage.startswith(word) for stage in hit), f"{word} was not interrupted: {hit}"
+    for name in ANCHOR_FILES:
+        pair = [keras.models.load_model(folder / "anchors" / name) for folder in (out, finished)]
+        assert pair[0].get_config() == pair[1].get_config()
+        for a, b in zip(*(model.get_weights() for model in pair), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_interrupted_at_every_step_and_killed_it_ends_the_same(
+    small_family: Options, small_run: Path, tmp_path: Path
+) -> None:
+    out, hit = tmp_path / "run", []
+    for stage in interruptions(small_family, out):
         hit.append(stage)
         if (out / "points.json").exists():
             points.read(out / "points.json")
@@ -353,37 +399,31 @@ def test_interrupted_at_every_step_and_killed_it_ends_the_same(finished: Path, t
             json.loads(plans.read_text())
         assert not list(out.rglob("*.tmp*")), stage
         if stage.startswith("features") and len(hit) < 8:
-            killed_at(out, "fitting")
+            killed_at(small_family, out, "fitting")
             assert not (out / "points.json").exists()
     words = (
-        *("reading", "training the large", "training the small", "similarity", "closed-form", "features"),
+        *("reading", "similarity", "closed-form", "features"),
         *("fitting L", "fitting distilled", "fitting random-front", "accuracy", "making", "latency", "scores"),
     )
     for word in words:
         assert any(stage.startswith(word) for stage in hit), f"{word} was not interrupted: {hit}"
-    same_family(out, finished)
+    same_family(out, small_run)
 
 
 def same_family(out: Path, finished: Path) -> None:
-    """Equal bytes, but for the anchors' archives, whose entries carry the time of day."""
     found, expected = settled(out), settled(finished)
     assert set(found) == set(expected)
     for name in expected:
-        if not name.startswith("anchors/"):
-            assert found[name] == expected[name], name
-    for name in ANCHOR_FILES:
-        pair = [keras.models.load_model(folder / "anchors" / name) for folder in (out, finished)]
-        assert pair[0].get_config() == pair[1].get_config()
-        for a, b in zip(*(model.get_weights() for model in pair), strict=True):
-            np.testing.assert_array_equal(a, b)
+        assert found[name] == expected[name], name
     ours, theirs = (points.read(folder / "points.json")[1] for folder in (out, finished))
     for a, b in zip(ours, theirs, strict=True):
         assert (a.name, a.status, a.reason, a.rank, a.test) == (b.name, b.status, b.reason, b.rank, b.test)
         assert {k: f.sha256 for k, f in a.files.items()} == {k: f.sha256 for k, f in b.files.items()}
 
 
-def test_an_edited_plan_is_built(finished: Path, with_anchors: Path, tmp_path: Path) -> None:
-    content = json.loads((finished / "plans.json").read_text())
+def test_an_edited_plan_is_built(small_family: Options, small_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    content = json.loads((small_run / "plans.json").read_text())
     wanted = next(p for p in content["plans"] if p["status"] == "rejected" and p["kl"] is not None)
     for plan in content["plans"]:
         if plan["status"] == "chosen":
@@ -391,18 +431,18 @@ def test_an_edited_plan_is_built(finished: Path, with_anchors: Path, tmp_path: P
     wanted["status"], wanted["reason"] = "chosen", ""
     (tmp_path / "mine.json").write_text(json.dumps(content))
     words = ["--plans", str(tmp_path / "mine.json"), "--fine-tune", "stitch", "--budget", "flash<=1KB"]
-    result = quick(with_anchors, *words)
-    _, found = points.read(with_anchors / "points.json")
+    result = quick(out, *sources(small_family), *words)
+    _, found = points.read(out / "points.json")
     assert [p.name for p in found if p.kind == STITCHED] == [wanted["name"]]
-    assert {p.name for p in (with_anchors / "stitches").iterdir()} == {f"{wanted['name']}.npz"}
-    kept = json.loads((with_anchors / "plans.json").read_text())["plans"]
+    assert {p.name for p in (out / "stitches").iterdir()} == {f"{wanted['name']}.npz"}
+    kept = json.loads((out / "plans.json").read_text())["plans"]
     assert sum(p["reason"] == "I say so" for p in kept) == 2
     # Nothing meets that budget: the build is whole all the same, and says so last.
     assert result.exit_code == 1
     said = result.stderr.splitlines()[-1]
     assert said.startswith("restnet-tf: no point meets the budget; the nearest, ")
     assert "misses flash<=1KB (it has " in said
-    assert f"files in {with_anchors}" in result.stdout
+    assert f"files in {out}" in result.stdout
 
 
 def quick(out: Path, *words: str) -> Result:
@@ -410,14 +450,12 @@ def quick(out: Path, *words: str) -> Result:
     return CliRunner().invoke(main, [*common, "--out", str(out), *words], catch_exceptions=False)
 
 
-def test_unlabelled_images_are_enough(finished: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "digits"
+def test_unlabelled_images_are_enough(small_family: Options, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
     folder.mkdir()
-    split = splits.load("digits", seed=0).fit
-    for i, image in enumerate(np.concatenate([np.asarray(x) for x in split.head(120).batches((8, 8, 1), 60)])):
-        Image.fromarray(image[..., 0].astype(np.uint8)).save(folder / f"{i}.png")
-    given = {role: str(finished / "anchors" / "seed-0" / f"digits-{role}.keras") for role in ("large", "small")}
-    asked = replace(QUICK, **given, data=str(folder), out=tmp_path / "run", max_points=1)
+    for i, image in enumerate(networks.images(120)):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    asked = replace(small_family, data=str(folder), out=tmp_path / "run", max_points=1)
     done = build(asked)
     assert done.metric == "agreement"
     meta, found = points.read(tmp_path / "run" / "points.json")
@@ -428,8 +466,8 @@ def test_unlabelled_images_are_enough(finished: Path, tmp_path: Path) -> None:
     assert {p.name for p in found if p.kind == CONTROL} == {"distilled", "random-front"}
     # Agreement is with the large anchor's answers, not with labels.
     test = splits.load(str(folder), seed=0).test
-    images = np.asarray(next(iter(test.batches((8, 8, 1), len(test)))))
-    answers = [np.asarray(zoo.load(given[role]).model(images)).argmax(axis=1) for role in ("large", "small")]
+    images = np.asarray(next(iter(test.batches((8, 8, 3), len(test)))))
+    answers = [np.asarray(zoo.load(str(path)).model(images)).argmax(axis=1) for path in (asked.large, asked.small)]
     small = next(p for p in found if p.name == "small")
     assert small.test.value == pytest.approx(np.mean(answers[0] == answers[1]))
     assert all(p.test.agreement == pytest.approx(p.test.value) for p in found)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
+import needs
 import networks
 import numpy as np
 import pytest
@@ -23,8 +23,10 @@ from tflite_export.convert import convert
 from tflite_export.devices import tflm_wheel
 from tflite_export.flatbuffer import Model, read, write
 
-needs_micro = pytest.mark.skipif(not tflm_wheel.installed(), reason="tflite-micro is missing (extra 'mcu')")
-needs_vela = pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="Vela is missing (extra 'mcu')")
+pytestmark = pytest.mark.slow
+
+needs_micro = needs.MICRO.mark
+needs_vela = needs.VELA.mark
 LABELS = ["cat", 'the "dog"', "$fish"]
 
 
@@ -121,7 +123,7 @@ def test_tflm_takes_what_it_can_and_says_why_not_the_rest(run: Path):
     assert "L1-S0, int8, of demo" in (run.parent / "out" / "L1_S0_int8.h").read_text()
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@needs.COMPILER.mark
 def test_the_firmware_holds_the_files_of_the_run(run: Path, contents: dict[str, dict[str, bytes]]):
     assert export(run, "--target", "tflm", "--precision", "float32", "--point", "small").exit_code == 0
     folder = run.parent / "out"
@@ -158,7 +160,7 @@ def test_tflm_without_its_wheel_says_that_nothing_was_tried(run: Path, monkeypat
     assert "not tried: pip install 'restnet-tf[mcu]'" in export(run, "--target", "tflm", "--point", "small").stdout
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@needs.COMPILER.mark
 @pytest.mark.parametrize(
     ("how", "stem", "word"), [("image", "points_int8", "GetModel"), ("router", "router_int8", "second input")]
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import needs
 import networks
 import numpy as np
+import paths
 import pytest
 from click.testing import CliRunner, Result
 
@@ -30,10 +33,7 @@ keras = networks.keras
 layers = keras.layers
 POINT = "L1-S0"
 
-needs_tfmot = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in optimize._NEEDED),
-    reason="tensorflow-model-optimization is missing: install the extra tfmot",
-)
+needs_tfmot = needs.TFMOT.mark
 
 
 def mobile(width: int, blocks: int, name: str, seed: int) -> Any:
@@ -55,10 +55,13 @@ def command(*words: Any) -> Result:
     return CliRunner().invoke(main, ["optimize", *map(str, words)], catch_exceptions=False)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def built(once: paths.Once) -> Path:
     """A finished run of two small mobile networks, its inputs beside it."""
-    folder = tmp_path_factory.mktemp("built")
+    return once("optimize", build_in) / "run"
+
+
+def build_in(folder: Path) -> None:
     mobile(12, 4, "large", 1).save(folder / "large.keras")
     mobile(8, 2, "small", 2).save(folder / "small.keras")
     np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
@@ -70,7 +73,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         **{"out": folder / "run", "effort": 0.001, "max_points": 2, "precision": "float32", "controls": False},
     )
     build.build("restnet", options, Silent())
-    return folder / "run"
 
 
 @pytest.fixture
@@ -234,6 +236,9 @@ def test_the_worker_changes_its_targets_alone(tmp_path: Path, method: str, amoun
         "cluster": len(np.unique(kernel)) == 2,
         "qat": len(np.unique(kernel)) > 12,
     }[method]
+    # What tfmot does to its process, it did not do to ours.
+    assert not {"tf_keras", "tensorflow_model_optimization"} & set(sys.modules)
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import chromium
 import measured_points
+import needs
 import networks
 import numpy as np
 import paths
@@ -530,9 +531,7 @@ def test_it_needs_no_tensorflow(finished: Path, tmp_path: Path) -> None:
 
 # ---- in a browser ----------------------------------------------------------------------------
 
-needs_chromium = pytest.mark.skipif(
-    chromium.PROGRAM is None, reason="no chromium here: the page's scripts have NOT been run"
-)
+needs_chromium = needs.BROWSER.mark
 
 
 def written(found: Report, folder: Path) -> Path:

@@ -11,6 +11,7 @@ import time
 import warnings
 from pathlib import Path
 
+import needs
 import numpy as np
 import paths
 import pytest
@@ -223,6 +224,7 @@ def idx(array: np.ndarray) -> bytes:
     return gzip.compress(header + array.tobytes())
 
 
+@pytest.mark.slow
 def test_keras_data_sets_from_the_cache_and_without_network(tmp_path):
     """In a process of its own: Keras reads KERAS_HOME once; a proxy nobody listens on is no network."""
     cache = tmp_path / "datasets" / "fashion-mnist"
@@ -814,8 +816,7 @@ def test_importing_does_not_import_tensorflow():
 
 
 def shared(name: str) -> str:
-    if not (SHARED / name).exists():
-        pytest.skip(f"{name} is not in {SHARED}")
+    needs.beside(f"data/{name}").or_skip()
     return str(SHARED / name)
 
 
@@ -833,6 +834,7 @@ def test_real_cifar_subset():
         assert known[image.astype(np.uint8).tobytes()] == label
 
 
+@pytest.mark.slow
 def test_real_clothing_photos():
     data = load(shared("clothing"))
     assert [len(s) for s in splits(data)] == [3068, 341, 372]

@@ -169,6 +169,7 @@ def test_a_fit_is_a_function_of_its_seed(run: Any, climbed: Fitted) -> None:
     assert not same(run("stitch", "norm", "back", seed=1), climbed)
 
 
+@pytest.mark.slow
 def test_enough_spares_the_back(run: Any, climbed: Fitted) -> None:
     norm = climbed.rungs[1].kl
     spared = run("stitch", "norm", "back", enough=norm * 1.01)
@@ -203,6 +204,7 @@ def test_relu_features_help_where_an_affine_map_cannot(run: Any, bent: Any) -> N
     assert all(path.endswith(("gamma", "beta")) for path in result.stitch.tuned)
 
 
+@pytest.mark.slow
 def test_relu_features_that_do_not_help_are_taken_away(run: Any, caches: Any) -> None:
     plain = run("stitch", "norm", "back")
     wrong = replace(examples(caches["train"]), teacher=-3 * np.asarray(caches["train"].logits("large")), labels=None)

@@ -48,18 +48,20 @@ def test_one_layer(shape, layer, macs, params):
 
 @pytest.mark.parametrize("separate", [False, True])
 def test_attention(separate):
-    """2 heads of 4 on 8 channels: four projections of 64 weights, then scores and their use."""
-    query, memory = keras.Input((5, 8)), keras.Input((7, 8))
+    """2 heads of 4 on 8 channels, or on 6 for keys and values: projections of 64 and 48, then scores and their use."""
+    query, memory = keras.Input((5, 8)), keras.Input((7, 6))
     attention = layers.MultiHeadAttention(2, 4)
     if separate:
         model = keras.Model([query, memory], attention(query, memory))
-        expected = (5 + 7 + 7 + 5) * 64 + 2 * 5 * 7 * 8
+        expected = 2 * 5 * 64 + 2 * 7 * 48 + 2 * 5 * 7 * 8
+        params = 2 * (64 + 8) + 2 * (48 + 8)
     else:
         model = keras.Model(query, attention(query, query))
         expected = 4 * 5 * 64 + 2 * 5 * 5 * 8
+        params = 4 * (64 + 8)
     calls = costs.nodes(model)
     assert costs.macs(calls) == expected
-    assert costs.params(calls) == 4 * (64 + 8)
+    assert costs.params(calls) == params
 
 
 def test_a_matrix_product_of_two_tensors():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -30,7 +32,9 @@ def bare(model: keras.Model) -> Anchor:
     return Anchor(model.name, model, model.outputs[0], model.outputs[0], None, model.name)
 
 
+@cache
 def application(name: str, side: int, **more: object) -> keras.Model:
+    """Built once, as large ones take seconds; nothing here changes one."""
     keras.utils.set_random_seed(0)
     with surgery.repeatable():
         options = {"weights": None, "include_top": False, "pooling": "avg", **more}
@@ -133,6 +137,7 @@ def test_functions_of_keras_ops_clamp_too():
     assert found[0].clamp == (0.0, 6.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

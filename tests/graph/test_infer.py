@@ -13,7 +13,6 @@ from restnet_tf.graph import infer
 
 # 60 layers of 8 MB each: 480 MB where all of them are held.
 PEAK = """
-import sys
 from pathlib import Path
 import keras, numpy as np
 from restnet_tf.graph import infer
@@ -23,11 +22,11 @@ x = image = keras.Input((256, 256, 8))
 for _ in range(60):
     x = keras.layers.DepthwiseConv2D(3, padding="same")(x)
 model = keras.Model(image, x)
-run = infer.compiled(model) if sys.argv[1] == "compiled" else lambda x: model(x, training=False)
-run(np.zeros((1, 256, 256, 8), np.float32))
-before = peak()
-run(np.zeros((4, 256, 256, 8), np.float32))
-print((peak() - before) // 1024)
+for run in infer.compiled(model), lambda x: model(x, training=False):
+    run(np.zeros((1, 256, 256, 8), np.float32))
+    before = peak()
+    run(np.zeros((4, 256, 256, 8), np.float32))
+    print((peak() - before) // 1024)
 """
 
 
@@ -37,14 +36,22 @@ def test_it_is_the_model() -> None:
     np.testing.assert_allclose(infer.compiled(model)(x), networks.forward(model, x), atol=1e-6)
 
 
-def peak(way: str) -> int:
-    """Megabytes; threads that lag on a busy machine hold some more than the network needs."""
-    return int(subprocess.run([sys.executable, "-c", PEAK, way], capture_output=True, text=True, check=True).stdout)
+def peaks() -> tuple[int, int]:
+    """Megabytes above the peak before: compiled, then called."""
+    run = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    compiled, called = map(int, run.stdout.split())
+    return compiled, called
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_layers() -> None:
-    peaks = {way: min(peak(way) for _ in range(runs)) for way, runs in (("compiled", 3), ("called", 1))}
-    assert peaks["called"] > 2 * peaks["compiled"], peaks
+    """One of three times, as threads that lag on a busy machine hold some more than the network needs."""
+    told = []
+    for _ in range(3):
+        told.append(peaks())
+        if told[-1][1] > 2 * told[-1][0]:
+            return
+    pytest.fail(f"MB when compiled and when called: {told}")
 
 
 @pytest.mark.parametrize(

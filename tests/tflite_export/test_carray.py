@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import flatbuffers
 import keras
+import needs
 import networks
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from tflite_export.devices import tflm_kernels, tflm_wheel
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, read, schema, write
 
-needs_micro = pytest.mark.skipif(not tflm_wheel.installed(), reason="tflite-micro is missing (extra 'mcu')")
+needs_micro = needs.MICRO.mark
 STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 COMPILERS = {
     "host": ["g++"],
@@ -95,13 +95,12 @@ def stand_in(folder: Path, namespace: str = "tflite") -> None:
 @pytest.mark.parametrize("core", COMPILERS)
 def test_source_compiles_without_headers_of_tflm(core: str, small: bytes, tmp_path: Path):
     command = COMPILERS[core]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed, so nothing is compiled for {core}")
+    needs.programs(command[0]).or_skip()
     sources = written(tmp_path, carray.sources(small, "L1-S0.int8") | carray.labels(ODD))
     compiled(tmp_path, [*command, "-c"], *sources)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@needs.COMPILER.mark
 def test_the_compiled_array_is_the_file(small: bytes, tmp_path: Path):
     (tmp_path / "main.cc").write_text(
         '#include <cstdint>\n#include <cstdio>\n#include "L1_S0_int8.h"\n#include "labels.h"\n'
@@ -122,7 +121,7 @@ def test_the_compiled_array_is_the_file(small: bytes, tmp_path: Path):
     assert told.decode().split("\0")[:-1] == ODD
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@needs.COMPILER.mark
 @pytest.mark.parametrize("namespace", ["tflite", "tflite::micro"])
 def test_the_resolver_registers_exactly_the_operators(namespace: str, small: bytes, tmp_path: Path):
     stand_in(tmp_path, namespace)
@@ -261,6 +260,7 @@ def _upsampled() -> keras.Model:
     return keras.Model(image, keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x)))
 
 
+@pytest.mark.slow
 @needs_micro
 @pytest.mark.parametrize("precision", ["float32", "int8", "int16x8"])
 @pytest.mark.parametrize("kind", ["residual", "deep", "attention", "upsampled"])

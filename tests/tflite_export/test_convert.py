@@ -22,6 +22,8 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import FLOATS, only, read
 from tflite_export.precision import PRECISIONS, check_file
 
+pytestmark = pytest.mark.slow
+
 ROOT = paths.ROOT
 
 
@@ -160,7 +162,6 @@ def test_converting_twice_gives_equal_bytes(digits, files, precision):
     assert convert(model, precision, [images[:100]]) == files[precision]
 
 
-@pytest.mark.slow
 def test_bytes_are_equal_in_another_process():
     """Neither the hash seed nor the clock nor a temporary path gets into the file."""
     code = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import re
@@ -12,6 +11,7 @@ from functools import cache
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import needs
 import numpy as np
 import pytest
 from networks import anchor, images
@@ -24,6 +24,8 @@ from tflite_export.convert import compile_object
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import IDENTIFIER, read
 from tflite_export.integers import quantise
+
+pytestmark = pytest.mark.slow
 
 PRECISIONS = ("int8", "int16x8", "float32")
 NAMES = ("small", "stitched", "wide", "large")
@@ -155,10 +157,7 @@ def on_micro(file: bytes, x: np.ndarray) -> tuple[np.ndarray, bytes]:
     return np.load(io.BytesIO(done.stdout)), b" ".join(re.findall(rb"Arena allocation \w+ \d+", done.stderr))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("tflite_micro") is None,
-    reason="tflite-micro is not installed (extra 'mcu'), so no image has been run where it is meant to run",
-)
+@needs.MICRO.mark
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_tflite_micro_runs_every_entry_in_the_arena_of_its_own_file(precision: str):
     for place, name in enumerate(NAMES):

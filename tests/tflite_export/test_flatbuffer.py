@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import flatbuffers
 import keras
+import needs
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -379,7 +379,7 @@ def installed() -> list[Path]:
 def test_files_of_installed_packages_survive():
     found = installed()
     if not found:
-        pytest.skip("no installed package brings a .tflite file; tflite-micro does (extra 'mcu')")
+        needs.MICRO.or_skip()
     for path in found:
         file = path.read_bytes()
         again = write(read(file))
@@ -407,10 +407,7 @@ def test_weights_behind_the_flatbuffer_that_are_cut_off_are_refused(cut: int):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("ai_edge_quantizer") is None,
-    reason="ai-edge-quantizer is not installed (extra 'quant'), so there is no file of its making",
-)
+@needs.QUANTIZER.mark
 def test_what_ai_edge_quantizer_keeps_outside_is_taken_in(tmp_path: Path):
     from ai_edge_quantizer import quantizer, recipe
 
@@ -581,6 +578,7 @@ def test_an_output_that_nothing_makes_is_refused():
         read(write(model))
 
 
+@pytest.mark.slow
 def test_damage_is_refused_or_survived(tmp_path: Path):
     """Whatever bytes change: a clean refusal, or objects that can be written, read and given to LiteRT.
 

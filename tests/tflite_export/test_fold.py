@@ -12,6 +12,8 @@ from tflite_export import convert, fold, link, macs
 from tflite_export.fragment import Runner
 from tflite_export.link import Object, Route
 
+pytestmark = pytest.mark.slow
+
 layers = keras.layers
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype(np.float32)
 

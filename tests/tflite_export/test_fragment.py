@@ -15,6 +15,8 @@ from tflite_export.errors import TfliteError
 from tflite_export.fragment import Runner
 from tflite_export.link import Object, Route
 
+pytestmark = pytest.mark.slow
+
 IMAGES = networks.images(6).astype(np.float32)
 
 

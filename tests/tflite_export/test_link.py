@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import needs
 import numpy as np
 import pytest
 from keras import layers
@@ -40,6 +40,8 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Subgraph, Tensor, only, read, write
 from tflite_export.integers import quantise
 from tflite_export.precision import PRECISIONS, check_file
+
+pytestmark = pytest.mark.slow
 
 CLASSES = 10
 
@@ -944,10 +946,7 @@ for image in np.load(sys.argv[2]):
     results.append(found.get_output(0).tolist())
 print(json.dumps(results))
 """
-needs_micro = pytest.mark.skipif(
-    importlib.util.find_spec("tflite_micro") is None,
-    reason="tflite-micro is not installed (extra 'mcu'), so there is nothing to run variants in",
-)
+needs_micro = needs.MICRO.mark
 
 
 @needs_micro

@@ -24,6 +24,8 @@ from tflite_export.flatbuffer import only, read
 from tflite_export.precision import check_file
 from tflite_export.verify import run
 
+pytestmark = pytest.mark.slow
+
 SIDE, PATCH, CLASSES = 16, 4, 10
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 # front, its cut, back, its cut: every adapter of the linker, with and without a class token.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import subprocess
 import sys
 
 import keras
+import needs
 import numpy as np
 import pytest
 from networks import forward
@@ -18,6 +18,8 @@ from tflite_export.convert import convert
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only, read
 from tflite_export.verify import run
+
+pytestmark = pytest.mark.slow
 
 
 def network(activation: str = "gelu") -> keras.Model:
@@ -122,9 +124,7 @@ buffer = io.BytesIO()
 np.save(buffer, np.concatenate(outputs))
 sys.stdout.buffer.write(buffer.getvalue())
 """
-needs_micro = pytest.mark.skipif(
-    importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is missing (extra 'mcu')"
-)
+needs_micro = needs.MICRO.mark
 
 
 def on_micro(content: bytes, given: np.ndarray) -> subprocess.CompletedProcess[bytes]:

@@ -17,6 +17,8 @@ from tflite_export import macs
 from tflite_export.convert import compile_object
 from tflite_export.link import Object
 
+pytestmark = pytest.mark.slow
+
 ANCHORS = {
     "residual": lambda: networks.pair()[0]["large"],
     "tokens": lambda: zoo.load("ViT:input=8,patch=4,width=8,depth=2,heads=2,classes=3", weights="none"),
@@ -24,7 +26,6 @@ ANCHORS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "precision"), [*((name, "float32") for name in ANCHORS), ("residual", "int8")])
 def test_as_in_the_graph(name: str, precision: str) -> None:
     anchor: Anchor = ANCHORS[name]()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import replace
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import needs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,10 +35,7 @@ found.set_input(np.zeros(entry["shape"], entry["dtype"]), 0)
 found.invoke()
 found.print_allocations()
 """
-needs_micro = pytest.mark.skipif(
-    importlib.util.find_spec("tflite_micro") is None,
-    reason="tflite-micro is not installed (extra 'mcu'), so there is no figure to compare with",
-)
+needs_micro = needs.MICRO.mark
 
 
 def _head(model: bytes) -> int:
@@ -104,6 +101,7 @@ def _mobilenet() -> keras.Model:
     return keras.Model(image, inner(layers.Rescaling(1 / 127.5, -1)(image)))
 
 
+@pytest.mark.slow
 @needs_micro
 @pytest.mark.parametrize(
     "build",

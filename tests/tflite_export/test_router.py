@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import re
@@ -15,6 +14,7 @@ from functools import cache
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import needs
 import numpy as np
 import pytest
 from networks import SIDE, anchor, images
@@ -27,6 +27,8 @@ from tflite_export.convert import compile_object
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Subgraph, Tensor, read, write
 from tflite_export.integers import quantise
+
+pytestmark = pytest.mark.slow
 
 PRECISIONS = ("int8", "int16x8", "float32")
 NAMES = ("small", "p1", "p2", "p3", "p4", "p5", "p6", "large")
@@ -274,10 +276,7 @@ np.save(buffer, np.concatenate(scores))
 sys.stdout.buffer.write(buffer.getvalue())
 """
 _NO_CHOICE = 99
-needs_micro = pytest.mark.skipif(
-    importlib.util.find_spec("tflite_micro") is None,
-    reason="tflite-micro is not installed (extra 'mcu'), so no router has been run where it is meant to run",
-)
+needs_micro = needs.MICRO.mark
 
 
 @dataclass(frozen=True)

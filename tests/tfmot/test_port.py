@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import needs
 import networks
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def ported(model: Any, folder: Path, *, wrong: float = 0.0) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="tf_keras is missing: install the extra tfmot")
+@needs.TFMOT.mark
 def test_the_port_computes_the_same_and_is_held_against_the_outputs(tmp_path: Path) -> None:
     folders = [
         ported(mobile(), tmp_path / "mobile"),

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import networks
 import numpy as np
+import paths
 import pytest
 from click.testing import CliRunner, Result
 
@@ -31,10 +32,13 @@ FAMILY: tuple[str, ...] = ("large", "small", "middle")
 ROUTES: dict[str, Any] = {"two_stitch": True}
 
 
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def sources(once: paths.Once) -> Path:
     """Three anchors of equal depth and one of another, of three classes, and images as ``.npz``."""
-    folder = tmp_path_factory.mktemp("sources")
+    return once("snnet sources", save_sources)
+
+
+def save_sources(folder: Path) -> None:
     widths = {"small": ((4, 6), 1), "middle": ((6, 8), 1), "large": ((8, 12), 1), "deep": ((8, 12), 2)}
     for seed, (name, (width, blocks)) in enumerate(widths.items()):
         (folder / f"{name}.keras").write_bytes(
@@ -45,7 +49,6 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images, labels = networks.images(160), np.arange(160) % networks.CLASSES
     np.savez(folder / "data.npz", x=images, y=labels)
     np.savez(folder / "unlabelled.npz", x=images)
-    return folder
 
 
 def asked(sources: Path, out: Path, *names: str, **changes: Any) -> Options:
@@ -90,12 +93,14 @@ class Interrupted(Silent):
             raise KeyboardInterrupt
 
 
-@pytest.fixture(scope="module")
-def run(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def run(sources: Path, once: paths.Once) -> Path:
     """Three anchors with two-stitch routes, uninterrupted."""
-    out = tmp_path_factory.mktemp("snnet") / "run"
-    build(asked(sources, out, *FAMILY, **ROUTES))
-    return out
+
+    def fill(folder: Path) -> None:
+        build(asked(sources, folder / "run", *FAMILY, **ROUTES))
+
+    return once("snnet", fill) / "run"
 
 
 @pytest.mark.slow

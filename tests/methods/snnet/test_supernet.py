@@ -55,6 +55,7 @@ def logits(anchor: Anchor, x: np.ndarray) -> np.ndarray:
     return networks.forward(keras.Model(anchor.model.inputs[0], anchor.logits), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cnn", "vit"])
 def test_a_route_from_an_anchor_to_itself_is_the_anchor_at_every_cut(kind: str):
     """Up to the last cut, in front of the head: the published code skips a ViT's last norm there."""
@@ -107,6 +108,7 @@ def test_a_two_stitch_route_is_its_parts_one_after_the_other(exact: bool):
     np.testing.assert_allclose(whole, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_exact_anchors_pass_gradients_on_and_have_none_of_their_own():
     import tensorflow as tf
 

@@ -21,6 +21,8 @@ from restnet_tf.records import Anchor, Cut, Piece, Plan, RestnetError, Stitch
 from restnet_tf.similarity import features
 from restnet_tf.stitches import closed_form, variant
 
+pytestmark = pytest.mark.slow
+
 WORK = 2_000_000_000
 PAIRS = {"v": [("small", 0, 1), ("small", 1, 2)], "w": [("small", 2, 4)]}  # of A and B
 

@@ -27,6 +27,8 @@ from tflite_export import budget
 from tflite_export.fragment import Runner
 from tflite_export.runtime import ElasticModel
 
+pytestmark = pytest.mark.slow
+
 SIDE = 8
 LIMITS = ["--least", "-1", "--least-overall", "0"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import keras
+import needs
 import pytest
 from bench_files import IMAGES, elastic, files
 
@@ -14,9 +15,7 @@ from tflite_export.devices.subjects import Options, Subject
 from tflite_export.errors import TfliteError
 
 DEVICE = "ethos-u55-128"
-needs_vela = pytest.mark.skipif(
-    importlib.util.find_spec("ethosu") is None, reason="ethos-u-vela is not installed (extra 'mcu')"
-)
+needs_vela = needs.VELA.mark
 # The columns that are read, as Vela 5.2 names them; sizes in KiB.
 HEAD = (
     "system_config,memory_mode,sram_memory_used,dram_memory_used,on_chip_flash_memory_used,off_chip_flash_memory_used,"

@@ -5,11 +5,11 @@ so another file stands in for the one that runs the model: it adds up the model'
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import needs
 import pytest
 from bench_files import files
 
@@ -37,10 +37,7 @@ const char* RunnerInvoke() {
 // For the test to see that all of the model is there, as it is.
 size_t RunnerArena() { return sum; }
 """
-needs_arm = pytest.mark.skipif(
-    not all(map(shutil.which, ("arm-none-eabi-g++", "qemu-system-arm", "make", "sha256sum"))),
-    reason="gcc-arm-none-eabi or qemu-system-arm is not installed, so no firmware is built or run",
-)
+needs_arm = needs.ARM.mark
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import needs
 import networks
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, Tensor, names, read, schema, write
 from tflite_export.lowering import LOWERED
 
-needs_micro = pytest.mark.skipif(not tflm_wheel.installed(), reason="tflite-micro is missing (extra 'mcu')")
-needs_vela = pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="Vela is missing (extra 'mcu')")
+needs_micro = needs.MICRO.mark
+needs_vela = needs.VELA.mark
 
 _RUN_ALL = """
 import base64, json, sys

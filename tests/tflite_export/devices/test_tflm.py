@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
+import needs
 import numpy as np
 import pytest
 from bench_files import elastic, files, softmax_of_equals
@@ -14,9 +15,7 @@ from tflite_export.devices.subjects import Options, Subject, opened, smooth_imag
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only
 
-needs_micro = pytest.mark.skipif(
-    importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is not installed (extra 'mcu')"
-)
+needs_micro = needs.MICRO.mark
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +92,7 @@ def test_a_head_that_was_not_planned_is_a_warning(made: dict[str, Subject], monk
 
 
 def test_bytes_that_are_no_file_are_a_failure() -> None:
-    if importlib.util.find_spec("tflite_micro") is None:
-        pytest.skip("tflite-micro is not installed (extra 'mcu')")
+    needs.MICRO.or_skip()
     assert "not a .tflite file" in failure(Subject("p", "int8", b"nothing"))
 
 

@@ -1,0 +1,89 @@
+"""How the tests run: threads, what is made once for all workers, and what a run says of itself at its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import paths
+import pytest
+from filelock import FileLock
+
+
+def _share_of_cores() -> int:
+    """Threads that a worker of several may use, so that together they have as many as there are cores."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+# Read where TensorFlow and OpenMP are loaded, so they are set before; processes that tests start have them too.
+for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, str(_share_of_cores()))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> paths.Once:
+    """``once(name, fill)``: a folder that ``fill`` filled, in one of the workers, for the tests of all of them.
+
+    It stays where it was filled, so that paths written into it hold; tests read it and change copies.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, whole = shared / name, shared / f"{name}.whole"
+        with FileLock(shared / f"{name}.lock"):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed to fill it
+                folder.mkdir()
+                fill(folder)
+                whole.touch()
+        return folder
+
+    return made
+
+
+_LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_LEFT_OUT] = Counter()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.config.stash[_LEFT_OUT][item.nodeid.partition("::")[0]] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells what it left out to the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left out"] = dict(session.config.stash[_LEFT_OUT])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """All workers left out the same."""
+    if left_out := getattr(node, "workeroutput", {}).get("left out"):
+        node.config.stash[_LEFT_OUT] = Counter(left_out)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """What was not run: for want of something, or because nobody asked for it."""
+    skipped = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in skipped.most_common():
+        terminalreporter.write_line(f"NOT RUN, {count:3d}: {reason}", yellow=True)
+    left_out = config.stash[_LEFT_OUT]
+    if left_out:
+        files = ", ".join(f"{name.removeprefix('tests/')} {count}" for name, count in sorted(left_out.items()))
+        terminalreporter.write_line(f"LEFT OUT, {left_out.total()} (make test runs them): {files}", yellow=True)
+
+
+def _reason(report: Any) -> str:
+    """A skipped test's, without the place in the source where it was skipped."""
+    return report.longrepr[2].removeprefix("Skipped: ")
