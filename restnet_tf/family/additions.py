@@ -38,7 +38,7 @@ def add(family: Family, plan: Plan, fitted: Fitted, options: Sequence[str]) -> O
     meta, listed = points.read(run.points_path)
     meta["optimised"] = {**meta.get("optimised", {}), plan.name: list(options)}
     scorer = Scorer(family)
-    point = score.stitched(family, scorer, plan, fitted)
+    point = score.stitched(family, scorer, plan, fitted, next(score.of_variants(family, [plan])))
     settled = ship.settle(members(family), scorer, [*(p for p in listed if p.name != plan.name), point], meta)
     return next(p for p in settled if p.name == plan.name)
 

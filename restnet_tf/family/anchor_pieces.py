@@ -10,16 +10,19 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import atomic
+from restnet_tf.family import objects
 from restnet_tf.family.linker import Joint, Linker, Maker
+from restnet_tf.family.objects import BackCompilation, Compilation, Form
 from restnet_tf.graph import cuts, infer, norms
 from restnet_tf.graph.norms import UnfoldableError
 from restnet_tf.records import RestnetError
 from restnet_tf.stitches import stitch, variant
+from restnet_tf.work.tasks import Task
 from tflite_export import convert, link, lowering, verify
 from tflite_export.errors import UnsharedError
 from tflite_export.precision import precision_named
@@ -33,9 +36,7 @@ if TYPE_CHECKING:
     from restnet_tf.records import Plan
 
 CONVERTERS = ("link", "tf")
-_CALIBRATION_IMAGES, _CALIBRATION_BATCH = 128, 64
 _CHECKED_IMAGES = 4
-_EVERYTHING = (-np.inf, np.inf)
 # Scores of a linked float32 file may differ from Keras' by the order of sums, not by more.
 _FLOAT_ERROR = 1e-4
 # A cut that loses more of what a stitch delivers is worth a word.
@@ -72,8 +73,7 @@ class Members:
 
     def calibration(self, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
         """Batches of raw images ``(b, h, w, c)`` that the anchors are calibrated on."""
-        batch = infer.batch_size(shape, _CALIBRATION_BATCH)
-        yield from (np.asarray(x) for x in self.family.data.fit.head(_CALIBRATION_IMAGES).batches(shape, batch))
+        return objects.calibration(self.family.data, shape)
 
 
 def makers(members: Members) -> dict[str, Maker]:
@@ -172,13 +172,13 @@ class AnchorPieces:
         shape = self._members.input_shape(point)
         images = list(self._members.calibration(shape))[:1]
         found = verify.run(link.variant(route, precision=self._precision), images)
-        exact = np.concatenate(list(_run(self._members.model(point, logits=True), iter(images))))
+        exact = np.concatenate(list(objects.run(self._members.model(point, logits=True), iter(images))))
         return verify.compare(found, verify.Outputs(exact, exact)).sqnr_db
 
     def _retuned(self, joint: Joint) -> tuple[Refolded, ...]:
         if not joint.stitch.tuned:
             return ()
-        before = self._back(joint)
+        before = objects.back(self._family.anchors[joint.back.anchor], joint.back.start)
         return norms.refolded(before, variant.with_weights(before, joint.stitch.tuned))
 
     def _refitted(self, joint: Joint, route: link.Route) -> link.Route:
@@ -202,35 +202,28 @@ class AnchorPieces:
     def _features(self, joint: Joint) -> np.ndarray:
         """What the float network gives in front of a joint on the calibration images ``(n, h, w, c)``."""
         shape = self._members.input_shape(joint.plan.name)
-        return np.concatenate(list(_run(self._lead(joint), self._members.calibration(shape))))
+        return np.concatenate(list(objects.run(self._lead(joint), self._members.calibration(shape))))
 
     def _lead(self, joint: Joint) -> keras.Model:
         """From the image to the cut in front of a joint."""
         return variant.lead(joint.plan, self._family.anchors, *joint.fitted.stitches[: joint.number])
 
-    def _back(self, joint: Joint) -> keras.Model:
-        """The anchor of the piece behind a joint, from where that begins to its probabilities."""
-        anchor = self._family.anchors[joint.back.anchor]
-        return variant.piece(anchor, joint.back.start, anchor.model.outputs[0], {})
-
     def object(self, role: str) -> link.Object:
         """An anchor, compiled with its cuts as outputs."""
-        anchor = self._family.anchors[role]
-        names = [cut.name for cut in self._family.cut_lists[role] if cut.kind != "vector"]
+        names = tuple(cut.name for cut in self._family.cut_lists[role] if cut.kind != "vector")
         taken = self._members.input_type(self._precision)
+        form, source = Form(self._precision, self._lower, taken), self._family.sources[role]
+        parts = [self._family.anchors[role].sha256, *names, taken or ""]
 
-        def made() -> bytes:
-            tensors = {name: cuts.tensor(anchor.model, name) for name in names}
-            images = self._members.calibration(anchor.input_shape)
-            return convert.compile_object(
-                anchor.model, tensors, self._precision, images, input_type=taken, lower=self._lower
-            )
+        def task(path: Path) -> Task[Any, None]:
+            title = f"compiling {role} to {self._precision}"
+            return Task(title, objects.compiled, Compilation(path, form, self._family.images, source, names))
 
         new = role not in self._objects
-        found = self._kept(role, [anchor.sha256, *names, taken or ""], made)
+        compiled = self._kept(role, parts, task)
         if new and self._lower:
-            self._tell_lowered(role, found)
-        return found
+            self._tell_lowered(role, compiled)
+        return compiled
 
     def _tell_lowered(self, role: str, found: link.Object) -> None:
         """Say how far an anchor made of other operators is from what it was in Keras."""
@@ -248,13 +241,10 @@ class AnchorPieces:
         """The back of one variant as an object of its own, calibrated on what its stitch delivers."""
         fitted, back = joint.stitch, joint.back
 
-        def made() -> bytes:
-            own = variant.with_weights(self._back(joint), fitted.tuned)
-            ends = {} if back.stop is None else {back.stop: cuts.tensor(own, back.stop)}
-            built = stitch.build(fitted)
-            images = self._members.calibration(self._members.input_shape(joint.plan.name))
-            features = (np.asarray(built(x)) for x in _run(self._lead(joint), images))
-            return convert.compile_object(own, ends, self._precision, features, limits=_EVERYTHING, lower=self._lower)
+        def task(path: Path) -> Task[Any, None]:
+            form, family = Form(self._precision, self._lower), self._family
+            job = BackCompilation(path, form, family.images, family.sources, joint.plan, tuple(fits))
+            return Task(f"compiling the back of {joint.plan.name} to {self._precision}", objects.compiled_back, job)
 
         fits = joint.fitted.stitches[: joint.number + 1]
         values = [v for one in fits for part in stitch.weights(one).values() for v in part]
@@ -264,20 +254,32 @@ class AnchorPieces:
         anchors = [self._family.anchors[p.anchor].sha256 for p in joint.plan.route[: joint.number + 2]]
         shared = self.object(back.anchor) if self._integers else None
         name = joint.plan.name if joint.last else f"{joint.plan.name}.{joint.number + 1}"
-        return self._kept(name, [*anchors, *route, *digests], made, shared)
+        return self._kept(name, [*anchors, *route, *digests], task, shared)
 
     def _kept(
-        self, name: str, parts: Sequence[str], made: Callable[[], bytes], weights_of: link.Object | None = None
+        self,
+        name: str,
+        parts: Sequence[str],
+        task: Callable[[Path], Task[Any, None]],
+        weights_of: link.Object | None = None,
     ) -> link.Object:
         """An object from memory, from the run, or compiled into it: its file is named by all it is made from."""
         if name not in self._objects:
             tools = [f"{package} {version(package)}" for package in ("tensorflow", "keras")]
             whole = "\n".join(
-                [*parts, *self._lower, self._precision, self._family.data.sha256, str(_CALIBRATION_IMAGES), *tools]
+                [
+                    *parts,
+                    *self._lower,
+                    self._precision,
+                    self._family.data.sha256,
+                    str(objects.CALIBRATION_IMAGES),
+                    *tools,
+                ]
             )
             path = self._family.run.object_path(name, self._precision, hashlib.sha256(whole.encode()).hexdigest()[:16])
             if not path.exists():
-                atomic.write_bytes(path, made())
+                for _ in self._family.execute([task(path)], self._family.report):
+                    pass
             self._objects[name] = link.Object(path.read_bytes(), weights_of)
         return self._objects[name]
 
@@ -292,8 +294,3 @@ class AnchorPieces:
                 f"the linked file of {point} differs from Keras by {difference:.2g} in a score, above {_FLOAT_ERROR};"
                 " build with --converter tf and report this pair of anchors"
             )
-
-
-def _run(model: keras.Model, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    run = infer.compiled(model)
-    return (np.asarray(run(batch)) for batch in batches)

@@ -98,7 +98,7 @@ def _fitted(
     rungs: Mapping[str, int],
 ) -> Fitted:
     run, seed = family.run.path, family.settings.seed
-    return fits.fit(family, [Fit(run, name, family.sources[role], cut, start, reads, rungs, 0.0, seed)])[name]
+    return fits.fit(family, [Fit(run, name, family.sources[role], cut, start, reads, rungs, seed)])[name]
 
 
 def _closed_form(family: Family, plan: Plan, anchors: Mapping[str, Anchor]) -> Stitch:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,12 @@ from restnet_tf import records
 from restnet_tf.fitting.ladder import kl_divergence
 from restnet_tf.graph import cuts, infer
 from restnet_tf.points.points import ANCHOR, CONTROL, STITCHED, OperatingPoint, Score
+from restnet_tf.records import RestnetError
+from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch, variant
+from restnet_tf.work import sources
+from restnet_tf.work.sources import AnchorSource, DataSource
+from restnet_tf.work.tasks import Progress, Task
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +42,10 @@ class Scorer:
 
     def __call__(self, model: keras.Model, name: str) -> Score:
         """Of a network from images to logits, on the split of that name."""
-        logits = _logits(model, self._splits[name])
+        return self.judged(_logits(model, self._splits[name]), name)
+
+    def judged(self, logits: np.ndarray, name: str) -> Score:
+        """Of a network's logits ``(n, classes)`` for the split of that name."""
         teacher = self._teacher[name]
         kl = float(np.mean(kl_divergence(teacher, logits)))
         same = float(np.mean(logits.argmax(axis=1) == teacher.argmax(axis=1)))
@@ -46,6 +56,33 @@ class Scorer:
         labels = self._splits[name].labels
         truth = self._teacher[name].argmax(axis=1) if labels is None else labels
         return np.equal(outputs.argmax(axis=1), truth)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A variant whose answers are wanted: its plan, the stitches that the run has for it, and the images."""
+
+    run: Path
+    plan: Plan
+    anchors: Mapping[str, AnchorSource]
+    images: DataSource
+
+
+def answers(question: Question, progress: Progress) -> dict[str, np.ndarray]:
+    """The logits ``(n, classes)`` of a fitted variant on the rank and the test split, by name; a task."""
+    fitted = Run(question.run).load_fitted(question.plan.name)
+    if fitted is None:
+        raise RestnetError(f"{question.run} has no fitted point {question.plan.name}; run its build again")
+    anchors = {piece.anchor: sources.anchor(question.anchors[piece.anchor]) for piece in question.plan.route}
+    model = variant.assemble(question.plan, anchors, *fitted.stitches, logits=True)
+    return {name: _logits(model, getattr(sources.data(question.images), name)) for name in SPLITS}
+
+
+def of_variants(family: Family, plans: Sequence[Plan]) -> Iterator[dict[str, np.ndarray]]:
+    """The logits of variants that the run has stitches for, by split, in the order of the plans."""
+    title = "accuracy of all networks on the rank and test split"
+    questions = [Question(family.run.path, plan, family.sources, family.images) for plan in plans]
+    yield from family.execute([Task(title, answers, question) for question in questions], family.report)
 
 
 def scored(
@@ -60,10 +97,11 @@ def scored(
     return points
 
 
-def stitched(family: Family, scorer: Scorer, plan: Plan, fitted: Fitted) -> OperatingPoint:
-    """A variant with its scores."""
+def stitched(
+    family: Family, scorer: Scorer, plan: Plan, fitted: Fitted, logits: Mapping[str, np.ndarray]
+) -> OperatingPoint:
+    """A variant with its scores, from its logits by split."""
     names = {role: anchor.name for role, anchor in family.anchors.items()}
-    model = variant.assemble(plan, family.anchors, *fitted.stitches, logits=True)
     macs, params = (sum(more) for more in zip(*map(stitch.widening, fitted.stitches), strict=True))
     return OperatingPoint(
         name=plan.name,
@@ -71,8 +109,8 @@ def stitched(family: Family, scorer: Scorer, plan: Plan, fitted: Fitted) -> Oper
         route=records.title(plan, names),
         macs=plan.macs + macs,
         params=plan.params + params,
-        rank=scorer(model, "rank"),
-        test=scorer(model, "test"),
+        rank=scorer.judged(logits["rank"], "rank"),
+        test=scorer.judged(logits["test"], "test"),
         rung=fitted.rung,
         unshared_params=sum(v.size for one in fitted.stitches for v in one.tuned.values()),
         origin=fitted.origin,
@@ -97,8 +135,8 @@ def _all(
         cost, model = family.costs[role], to_logits(anchor)
         scores = scorer(model, "rank"), scorer(model, "test")
         yield OperatingPoint(role, ANCHOR, anchor.name, cost.macs, cost.params, *scores)
-    for plan in chosen:
-        yield stitched(family, scorer, plan, fitted[plan.name])
+    for plan, logits in zip(chosen, of_variants(family, chosen), strict=True):
+        yield stitched(family, scorer, plan, fitted[plan.name], logits)
     for rival in rivals:
         scores = scorer(rival.model, "rank"), scorer(rival.model, "test")
         yield OperatingPoint(rival.name, CONTROL, rival.route, rival.macs, rival.params, *scores, status=CONTROL)

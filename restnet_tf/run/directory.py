@@ -25,6 +25,7 @@ from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches.step import Solution
 
 _FORMAT = 4
+_STATE = "state:"  # of a fit that goes on: what the names of its arrays begin with
 _CUTS = "cuts:"  # what the names of arrays of cuts' names begin with
 
 
@@ -250,17 +251,7 @@ class Run:
 
     def save_fitted(self, point: str, fitted: Fitted) -> None:
         """``stitches/<point>.npz``."""
-        meta: dict[str, Any] = {name: getattr(fitted, name) for name in ("rung", "kl", "closed_form_kl", "settled")}
-        meta |= {"origin": fitted.origin} if fitted.origin else {}
-        meta |= {"rungs": [asdict(r) for r in fitted.rungs], "stitches": []}
-        arrays: dict[str, Any] = {}
-        for joint, stitch in enumerate(fitted.stitches):
-            ends = {"source": asdict(stitch.source), "target": asdict(stitch.target), "clamp": stitch.clamp}
-            meta["stitches"].append(ends)
-            values = {"kernel": stitch.kernel, "bias": stitch.bias, **stitch.parts}
-            values |= {f"tuned:{path}": value for path, value in stitch.tuned.items()}
-            arrays |= {f"{joint}:{name}": value for name, value in values.items()}
-        write_npz(self.stitch_path(point), {"meta": np.array(json.dumps(meta)), **arrays})
+        write_npz(self.stitch_path(point), _fitted_arrays(fitted))
 
     def load_fitted(self, point: str) -> Fitted | None:
         """What ``save_fitted`` wrote; None where the point is not fitted yet."""
@@ -268,10 +259,24 @@ class Run:
         if not path.exists():
             return None
         with np.load(path) as arrays:
-            meta = json.loads(str(arrays["meta"]))
-            *before, last = (_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches")))
-        rungs = tuple(RungResult(**r) for r in meta.pop("rungs"))
-        return Fitted(stitch=last, before=tuple(before), rungs=rungs, **meta)
+            return _fitted(arrays)
+
+    def save_begun(self, point: str, fitted: Fitted, state: Mapping[str, np.ndarray]) -> None:
+        """A fit before its costly rungs, with all that these start from."""
+        arrays = _fitted_arrays(fitted) | {f"{_STATE}{name}": value for name, value in state.items()}
+        write_npz(self._begun_path(point), arrays)
+
+    def load_begun(self, point: str) -> tuple[Fitted, dict[str, np.ndarray]] | None:
+        """What ``save_begun`` wrote; None where the fit has not come so far."""
+        path = self._begun_path(point)
+        if not path.exists():
+            return None
+        with np.load(path) as arrays:
+            names = [name for name in arrays.files if name.startswith(_STATE)]
+            return _fitted(arrays), {name.removeprefix(_STATE): arrays[name] for name in names}
+
+    def _begun_path(self, point: str) -> Path:
+        return self.cache_path("begun") / f"{point}.npz"
 
     def stitch_path(self, point: str) -> Path:
         """A point's fitted stitch."""
@@ -348,6 +353,29 @@ def _solutions(arrays: Any) -> dict[str, Solution]:
             arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[f"{stem}.r2"]), pooled
         )
     return solutions
+
+
+def _fitted_arrays(fitted: Fitted) -> dict[str, Any]:
+    """A fit as arrays."""
+    meta: dict[str, Any] = {name: getattr(fitted, name) for name in ("rung", "kl", "closed_form_kl", "settled")}
+    meta |= {"origin": fitted.origin} if fitted.origin else {}
+    meta |= {"rungs": [asdict(r) for r in fitted.rungs], "stitches": []}
+    arrays: dict[str, Any] = {}
+    for joint, stitch in enumerate(fitted.stitches):
+        ends = {"source": asdict(stitch.source), "target": asdict(stitch.target), "clamp": stitch.clamp}
+        meta["stitches"].append(ends)
+        values = {"kernel": stitch.kernel, "bias": stitch.bias, **stitch.parts}
+        values |= {f"tuned:{path}": value for path, value in stitch.tuned.items()}
+        arrays |= {f"{joint}:{name}": value for name, value in values.items()}
+    return {"meta": np.array(json.dumps(meta)), **arrays}
+
+
+def _fitted(arrays: Any) -> Fitted:
+    """What ``_fitted_arrays`` made."""
+    meta = json.loads(str(arrays["meta"]))
+    *before, last = (_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches")))
+    rungs = tuple(RungResult(**r) for r in meta.pop("rungs"))
+    return Fitted(stitch=last, before=tuple(before), rungs=rungs, **meta)
 
 
 def _stitch(ends: Mapping[str, Any], arrays: Any, prefix: str) -> Stitch:

@@ -35,7 +35,10 @@ Executor = Callable[[Iterable[Task[Any, Any]], Reporter], Iterator[Any]]
 
 
 def serially(tasks: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
-    """One task after the other, in this process."""
+    """One task after the other, in this process; those of one title are one stage."""
+    stage = ""
     for task in tasks:
-        report.stage(task.title)
+        if task.title != stage:
+            report.stage(task.title)
+        stage = task.title
         yield task.run(report.progress)

@@ -32,6 +32,8 @@ from restnet_tf.graph.norms import Refolded
 from restnet_tf.progress import Silent
 from restnet_tf.records import Anchor, Layout, Piece, Plan, RestnetError, Stitch
 from restnet_tf.stitches import steps, stitch, variant
+from restnet_tf.work import tasks
+from restnet_tf.work.sources import AnchorSource, DataSource, ModelSource, remember
 from tflite_export import convert as convert_module
 from tflite_export import link
 from tflite_export.convert import compile_object, convert
@@ -704,10 +706,15 @@ def small_family(folder: Path, **settings: Any) -> Any:
 
     names = ("mobile", "resnet")
     split = SimpleNamespace(head=lambda count: SimpleNamespace(batches=batches))
+    data, images = SimpleNamespace(fit=split, sha256="digits"), DataSource("digits", 0, "digits")
+    remember(images, data)
     return SimpleNamespace(
         anchors={n: anchor(n) for n in names},
+        sources={n: named(anchor(n)) for n in names},
+        images=images,
+        execute=tasks.serially,
         cut_lists={n: cuts.find(anchor(n).model) for n in names},
-        data=SimpleNamespace(fit=split, sha256="digits"),
+        data=data,
         settings=SimpleNamespace(**({"uint8_input": False, "recalibrate": False, "lower": ()} | settings)),
         report=Silent(),
         run=SimpleNamespace(object_path=lambda name, precision, digest: folder / f"{name}.{precision}.{digest}.tflite"),
@@ -730,6 +737,13 @@ def test_an_anchor_that_cannot_be_compiled_is_refused_and_not_replaced(tmp_path:
         anchor_pieces.linker(members, "float32").variant(name)
 
 
+def named(model: Anchor) -> AnchorSource:
+    """What a task finds an anchor by that was built here."""
+    source = AnchorSource(ModelSource(model.name), model.sha256)
+    remember(source, model)
+    return source
+
+
 @pytest.mark.parametrize("kind", ["norms", "a dense layer", "a norm that was zero"])
 def test_a_back_that_cannot_be_retuned_is_compiled_for_its_variant(kind: str, tmp_path: Path):
     name = TUNED[1]
@@ -745,6 +759,7 @@ def test_a_back_that_cannot_be_retuned_is_compiled_for_its_variant(kind: str, tm
         changed = variant.with_weights(whole.model, {"r1_conv1_norm/gamma": gamma})
         logits = changed.outputs[0]
         found.anchors["resnet"] = Anchor("resnet", changed, logits, logits, None, "zeroed")
+        found.sources["resnet"] = named(found.anchors["resnet"])
     fit = replace(fitted(name), tuned=weights)
     members = Members(found, {name: plan(CASES[name], name)}, {name: Fitted(fit, "norm", 0, 0, ())})
     linker = anchor_pieces.linker(members, "float32")
@@ -884,6 +899,7 @@ def long_family(folder: Path) -> Any:
     found = small_family(folder)
     if "whole" not in found.anchors:
         found.anchors["whole"] = whole()
+        found.sources["whole"] = named(found.anchors["whole"])
         found.cut_lists["whole"] = ()
     return found
 

@@ -8,7 +8,7 @@ in the run directory, and a build that finds it there goes on behind it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.anchors import demo
 from restnet_tf.data.splits import Data
-from restnet_tf.family import caches, compute, controls, fits, opening, ship
+from restnet_tf.family import caches, compute, controls, fits, one_pass, opening, ship
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
 from restnet_tf.fitting import cache, ladder, rungs
@@ -24,6 +24,7 @@ from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.methods.restnet import heat_map, plan, trials
 from restnet_tf.methods.restnet.options import ROLES, Options
+from restnet_tf.methods.restnet.trials import Trial
 from restnet_tf.points import points, select
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, Plan, RestnetError
@@ -34,6 +35,7 @@ from restnet_tf.similarity import features
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.words import sentence
 from restnet_tf.work.sources import ModelSource
+from restnet_tf.work.tasks import Task
 
 _NAME = "restnet"
 Build = Family[Options]
@@ -90,9 +92,7 @@ def build(family: Build) -> None:
             f" {sentence(reason)}; {family.run.plans_path} has every reason"
         )
     train, ranked = _caches(family, chosen)
-    fitted: dict[str, Fitted] = {}
-    for p in chosen:  # from the cheapest on
-        fitted |= _fitted(family, p, statistics, train, ranked, fitted)
+    fitted = _fitted(family, [_job(family, p, statistics, train, ranked) for p in chosen], ranked)
     rivals = controls.fit_all(family, chosen, fitted, train, ranked) if family.settings.controls else ()
     ship.ship(family, chosen, fitted, rivals)
     heat_map.draw(family, statistics)
@@ -113,13 +113,10 @@ def similarity(family: Build) -> Statistics:
     run = family.run
     if run.done("similarity"):
         return run.load_statistics()
-    family.report.stage("similarity of all pairs of cuts")
-    # Validation judges and test reports, so the closed form may see the fit images alone.
-    split = family.data.fit.head(compute.STATISTICS_IMAGES)
-    statistics = features.collect(family.anchors, family.cut_lists, split, family.report.progress)
-    run.save_statistics(statistics, {role: [cut.name for cut in cuts] for role, cuts in family.cut_lists.items()})
+    solved = one_pass.of_pairs(family)
+    run.save_statistics(solved, {role: [cut.name for cut in cuts] for role, cuts in family.cut_lists.items()})
     run.finish("similarity")
-    return statistics
+    return solved
 
 
 def plans(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
@@ -138,7 +135,6 @@ def plans(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
 
 def _proposed(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
     settings = family.settings
-    family.report.stage("closed-form stitches through the real backs")
     proposed = plan.propose(
         family.cut_lists,
         statistics,
@@ -150,15 +146,12 @@ def _proposed(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
     )
     candidates = [p for p in proposed if p.status == "candidate"]
     count = compute.trial_images(family, sum(p.macs for p in candidates))
-    ranked = trials.closed_form(
-        proposed,
-        family.anchors,
-        family.cut_lists,
-        statistics,
-        family.data.rank.head(count),
-        family.report.progress,
-    )
-    return plan.choose(ranked, family.costs, settings.max_points)
+    named = {role: family.sources[role] for role in family.anchors}
+    starts = trials.starts(proposed, family.cut_lists, statistics)
+    trial = Trial(named, family.images, count, tuple(candidates), starts)
+    task = Task("closed-form stitches through the real backs", trials.tried, trial)
+    kls = next(family.execute([task], family.report))
+    return plan.choose(trials.with_losses(proposed, kls), family.costs, settings.max_points)
 
 
 def _caches(family: Build, chosen: list[Plan]) -> tuple[Cache, Cache]:
@@ -176,33 +169,25 @@ def _caches(family: Build, chosen: list[Plan]) -> tuple[Cache, Cache]:
     )
 
 
-def _fitted(
-    family: Build, p: Plan, statistics: Statistics, train: Cache, ranked: Cache, cheaper: Mapping[str, Fitted]
-) -> dict[str, Fitted]:
-    """One point's fit by its name; ``cheaper`` are those of points that cost less."""
-    front, back = p.route
-    enough = _enough(family, ranked, [f.kl for f in cheaper.values()])
-    start = features.initial(plan.key(p, family.cut_lists), family.cut_lists, statistics)
-    source, cut = family.sources[back.anchor], str(back.start)
-    reads = fits.reads(train, ranked, front, back.anchor, family.largest)
-    work = ladder.work(fits.back(source, cut))
-    budgets = rungs.budgets(family.options.fine_tune, family.settings.effort, work)
-    job = Fit(family.run.path, p.name, source, cut, start, reads, budgets, enough, family.settings.seed)
-    fitted = fits.fit(family, [job])
-    family.report.say(_trail(p.name, fitted[p.name]))
+def _fitted(family: Build, jobs: Sequence[Fit], ranked: Cache) -> dict[str, Fitted]:
+    """The points' fits by name, from the cheapest on."""
+    halves = fits.begin(family, jobs)
+    small_kl = float(np.mean(ladder.kl_divergence(ranked.logits("large"), ranked.logits("small"))))
+    enough = rungs.decide(family.options.fine_tune, {name: half.kl for name, half in halves.items()}, small_kl)
+    fitted = fits.proceed(family, jobs, enough)
+    for name, fit in fitted.items():
+        family.report.say(_trail(name, fit))
     return fitted
 
 
-def _enough(family: Build, ranked: Cache, cheaper: list[float]) -> float:
-    """The KL below which a fit need not climb to the back, given those of fits that cost less.
-
-    ``auto`` climbs there only where a point would else be no nearer to the large anchor than one
-    that costs less: it could not ship, so there is nothing to lose by not sharing its weights.
-    """
-    if family.options.fine_tune != rungs.AUTO:
-        return 0.0
-    small = float(np.mean(ladder.kl_divergence(ranked.logits("large"), ranked.logits("small"))))
-    return min([small, *cheaper])
+def _job(family: Build, p: Plan, statistics: Statistics, train: Cache, ranked: Cache) -> Fit:
+    """What fits one point."""
+    front, back = p.route
+    start = features.initial(plan.key(p, family.cut_lists), family.cut_lists, statistics)
+    source, cut = family.sources[back.anchor], str(back.start)
+    reads = fits.reads(train, ranked, front, back.anchor, family.largest)
+    budgets = rungs.budgets(family.options.fine_tune, family.settings.effort, ladder.work(fits.back(source, cut)))
+    return Fit(family.run.path, p.name, source, cut, start, reads, budgets, family.settings.seed)
 
 
 def _trail(name: str, fitted: Fitted) -> str:

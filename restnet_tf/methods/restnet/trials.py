@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +11,13 @@ import numpy as np
 from restnet_tf.fitting.ladder import kl_divergence
 from restnet_tf.graph import costs, cuts, finite
 from restnet_tf.methods.restnet.plan import key
-from restnet_tf.records import Anchor, Cut, Plan
+from restnet_tf.records import Anchor, Cut, Plan, Stitch
 from restnet_tf.similarity.features import Statistics, initial, observer
 from restnet_tf.similarity.pair_sums import other
 from restnet_tf.stitches import stitch
+from restnet_tf.work import sources
+from restnet_tf.work.sources import AnchorSource, DataSource
+from restnet_tf.work.tasks import Progress
 
 if TYPE_CHECKING:
     from restnet_tf.data.splits import Split
@@ -22,6 +25,32 @@ if TYPE_CHECKING:
 # Backs are called layer by layer, since each is used for few images and compiling takes seconds: what all layers put
 # out, with as much again inside them, is held.
 _MOST, _LEAST, _ROOM, _BYTES_A_VALUE = 64, 4, 2**32, 8
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What tries plans out: their closed-form stitches by name, on the first ``count`` rank images."""
+
+    anchors: Mapping[str, AnchorSource]
+    images: DataSource
+    count: int
+    plans: tuple[Plan, ...]
+    starts: Mapping[str, Stitch]
+
+
+def tried(trial: Trial, progress: Progress) -> dict[str, float]:
+    """The mean KL (nats) of each plan of a trial, by name; a task."""
+    anchors = {role: sources.anchor(source) for role, source in trial.anchors.items()}
+    cut_lists = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
+    split = sources.data(trial.images).rank.head(trial.count)
+    return losses(trial.plans, anchors, cut_lists, trial.starts, split, progress)
+
+
+def starts(
+    plans: Sequence[Plan], cut_lists: Mapping[str, tuple[Cut, ...]], statistics: Statistics
+) -> dict[str, Stitch]:
+    """The closed-form stitch of each candidate, by name."""
+    return {p.name: initial(key(p, cut_lists), cut_lists, statistics) for p in plans if p.status == "candidate"}
 
 
 def closed_form(
@@ -36,7 +65,13 @@ def closed_form(
 
     Raises ``RestnetError`` where what the anchors put out is not finite.
     """
-    kls = losses([p for p in plans if p.status == "candidate"], anchors, cut_lists, statistics, split, progress)
+    candidates = [p for p in plans if p.status == "candidate"]
+    stitches = starts(plans, cut_lists, statistics)
+    return with_losses(plans, losses(candidates, anchors, cut_lists, stitches, split, progress))
+
+
+def with_losses(plans: Sequence[Plan], kls: Mapping[str, float]) -> tuple[Plan, ...]:
+    """The plans, those that were tried with their KL."""
     return tuple(replace(p, kl=kls[p.name]) if p.name in kls else p for p in plans)
 
 
@@ -44,7 +79,7 @@ def losses(
     plans: Sequence[Plan],
     anchors: Mapping[str, Anchor],
     cut_lists: Mapping[str, tuple[Cut, ...]],
-    statistics: Statistics,
+    starts: Mapping[str, Stitch],
     split: Split,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
@@ -53,7 +88,7 @@ def losses(
     Front features stream: a batch is computed once for all plans and dropped.
     """
     pairs = {p.name: key(p, cut_lists) for p in plans}
-    stitches = {name: stitch.build(initial(pair, cut_lists, statistics)) for name, pair in pairs.items()}
+    stitches = {name: stitch.build(starts[name]) for name in pairs}
     backs = {
         (source, j): cuts.back(anchors[other(source)], cut_lists[other(source)][j].name, anchors[other(source)].logits)
         for source, _, j in pairs.values()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from restnet_tf import atomic
 from restnet_tf.anchors import applications
-from restnet_tf.family import compute, opening, ship
+from restnet_tf.family import one_pass, opening, ship
 from restnet_tf.family.family import TEACHER, Family
 from restnet_tf.graph import costs
 from restnet_tf.methods.snnet import routes, steps
@@ -31,7 +31,6 @@ from restnet_tf.records import Plan, RestnetError, Stitch
 from restnet_tf.report import summary as words
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
-from restnet_tf.similarity import features
 from restnet_tf.stitches import closed_form, variant
 from restnet_tf.stitches.step import Solution
 from restnet_tf.words import sentence
@@ -213,11 +212,7 @@ def _solved(family: Build, small: str, large: str, windows: Sequence[Window]) ->
     groups = {
         w.name: [(roles[w.front], i, j) for i, j in w.pairs] for w in windows if {w.front, w.back} == {small, large}
     }
-    names = f"{family.anchors[small].name} and {family.anchors[large].name}"
-    family.report.stage(f"closed-form stitches of {len(groups)} windows between {names}")
-    ends = {role: family.anchors[letter] for letter, role in roles.items()}
-    found = {role: family.cut_lists[letter] for letter, role in roles.items()}
-    return features.pooled(ends, found, groups, family.data.fit.head(compute.STATISTICS_IMAGES), family.report.progress)
+    return one_pass.of_windows(family, {"small": small, "large": large}, groups)
 
 
 def _by_letter(options: Options) -> dict[str, tuple[ModelSource, Anchor]]:

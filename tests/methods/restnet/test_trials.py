@@ -83,10 +83,11 @@ def test_plans_that_are_tried_apart_get_what_they_get_together():
     statistics = features.collect(anchors, cut_lists, split(40))
     proposed = plan.propose(cut_lists, statistics, {"large": Costs(10**9, 1), "small": Costs(0, 1)}, points=2)
     candidates = [p for p in proposed if p.status == "candidate"]
-    together = trials.losses(candidates, anchors, cut_lists, statistics, split(20))
+    starts = trials.starts(candidates, cut_lists, statistics)
+    together = trials.losses(candidates, anchors, cut_lists, starts, split(20))
     assert len(together) > 2
     for p in candidates[:3]:
-        apart = trials.losses([p], anchors, cut_lists, statistics, split(20))
+        apart = trials.losses([p], anchors, cut_lists, starts, split(20))
         assert apart == {p.name: pytest.approx(together[p.name], rel=1e-6)}
 
 

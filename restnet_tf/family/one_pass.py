@@ -1,0 +1,106 @@
+"""The one pass over the images as tasks: each sums up a shard of them, and the sums of all are solved here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
+
+from restnet_tf.family import compute
+from restnet_tf.graph import cuts
+from restnet_tf.similarity import features
+from restnet_tf.similarity.features import Statistics, Sums, WindowSums
+from restnet_tf.similarity.pair_sums import PairKey
+from restnet_tf.work import sources
+from restnet_tf.work.sources import AnchorSource, DataSource
+from restnet_tf.work.tasks import Progress, Task
+
+if TYPE_CHECKING:
+    from restnet_tf.data.splits import Split
+    from restnet_tf.family.family import Family
+    from restnet_tf.records import Anchor, Cut
+    from restnet_tf.stitches.step import Solution
+
+# So many images a task. Sums are added in the order of the shards: the same bytes come of any number of workers.
+SHARD_IMAGES = compute.STATISTICS_IMAGES
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A stretch of the fit images, and the anchors that are to see it: by the roles "large" and "small".
+
+    ``batch`` is that of the whole; ``groups`` are pairs of cuts that share a stitch, by name (None: no two do).
+    """
+
+    anchors: Mapping[str, AnchorSource]
+    images: DataSource
+    start: int
+    stop: int
+    batch: int
+    groups: Mapping[str, Sequence[PairKey]] | None = None
+
+
+def of_pairs(family: Family) -> Statistics:
+    """CKA and closed-form stitches of all pairs of cuts of two anchors."""
+    named = {role: family.sources[role] for role in family.anchors}
+    split = _split(family)
+    batch = min(features.batch_size(family.anchors.values(), family.cut_lists.values()), len(split))
+    tasks = [
+        Task("similarity of all pairs of cuts", pair_sums, shard)
+        for shard in _shards(Shard(named, family.images, 0, len(split), batch))
+    ]
+    return features.solve(reduce(add, family.execute(tasks, family.report)))
+
+
+def of_windows(
+    family: Family, roles: Mapping[str, str], groups: Mapping[str, Sequence[PairKey]]
+) -> dict[str, Solution]:
+    """The closed-form stitch of each window between two anchors; ``roles`` says which are "large" and "small"."""
+    anchors = {role: family.anchors[name] for role, name in roles.items()}
+    cut_lists = {role: family.cut_lists[name] for role, name in roles.items()}
+    named = {role: family.sources[name] for role, name in roles.items()}
+    split = _split(family)
+    batch = features.window_batch(anchors, cut_lists, groups)
+    title = f"closed-form stitches of {len(groups)} windows between {anchors['small'].name} and {anchors['large'].name}"
+    tasks = [
+        Task(title, window_sums, shard) for shard in _shards(Shard(named, family.images, 0, len(split), batch, groups))
+    ]
+    return features.solve_windows(reduce(add, family.execute(tasks, family.report)))
+
+
+def pair_sums(shard: Shard, progress: Progress) -> Sums:
+    """The sums of one shard for every pair of cuts."""
+    anchors, cut_lists, split = _opened(shard)
+    return features.sums(anchors, cut_lists, split, progress, batch=shard.batch)
+
+
+def window_sums(shard: Shard, progress: Progress) -> WindowSums:
+    """The sums of one shard for every group of pairs."""
+    anchors, cut_lists, split = _opened(shard)
+    return features.window_sums(anchors, cut_lists, shard.groups or {}, split, progress)
+
+
+def _split(family: Family) -> Split:
+    """Validation judges and test reports, so the closed form may see the fit images alone."""
+    return family.data.fit.head(compute.STATISTICS_IMAGES)
+
+
+def _shards(whole: Shard) -> list[Shard]:
+    """The shards of all images, each of whole batches but for the last."""
+    step = max(1, SHARD_IMAGES // max(1, whole.batch)) * max(1, whole.batch)
+    stops = [*range(step, whole.stop, step), whole.stop]
+    # What is left behind the last whole batch goes with the shard before it.
+    if len(stops) > 1 and whole.groups is None and stops[-1] - stops[-2] < whole.batch:
+        del stops[-2]
+    return [
+        Shard(whole.anchors, whole.images, start, stop, whole.batch, whole.groups)
+        for start, stop in zip([0, *stops[:-1]], stops, strict=True)
+    ]
+
+
+def _opened(shard: Shard) -> tuple[dict[str, Anchor], dict[str, tuple[Cut, ...]], Split]:
+    anchors = {role: sources.anchor(source) for role, source in shard.anchors.items()}
+    cut_lists = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
+    return anchors, cut_lists, features.shard(sources.data(shard.images).fit, shard.start, shard.stop)

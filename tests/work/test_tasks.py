@@ -1,0 +1,90 @@
+"""Work as tasks: what a task is given travels to another process, and the same bytes come of it there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restnet_tf.methods.restnet import method
+from restnet_tf.methods.restnet.options import Options
+from restnet_tf.progress import Reporter, Silent
+from restnet_tf.records import RestnetError
+from restnet_tf.work import sources, tasks
+from restnet_tf.work.sources import AnchorSource, DataSource, ModelSource
+from restnet_tf.work.tasks import Task
+
+
+def doubled(number: int, progress: tasks.Progress) -> int:
+    progress(1, 1)
+    return 2 * number
+
+
+class Stages(Silent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages: list[str] = []
+
+    def stage(self, title: str) -> None:
+        self.stages.append(title)
+
+
+def test_results_come_in_the_order_of_the_tasks_and_one_title_is_one_stage() -> None:
+    report = Stages()
+    work = [Task("first", doubled, 1), Task("first", doubled, 3), Task("second", doubled, 2)]
+    assert list(tasks.serially(work, report)) == [2, 6, 4]
+    assert report.stages == ["first", "second"]
+
+
+def test_what_has_changed_is_refused() -> None:
+    with pytest.raises(RestnetError, match=r"digits has changed: its hash is .*, the run began with feed"):
+        sources.data(DataSource("digits", 0, "feed"))
+
+
+@pytest.mark.slow
+def test_an_anchor_that_has_changed_is_refused() -> None:
+    spec = "MobileNetV2:alpha=0.35,input=32,classes=3"
+    with pytest.raises(RestnetError, match=r"MobileNetV2.* has changed"):
+        sources.anchor(AnchorSource(ModelSource(spec, "none"), "feed"))
+
+
+def _here(content: bytes) -> Any:
+    """A task that came as bytes, done in this process."""
+    task: Task[Any, Any] = pickle.loads(content)
+    return task.run(lambda done, total: None)
+
+
+def elsewhere(work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
+    """Every task in a process of its own that has loaded nothing before, one for all tasks."""
+    contents = [pickle.dumps(task) for task in work]
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_here, contents)
+
+
+@pytest.mark.slow
+def test_another_process_comes_to_the_same_bytes(tmp_path: Path) -> None:
+    """Statistics, trials, fits in both halves, compilations and answers of a whole small build."""
+    quick = Options(effort=0.001, max_points=1, precision="float32,int8", fine_tune="back", controls=False)
+    runs = []
+    for name, execute in (("here", tasks.serially), ("elsewhere", elsewhere)):
+        family = method.open(replace(quick, out=tmp_path / name), Silent())
+        family = replace(family, execute=execute)
+        with family.run.opened({}):
+            method.build(family)
+        runs.append(family.run.path)
+    one, other = ({p.relative_to(run): p.read_bytes() for p in content(run)} for run in runs)
+    assert len(one) > 8
+    assert set(one) == set(other)
+    assert [str(name) for name in one if one[name] != other[name]] == []
+
+
+def content(run: Path) -> list[Path]:
+    """The files of a run that do not hold latencies of this host, or the time of day."""
+    names = ("stitches/*", "objects/*", "tflite/*", "similarity.npz", "plans.json")
+    return sorted(path for pattern in names for path in run.glob(pattern))
