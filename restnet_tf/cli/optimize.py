@@ -54,9 +54,11 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
     with screen.progress() as report:
         outcome = command.optimize(run, point, command.Wanted(*methods[0], **options), report)
     click.echo(f"wrote {outcome.path}")
+    standing = command.standing(run, outcome)
     for split, before in outcome.before.items():
         after = outcome.after[split]
         click.echo(
             f"  {split}: {outcome.metric} {100 * before.value:.1f} -> {100 * after.value:.1f} % of {after.n} images,"
             f" KL to the large anchor {before.kl:.4f} -> {after.kl:.4f}"
         )
+    click.echo(f"  {standing}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
     if options.incomplete:
         raise RestnetError(options.incomplete)
     method = methods.named(name)
+    options = _with_earlier(options, Run(method.out(options)))
     work = method.open(options, report, prepare)
     # Before the directory is claimed: what is refused here must not bind it to these inputs.
     method.check(work)
@@ -52,7 +53,9 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
         with run.opened(method.identity(work), opening.kept(name, options)):
             for fit in work.heads:
                 run.save_head(fit)
-            if not run.done("points"):
+            if run.done("points"):
+                method.extend(work)
+            else:
                 method.build(work)
             run.drop_caches()
     except EmptyError:
@@ -66,27 +69,47 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
 
 
 @contextmanager
-def reopened(path: Path, report: Reporter, **changes: Any) -> Iterator[Family]:
+def reopened(path: Path, report: Reporter) -> Iterator[Family]:
     """The family of a finished run, its inputs loaded anew; the run is held against other writers.
 
-    ``changes`` are options that are to be others than the run was built with. Raises ``RestnetError`` where the run
-    is none, not finished, or older than the options that it would have to keep, and where an input has changed since.
+    Raises ``RestnetError`` where the run is none, not finished, or older than the options that it would have
+    to keep, and where an input has changed since.
     """
+    name, options = finished_options(path)
+    method = methods.named(name)
+    work = method.open(options, report, lambda: None)
+    family = method.reopen(work)
+    with work.run.opened(method.identity(work)):
+        yield family
+
+
+def finished_options(path: Path) -> tuple[str, Options]:
+    """The method and the options of a finished run; raises ``RestnetError`` where it is none, or kept none."""
     run = Run(path)
-    kept = run.options()
     if not run.done("points"):
         raise RestnetError(f"{path} is not finished; run its build again, it goes on where it stopped")
+    kept = run.options()
     if kept is None:
         raise RestnetError(
             f"{path} was built by a version that did not keep its options; run its build command again,"
             " which adds them and builds nothing anew"
         )
-    name, options = recalled(kept, path)
-    method = methods.named(name)
-    work = method.open(options.replaced(changes), report, lambda: None)
-    family = method.reopen(work)
-    with run.opened(method.identity(work)):
-        yield family
+    return recalled(kept, path)
+
+
+def _with_earlier(options: Options, run: Run) -> Options:
+    """Options that ask for the files of a finished run too: it may gain some, and loses none."""
+    if not run.record_path.exists() or not run.done("points") or (kept := run.options()) is None:
+        return options
+    _, earlier = recalled(kept, run.path)
+    return widened(options, precision=earlier.precision, also=earlier.also)
+
+
+def widened(options: Options, *, precision: str = "", also: Sequence[str] = ()) -> Options:
+    """Options with more precisions and more points that have files."""
+    precisions = dict.fromkeys(name.strip() for part in (precision, options.precision) for name in part.split(","))
+    points_too = dict.fromkeys((*also, *options.also))
+    return replace(options, precision=",".join(filter(None, precisions)), also=tuple(points_too))
 
 
 def recalled(kept: Mapping[str, Any], out: Path) -> tuple[str, Options]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ from restnet_tf.similarity import features
 from restnet_tf.stitches import stitch, variant
 from restnet_tf.tfmot import port, worker
 from restnet_tf.tfmot.port import Ported
+from restnet_tf.words import sentence
 
 if TYPE_CHECKING:
     import keras
@@ -108,6 +110,15 @@ def optimize(path: Path, point: str, wanted: Wanted, report: Reporter) -> Outcom
         finally:
             family.run.drop_caches()
         return _kept(family, plan, fitted, changed, wanted)
+
+
+def standing(path: Path, outcome: Outcome) -> str:
+    """What became of the result beside all other points of its run, in words."""
+    point = outcome.point
+    if point.files:
+        return f"{point.name} is a point of {path} now, with files in {', '.join(point.files)}"
+    command = shlex.join(["restnet-tf", "link", str(path), "--point", point.name])
+    return f"{point.name} has no files: {sentence(point.reason)}; {command} would make them all the same"
 
 
 def check_installed() -> None:

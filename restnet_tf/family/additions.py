@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from restnet_tf.family import score, ship
+from restnet_tf.family import opening, score, ship
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.family import Family
 from restnet_tf.family.score import Scorer
@@ -14,7 +14,6 @@ from restnet_tf.points import points
 from restnet_tf.points.points import CONTROL, OperatingPoint
 from restnet_tf.records import Plan, RestnetError
 from restnet_tf.run import plans_file
-from tflite_export.precision import precision_named
 
 
 def members(family: Family) -> Members:
@@ -43,30 +42,36 @@ def add(family: Family, plan: Plan, fitted: Fitted, options: Sequence[str]) -> O
     return next(p for p in settled if p.name == plan.name)
 
 
-def link(family: Family, names: Sequence[str]) -> tuple[OperatingPoint, ...]:
-    """Make the files that the settings ask for and the run lacks; points of these names have them whatever they score.
+def link(family: Family) -> tuple[OperatingPoint, ...]:
+    """Make the files that the settings ask for and the run lacks, or has in another form; all points.
 
-    Raises ``RestnetError`` for a name that is no point of the run.
+    Nothing is fitted. Raises ``RestnetError`` where the settings name a point that the run has not.
     """
-    meta, listed = points.read(family.run.points_path)
+    content = points.read(family.run.points_path)
+    meta, listed = content
     networks = [p.name for p in listed if p.kind != CONTROL]
-    for name in names:
+    for name in family.settings.also:
         if name not in networks:
             raise RestnetError(f"{family.run.path} has no point {name}; it has {', '.join(networks)}")
-    kept = {p.name for p in listed if p.files} | set(names)
-    return ship.settle(members(family), Scorer(family), listed, meta, also=sorted(kept))
+    left = [_without(family, p, stale(family)) for p in listed]
+    return ship.settle(members(family), Scorer(family), left, {**meta, "versions": opening.versions(opening.TOOLS)})
 
 
-def without(family: Family, precisions: Sequence[str]) -> None:
-    """Forget files whose form is to be another: they are made anew."""
-    meta, listed = points.read(family.run.points_path)
-    left = [replace(p, files={n: f for n, f in p.files.items() if n not in precisions}) for p in listed]
-    for p in listed:
-        for precision in precisions:
-            family.run.tflite_path(p.name, precision).unlink(missing_ok=True)
-    family.run.write_json(family.run.points_path, points.to_json(left, meta))
+def stale(family: Family) -> list[str]:
+    """Precisions whose files were made in another form than the settings ask for."""
+    made_by, forms = family.run.forms(), opening.forms(family.settings)
+    return [name for name, form in forms.items() if name in made_by and made_by[name] != form]
 
 
-def taking_bytes(precisions: Sequence[str]) -> list[str]:
-    """Those precisions whose files may take images as bytes."""
-    return [name for name in precisions if "uint8" in precision_named(name).ends]
+def lacks(family: Family) -> bool:
+    """Whether the settings ask for files that the run has not."""
+    settings, (_, listed) = family.settings, points.read(family.run.points_path)
+    due = [p for p in listed if p.files or p.name in settings.also or (settings.ship_all and p.kind != CONTROL)]
+    return bool(stale(family)) or any(name not in p.files for p in due for name in settings.precisions)
+
+
+def _without(family: Family, point: OperatingPoint, precisions: Sequence[str]) -> OperatingPoint:
+    """A point without its files of some precisions, which are made anew."""
+    for name in precisions:
+        family.run.tflite_path(point.name, name).unlink(missing_ok=True)
+    return replace(point, files={name: file for name, file in point.files.items() if name not in precisions})

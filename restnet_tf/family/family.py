@@ -37,6 +37,7 @@ class Settings:
     effort: float
     seed: int
     ship_all: bool
+    also: tuple[str, ...]
     converter: str
     recalibrate: bool
     uint8_input: bool

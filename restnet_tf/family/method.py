@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from restnet_tf.records import RestnetError
@@ -59,6 +60,12 @@ class Method(Protocol):
 
     def build(self, work: Work) -> None:
         """Build or finish in the opened run directory: every point and control, measured, in ``points.json``."""
+
+    def out(self, options: Options) -> Path:
+        """The run directory: the user's, or the one of these inputs."""
+
+    def extend(self, work: Work) -> None:
+        """Make the files that the options of a finished run ask for and it lacks; nothing is fitted."""
 
     def reopen(self, work: Work) -> Family:
         """The family of a finished run, with the anchors that the build left; refused where there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from tflite_export.devices import devices
 
 POINTS = 8
 _KEYWORDS = ("digits", "imagenet", "none")  # meant so, even where a file has that name
-_TOOLS = ("restnet-tf", "tensorflow", "keras", "ai-edge-litert")
+TOOLS = ("restnet-tf", "tensorflow", "keras", "ai-edge-litert")
 
 
 def settings(options: BuildOptions, *, order: str, max_points: int = POINTS, effort: float = 1.0) -> Settings:
@@ -40,6 +40,7 @@ def settings(options: BuildOptions, *, order: str, max_points: int = POINTS, eff
         effort=options.effort or effort,
         seed=options.seed,
         ship_all=options.ship_all,
+        also=options.also,
         converter=options.converter,
         recalibrate=options.recalibrate,
         uint8_input=options.uint8_input,
@@ -111,13 +112,43 @@ def identity(family: Family, method: str, settings: Mapping[str, Any]) -> dict[s
         inputs["teacher model"] = _hashed(family.teacher)
     plans = family.options.plans
     digest = hashlib.sha256(plans.read_bytes()).hexdigest()[:16] if plans else None
-    common = asdict(family.settings) | {"budget": family.options.budget, "plans": digest}
-    return inputs | common | {"method": method, **settings} | versions(_TOOLS)
+    chosen = family.settings
+    common = {
+        "order": chosen.order,
+        "max_points": chosen.max_points,
+        "effort": chosen.effort,
+        "seed": chosen.seed,
+        "budget": limits(chosen.budget),
+        "plans": digest,
+    }
+    return inputs | common | {"method": method, **settings} | lines_of(TOOLS)
+
+
+def limits(terms: Sequence[Term]) -> str:
+    """What of a budget decides which plans there are; the rest only chooses among their files."""
+    return ", ".join(term.text for term in terms if term.name in ("macs", "params"))
+
+
+def forms(settings: Settings) -> dict[str, str]:
+    """What files of each precision are made by, in words: another word, and they are made anew."""
+    shared = [settings.converter, *settings.lower, *versions(TOOLS).values()]
+    words = {}
+    for name in settings.precisions:
+        recipe = precision.precision_named(name)
+        own = ["recalibrated"] if settings.recalibrate and recipe.calibrated else []
+        own += ["from bytes"] if settings.uint8_input and "uint8" in recipe.ends else []
+        words[name] = " ".join([*shared, *own])
+    return words
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Of what a result may depend on."""
-    return {f"{name} version": version(name) for name in packages}
+    """Of what made a result."""
+    return {name: version(name) for name in packages}
+
+
+def lines_of(packages: Sequence[str]) -> dict[str, str]:
+    """Of what a fit may depend on: versions without their patch, which mends and changes no result."""
+    return {f"{name} version": ".".join(value.split(".")[:2]) for name, value in versions(packages).items()}
 
 
 def kept(method: str, options: Options) -> dict[str, Any]:

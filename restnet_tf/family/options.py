@@ -25,6 +25,7 @@ class Options:
     precision: str = "float32,int8"
     max_points: int | None = None
     seed: int = 0
+    also: tuple[str, ...] = ()  # points that have files whatever they score (restnet-tf link --point)
 
     @property
     def incomplete(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf import atomic
-from restnet_tf.family import anchor_pieces, compute, measure, score
+from restnet_tf.family import anchor_pieces, compute, measure, opening, score
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.measure import Images, Job, Judge, Shape
 from restnet_tf.family.score import Scorer
@@ -94,13 +94,15 @@ def settle(
     scorer: Scorer,
     candidates: Sequence[OperatingPoint],
     meta: Mapping[str, Any],
-    also: Sequence[str] = (),
 ) -> tuple[OperatingPoint, ...]:
-    """Decide over all points and publish; files have those that are shipped, and those named in ``also``."""
-    family = members.family
-    everything = family.settings.ship_all
+    """Decide over all points and publish; files have those that are shipped, and those that the user named."""
+    family, settings = members.family, members.family.settings
     decided = front.decide(candidates)
-    stock = [p for p in decided if p.kind != CONTROL and (p.status == SHIPPED or everything or p.name in also)]
+    stock = [
+        p
+        for p in decided
+        if p.kind != CONTROL and (p.status == SHIPPED or settings.ship_all or p.name in settings.also)
+    ]
     shop = _shop(members, scorer, [p.name for p in stock])
     files = shop.stocked(stock)
     settled = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
@@ -108,6 +110,7 @@ def settle(
         for precision in p.files if p.name not in files else ():
             family.run.tflite_path(p.name, precision).unlink(missing_ok=True)
     shop.publish(settled, meta, title(family))
+    family.run.note_forms(opening.forms(settings))
     return settled
 
 
@@ -141,6 +144,7 @@ def _meta(family: Family, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
         "class_names": family.data.class_names or family.anchors[family.largest].class_names,
         "training_macs": spent,
         "whole_large_training_macs": whole,
+        "versions": opening.versions(opening.TOOLS),
     }
 
 

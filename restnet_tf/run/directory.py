@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,13 @@ _CUTS = "cuts:"  # what the names of arrays of cuts' names begin with
 
 @dataclass(frozen=True)
 class RunRecord:
-    """``run.json``: what the run was built from, by which options, and which steps are done."""
+    """``run.json``: what decides its points, the options, which steps are done, what made files by precision."""
 
     format: int
     inputs: dict[str, Any]
     steps: dict[str, str]
     options: dict[str, Any] | None = None
+    forms: dict[str, str] = field(default_factory=dict)
 
 
 class Run:
@@ -169,6 +170,15 @@ class Run:
         """Record a finished step."""
         record = self._record()
         self._write(replace(record, steps=record.steps | {step: "done"}))
+
+    def forms(self) -> dict[str, str]:
+        """What made the files, by precision."""
+        return self._record().forms
+
+    def note_forms(self, forms: Mapping[str, str]) -> None:
+        """Keep what made files of these precisions."""
+        record = self._record()
+        self._write(replace(record, forms=record.forms | dict(forms)))
 
     def inputs(self) -> dict[str, Any]:
         """What the run was built from."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.anchors import demo
 from restnet_tf.data.splits import Data
-from restnet_tf.family import caches, compute, controls, fits, one_pass, opening, ship
+from restnet_tf.family import additions, caches, compute, controls, fits, one_pass, opening, ship
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
 from restnet_tf.fitting import cache, ladder, rungs
@@ -48,10 +49,15 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
     effort = demo.EFFORT if options.demo else 1.0
     settings = opening.settings(options, order="both", max_points=points, effort=effort)
     data = opening.images(options, report)
-    run = Run(options.out or (demo.OUT if options.demo else opening.default_out(options.models, options.data)))
+    run = Run(out(options))
     atomic.check_writable(run.path)
     models = _demo(options, data, run, report) if options.demo else _named(options, report)
     return opening.family(options, settings, data, models, run, report)
+
+
+def out(options: Options) -> Path:
+    """The run directory: the user's, or the one of these inputs."""
+    return options.out or (demo.OUT if options.demo else opening.default_out(options.models, options.data))
 
 
 def identity(family: Build) -> dict[str, Any]:
@@ -96,6 +102,12 @@ def build(family: Build) -> None:
     rivals = controls.fit_all(family, chosen, fitted, train, ranked) if family.settings.controls else ()
     ship.ship(family, chosen, fitted, rivals)
     heat_map.draw(family, statistics)
+
+
+def extend(family: Build) -> None:
+    """Make the files that the options of a finished run ask for and it lacks."""
+    if additions.lacks(family):
+        additions.link(family)
 
 
 def reopen(family: Build) -> Build:

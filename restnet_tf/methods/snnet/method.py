@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from restnet_tf import atomic
 from restnet_tf.anchors import applications
-from restnet_tf.family import one_pass, opening, ship
+from restnet_tf.family import additions, one_pass, opening, ship
 from restnet_tf.family.family import TEACHER, Family
 from restnet_tf.graph import costs
 from restnet_tf.methods.snnet import routes, steps
@@ -49,13 +50,18 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
     prepare()
     settings = opening.settings(options, order="small-large")
     data = opening.images(options, report)
-    run = Run(options.out or opening.default_out(options.models, options.data))
+    run = Run(out(options))
     atomic.check_writable(run.path)
     report.stage("loading the anchors")
     models = _by_letter(options)
     if (teacher := options.teacher) is not None and teacher not in models:
         models[TEACHER] = _loaded(options, teacher)
     return opening.family(options, settings, data, models, run, report)
+
+
+def out(options: Options) -> Path:
+    """The run directory: the user's, or the one of these inputs."""
+    return options.out or opening.default_out(options.models, options.data)
 
 
 def identity(family: Build) -> dict[str, Any]:
@@ -81,6 +87,13 @@ def build(family: Build) -> None:
     family.report.say(f"{len(configurations)} configurations through {stitches} stitches")
     fitted, rivals = steps.train(family, configurations, _stitches(family, windows, starts))
     ship.ship(reopen(family), chosen, fitted, rivals)
+
+
+def extend(family: Build) -> None:
+    """Make the files that the options of a finished run ask for and it lacks."""
+    finished = reopen(family)
+    if additions.lacks(finished):
+        additions.link(finished)
 
 
 def reopen(family: Build) -> Build:

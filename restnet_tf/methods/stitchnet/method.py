@@ -39,6 +39,7 @@ from restnet_tf.schema import SCHEMA
 
 _NAME = "stitchnet"
 _REPEATS = 30
+_TOOLS = ("restnet-tf", "ai-edge-litert")
 _BATCH = 64
 
 
@@ -56,9 +57,14 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
     entries = pool.opened(options.pool_dir, sources, report, prepare)
     if len(entries) == 1:
         report.say("one pool member alone: its nets are the member with fragments left out")
-    run = Run(options.out or _default_out(options))
+    run = Run(out(options))
     atomic.check_writable(run.path)
     return Composition(run, entries, few, options, settings, report)
+
+
+def out(options: Options) -> Path:
+    """The run directory: the user's, or the one of these images."""
+    return options.out or _default_out(options)
 
 
 def identity(composition: Composition) -> dict[str, Any]:
@@ -70,7 +76,8 @@ def identity(composition: Composition) -> dict[str, Any]:
     }
     inputs |= {"method": _NAME, "data": f"{few.name} {few.sha256[:16]}", "images": len(few.fit)}
     plain = asdict(composition.settings) | {"budget": options.budget, "classes": options.classes}
-    return inputs | plain | opening.versions(("restnet-tf", "ai-edge-litert"))
+    del plain["precisions"]
+    return inputs | plain | opening.lines_of(_TOOLS)
 
 
 def check(composition: Composition) -> None:
@@ -94,6 +101,18 @@ def build(composition: Composition) -> None:
         chosen = nets.fitted(composition, [*members.values(), *kept])
         _ship(composition, chosen, whole, list(members))
     composition.run.finish("points")
+
+
+def extend(composition: Composition) -> None:
+    """Make the files that the options of a finished run ask for and it lacks: what was searched and fitted stays."""
+    run, precisions = composition.run, composition.settings.precisions
+    listed = points.read(run.points_path)[1]
+    names = [p.name for p in listed]
+    for name in composition.options.also:
+        if name not in names:
+            raise RestnetError(f"{run.path} has no point {name}; it has {', '.join(names)}")
+    if any(precision not in p.files for p in listed for precision in precisions):
+        build(composition)
 
 
 def reopen(composition: Composition) -> Family:
@@ -145,6 +164,7 @@ def _meta(composition: Composition) -> dict[str, Any]:
         "metric": "accuracy",
         "loss": "log loss",
         "class_names": composition.data.class_names,
+        "versions": opening.versions(_TOOLS),
         "training_macs": 0,
         "whole_large_training_macs": 0,
         "macs_before": {
