@@ -215,7 +215,7 @@ def test_the_old_way_converts_every_variant_and_shares_nothing(
     build(replace(small_family, out=out, converter="tf", controls=False))
     files = content(out)
     assert not [name for name in files if name.startswith(("objects/", "elastic."))]
-    name = next(n for n in files if n.startswith("tflite/L"))
+    name = next(n for n in files if n.startswith("tflite/S"))
     images = networks.images(20).astype(np.float32)
     np.testing.assert_allclose(litert(out / name, images), litert(small_run / name, images), atol=1e-5)
 
@@ -403,7 +403,7 @@ def test_interrupted_at_every_step_and_killed_it_ends_the_same(
             assert not (out / "points.json").exists()
     words = (
         *("reading", "similarity", "closed-form", "features"),
-        *("fitting L", "fitting distilled", "fitting random-front", "accuracy", "making", "latency", "scores"),
+        *("fitting S", "fitting distilled", "fitting random-front", "accuracy", "making", "latency", "scores"),
     )
     for word in words:
         assert any(stage.startswith(word) for stage in hit), f"{word} was not interrupted: {hit}"

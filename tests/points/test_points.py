@@ -54,6 +54,12 @@ def test_a_point_between_the_anchors_is_shipped():
     assert statuses(*ANCHORS, point("p", 50, 80, 0.2))["p"] == SHIPPED
 
 
+def test_the_rival_that_is_named_is_the_cheapest():
+    rivals = point("dear", 40, 85, 0.1), point("cheap", 30, 84, 0.1), point("middle", 35, 85, 0.1)
+    decided = {p.name: p for p in front.decide((*ANCHORS, *rivals, point("p", 50, 80, 0.2)))}
+    assert decided["p"].reason == Reason("dominated", rival="cheap")
+
+
 @pytest.mark.parametrize(
     ("rival", "status"),
     [

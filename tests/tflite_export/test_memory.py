@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import needs
 import numpy as np
+import operators
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -260,3 +261,12 @@ def test_check_finds_an_impossible_bound():
 def test_damaged_file_is_refused():
     with pytest.raises(TfliteError, match=r"not a \.tflite file"):
         ranges(b"    TFL4" * 10)
+
+
+def test_variables_need_no_place():
+    """They keep their values between runs, so they lie outside of what is planned."""
+    x, state = operators.tensor(), operators.tensor(name="state")
+    state.table.isVariable = True
+    kept = operators.operator("ABS", [x], state)
+    added = operators.operator("ADD", [x, state], operators.tensor(name="y"), "AddOptions")
+    assert {item.name for item in ranges(operators.file(kept, added))} == {"x", "y"}

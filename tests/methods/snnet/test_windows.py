@@ -81,9 +81,11 @@ def test_tokens_meet_the_grid_of_their_size():
     assert [(a[0].kind, len(a), b[0].shape[0], len(b)) for a, b in pairs] == [("tokens", 6, 14, 3)]
 
 
-def test_images_of_another_size_do_not_change_which_stages_meet():
-    both = {"A": cuts_of([24, 12, 6]), "B": cuts_of([28, 14, 7])}
-    found = windows.between(both, "A", "B", Sliding(1), scale=192 / 224)
+@pytest.mark.parametrize(("sizes", "scale"), [([24, 12, 6], 192 / 224), ([14, 7, 4], 112 / 224)])
+def test_images_of_another_size_do_not_change_which_stages_meet(sizes: list[int], scale: float):
+    """At half of the size the first stage has the grid of the other's second, and does not meet it."""
+    both = {"A": cuts_of(sizes), "B": cuts_of([28, 14, 7])}
+    found = windows.between(both, "A", "B", Sliding(1), scale=scale)
     assert [w.pairs for w in found] == [((0, 0),), ((1, 1),), ((2, 2),)]
 
 
