@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from restnet_tf.family.options import MODEL, BuildOptions
+from restnet_tf.fitting.rungs import AUTO
 
 ROLES = ("large", "small")
 
@@ -13,6 +15,8 @@ ROLES = ("large", "small")
 class Options(BuildOptions):
     """Two anchors, and how stitches between them are chosen and fitted."""
 
+    reported: ClassVar[tuple[str, ...]] = ("seed", "effort", "order", "rank_by", "fine_tune", "converter", "budget")
+
     large: str | None = field(default=None, metadata=MODEL)
     small: str | None = field(default=None, metadata=MODEL)
     large_arch: str | None = None
@@ -20,7 +24,7 @@ class Options(BuildOptions):
     large_preprocess: str = "none"
     small_preprocess: str = "none"
     rank_by: str = "cka"
-    fine_tune: str = "auto"
+    fine_tune: str = AUTO
 
     @property
     def demo(self) -> bool:
