@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restnet_tf.methods.stitchnet.findings import FindingsFile, NetRecord
+from restnet_tf.methods.stitchnet.findings import NetRecord, SearchFile
 from restnet_tf.methods.stitchnet.fragments import Member
 from restnet_tf.points.points import File, OperatingPoint, Score
 from restnet_tf.records import FACTS, Cut, Excess, Piece, Plan, Reason, Tally
@@ -96,8 +96,8 @@ RECORDS: dict[Any, st.SearchStrategy[Any]] = {
         tuples(st.builds(Cut, clamp=st.tuples(st.none() | NUMBERS, st.none() | NUMBERS))),
         st.builds(Cut),
     ),
-    FindingsFile: st.builds(
-        FindingsFile,
+    SearchFile: st.builds(
+        SearchFile,
         tuples(st.builds(NetRecord, refused=st.none() | reasons(), loss=st.none() | NUMBERS)),
         st.just(()),
         tuples(st.builds(Tally, reasons(), COUNTS)),

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import numpy as np
 
 from restnet_tf.anchors.head import HeadFit
 from restnet_tf.atomic import write_bytes, write_npz
-from restnet_tf.fitting.ladder import Fitted, RungResult
-from restnet_tf.records import Layout, RestnetError, Stitch
+from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.records import RestnetError
+from restnet_tf.run import stitch_arrays
 from restnet_tf.schema import SCHEMA
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches.step import Solution
@@ -197,14 +198,14 @@ class Run:
         arrays: dict[str, Any] = {"n": statistics.n, "batch": statistics.batch, "cka": statistics.cka}
         arrays |= {f"{_CUTS}{role}": np.array(names) for role, names in cuts.items()}
         for (source, i, j), solution in statistics.solutions.items():
-            arrays |= _solution_arrays(f"{source}.{i}.{j}", solution)
+            arrays |= stitch_arrays.solution_arrays(f"{source}.{i}.{j}", solution)
         write_npz(self.path / "similarity.npz", arrays)
 
     def load_statistics(self) -> Statistics:
         """What ``save_statistics`` wrote."""
         with np.load(self.path / "similarity.npz") as arrays:
             solutions = {}
-            for stem, solution in _solutions(arrays).items():
+            for stem, solution in stitch_arrays.solutions(arrays).items():
                 source, i, j = stem.split(".")
                 solutions[source, int(i), int(j)] = solution
             return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions)
@@ -212,7 +213,9 @@ class Run:
     def save_starts(self, starts: Mapping[str, Solution]) -> None:
         """``cache/closed-form.npz``: what the stitches of windows start at."""
         arrays = {
-            name: value for stem, solution in starts.items() for name, value in _solution_arrays(stem, solution).items()
+            name: value
+            for stem, solution in starts.items()
+            for name, value in stitch_arrays.solution_arrays(stem, solution).items()
         }
         write_npz(self._starts_path, arrays)
 
@@ -221,7 +224,7 @@ class Run:
         if not self._starts_path.exists():
             return None
         with np.load(self._starts_path) as arrays:
-            return _solutions(arrays)
+            return stitch_arrays.solutions(arrays)
 
     @property
     def _starts_path(self) -> Path:
@@ -261,7 +264,7 @@ class Run:
 
     def save_fitted(self, point: str, fitted: Fitted) -> None:
         """``stitches/<point>.npz``."""
-        write_npz(self.stitch_path(point), _fitted_arrays(fitted))
+        write_npz(self.stitch_path(point), stitch_arrays.fit_arrays(fitted))
 
     def load_fitted(self, point: str) -> Fitted | None:
         """What ``save_fitted`` wrote; None where the point is not fitted yet."""
@@ -269,11 +272,11 @@ class Run:
         if not path.exists():
             return None
         with np.load(path) as arrays:
-            return _fitted(arrays)
+            return stitch_arrays.fit(arrays)
 
     def save_begun(self, point: str, fitted: Fitted, state: Mapping[str, np.ndarray]) -> None:
         """A fit before its costly rungs, with all that these start from."""
-        arrays = _fitted_arrays(fitted) | {f"{_STATE}{name}": value for name, value in state.items()}
+        arrays = stitch_arrays.fit_arrays(fitted) | {f"{_STATE}{name}": value for name, value in state.items()}
         write_npz(self._begun_path(point), arrays)
 
     def load_begun(self, point: str) -> tuple[Fitted, dict[str, np.ndarray]] | None:
@@ -283,7 +286,7 @@ class Run:
             return None
         with np.load(path) as arrays:
             names = [name for name in arrays.files if name.startswith(_STATE)]
-            return _fitted(arrays), {name.removeprefix(_STATE): arrays[name] for name in names}
+            return stitch_arrays.fit(arrays), {name.removeprefix(_STATE): arrays[name] for name in names}
 
     def _begun_path(self, point: str) -> Path:
         return self.cache_path("begun") / f"{point}.npz"
@@ -342,63 +345,6 @@ class Run:
             f"{self.record_path} is of format {content['format']} and this version keeps runs in format {_FORMAT}:"
             " build it again into another --out, or use the version that built it"
         )
-
-
-def _solution_arrays(stem: str, solution: Solution) -> dict[str, Any]:
-    """A closed-form map as arrays whose names begin alike."""
-    arrays = {f"{stem}.kernel": solution.kernel, f"{stem}.bias": solution.bias, f"{stem}.r2": solution.r2}
-    if solution.pooled is not None:
-        arrays |= {f"{stem}.class_kernel": solution.pooled[0], f"{stem}.class_bias": solution.pooled[1]}
-    return arrays
-
-
-def _solutions(arrays: Any) -> dict[str, Solution]:
-    """All closed-form maps of a file, by what their arrays' names begin with."""
-    solutions = {}
-    for stem in (name.removesuffix(".r2") for name in arrays.files if name.endswith(".r2")):
-        pooled = None
-        if f"{stem}.class_kernel" in arrays:
-            pooled = arrays[f"{stem}.class_kernel"], arrays[f"{stem}.class_bias"]
-        solutions[stem] = Solution(
-            arrays[f"{stem}.kernel"], arrays[f"{stem}.bias"], float(arrays[f"{stem}.r2"]), pooled
-        )
-    return solutions
-
-
-def _fitted_arrays(fitted: Fitted) -> dict[str, Any]:
-    """A fit as arrays."""
-    meta: dict[str, Any] = {name: getattr(fitted, name) for name in ("rung", "kl", "closed_form_kl", "settled")}
-    meta |= {"origin": fitted.origin} if fitted.origin else {}
-    meta |= {"rungs": [asdict(r) for r in fitted.rungs], "stitches": []}
-    arrays: dict[str, Any] = {}
-    for joint, stitch in enumerate(fitted.stitches):
-        ends = {"source": asdict(stitch.source), "target": asdict(stitch.target), "clamp": stitch.clamp}
-        meta["stitches"].append(ends)
-        values = {"kernel": stitch.kernel, "bias": stitch.bias, **stitch.parts}
-        values |= {f"tuned:{path}": value for path, value in stitch.tuned.items()}
-        arrays |= {f"{joint}:{name}": value for name, value in values.items()}
-    return {"meta": np.array(json.dumps(meta)), **arrays}
-
-
-def _fitted(arrays: Any) -> Fitted:
-    """What ``_fitted_arrays`` made."""
-    meta = json.loads(str(arrays["meta"]))
-    *before, last = (_stitch(ends, arrays, f"{joint}:") for joint, ends in enumerate(meta.pop("stitches")))
-    rungs = tuple(RungResult(**r) for r in meta.pop("rungs"))
-    return Fitted(stitch=last, before=tuple(before), rungs=rungs, **meta)
-
-
-def _stitch(ends: Mapping[str, Any], arrays: Any, prefix: str) -> Stitch:
-    """One stitch of a file of them; its arrays' names begin alike."""
-    names = [name.removeprefix(prefix) for name in arrays.files if name.startswith(prefix)]
-    parts = {name: arrays[prefix + name] for name in names if not name.startswith("tuned:")}
-    tuned = {name.removeprefix("tuned:"): arrays[prefix + name] for name in names if name.startswith("tuned:")}
-    source, target = (_layout(ends[end]) for end in ("source", "target"))
-    return Stitch(parts.pop("kernel"), parts.pop("bias"), source, target, tuple(ends["clamp"]), parts, tuned)
-
-
-def _layout(entry: Mapping[str, Any]) -> Layout:
-    return Layout(tuple(entry["shape"]), tuple(entry["grid"]) if entry["grid"] else None)
 
 
 def _short(value: Any) -> str:

@@ -146,7 +146,7 @@ def test_a_budget_below_every_plan_says_so_in_the_plans(another_run: Path) -> No
     ("words", "changes", "named"),
     [
         (["--seed", "3"], {}, "data"),
-        (["--precision", "int8"], {}, "precisions"),
+        (["--effort", "0.5"], {}, "effort"),
         (["--max-points", "2"], {}, "max_points"),
         ([], {"small": "tiny.keras"}, "small anchor"),
         ([], {"data": "more.npz"}, "data"),

@@ -20,6 +20,7 @@ COMMANDS = (
     "build",
     "compose",
     "inspect",
+    "link",
     "similarity",
     "bench",
     "export",
