@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,73 +10,46 @@ import click
 
 from restnet_tf.cli import options as shared
 from restnet_tf.cli import screen
-from restnet_tf.fitting.rungs import AUTO, FINE_TUNES
+from restnet_tf.fitting.rungs import FINE_TUNES
+
+option = partial(shared.option, "build")
 
 
 @click.command()
 @shared.method
 @shared.pair
-@shared.snnet
-@click.option("--data", metavar="DATA", help="A folder, an .npz file, digits, or keras:cifar10 and the like.")
-@click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/LARGE-SMALL-DATA]")
-@click.option(
-    "--budget",
-    default="",
-    metavar="TERMS",
-    help='Limits, as in "macs<=30M, flash<=500KB"; devices\' are looked at last.',
-)
-@click.option(
-    "--precision",
-    default="float32,int8",
-    show_default=True,
-    metavar="LIST",
-    help="Of float32, float16, dynamic, int8, int16x8.",
-)
-@click.option(
-    "--max-points", type=click.IntRange(1, 64), help="Variants to fit.  [default: 8; 6 for the demo; all of snnet]"
-)
-@click.option(
+@shared.several
+@option("--data", metavar="DATA", help="A folder, an .npz file, digits, or keras:cifar10 and the like.")
+@option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/LARGE-SMALL-DATA]")
+@option("--budget", metavar="TERMS", help='Limits, as in "macs<=30M, flash<=500KB"; devices\' are looked at last.')
+@option("--precision", metavar="LIST", help="Of float32, float16, dynamic, int8, int16x8.")
+@option("--max-points", type=click.IntRange(1, 64), help="Variants to fit.  [default: 8; 6 for the demo; all of snnet]")
+@option(
     "--order",
     type=click.Choice(["both", "large-small", "small-large"]),
     help="Which anchor may be the front.  [default: both; small-large of snnet]",
 )
-@click.option(
-    "--rank-by",
-    type=click.Choice(["cka", "r2"]),
-    default="cka",
-    show_default=True,
-    help="What makes the shortlist.",
-)
-@click.option(
-    "--fine-tune",
-    type=click.Choice(list(FINE_TUNES)),
-    default=AUTO,
-    show_default=True,
-    help="How far up the ladder a fit may climb.",
-)
-@click.option(
+@option("--rank-by", type=click.Choice(["cka", "r2"]), help="What makes the shortlist.")
+@option("--fine-tune", type=click.Choice(list(FINE_TUNES)), help="How far up the ladder a fit may climb.")
+@option(
     "--effort",
     type=click.FloatRange(0.001, 1000),
     help="Training compute; 1 is minutes on two cores.  [default: 1; less for the demo]",
 )
-@click.option("--plans", type=click.Path(path_type=Path), help="An edited plans.json to build instead.")
-@click.option(
+@option("--plans", type=click.Path(path_type=Path), help="An edited plans.json to build instead.")
+@option(
     "--converter",
     type=click.Choice(["link", "tf"]),
-    default="link",
-    show_default=True,
     help="Link variants from anchors compiled once, or convert each whole (slow; for comparison).",
 )
-@click.option(
+@option(
     "--recalibrate", is_flag=True, help="Calibrate the back of every integer variant anew on what its stitch delivers."
 )
-@click.option("--uint8-input", is_flag=True, help="int8 files take images as bytes 0..255, as cameras give them.")
-@click.option(
-    "--lower", default="", metavar="LIST", help="Operators to make of others, for targets without them: gelu."
-)
-@click.option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
-@click.option("--controls/--no-controls", default=True, show_default=True, help="Fit the controls too.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
+@option("--uint8-input", is_flag=True, help="int8 files take images as bytes 0..255, as cameras give them.")
+@option("--lower", metavar="LIST", help="Operators to make of others, for targets without them: gelu.")
+@option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
+@option("--controls/--no-controls", help="Fit the controls too.")
+@option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def build(**options: Any) -> None:
     """Build the family between two anchors, or more of them.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,14 +19,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
 @click.option("--preprocess", type=shared.PREPROCESS, default="none", show_default=True)
-@click.option(
-    "--weights",
-    default="imagenet",
-    show_default=True,
-    metavar="WHICH",
-    help=shared.WEIGHTS_HELP.capitalize() + ".",
-)
-@click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie.")
+@shared.weights("build", f"{shared.WEIGHTS_HELP.capitalize()}.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(model: str, as_json: bool, **options: Any) -> None:
     """List where MODEL can be cut: shape, MACs and parameters before and after.

@@ -1,4 +1,4 @@
-"""The options of ``restnet-tf build``: what all methods take, and what each takes alone."""
+"""The options that methods are asked by: their defaults, and whose they are, stand in the methods' records."""
 
 from __future__ import annotations
 
@@ -7,145 +7,155 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
+
+from restnet_tf import methods
 
 Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
 WEIGHTS_HELP = "imagenet, none (structure only), or a weights file"
 PREPROCESS = click.Choice(["none", "0to1", "-1to1", "imagenet", "caffe"])
-_ROLES = ("large", "small")
-_RESTNET = (*_ROLES, *(f"{role}_{what}" for role in _ROLES for what in ("arch", "preprocess")), "rank_by", "fine_tune")
-_SNNET = (
-    "anchor",
-    "anchor_preprocess",
-    "window",
-    "stride",
-    "own",
-    "two_stitch",
-    "train",
-    "sampling",
-    "rank",
-    "teacher",
-)
+_BUILD = "build"
 
 
-def _applied(options: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+def option(command: str, declaration: str, *, help: str = "", **settings: Any) -> Decorator:
+    """``click.option`` with the default of a command's methods; names those it is of, where the first is none."""
+    name = declaration.partition("/")[0].removeprefix("--").replace("-", "_")
+    owners = _owners(command, name)
+    default = methods.defaults(owners[0])[name]
+    if default is not None and not settings.get("required"):
+        settings = {"default": default, "show_default": default is not False and default not in ("", ())} | settings
+    whose = "" if methods.of(command)[0] in owners else f"{', '.join(owners)}: "
+    return click.option(declaration, help=f"{whose}{help}" or None, **settings)
+
+
+def _owners(command: str, name: str) -> tuple[str, ...]:
+    """The methods of a command that take an option."""
+    return tuple(method for method in methods.of(command) if name in methods.defaults(method))
+
+
+def _applied(options: list[Decorator]) -> Decorator:
     """Options as one decorator, listed in this order."""
 
     def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
+        for each in reversed(options):
+            command = each(command)
         return command
 
     return decorate
 
 
-def pair(command: Command) -> Command:
-    """A large and a small anchor, and where weights come from."""
-    sides = []
-    for role in _ROLES:
-        arch, what = f"Architecture of a {role} weights file.", f"What a {role} model file expects before it."
-        sides += [
-            click.option(f"--{role}-arch", metavar="NAME", help=arch),
-            click.option(f"--{role}-preprocess", type=PREPROCESS, default="none", show_default=True, help=what),
-        ]
-    named = [click.option(f"--{r}", metavar="ANCHOR", help=f"The {r} anchor: a name or a file.") for r in _ROLES]
-    weights = f"For names of Keras Applications: {WEIGHTS_HELP}."
-    sources = [
-        click.option("--weights", default="imagenet", show_default=True, metavar="WHICH", help=weights),
-        click.option("--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie."),
+def _side(role: str) -> list[Decorator]:
+    arch, what = f"Architecture of a {role} weights file.", f"What a {role} model file expects before it."
+    return [
+        option(_BUILD, f"--{role}-arch", metavar="NAME", help=arch),
+        option(_BUILD, f"--{role}-preprocess", type=PREPROCESS, help=what),
     ]
-    return _applied([*named, *sources, *sides])(command)
 
 
-snnet = _applied(
+def weights(command: str, help: str) -> Decorator:
+    """Where the weights of anchors by name come from."""
+    return _applied(
+        [
+            option(command, "--weights", metavar="WHICH", help=help),
+            option(command, "--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie."),
+        ]
+    )
+
+
+pair = _applied(
     [
-        click.option(
+        option(_BUILD, "--large", metavar="ANCHOR", help="The large anchor: a name or a file."),
+        option(_BUILD, "--small", metavar="ANCHOR", help="The small anchor: a name or a file."),
+        weights(_BUILD, f"For names of Keras Applications: {WEIGHTS_HELP}."),
+        *_side("large"),
+        *_side("small"),
+    ]
+)
+
+several = _applied(
+    [
+        option(
+            _BUILD,
             "--anchor",
             multiple=True,
             metavar="ANCHOR",
-            help="snnet: an anchor, a name or a file; a weights file as FILE@ARCH. Two times or more.",
+            help="an anchor, a name or a file; a weights file as FILE@ARCH. Two times or more.",
         ),
-        click.option(
-            "--anchor-preprocess",
-            type=PREPROCESS,
-            default="none",
-            show_default=True,
-            help="snnet: what model files expect before them.",
+        option(_BUILD, "--anchor-preprocess", type=PREPROCESS, help="what model files expect before them."),
+        option(
+            _BUILD, "--window", type=click.IntRange(1), help="blocks that share a stitch, of anchors of equal depth."
         ),
-        click.option(
-            "--window",
-            type=click.IntRange(1),
-            default=2,
-            show_default=True,
-            help="snnet: blocks that share a stitch, of anchors of equal depth.",
-        ),
-        click.option(
-            "--stride", type=click.IntRange(1), default=1, show_default=True, help="snnet: blocks a window on."
-        ),
-        click.option(
-            "--own/--share", default=False, help="snnet: a stitch for each pair of blocks, or for a window.  [share]"
-        ),
-        click.option("--two-stitch", is_flag=True, help="snnet: also routes that leave an anchor and come back."),
-        click.option(
+        option(_BUILD, "--stride", type=click.IntRange(1), help="blocks a window on."),
+        option(_BUILD, "--own/--share", help="a stitch for each pair of blocks, or for a window.  [share]"),
+        option(_BUILD, "--two-stitch", is_flag=True, help="also routes that leave an anchor and come back."),
+        option(
+            _BUILD,
             "--train",
             type=click.Choice(["stitches", "norms", "all", "separate"]),
-            default="stitches",
-            show_default=True,
-            help="snnet: stitches together, or norms behind them or the anchors too, or each configuration alone.",
+            help="stitches together, or norms behind them or the anchors too, or each configuration alone.",
         ),
-        click.option(
+        option(
+            _BUILD,
             "--sampling",
             type=click.Choice(["uniform", "cost", "front"]),
-            default="uniform",
-            show_default=True,
-            help="snnet: what a step draws: any, of an interval of cost, or what may reach the front.",
+            help="what a step draws: any, of an interval of cost, or what may reach the front.",
         ),
-        click.option(
-            "--rank", type=click.IntRange(1), help="snnet: train a part of this rank beside the ridge stitch."
-        ),
-        click.option(
+        option(_BUILD, "--rank", type=click.IntRange(1), help="train a part of this rank beside the ridge stitch."),
+        option(
+            _BUILD,
             "--teacher",
             metavar="MODEL",
-            help="snnet: an anchor's letter (A is the cheapest), or another model.  [default: the costliest anchor]",
+            help="an anchor's letter (A is the cheapest), or another model.  [default: the costliest anchor]",
         ),
     ]
 )
 
 
-def _method(context: click.Context, option: click.Parameter, value: str) -> str:
-    if value == "stitchnet":
-        raise click.UsageError("StitchNet is a command of its own: restnet-tf compose --pool A --pool B --data IMAGES")
+def _of_build(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    entry = methods.METHODS[value]
+    if entry.command != _BUILD:
+        raise click.UsageError(f"{entry.title} is a command of its own: restnet-tf {entry.command} {entry.usage}")
     return value
+
+
+def _listed(name: str, entry: methods.Entry) -> str:
+    return f"{name}: {entry.anchors}" if entry.command == _BUILD else f"{name} is `restnet-tf {entry.command}`"
 
 
 method = click.option(
     "--method",
-    type=click.Choice(["restnet", "snnet", "stitchnet"]),
-    default="restnet",
+    type=click.Choice(list(methods.METHODS)),
+    default=methods.of(_BUILD)[0],
     show_default=True,
-    callback=_method,
-    help="restnet: two anchors; snnet: two or more, trained together; stitchnet is `restnet-tf compose`.",
+    callback=_of_build,
+    help=f"{'; '.join(_listed(name, entry) for name, entry in methods.METHODS.items())}.",
 )
 
 
 def of_method(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that the chosen method takes; refuses (``click.UsageError``) others, and anchors that are missing."""
+    """The options that the chosen method takes; refuses (``click.UsageError``) others, and what is incomplete."""
     context, chosen = click.get_current_context(), options["method"]
-    others = _SNNET if chosen == "restnet" else _RESTNET
-    for name in others:
-        if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT:
-            word = "own" if name == "own" else name.replace("_", "-")
-            other = "snnet" if chosen == "restnet" else "restnet"
-            hint = ": give --anchor once for each anchor" if name in _ROLES else ""
-            raise click.UsageError(f"--{word} is of --method {other}, not of {chosen}{hint}")
-    if chosen == "snnet":
-        if len(options["anchor"]) < 2:
-            raise click.UsageError(
-                f"--method snnet stitches two anchors or more; --anchor was given {len(options['anchor'])} times"
-            )
-        if not options["data"]:
-            raise click.UsageError("give --data: the images that the stitches are trained on")
-    anchors = [name for name in _ROLES if options[name]]
-    if len(anchors) == 1 or (anchors and not options["data"]):
-        raise click.UsageError("give --large, --small and --data together, or none of them for the embedded default")
-    return {name: value for name, value in options.items() if name not in others}
+    given = {
+        name: value
+        for name, value in options.items()
+        if name != "method" and context.get_parameter_source(name) != ParameterSource.DEFAULT
+    }
+    usual = methods.defaults(chosen)
+    for name in given:
+        if name not in usual:
+            raise click.UsageError(_misplaced(name, chosen))
+    record = methods.options(chosen)(**given)
+    if record.incomplete:
+        raise click.UsageError(record.incomplete)
+    return {"method": chosen, **{name: getattr(record, name) for name in usual}}
+
+
+def _misplaced(name: str, chosen: str) -> str:
+    """Whose an option is, and by what else models are named where it names one."""
+    owners = _owners(_BUILD, name)
+    usual = methods.defaults(chosen)
+    instead = [other for other in methods.models(chosen) if usual[other] == () and name in methods.models(owners[0])]
+    hint = "".join(f": give --{other} once for each {other}" for other in instead)
+    return f"--{name.replace('_', '-')} is of --method {' or '.join(owners)}, not of {chosen}{hint}"

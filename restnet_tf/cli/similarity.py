@@ -21,7 +21,7 @@ from restnet_tf.cli import screen
     show_default=True,
     help="Writes OUT.png and OUT.npz.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@shared.option("build", "--seed", type=click.IntRange(0))
 def similarity(out: Path, **options: Any) -> None:
     """Compare all cuts of two anchors by CKA: a heat map as PNG, the matrix as .npz.
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from restnet_tf.records import RestnetError
-
 # What an option may name that lies on a disk: a model (a file, or a name that is none), data, or one path.
 MODEL, DATA, PATH = ({"names": kind} for kind in ("model", "data", "path"))
 
@@ -37,6 +35,8 @@ class Options:
 
         Raises ``RestnetError`` for a name that is none of them.
         """
+        from restnet_tf.records import RestnetError  # and NumPy, which a command's help does not wait for
+
         names = {f.name: f for f in fields(self)}
         if unknown := sorted(set(values) - set(names)):
             raise RestnetError(f"there is no option {unknown[0]}; there are {', '.join(names)}")

@@ -94,7 +94,7 @@ def test_every_command_has_a_file_of_its_name() -> None:
 
 
 def test_the_command_line_calls_commands_alone() -> None:
-    """Beside them it may read what it shows, and what it takes TensorFlow's chatter and errors with."""
+    """Beside them it may read the methods' options, what it shows, and what it takes TensorFlow's chatter with."""
     ours = re.compile(r"^ *from ((?:restnet_tf|tflite_export)[\w.]*) import ([\w, ]+)", re.M)
     rest = {
         f"{room}.{name}"
@@ -106,8 +106,8 @@ def test_the_command_line_calls_commands_alone() -> None:
     assert rest == {
         "restnet_tf.commands.build.Done",
         "restnet_tf.commands.inspect.Inspection",
-        "restnet_tf.fitting.rungs.AUTO",
         "restnet_tf.fitting.rungs.FINE_TUNES",
+        "restnet_tf.methods",
         "restnet_tf.records.RestnetError",
         "restnet_tf.records.RestnetWarning",
         "restnet_tf.report.terminal",

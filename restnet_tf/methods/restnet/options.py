@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from restnet_tf.family.options import MODEL, BuildOptions
+from restnet_tf.fitting.rungs import AUTO
 
 ROLES = ("large", "small")
 
@@ -20,7 +21,7 @@ class Options(BuildOptions):
     large_preprocess: str = "none"
     small_preprocess: str = "none"
     rank_by: str = "cka"
-    fine_tune: str = "auto"
+    fine_tune: str = AUTO
 
     @property
     def demo(self) -> bool:

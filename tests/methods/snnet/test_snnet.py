@@ -212,7 +212,10 @@ def told(result: Result) -> str:
     [
         (["--anchor", "a.keras", "--data", "digits"], "stitches two anchors or more; --anchor was given 1 times"),
         (["--anchor", "a.keras", "--anchor", "b.keras"], "give --data"),
-        (["--large", "a.keras", "--small", "b.keras", "--data", "digits"], "--large is of --method restnet"),
+        (
+            ["--large", "a.keras", "--small", "b.keras", "--data", "digits"],
+            "--large is of --method restnet, not of snnet: give --anchor once for each anchor",
+        ),
         (
             ["--anchor", "a", "--anchor", "b", "--data", "digits", "--fine-tune", "norm"],
             "--fine-tune is of --method restn",
