@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import paths
 import pytest
@@ -26,14 +27,15 @@ def examples(text: str) -> str:
 @pytest.mark.slow
 def test_the_examples_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(compile(examples(PYTHON), "docs/python.md", "exec"), names)
     printed = capsys.readouterr().out
     shown = re.findall(r"```text\n(.*?)```", PYTHON, re.S)
     assert len(shown) == 1
     assert all(output in printed for output in shown)
-    assert (tmp_path / "runs" / "photos" / "points.json").is_file()
-    assert (tmp_path / "runs" / "composed" / "points.json").is_file()
+    for result, folder in (("family", "photos"), ("nets", "composed")):
+        assert names[result].path == Path("runs") / folder
+        assert (tmp_path / "runs" / folder / "points.json").is_file()
 
 
 def test_the_python_page_shows_every_public_name() -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from restnet_tf.methods import METHODS
+
 ROOT = Path(__file__).resolve().parents[1]
 INSTALLED = ("restnet_tf", "tflite_export")
 PACKAGES = (*INSTALLED, "benchmarks")
@@ -205,7 +207,21 @@ def test_long_files_say_why():
 def test_methods_hold_methods_alone():
     folder = ROOT / "restnet_tf" / "methods"
     assert [p.name for p in folder.glob("*.py")] == ["__init__.py"]
-    assert all((p / "method.py").is_file() for p in folder.iterdir() if p.is_dir() and p.name != "__pycache__")
+    folders = [p for p in folder.iterdir() if p.is_dir() and p.name != "__pycache__"]
+    assert all((p / part).is_file() for p in folders for part in ("method.py", "options.py"))
+    assert {p.name for p in folders} == set(METHODS)
+
+
+def words(source: str) -> set[str]:
+    """The texts that a program holds."""
+    return {n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def test_one_table_names_the_methods():
+    """A branch on the name of one would be a second table; what differs stands in the method's folder."""
+    named = {name: set(METHODS) & words(path.read_text()) for name, path in MODULES.items()}
+    assert {name: methods for name, methods in named.items() if methods} == {"restnet_tf.methods": set(METHODS)}
+    assert words("if name in {'snnet', *others}: pass") == {"snnet"}
 
 
 def known(target: str) -> str | None:

@@ -15,15 +15,15 @@ from restnet_tf.progress import Reporter, Silent
 from restnet_tf.records import RestnetError
 
 
-def build(*, method: str = "restnet", report: Reporter | None = None, **options: Any) -> Done:
+def build(*, method: str = methods.FIRST, report: Reporter | None = None, **options: Any) -> Done:
     """Build the family between two anchors (``restnet``) or more of them (``snnet``), or finish such a build.
 
     ``options`` are those of ``restnet-tf build`` with an underscore for a dash: ``large``, ``small`` and ``data``, or
     none of them for two small anchors that are trained on digits; ``out`` is by default ``runs/LARGE-SMALL-DATA``.
-    Files and folders may be strings or ``Path``. ``report`` hears how it goes. Returns all points with their scores
-    and files, ``metric`` (what the scores count), a ``summary`` in words, and the ``shortfall``: why no point meets
-    the budget, if none does. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an
-    option that is none.
+    Files and folders may be strings or ``Path``. ``report`` hears how it goes. Returns the ``path`` of the run, which
+    ``open_run`` takes, all points with their scores and files, ``metric`` (what the scores count), a ``summary`` in
+    words, and the ``shortfall``: why no point meets the budget, if none does. Raises ``RestnetError`` or
+    ``TfliteError`` for what cannot be used, TypeError for an option that is none.
     """
     return building.build(method, _record("build", method, options), report or Silent())
 
@@ -37,7 +37,8 @@ def compose(*, report: Reporter | None = None, prepare: Callable[[], None] = lam
     with the mean log loss in place of the KL. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used,
     TypeError for an option that is none.
     """
-    return building.build("stitchnet", _record("compose", "stitchnet", options), report or Silent(), prepare)
+    method = methods.of("compose")[0]
+    return building.build(method, _record("compose", method, options), report or Silent(), prepare)
 
 
 def _record(call: str, method: str, options: Mapping[str, Any]) -> Options:

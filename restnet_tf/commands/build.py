@@ -27,8 +27,9 @@ from tflite_export.errors import DomainError
 
 @dataclass(frozen=True)
 class Done:
-    """A finished build: all points, what their scores count, and a closing word."""
+    """A finished build: its run directory, all points, what their scores count, and a closing word."""
 
+    path: Path
     points: tuple[OperatingPoint, ...]
     metric: str
     summary: str
@@ -65,7 +66,7 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
     meta, found = points.read(run.points_path)
     budget_lines, shortfall = within(run, work.budget, found)
     lines = [*method.summary(work), *budget_lines, summary.following(run.path, found)]
-    return Done(found, meta["metric"], "\n".join(lines), shortfall, meta.get("loss", "KL"))
+    return Done(run.path, found, meta["metric"], "\n".join(lines), shortfall, meta.get("loss", "KL"))
 
 
 @contextmanager
@@ -114,14 +115,20 @@ def widened(options: Options, *, precision: str = "", also: Sequence[str] = ()) 
 
 def recalled(kept: Mapping[str, Any], out: Path) -> tuple[str, Options]:
     """The method and the options that a run was built with."""
-    values = dict(kept)
-    name = values.pop("method", "restnet")
-    if name not in methods.METHODS:
-        raise RestnetError(f"{out} was built by the method {name!r}, which this version does not have")
+    name = method_of(out, kept)
+    values = {option: value for option, value in kept.items() if option != "method"}
     try:
         return name, methods.options(name)().replaced({**values, "out": str(out)})
     except RestnetError as error:
         raise RestnetError(f"{Run(out).record_path} holds options of another version: {error}") from None
+
+
+def method_of(path: Path, record: Mapping[str, Any]) -> str:
+    """The method of a run, by its options or inputs; raises ``RestnetError`` for one that there is not."""
+    name = str(record.get("method", methods.FIRST))
+    if name not in methods.METHODS:
+        raise RestnetError(f"{path} was built by the method {name!r}, which this version does not have")
+    return name
 
 
 def within(run: Run, terms: Sequence[Term], found: Sequence[OperatingPoint]) -> tuple[list[str], str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
@@ -14,12 +14,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from restnet_tf import atomic, methods
+from restnet_tf.commands import build as building
 from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
 from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
 from restnet_tf.report import sheets, webpage
-from restnet_tf.report.contents import COMPOSED, STITCH, Ladder, Method, Pair, Part, Report
+from restnet_tf.report.contents import STITCH, Ladder, Pair, Part, Report
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch
@@ -30,12 +31,8 @@ from tflite_export.errors import TfliteError
 from tflite_export.link import Object
 
 _MATCHED = "matched"
-_TOLD = ("seed", "effort", "order", "rank_by", "fine_tune", "converter", "budget")
-_TOLD_JOINTLY = ("seed", "method", "effort", "order", "train", "window", "stride", "sampling", "converter", "budget")
 _ROLES = ("large", "small")
 _VERSION = " version"
-_DEFAULT = "restnet"  # what built runs that name no method
-_OWN_COMMAND = {"stitchnet"}  # composed, not built
 
 
 def write(path: Path, out: Path | None = None) -> tuple[Path, Path, Path]:
@@ -60,8 +57,8 @@ def gather(run: Run) -> Report:
     if not run.done("points"):
         raise RestnetError(f"{run.path} is not finished; run its build again, it goes on where it stopped")
     meta, known = points.read(run.points_path)
-    method = str(run.inputs().get("method", _DEFAULT))
-    composed = method in _OWN_COMMAND
+    method = building.method_of(run.path, run.inputs())
+    wording = methods.named(method).WORDING
     try:
         plans = {plan.name: plan for plan in plans_file.read_plans(run.plans_path)}
         names = {p.name for p in known if p.kind == STITCHED}
@@ -69,7 +66,7 @@ def gather(run: Run) -> Report:
         anchors = _anchors(meta, known)
         optimised = {name: tuple(options) for name, options in meta.get("optimised", {}).items()}
         cka, cuts = _similarity(run) if set(anchors) == set(_ROLES) else (np.zeros((0, 0)), {})
-        facts = _facts(run, meta, known)
+        facts = _facts(run, meta, known, methods.options(method).reported)
         title, metric = f"{' + '.join(anchors.values())} on {meta['data']}", str(meta["metric"])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise RestnetError(f"{run.path} is damaged: {error}; build it again") from None
@@ -88,10 +85,10 @@ def gather(run: Run) -> Report:
         cka=tuple(tuple(float(v) for v in row) for row in cka),
         pairs=_pairs(plans, cuts),
         parts=_parts(run, meta, known, {n: plans.get(fitted.origin or n) for n, fitted in fits.items()}, fits),
-        ladders={} if composed else {name: _ladder(fitted) for name, fitted in fits.items()},
+        ladders={name: _ladder(fitted) for name, fitted in fits.items()} if wording.climbs else {},
         optimised=optimised,
         optimisable=frozenset(name for name, fitted in fits.items() if name in plans and _plain(fitted)),
-        method=COMPOSED if composed else Method(),
+        method=wording,
     )
 
 
@@ -116,11 +113,12 @@ def _anchors(meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict
     return {role: str(meta["anchors"][role]) for role in sorted(costs, key=lambda role: (-costs[role], role))}
 
 
-def _facts(run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:
+def _facts(
+    run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...], settings: Sequence[str]
+) -> dict[str, str]:
     """What the head of a report says, in words."""
     given = run.inputs()
     classes = len(meta.get("class_names") or ())
-    settings = _TOLD_JOINTLY if given.get("method") == "snnet" else _TOLD
     told = (f"{name.replace('_', ' ')} {given[name]}" for name in settings if given.get(name) not in (None, ""))
     return {
         **{f"{role} anchor": _hashed(given.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},
@@ -166,8 +164,8 @@ def _build(run: Run, method: str) -> tuple[str, ...]:
     """The words of the command that built a run, without what is its default and where to; none where none are kept."""
     if (kept := run.options()) is None:
         return ()
-    usual = {field.name: field.default for field in fields(methods.options(method))}
-    words = [_command(method), *(("--method", method) if method not in _OWN_COMMAND | {_DEFAULT} else ())]
+    usual, command = methods.defaults(method), methods.METHODS[method].command
+    words = [command, *(("--method", method) if method != methods.of(command)[0] else ())]
     for name, value in kept.items():
         option = name.replace("_", "-")
         if name not in usual or value is None or value in (usual[name], []):
@@ -180,13 +178,9 @@ def _build(run: Run, method: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _command(method: str) -> str:
-    return "compose" if method in _OWN_COMMAND else "build"
-
-
 def _told_command(run: Run, build: tuple[str, ...], method: str) -> str:
     if not build:
-        return f"restnet-tf {_command(method)} (a version built it that kept no options)"
+        return f"restnet-tf {methods.METHODS[method].command} (a version built it that kept no options)"
     return shlex.join(["restnet-tf", *build, "--out", str(run.path)])
 
 

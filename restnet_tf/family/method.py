@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from restnet_tf.family.family import Family
     from restnet_tf.family.options import Options
     from restnet_tf.progress import Reporter
+    from restnet_tf.report.contents import Wording
     from restnet_tf.run.directory import Run
     from tflite_export.budget import Term
 
@@ -47,7 +48,9 @@ class Work(Protocol):
 
 
 class Method(Protocol):
-    """A module ``method`` of a folder of ``methods``."""
+    """A module ``method`` of a folder of ``methods``; ``WORDING`` is how a report speaks of its points."""
+
+    WORDING: Wording
 
     def open(self, options: Options, report: Reporter, prepare: Callable[[], None]) -> Work:
         """Load the inputs; ``prepare`` runs before TensorFlow is imported. Raises the domain error of the stage."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 # What an option may name that lies on a disk: a model (a file, or a name that is none), data, or one path.
 MODEL, DATA, PATH = ({"names": kind} for kind in ("model", "data", "path"))
@@ -13,7 +13,9 @@ MODEL, DATA, PATH = ({"names": kind} for kind in ("model", "data", "path"))
 
 @dataclass(frozen=True)
 class Options:
-    """What a user asked for, in words."""
+    """What a user asked for, in words; ``reported`` are the inputs of a run that its report tells, in this order."""
+
+    reported: ClassVar[tuple[str, ...]] = ("seed", "budget")
 
     data: str | None = field(default=None, metadata=DATA)
     weights: str = field(default="imagenet", metadata=PATH)

@@ -46,18 +46,27 @@ class Ladder:
 
 
 @dataclass(frozen=True)
-class Method:
-    """What the figures of a method's points are, in words; whether its inputs can be loaded again to go on."""
+class Wording:
+    """What the figures of a method's points are, in words.
+
+    ``reopens``: whether its inputs can be loaded again to go on; ``climbs``: whether its stitches climb a ladder.
+    """
 
     ran: str = "run in Keras"
     ranked: str = "on the rank split, which decides"
     loss: str = "KL"
     of: str = "to the large anchor's outputs"
     reopens: bool = True
+    climbs: bool = True
 
 
-COMPOSED = Method(
-    "run by the interpreter", "in cross-validation on the few images, which decides", "log loss", "of the labels", False
+COMPOSED = Wording(
+    ran="run by the interpreter",
+    ranked="in cross-validation on the few images, which decides",
+    loss="log loss",
+    of="of the labels",
+    reopens=False,
+    climbs=False,
 )
 
 
@@ -88,7 +97,7 @@ class Report:
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
     optimised: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     optimisable: frozenset[str] = frozenset()
-    method: Method = Method()
+    method: Wording = Wording()
 
     @property
     def ordered(self) -> tuple[OperatingPoint, ...]:
@@ -101,7 +110,7 @@ class Report:
         return words(self.metric, self.method)
 
 
-def words(metric: str, method: Method) -> dict[str, str]:
+def words(metric: str, method: Wording) -> dict[str, str]:
     """What stands for the names in braces of heads and sources, of points of a method."""
     told = {"ran": method.ran, "ranked": method.ranked, "loss": method.loss, "of": method.of}
     return {"metric": metric, **told}

@@ -787,6 +787,50 @@ def test_the_words_of_the_build_mean_what_was_given(finished: Path, found: Repor
     assert {option: options[option] for option in kept} == kept
 
 
+@pytest.mark.parametrize(
+    ("inputs", "options", "settings", "command"),
+    [
+        ({}, {"seed": 4}, "seed 3, rank by r2, fine tune auto", "build --seed 4"),
+        ({"method": "restnet"}, {"window": 3}, "seed 3, rank by r2, fine tune auto", "build"),
+        (
+            {"method": "snnet", "window": 3, "two_stitch": True},
+            {"anchor": ["a", "b"], "window": 3, "stride": 1, "own": True},
+            "seed 3, method snnet, window 3",
+            "build --method snnet --anchor a --anchor b --window 3 --own",
+        ),
+        (
+            {"method": "stitchnet"},
+            {"pool": ["a", "b"], "precision": "float32", "top": 3},
+            "seed 3, rank by r2",
+            "compose --pool a --pool b --top 3",
+        ),
+    ],
+)
+def test_a_method_tells_its_settings_and_its_command(
+    finished: Path, tmp_path: Path, inputs: dict[str, Any], options: dict[str, Any], settings: str, command: str
+) -> None:
+    run = copied(finished, tmp_path / "run")
+    record = json.loads((run.path / "run.json").read_text())
+    record |= {"inputs": record["inputs"] | {"rank_by": "r2", "fine_tune": "auto"} | inputs, "options": options}
+    run.write_json(run.path / "run.json", record)
+    told = reporting.gather(run)
+    assert told.facts["settings"] == settings
+    assert " ".join(told.build) == command
+    composed = inputs.get("method") == "stitchnet"
+    assert (told.method.loss, told.method.reopens) == (("log loss", False) if composed else ("KL", True))
+    assert (told.ladders == {}) == composed
+
+
+def test_a_method_of_another_version_is_named(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    record = json.loads((run.path / "run.json").read_text())
+    record["inputs"]["method"] = "glue"
+    run.write_json(run.path / "run.json", record)
+    code, _, said = ask("report", run.path)
+    assert (code, said.count("\n")) == (1, 1)
+    assert f"{run.path} was built by the method 'glue', which this version does not have" in said
+
+
 def test_an_optimised_point_goes_the_way_of_the_one_it_is_of(finished: Path, tmp_path: Path) -> None:
     run = copied(finished, tmp_path / "run")
     meta, known = points.read(run.points_path)

@@ -30,6 +30,7 @@ from restnet_tf.points import points, select
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, Plan, RestnetError
 from restnet_tf.report import summary as words
+from restnet_tf.report.contents import Wording
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.similarity import features
@@ -38,7 +39,8 @@ from restnet_tf.words import sentence
 from restnet_tf.work.sources import ModelSource
 from restnet_tf.work.tasks import Task
 
-_NAME = "restnet"
+_NAME = __name__.split(".")[-2]  # its folder's
+WORDING = Wording()
 Build = Family[Options]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from restnet_tf.family.options import MODEL, BuildOptions
 from restnet_tf.fitting.rungs import AUTO
@@ -13,6 +14,8 @@ ROLES = ("large", "small")
 @dataclass(frozen=True)
 class Options(BuildOptions):
     """Two anchors, and how stitches between them are chosen and fitted."""
+
+    reported: ClassVar[tuple[str, ...]] = ("seed", "effort", "order", "rank_by", "fine_tune", "converter", "budget")
 
     large: str | None = field(default=None, metadata=MODEL)
     small: str | None = field(default=None, metadata=MODEL)

@@ -30,6 +30,7 @@ from restnet_tf.points import select
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Plan, RestnetError, Stitch
 from restnet_tf.report import summary as words
+from restnet_tf.report.contents import Wording
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import closed_form, variant
@@ -41,7 +42,8 @@ from restnet_tf.work.sources import ModelSource
 if TYPE_CHECKING:
     from restnet_tf.records import Anchor
 
-_NAME = "snnet"
+_NAME = __name__.split(".")[-2]  # its folder's
+WORDING = Wording()
 Build = Family[Options]
 
 

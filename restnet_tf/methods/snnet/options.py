@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from restnet_tf.family.options import MODEL, BuildOptions
 
@@ -10,6 +11,19 @@ from restnet_tf.family.options import MODEL, BuildOptions
 @dataclass(frozen=True)
 class Options(BuildOptions):
     """Anchors, the windows and routes between them, and how their stitches are trained together."""
+
+    reported: ClassVar[tuple[str, ...]] = (
+        "seed",
+        "method",
+        "effort",
+        "order",
+        "train",
+        "window",
+        "stride",
+        "sampling",
+        "converter",
+        "budget",
+    )
 
     anchor: tuple[str, ...] = field(default=(), metadata=MODEL)
     anchor_preprocess: str = "none"

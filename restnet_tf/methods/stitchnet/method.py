@@ -34,10 +34,12 @@ from restnet_tf.points.points import ANCHOR, STITCHED, OperatingPoint, Score
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.report import summary as words
+from restnet_tf.report.contents import COMPOSED
 from restnet_tf.run.directory import Run
 from restnet_tf.schema import SCHEMA
 
-_NAME = "stitchnet"
+_NAME = __name__.split(".")[-2]  # its folder's
+WORDING = COMPOSED
 _REPEATS = 30
 _TOOLS = ("restnet-tf", "ai-edge-litert")
 _BATCH = 64

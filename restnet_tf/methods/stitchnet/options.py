@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from restnet_tf.family import options
 from restnet_tf.family.options import MODEL, PATH
@@ -12,6 +13,8 @@ from restnet_tf.family.options import MODEL, PATH
 @dataclass(frozen=True)
 class Options(options.Options):
     """A pool, the few images to compose on, and the limits of the search."""
+
+    reported: ClassVar[tuple[str, ...]] = ("seed", "rank_by", "budget")
 
     pool: tuple[str, ...] = field(default=(), metadata=MODEL)
     classes: str = ""
