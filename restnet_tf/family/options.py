@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 
 # What an option may name that lies on a disk: a model (a file, or a name that is none), data, or one path.
 MODEL, DATA, PATH = ({"names": kind} for kind in ("model", "data", "path"))
+# An option that a run gains later, by another command than the one that made it.
+GAINED = {"gained": True}
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Options:
     precision: str = "float32,int8"
     max_points: int | None = None
     seed: int = 0
-    also: tuple[str, ...] = ()  # points that have files whatever they score (restnet-tf link --point)
+    # Points that have files whatever they score (restnet-tf link --point).
+    also: tuple[str, ...] = field(default=(), metadata=GAINED)
 
     @property
     def incomplete(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from restnet_tf.family.options import MODEL, Options
+from restnet_tf.family.options import GAINED, MODEL, Options
 
 if TYPE_CHECKING:
     from restnet_tf.family.method import Method
@@ -46,8 +46,8 @@ def options(name: str) -> type[Options]:
 
 
 def defaults(name: str) -> dict[str, Any]:
-    """What a method takes where a user says nothing, by option."""
-    return {field.name: field.default for field in fields(options(name))}
+    """What a method's command takes where a user says nothing, by option."""
+    return {field.name: field.default for field in fields(options(name)) if field.metadata != GAINED}
 
 
 def models(name: str) -> tuple[str, ...]:

@@ -790,7 +790,7 @@ def test_the_words_of_the_build_mean_what_was_given(finished: Path, found: Repor
 @pytest.mark.parametrize(
     ("inputs", "options", "settings", "command"),
     [
-        ({}, {"seed": 4}, "seed 3, rank by r2, fine tune auto", "build --seed 4"),
+        ({}, {"seed": 4, "also": ["L0-S0"]}, "seed 3, rank by r2, fine tune auto", "build --seed 4"),
         ({"method": "restnet"}, {"window": 3}, "seed 3, rank by r2, fine tune auto", "build"),
         (
             {"method": "snnet", "window": 3, "two_stitch": True},
