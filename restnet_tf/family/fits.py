@@ -1,13 +1,13 @@
 """Fits as tasks: a stitch in front of a back, trained on cached features, into the run directory.
 
-Points are fitted in two halves. Rungs that cost a point nothing come first, for all points, none of which waits for
-another; their KLs decide which points go on to the costly ones (``rungs.decide``).
+Points are fitted in rounds: rungs that cost a point nothing first, for all points, then one more rung of those that
+need it (``rungs.onward``). No fit of a round waits for another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,6 @@ class Fit:
     reads: tuple[Reading, Reading]  # of the views that it trains on, and of the rank split that judges
     rungs: Mapping[str, int]  # with the work of each
     seed: int
-    enough: float = 0.0  # the KL below which costly rungs are not tried
 
 
 def reads(train: Cache, ranked: Cache, front: Piece, back: str, teacher: str) -> tuple[Reading, Reading]:
@@ -71,47 +70,47 @@ def fit(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
     return _loaded(family, jobs)
 
 
-def begin(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
-    """The fits by name, with the rungs that cost a point nothing; none of them waits for another."""
-    _done(
-        family,
-        [Task(f"fitting {job.name}", begun, job) for job in jobs if family.run.load_begun(job.name) is None],
-    )
-    return {job.name: half[0] for job in jobs if (half := family.run.load_begun(job.name)) is not None}
+def climb(
+    family: Family, jobs: Sequence[Fit], onward: Callable[[Mapping[str, Fitted]], Sequence[str]]
+) -> dict[str, Fitted]:
+    """The fits by name, in rounds of tasks that do not wait for each other; from the run or made into it.
 
-
-def proceed(family: Family, jobs: Sequence[Fit], enough: Mapping[str, float]) -> dict[str, Fitted]:
-    """The fits that ``begin`` left, by name: those in ``enough`` go on to their costly rungs, the others stay."""
-    for job in jobs:
-        if job.name not in enough and not _saved(family, job) and (half := family.run.load_begun(job.name)):
-            family.run.save_fitted(job.name, half[0])
-    onward = [replace(job, enough=enough[job.name]) for job in jobs if job.name in enough]
-    _done(family, [Task(f"fitting {job.name} on", proceeded, job) for job in onward if not _saved(family, job)])
+    The first round is of the rungs that cost a point nothing; then each round is of the next rung of those points that
+    ``onward`` names, from where all of them stand, until it names none.
+    """
+    by_name = {job.name: job for job in jobs}
+    if not all(_saved(family, job) for job in jobs):
+        new = [job for job in jobs if family.run.load_begun(job.name) is None]
+        _done(family, [Task(f"fitting {job.name}", begun, job) for job in new])
+        while names := onward(_standing(family, jobs)):
+            _done(family, [Task(f"fitting {name} further", proceeded, by_name[name]) for name in names])
+        for name, fit in _standing(family, jobs).items():
+            family.run.save_fitted(name, fit)
     return _loaded(family, jobs)
 
 
 def fitted(job: Fit, progress: Progress) -> None:
     """Do one fit and save it in its run."""
-    made = ladder.fit(*_material(job), rungs=job.rungs, enough=job.enough, seed=job.seed, progress=_of_all(progress))
-    Run(job.run).save_fitted(job.name, made)
+    fit = ladder.fit(*_material(job), rungs=job.rungs, seed=job.seed, progress=_of_all(progress))
+    Run(job.run).save_fitted(job.name, fit)
 
 
 def begun(job: Fit, progress: Progress) -> None:
-    """Do the first half of a fit and save it with its state."""
-    half, state = ladder.begin(*_material(job), rungs=job.rungs, seed=job.seed, progress=_of_all(progress))
-    Run(job.run).save_begun(job.name, half, state)
+    """Try the rungs of a fit that cost a point nothing, and save it with its state."""
+    fit, state = ladder.begin(*_material(job), rungs=job.rungs, seed=job.seed, progress=_of_all(progress))
+    Run(job.run).save_begun(job.name, fit, state)
 
 
 def proceeded(job: Fit, progress: Progress) -> None:
-    """Do the second half of a fit, from what the first one left, and save it."""
+    """Try the next rung of a fit that was begun, and save it with its state."""
     run, material = Run(job.run), _material(job)
-    half = run.load_begun(job.name)
-    if half is None:
-        raise RestnetError(f"the first half of the fit of {job.name} is gone from {run.path}; run the build again")
-    whole = ladder.proceed(
-        half[0], half[1], *material, rungs=job.rungs, enough=job.enough, seed=job.seed, progress=_of_all(progress)
+    earlier = run.load_begun(job.name)
+    if earlier is None:
+        raise RestnetError(f"the fit of {job.name} was begun and is gone from {run.path}; run the build again")
+    fit, state = ladder.proceed(
+        earlier[0], earlier[1], *material, rungs=job.rungs, seed=job.seed, progress=_of_all(progress)
     )
-    run.save_fitted(job.name, whole)
+    run.save_begun(job.name, fit, state)
 
 
 def _material(job: Fit) -> tuple[Stitch | None, Any, Examples, Examples]:
@@ -121,6 +120,11 @@ def _material(job: Fit) -> tuple[Stitch | None, Any, Examples, Examples]:
 
 def _of_all(progress: Progress) -> Callable[[str, int, int], None]:
     return lambda rung, done, total: progress(done, total)
+
+
+def _standing(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
+    """Where each fit that was begun stands, by name."""
+    return {job.name: begun[0] for job in jobs if (begun := family.run.load_begun(job.name)) is not None}
 
 
 def _saved(family: Family, job: Fit) -> bool:

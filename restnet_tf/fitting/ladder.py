@@ -128,7 +128,7 @@ def begin(
 ) -> tuple[Fitted, State]:
     """The first half of ``fit``, with the same arguments: the rungs before the first costly one.
 
-    ``rungs`` are all of the ladder, as ``proceed`` will be given them. Which points go on, ``rungs.decide`` says.
+    ``rungs`` are all of the ladder, as ``proceed`` will be given them. Which points go on, ``rungs.onward`` says.
     """
     trainer = _Trainer(start, back, train, _judges(rank, back, rungs), seed)
     fitted = _climbed(trainer, _at_start(trainer), _phases(rungs)[0], progress)
@@ -144,14 +144,19 @@ def proceed(
     rank: Examples,
     *,
     rungs: Mapping[str, int],
-    enough: float = 0.0,
     seed: int = 0,
     progress: Progress = lambda rung, done, total: None,
-) -> Fitted:
-    """The second half of ``fit``: what ``begin`` left goes on to the costly rungs, to the same bytes as in one call."""
+) -> tuple[Fitted, State]:
+    """The next rung behind those that ``begin``, or an earlier call, has tried: the same bytes as of ``fit`` in one.
+
+    The other arguments are those of ``begin``. Raises ``RestnetError`` where no rung is left.
+    """
+    left = [(rung_named(name), budget) for name, budget in rungs.items()][len(fitted.rungs) :]
+    if not left:
+        raise RestnetError(f"all rungs have been tried: {', '.join(rungs)}")
     trainer = _Trainer(start, back, train, _judges(rank, back, rungs), seed)
     trainer.resume(state)
-    return _climbed(trainer, fitted, _phases(rungs)[1], progress, enough)
+    return _one_rung(trainer, fitted, *left[0], progress), trainer.state()
 
 
 def _phases(rungs: Mapping[str, int]) -> tuple[list[tuple[Rung, int]], list[tuple[Rung, int]]]:

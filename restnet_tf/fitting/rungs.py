@@ -9,7 +9,7 @@ The command line reads its choices here, so that even NumPy is imported in funct
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,25 +106,21 @@ def budgets(fine_tune: str, effort: float, pass_work: int) -> dict[str, int]:
     return {name: int(share) for name, share in shares.items()}
 
 
-def decide(fine_tune: str, kls: dict[str, float], small_kl: float) -> dict[str, float]:
-    """The points that go on to the costly rungs, each with the KL that is enough for it (``ladder.proceed``).
+def onward(fine_tune: str, kls: Mapping[str, float], climbed: Mapping[str, int], small_kl: float) -> tuple[str, ...]:
+    """The points that take another rung, of those whose cheap rungs are done; none of them waits for another of them.
 
-    ``kls`` are what the cheap rungs gave, by point, from the cheapest on; ``small_kl`` is that of the small anchor.
-    ``auto`` goes on only where a point would else be no nearer to the large anchor than that anchor or a point that
-    costs less: it could not ship, so there is nothing to lose by not sharing its weights. Any other word goes on with
-    every point, as far as it allows costly rungs at all.
+    ``kls`` are where the points stand, from the cheapest on, ``climbed`` how many rungs each has tried; ``small_kl`` is
+    the KL of the small anchor. ``auto`` goes on only where a point is no nearer to the large anchor than the small one
+    or a point that costs less: it could not ship, so there is nothing to lose by not sharing its weights. Any other
+    word goes on with every point, as far as it allows.
 
-    A point is held against the cheap rungs of those below it, so that no fit waits for another. What went on to its
-    costly rungs below may by then have come nearer than its cheap ones, which alone would send a dearer point on that
-    stays behind here.
+    Asked again after each round until it names none, it comes to the same as fitting from the cheapest point on, each
+    to its end: the KLs of cheaper points only fall, so what goes on now would go on then.
     """
-    if not any(rung_named(name).costly for name in FINE_TUNES[fine_tune]):
-        return {}
-    if fine_tune != AUTO:
-        return dict.fromkeys(kls, 0.0)
-    onward, enough = {}, small_kl
+    names: list[str] = []
+    nearest = small_kl
     for name, kl in kls.items():
-        if kl > enough:
-            onward[name] = enough
-        enough = min(enough, kl)
-    return onward
+        if climbed[name] < len(FINE_TUNES[fine_tune]) and (fine_tune != AUTO or kl > nearest):
+            names.append(name)
+        nearest = min(nearest, kl)
+    return tuple(names)

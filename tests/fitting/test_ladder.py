@@ -376,7 +376,7 @@ def test_a_loss_that_is_not_finite_is_told(run: Any, start: Stitch) -> None:
 
 @pytest.fixture(scope="module")
 def halves(run: Any, anchors: Any, caches: Any, start: Stitch, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A fit in two calls, with its state in a file between them."""
+    """A fit in a call for its cheap rungs and one for each costly one, with its state in a file between them."""
     folder = tmp_path_factory.mktemp("states")
 
     def fitted(*names: str, enough: float = 0.0, **changes: Any) -> tuple[Fitted, Fitted]:
@@ -385,10 +385,12 @@ def halves(run: Any, anchors: Any, caches: Any, start: Stitch, tmp_path_factory:
         back = changes.pop("back", None) or back_of(anchors)
         shares = dict.fromkeys(names, ENOUGH_WORK)
         first, state = ladder.begin(given, back, train, ranked, rungs=shares, **changes)
-        np.savez(folder / "state.npz", **state)
-        with np.load(folder / "state.npz") as arrays:
-            state = dict(arrays)
-        more = ladder.proceed(first, state, given, back, train, ranked, rungs=shares, enough=enough, **changes)
+        more = first
+        while len(more.rungs) < len(names) and more.kl > enough:
+            np.savez(folder / "state.npz", **state)
+            with np.load(folder / "state.npz") as arrays:
+                state = dict(arrays)
+            more, state = ladder.proceed(more, state, given, back, train, ranked, rungs=shares, **changes)
         return first, more
 
     return fitted
@@ -403,7 +405,7 @@ def everything(fitted: Fitted) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("names", [("stitch", "norm", "relu", "back"), ("norm", "back"), ("back",)], ids="-".join)
-def test_two_calls_give_the_bytes_of_one(run: Any, halves: Any, names: tuple[str, ...]) -> None:
+def test_a_call_a_rung_gives_the_bytes_of_one(run: Any, halves: Any, names: tuple[str, ...]) -> None:
     whole = run(*names, seed=3)
     first, both = halves(*names, seed=3)
     assert everything(both) == everything(whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from restnet_tf.fitting import rungs
@@ -50,18 +51,46 @@ def test_a_large_back_leaves_the_stitch_images_of_the_norms_share():
     assert rungs.budgets("norm", 0.5, 10**6) == {"stitch": int(stitch.work / 2), "norm": int(norm.work / 2)}
 
 
+CLIMBED = dict.fromkeys("abcde", 2)
+
+
 def test_points_go_on_where_one_that_costs_less_is_as_near():
     """The dearer ones here: b is beaten by a, d by c, a by the small anchor."""
     kls = {"a": 0.9, "b": 0.95, "c": 0.3, "d": 0.3001, "e": 0.1}
-    assert rungs.decide("auto", kls, 0.8) == {"a": 0.8, "b": 0.8, "d": 0.3}
-    assert rungs.decide("auto", kls, 2.0) == {"b": 0.9, "d": 0.3}
-    assert rungs.decide("auto", {"a": 0.5}, 0.5) == {}  # as near is near enough, as in the ladder
+    assert rungs.onward("auto", kls, CLIMBED, 0.8) == ("a", "b", "d")
+    assert rungs.onward("auto", kls, CLIMBED, 2.0) == ("b", "d")
+    assert rungs.onward("auto", {"a": 0.5}, CLIMBED, 0.5) == ()  # as near is near enough, as in the ladder
+    assert rungs.onward("auto", kls, {**CLIMBED, "b": 4}, 2.0) == ("d",)  # no rung is left for b
 
 
 def test_other_words_send_all_points_or_none():
     kls = {"a": 0.9, "b": 0.1}
-    assert rungs.decide("back", kls, 0.5) == {"a": 0.0, "b": 0.0}
-    assert rungs.decide("norm", kls, 0.5) == {}
+    assert rungs.onward("back", kls, CLIMBED, 0.5) == ("a", "b")
+    assert rungs.onward("norm", kls, CLIMBED, 0.5) == ()
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_rounds_come_to_what_one_point_after_the_other_does(seed):
+    """Each point to its end, held against the ends of those that cost less, is the rule; rounds let none wait."""
+    rng = np.random.default_rng(seed)
+    names = [str(i) for i in range(6)]
+    # The KL after so many rungs: it falls, or a rung was not kept.
+    paths = {name: np.minimum.accumulate(rng.uniform(0, 1, 3) * rng.choice([1, 0.3])) for name in names}
+    small = float(rng.uniform(0, 1))
+    expected, nearest = {}, small
+    for name in names:
+        taken = 0
+        while taken < 2 and paths[name][taken] > nearest:
+            taken += 1
+        expected[name] = taken
+        nearest = min(nearest, paths[name][taken])
+    taken = dict.fromkeys(names, 0)
+    while onward := rungs.onward(
+        "auto", {n: paths[n][taken[n]] for n in names}, {n: 2 + taken[n] for n in names}, small
+    ):
+        for name in onward:
+            taken[name] += 1
+    assert taken == expected
 
 
 def test_the_list_is_light_to_import():

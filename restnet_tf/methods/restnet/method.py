@@ -8,7 +8,7 @@ in the run directory, and a build that finds it there goes on behind it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +185,14 @@ def _caches(family: Build, chosen: list[Plan]) -> tuple[Cache, Cache]:
 
 def _fitted(family: Build, jobs: Sequence[Fit], ranked: Cache) -> dict[str, Fitted]:
     """The points' fits by name, from the cheapest on."""
-    halves = fits.begin(family, jobs)
     small_kl = float(np.mean(ladder.kl_divergence(ranked.logits("large"), ranked.logits("small"))))
-    enough = rungs.decide(family.options.fine_tune, {name: half.kl for name, half in halves.items()}, small_kl)
-    fitted = fits.proceed(family, jobs, enough)
+
+    def onward(standing: Mapping[str, Fitted]) -> tuple[str, ...]:
+        kls = {name: fit.kl for name, fit in standing.items()}
+        climbed = {name: len(fit.rungs) for name, fit in standing.items()}
+        return rungs.onward(family.options.fine_tune, kls, climbed, small_kl)
+
+    fitted = fits.climb(family, jobs, onward)
     for name, fit in fitted.items():
         family.report.say(_trail(name, fit))
     return fitted
