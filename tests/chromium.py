@@ -24,6 +24,7 @@ _OPTIONS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+_PATIENCE = 300  # seconds; the machine may be busy
 
 
 class Page:
@@ -66,7 +67,7 @@ class Page:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(_PATIENCE)
         os.close(self._out)
         os.close(self._in)
         self._profile.cleanup()
@@ -144,8 +145,8 @@ class Page:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            if not select.select([self._in], [], [], 60)[0]:
-                raise TimeoutError("Chromium did not answer within a minute")
+            if not select.select([self._in], [], [], _PATIENCE)[0]:
+                raise TimeoutError(f"Chromium did not answer within {_PATIENCE} s")
             piece = os.read(self._in, 1 << 16)
             if not piece:
                 raise RuntimeError("Chromium has ended")
