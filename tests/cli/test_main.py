@@ -24,6 +24,7 @@ COMMANDS = (
     "bench",
     "export",
     "select",
+    "link",
     "optimize",
     "verify",
     "report",
