@@ -32,10 +32,14 @@ $(STAMP): pyproject.toml Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,mcu,quant,tfmot,vit]"
 	touch $@
 
+# One by one: a package that a distribution lacks keeps no other away.
 $(VENV)/tools: $(STAMP)
-	(test "$$(id -u)" = 0 && timeout 120 apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends $(TOOLS)) \
-	  > $@.log 2>&1 || echo "not installed: $(TOOLS); tests that need them will skip ($@.log says why)"
+	(test "$$(id -u)" = 0 || { echo "only root can install them"; exit 1; }; \
+	  timeout 120 apt-get update -qq || exit 1; \
+	  for tool in $(TOOLS); do \
+	    DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends $$tool || failed=1; \
+	  done; exit $${failed:-0}) > $@.log 2>&1 \
+	  || echo "not all installed: $(TOOLS) ($@.log says why); tests that need what is missing will skip"
 	touch $@
 
 clean:

@@ -24,6 +24,7 @@ _OPTIONS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+_PATIENCE = 300  # seconds; the machine may be busy
 
 
 class Page:
@@ -47,10 +48,8 @@ class Page:
         )
         os.close(theirs_in)
         os.close(theirs_out)
-        targets = self._call("Target.getTargets")["targetInfos"]
-        target = next(t["targetId"] for t in targets if t["type"] == "page")
         self._session: str | None = None
-        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self._call("Target.attachToTarget", targetId=self._first_page(), flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._call(f"{domain}.enable")
         self.resize(width, height)
@@ -66,7 +65,7 @@ class Page:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(_PATIENCE)
         os.close(self._out)
         os.close(self._in)
         self._profile.cleanup()
@@ -117,10 +116,18 @@ class Page:
         """As a printer would have it."""
         path.write_bytes(base64.b64decode(self._call("Page.printToPDF", printBackground=False)["data"]))
 
+    def _first_page(self) -> str:
+        """The target that the browser opens; it answers before that is there."""
+        while True:
+            for target in self._call("Target.getTargets")["targetInfos"]:
+                if target["type"] == "page":
+                    return str(target["targetId"])
+            time.sleep(0.05)
+
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._count += 1
         message: dict[str, Any] = {"id": self._count, "method": method, "params": parameters}
-        if getattr(self, "_session", None):
+        if self._session:
             message["sessionId"] = self._session
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
@@ -144,8 +151,8 @@ class Page:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            if not select.select([self._in], [], [], 60)[0]:
-                raise TimeoutError("Chromium did not answer within a minute")
+            if not select.select([self._in], [], [], _PATIENCE)[0]:
+                raise TimeoutError(f"Chromium did not answer within {_PATIENCE} s")
             piece = os.read(self._in, 1 << 16)
             if not piece:
                 raise RuntimeError("Chromium has ended")

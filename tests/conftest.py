@@ -12,6 +12,7 @@ from typing import Any
 import paths
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 
 def _share_of_cores() -> int:
@@ -24,6 +25,10 @@ def _share_of_cores() -> int:
 for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, str(_share_of_cores()))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# The machine may be busy: an example that takes long is no fault.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

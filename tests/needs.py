@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import shutil
 from dataclasses import dataclass
@@ -47,6 +48,15 @@ def beside(name: str) -> Need:
     return Need((paths.SHARED / name).exists(), f"no ../shared/{name} here: put the real models and data there")
 
 
+def builder(least: int) -> Need:
+    """Setuptools of a major version or later, which builds the project's wheel."""
+    try:
+        there = int(importlib.metadata.version("setuptools").partition(".")[0]) >= least
+    except importlib.metadata.PackageNotFoundError:
+        there = False
+    return Need(there, f"no setuptools {least} or later here: pip install -e '.[dev]'")
+
+
 def _importable(*modules: str) -> bool:
     return all(importlib.util.find_spec(name) for name in modules)
 
@@ -59,6 +69,7 @@ SAFETENSORS = extra("vit", "safetensors")
 KERAS_HUB = extra("vit", "keras_hub")
 TORCH = Need(_importable("torch"), "no torch here: pip install torch")
 ARM = programs("arm-none-eabi-g++", "qemu-system-arm", "make", "sha256sum")
+BUILD = builder(77)
 COMPILER = programs("g++")
 BROWSER = Need(chromium.PROGRAM is not None, programs("chromium").reason)
 ANCHORS = beside("anchors")

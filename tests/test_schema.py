@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from restnet_tf.methods.stitchnet.findings import NetRecord, SearchFile
@@ -121,7 +121,6 @@ RECORDS: dict[Any, st.SearchStrategy[Any]] = {
 def test_what_is_written_is_read(kind: Any):
     schema = measurements.SCHEMA if kind is MeasurementsFile else SCHEMA
 
-    @settings(deadline=None)  # the first one builds what reads the record
     @given(RECORDS[kind])
     def round_trip(record: Any) -> None:
         content = json.loads(schema.text(record))

@@ -172,9 +172,10 @@ def _absolute(kind: str, value: Any) -> Any:
     """A value that names a file or folder that is there, as it can be found from anywhere; else as it is."""
     if isinstance(value, list | tuple):
         return [_absolute(kind, one) for one in value]
+    keyword = value in _KEYWORDS  # as text; a path of such a name is a path
     if isinstance(value, Path):
         value = str(value)
-    if not kind or not value or value in _KEYWORDS:
+    if not kind or not value or keyword:
         return value
     base = applications.parse(applications.divided(value)[0]).base if kind == MODEL["names"] else value
     path = Path(base).expanduser()

@@ -244,7 +244,7 @@ def test_keras_data_sets_from_the_cache_and_without_network(tmp_path):
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
     env = {**os.environ, **proxies, "KERAS_HOME": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"}
     env |= {"PYTHONPATH": str(paths.ROOT), "no_proxy": "", "NO_PROXY": ""}
-    run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     lines = [line for line in run.stdout.splitlines() if not line.startswith("Downloading")]
     assert lines[0] == "fashion_mnist 50 10 20 Ankle boot (60, 28, 28, 1)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from restnet_tf.methods.snnet import draws
@@ -36,7 +36,6 @@ def test_what_costs_more_or_is_no_better_is_no_rival():
     assert better == [[], [], [(2, 3)], []]
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(PAIRS)
 def test_a_front_of_nets_loses_less_with_every_step_of_cost(pairs: list[tuple[int, int]]):
     every = called(pairs)
@@ -47,7 +46,6 @@ def test_a_front_of_nets_loses_less_with_every_step_of_cost(pairs: list[tuple[in
         assert any(b.macs <= net.macs and b.loss <= net.loss for b in best)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(PAIRS, st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6).map(float)), max_size=2))
 def test_hopeful_keeps_all_that_nothing_beats(pairs: list[tuple[int, int]], rivals: list[tuple[int, float]]):
     macs, kls = [p[0] for p in pairs], [float(p[1]) for p in pairs]

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from measured_points import point
 
 from restnet_tf.methods.snnet import method
-from restnet_tf.points.points import ANCHOR, DOMINATED, SHIPPED, STITCHED, OperatingPoint, Score
+from restnet_tf.methods.snnet.method import Build
+from restnet_tf.points import points
+from restnet_tf.points.points import ANCHOR, DOMINATED, OperatingPoint
 from restnet_tf.records import Reason
-
-SCORE = Score.of(np.ones(4, bool))
-
-
-def point(name: str, kind: str, rival: str | None = None) -> OperatingPoint:
-    status, reason = (DOMINATED, Reason("dominated", rival=rival)) if rival else (SHIPPED, None)
-    return OperatingPoint(name, kind, "", 1, 1, SCORE, SCORE, status=status, reason=reason)
+from restnet_tf.run.directory import Run
 
 
-def test_anchors_and_configurations_are_told_apart_by_the_rival():
-    points = [point("A", ANCHOR), point("A 0", STITCHED), point("b", STITCHED, "A 0"), point("c", STITCHED, "A")]
-    points.append(point("d", STITCHED, "A"))
-    assert method.dominated(points) == (
-        "of 4 configurations 1 are on the front; 2 are dominated by an anchor and 1 by another configuration"
-    )
+def beaten(name: str, rival: str) -> OperatingPoint:
+    return point(name, 2_000_000, status=DOMINATED, reason=Reason("dominated", rival=rival))
+
+
+def test_anchors_and_configurations_are_told_apart_by_the_rival(tmp_path: Path) -> None:
+    family = [point("A", 1_000_000, kind=ANCHOR), point("B", 3_000_000, kind=ANCHOR), point("A 0", 1_500_000)]
+    family += [beaten("b", "A 0"), beaten("c", "A"), beaten("d", "A")]
+    meta = {"metric": "accuracy", "training_macs": 0, "whole_large_training_macs": 0}
+    run = Run(tmp_path)
+    run.write_json(run.points_path, points.to_json(family, meta))
+    told = method.summary(cast(Build, SimpleNamespace(run=run)))
+    assert told[:2] == [
+        "1 configuration is shipped, of 4 that were trained: A 0",
+        "not shipped, as they are beaten at no more cost: 2 by the anchors and 1 by other configurations",
+    ]

@@ -63,7 +63,7 @@ def run(folder: Path, *arguments: str) -> str:
     (folder / "tflite_runtime" / "interpreter.py").write_text(STAND_IN)
     command = f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); sys.argv = {['coral.py', *arguments]!r}"
     program = f"{command}; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
