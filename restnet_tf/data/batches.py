@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-class Reading:
+class ImageReader:
     """A function that reads images for a data set, and the errors of ours that it raised there.
 
     TensorFlow hands an exception on as text in one of its own; the exception itself is kept here.
@@ -35,18 +35,18 @@ class Reading:
 class Batches:
     """Batches of images ``(b, h, w, c)``, read anew whenever they are iterated; ``dataset`` is TensorFlow's own."""
 
-    def __init__(self, dataset: tf.data.Dataset, reading: Reading) -> None:
+    def __init__(self, dataset: tf.data.Dataset, reader: ImageReader) -> None:
         self.dataset = dataset
-        self._reading = reading
+        self._reader = reader
 
     def __iter__(self) -> Iterator[tf.Tensor]:
         """Batch by batch; raises the ``DomainError`` that reading an image raised."""
         import tensorflow as tf
 
-        self._reading.errors.clear()
+        self._reader.errors.clear()
         try:
             yield from self.dataset
         except tf.errors.OpError as error:
-            if self._reading.errors:
-                raise self._reading.errors[0] from error
+            if self._reader.errors:
+                raise self._reader.errors[0] from error
             raise

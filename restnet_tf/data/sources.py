@@ -65,30 +65,30 @@ _CORRUPT_LIMIT = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ImageSet:
     """Images that belong together, with the content hash of each."""
 
     images: Images
     labels: np.ndarray | None
     contents: tuple[bytes, ...]
 
-    def take(self, rows: Sequence[int] | np.ndarray) -> Part:
+    def take(self, rows: Sequence[int] | np.ndarray) -> ImageSet:
         """The images at ``rows``, in that order."""
         labels = None if self.labels is None else self.labels[np.asarray(rows, np.int64)]
-        return Part(self.images.take(rows), labels, tuple(self.contents[i] for i in rows))
+        return ImageSet(self.images.take(rows), labels, tuple(self.contents[i] for i in rows))
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class Listing:
     """What the user named: ``parts`` holds "fit" and whichever other splits were given."""
 
     name: str
-    parts: dict[str, Part]
+    parts: dict[str, ImageSet]
     class_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
 
 
-def find(spec: str) -> Source:
+def find(spec: str) -> Listing:
     """The source that ``spec`` names; raises RestnetError, and OSError for what cannot be read."""
     if spec == "digits":
         return _digits()
@@ -105,7 +105,7 @@ def find(spec: str) -> Source:
     return _from_arrays(path.stem, spec, arrays)
 
 
-def _digits() -> Source:
+def _digits() -> Listing:
     from sklearn.datasets import load_digits
 
     bundle = load_digits()
@@ -114,20 +114,20 @@ def _digits() -> Source:
     return _from_arrays("digits", "digits", {"x": pixels, "y": bundle.target, "class_names": names})
 
 
-def _keras(spec: str) -> Source:
+def _keras(spec: str) -> Listing:
     name = spec.removeprefix("keras:")
     if name not in _KERAS:
         raise RestnetError(f"{spec}: no such data set; give {_ACCEPTED}")
     import keras
 
-    wanted, class_names = _KERAS[name]
+    archive, class_names = _KERAS[name]
     try:
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception where a download fails
         cache = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
         raise RestnetError(
             f"{spec}: not in Keras' cache, and it cannot be downloaded ({one_line(error)}); "
-            f"where there is no network, put {wanted} into {cache}"
+            f"where there is no network, put {archive} into {cache}"
         ) from error
     arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
     if class_names is not None:
@@ -135,7 +135,7 @@ def _keras(spec: str) -> Source:
     return _from_arrays(name, spec, arrays)
 
 
-def _from_arrays(name: str, spec: str, arrays: dict[str, np.ndarray]) -> Source:
+def _from_arrays(name: str, spec: str, arrays: dict[str, np.ndarray]) -> Listing:
     left = dict(arrays)
     class_names = left.pop("class_names", None)
     if "x" in left and any(key.startswith("x_") for key in left):
@@ -152,14 +152,14 @@ def _from_arrays(name: str, spec: str, arrays: dict[str, np.ndarray]) -> Source:
     if left:
         warnings.warn(f"{spec}: not used: {', '.join(left)}", RestnetWarning, stacklevel=4)
     parts = {split: _array_part(f"{spec}: {split}", x, y) for split, (x, y) in pairs.items()}
-    return Source(name, parts, _names(spec, class_names))
+    return Listing(name, parts, _names(spec, class_names))
 
 
 def _popped(spec: str, arrays: dict[str, np.ndarray], prefix: str, split: str) -> np.ndarray | None:
-    found = [key for alias in ALIASES[split] if (key := f"{prefix}_{alias}") in arrays]
-    if len(found) > 1:
-        raise RestnetError(f"{spec}: {' and '.join(found)} mean the same split; keep one")
-    return arrays.pop(found[0]) if found else None
+    keys = [key for alias in ALIASES[split] if (key := f"{prefix}_{alias}") in arrays]
+    if len(keys) > 1:
+        raise RestnetError(f"{spec}: {' and '.join(keys)} mean the same split; keep one")
+    return arrays.pop(keys[0]) if keys else None
 
 
 def _names(spec: str, names: np.ndarray | None) -> tuple[str, ...] | None:
@@ -170,17 +170,17 @@ def _names(spec: str, names: np.ndarray | None) -> tuple[str, ...] | None:
     return tuple(names.tolist())
 
 
-def _array_part(where: str, x: np.ndarray, y: np.ndarray | None) -> Part:
+def _array_part(where: str, x: np.ndarray, y: np.ndarray | None) -> ImageSet:
     pixels = raw_pixels(where, x)
     labels = None if y is None else integer_labels(where, y, len(pixels))
     contents = tuple(content_hash(pixels.shape[1:], image.tobytes()) for image in pixels)
-    return Part(Pixels(pixels, np.arange(len(pixels))), labels, contents)
+    return ImageSet(Pixels(pixels, np.arange(len(pixels))), labels, contents)
 
 
 _Tree = dict[str | None, list[str]]  # class name -> image paths; None -> unlabelled ones
 
 
-def _folder(root: Path) -> Source:
+def _folder(root: Path) -> Listing:
     strays: list[str] = []
     trees = {split: _tree(folder, strays) for split, folder in _split_folders(root, strays).items()}
     class_names = _class_names(root, trees)
@@ -191,27 +191,27 @@ def _folder(root: Path) -> Source:
     contents = _contents(root, [path for tree in trees.values() for paths in tree.values() for path in paths])
     parts = {split: _file_part(tree, class_names, contents) for split, tree in trees.items()}
     skipped = tuple(sorted(path for path, content in contents.items() if content is None))
-    return Source(root.resolve().name, parts, class_names, skipped)
+    return Listing(root.resolve().name, parts, class_names, skipped)
 
 
 def _split_folders(root: Path, strays: list[str]) -> dict[str, Path]:
-    """The folder of each split that is given; the whole root as "fit" where none is."""
+    """The folder of each split that is named; the whole root as "fit" where none is."""
     folders = {path.name.lower(): path for path in _visible(root) if path.is_dir()}
-    known = {alias for aliases in ALIASES.values() for alias in aliases}
-    given = known & folders.keys()
-    others = sorted(folders.keys() - known)
-    if not given or (others and len(given) == 1):
+    split_names = {alias for aliases in ALIASES.values() for alias in aliases}
+    named = split_names & folders.keys()
+    others = sorted(folders.keys() - split_names)
+    if not named or (others and len(named) == 1):
         return {"fit": root}  # "train" beside "truck" and "bus" is a class
-    if "train" not in given or others:
+    if "train" not in named or others:
         wrong = f"has also {', '.join(others)}" if others else "has no train folder"
-        raise RestnetError(f"{root}: has {', '.join(sorted(given))}, but {wrong}; give train, validation and test")
+        raise RestnetError(f"{root}: has {', '.join(sorted(named))}, but {wrong}; give train, validation and test")
     if images := _sorted_out([path for path in _visible(root) if path.is_file()], strays):
         raise RestnetError(f"{root}: {len(images)} images beside train, such as {images[0]}; move them into a split")
-    found = {split: [folders[a] for a in aliases if a in given] for split, aliases in ALIASES.items()}
-    for same in found.values():
+    of_split = {split: [folders[a] for a in aliases if a in named] for split, aliases in ALIASES.items()}
+    for same in of_split.values():
         if len(same) > 1:
             raise RestnetError(f"{root}: {' and '.join(f.name for f in same)} mean the same split; keep one")
-    return {split: same[0] for split, same in found.items() if same}
+    return {split: same[0] for split, same in of_split.items() if same}
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -291,7 +291,7 @@ def _contents(root: Path, paths: list[str]) -> dict[str, bytes | None]:
     return contents
 
 
-def _file_part(tree: _Tree, class_names: tuple[str, ...] | None, contents: dict[str, bytes | None]) -> Part:
+def _file_part(tree: _Tree, class_names: tuple[str, ...] | None, contents: dict[str, bytes | None]) -> ImageSet:
     good = [
         (path, content, -1 if name is None or class_names is None else class_names.index(name))
         for name, paths in tree.items()
@@ -299,4 +299,4 @@ def _file_part(tree: _Tree, class_names: tuple[str, ...] | None, contents: dict[
         if (content := contents[path]) is not None
     ]
     labels = None if class_names is None else np.asarray([label for *_, label in good], np.int64)
-    return Part(Files(tuple(path for path, *_ in good)), labels, tuple(content for _, content, _ in good))
+    return ImageSet(Files(tuple(path for path, *_ in good)), labels, tuple(content for _, content, _ in good))

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf.data import sources
-from restnet_tf.data.batches import Batches, Reading
+from restnet_tf.data.batches import Batches, ImageReader
 from restnet_tf.data.images import THREADS, Images, Pixels, fit
-from restnet_tf.data.sources import ALIASES, SPLITS, Part, Source
+from restnet_tf.data.sources import ALIASES, SPLITS, ImageSet, Listing
 from restnet_tf.records import RestnetError, RestnetWarning
 
 if TYPE_CHECKING:
@@ -64,15 +64,15 @@ class Split:
         images = self.images
         rows = tf.data.Dataset.from_tensor_slices(_checked_order(order, len(self)))
         if isinstance(images, Pixels) and images.array.shape[1:] == tuple(shape):
-            reading = Reading(images.block)
-            stream = _mapped(rows.batch(batch), reading)
+            reader = ImageReader(images.block)
+            stream = _mapped(rows.batch(batch), reader)
         else:
-            reading = Reading(lambda row: fit(images.image(row), shape))
-            stream = _mapped(rows, reading).batch(batch)
+            reader = ImageReader(lambda row: fit(images.image(row), shape))
+            stream = _mapped(rows, reader).batch(batch)
         stream = stream.map(lambda x: tf.cast(tf.ensure_shape(x, (None, *shape)), tf.float32))
         options = tf.data.Options()
         options.autotune.enabled = False  # it would buffer up to half of the machine's memory
-        return Batches(stream.prefetch(2).with_options(options), reading)
+        return Batches(stream.prefetch(2).with_options(options), reader)
 
 
 def load(spec: str, *, seed: int = 0) -> Data:
@@ -100,11 +100,11 @@ def load(spec: str, *, seed: int = 0) -> Data:
     return Data(source.name, fit, rank, test, source.class_names, digest, source.skipped)
 
 
-def _mapped(stream: tf.data.Dataset, read: Reading) -> tf.data.Dataset:
+def _mapped(stream: tf.data.Dataset, reader: ImageReader) -> tf.data.Dataset:
     import tensorflow as tf
 
     return stream.map(
-        lambda rows: tf.numpy_function(read, [rows], tf.uint8),
+        lambda rows: tf.numpy_function(reader, [rows], tf.uint8),
         num_parallel_calls=THREADS,
         deterministic=True,
     )
@@ -119,7 +119,7 @@ def _checked_order(order: np.ndarray | None, n: int) -> np.ndarray:
     return order.astype(np.int64)
 
 
-def _check(spec: str, source: Source) -> None:
+def _check(spec: str, source: Listing) -> None:
     total = sum(len(part.contents) for part in source.parts.values())
     if total < _LEAST_IN_ALL:
         raise RestnetError(f"{spec}: {total} images; at least {_LEAST_IN_ALL} are needed")
@@ -136,12 +136,12 @@ def _check(spec: str, source: Source) -> None:
         raise RestnetError(f"{spec}: label {top}, but only {len(source.class_names)} class names")
 
 
-def _warn_of_overlap(source: Source) -> None:
+def _warn_of_overlap(source: Listing) -> None:
     names = [name for name in SPLITS if name in source.parts]
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
-            known = set(source.parts[first].contents)
-            shared = sum(content in known for content in source.parts[second].contents)
+            contents = set(source.parts[first].contents)
+            shared = sum(content in contents for content in source.parts[second].contents)
             if shared:
                 first_name, second_name = ALIASES[first][0], ALIASES[second][0]
                 warnings.warn(
@@ -152,10 +152,10 @@ def _warn_of_overlap(source: Source) -> None:
                 )
 
 
-def _complete(spec: str, given: dict[str, Part], seed: int) -> dict[str, Part]:
+def _complete(spec: str, parts: dict[str, ImageSet], seed: int) -> dict[str, ImageSet]:
     """All three splits: those that are missing are cut from the training images."""
-    missing = [name for name in ("rank", "test") if name not in given]
-    whole, parts = given["fit"], dict(given)
+    missing = [name for name in ("rank", "test") if name not in parts]
+    whole, parts = parts["fit"], dict(parts)
     # Few images: 15 % of them are not enough for a split, so a larger share is tried.
     for share in (_SHARE, 0.2, 0.25, 0.3, 1 / 3) if missing else ():
         home = _homes(_by_class(whole, seed), missing, share)
@@ -173,7 +173,7 @@ def _complete(spec: str, given: dict[str, Part], seed: int) -> dict[str, Part]:
     return parts
 
 
-def _by_class(part: Part, seed: int) -> list[list[bytes]]:
+def _by_class(part: ImageSet, seed: int) -> list[list[bytes]]:
     """The different contents of each class, in an order that only the seed and the contents decide."""
     labels = np.zeros(len(part.contents), np.int64) if part.labels is None else part.labels
     groups: dict[int, set[bytes]] = {}
@@ -200,14 +200,14 @@ def _homes(groups: Iterable[list[bytes]], missing: Sequence[str], share: float) 
     return home
 
 
-def _shuffled(part: Part, seed: str) -> Part:
+def _shuffled(part: ImageSet, seed: str) -> ImageSet:
     labels = np.zeros(len(part.contents)) if part.labels is None else part.labels
     by_content = sorted(range(len(part.contents)), key=lambda i: (part.contents[i], labels[i]))
     number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8])
     return part.take(np.asarray(by_content)[np.random.default_rng(number).permutation(len(by_content))])
 
 
-def _sha256(parts: dict[str, Part], class_names: tuple[str, ...] | None) -> str:
+def _sha256(parts: dict[str, ImageSet], class_names: tuple[str, ...] | None) -> str:
     digest = hashlib.sha256(repr(class_names).encode())
     for name in SPLITS:
         part = parts[name]
