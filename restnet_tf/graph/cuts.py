@@ -68,14 +68,14 @@ def find(model: keras.Model) -> tuple[Cut, ...]:
     """
     calls = costs.nodes(model)
     steps = articulations(model)
-    kept = [step for step, nxt in _with_next(steps) if nxt and _is_boundary(calls, step, nxt)]
-    kept = _without_expansions(calls, kept)
-    if not kept:
+    boundaries = [step for step, nxt in _with_next(steps) if nxt and _is_boundary(calls, step, nxt)]
+    boundaries = _without_expansions(calls, boundaries)
+    if not boundaries:
         raise RestnetError(
             f"{model.name} cannot be cut: of its {len(calls)} operations none ends a block where a single"
             " tensor is live; every place is bridged by a skip connection, or the model has one block"
         )
-    return tuple(_cut(calls, steps, step, index) for index, step in enumerate(kept))
+    return tuple(_cut(calls, steps, step, index) for index, step in enumerate(boundaries))
 
 
 def articulations(model: keras.Model) -> list[int]:
@@ -85,13 +85,13 @@ def articulations(model: keras.Model) -> list[int]:
     end = len(calls)
     last_use |= {id(t): end for t in model.outputs}
     live: set[int] = {id(t) for t in model.inputs}
-    found = []
+    positions = []
     for i, node in enumerate(calls):
         live |= {id(t) for t in node.output_tensors}
         live = {t for t in live if last_use.get(t, -1) > i}
         if len(live) == 1 and id(node.output_tensors[0]) in live and i < end - 1:
-            found.append(i)
-    return found
+            positions.append(i)
+    return positions
 
 
 def tensor(model: keras.Model, name: str) -> Any:
@@ -102,9 +102,9 @@ def tensor(model: keras.Model, name: str) -> Any:
     calls = costs.nodes(model)
     hits = [calls[i].output_tensors[0] for i in articulations(model) if calls[i].operation.name == name]
     if len(hits) != 1:
-        known = ", ".join(cut.name for cut in find(model))
+        names = ", ".join(cut.name for cut in find(model))
         what = "is called more than once" if hits else "is no cut"
-        raise RestnetError(f"{name} {what} in {model.name}; its cuts are: {known}")
+        raise RestnetError(f"{name} {what} in {model.name}; its cuts are: {names}")
     return hits[0]
 
 
@@ -126,23 +126,23 @@ def between(model: keras.Model, start: Any, outputs: Any, name: str = "back") ->
     """The part of a model from one symbolic tensor to others (a tensor or a list); shares its weights."""
     import keras
 
-    wanted = outputs if isinstance(outputs, list) else [outputs]
-    known = {id(start): keras.Input(start.shape[1:], dtype=start.dtype, name="cut")}
+    targets = outputs if isinstance(outputs, list) else [outputs]
+    twins = {id(start): keras.Input(start.shape[1:], dtype=start.dtype, name="cut")}
     # Not the model's own calls: pooled features may hang off the path to its output.
-    for node in costs.nodes(keras.Model(model.inputs, wanted)):
-        made_before = any(id(t) == id(start) for t in node.output_tensors)
-        if not made_before and any(id(t) in known for t in node.input_tensors):
-            _replay(node, known)
-    ends = [known[id(t)] for t in wanted]
-    return keras.Model(known[id(start)], ends if isinstance(outputs, list) else ends[0], name=name)
+    for node in costs.nodes(keras.Model(model.inputs, targets)):
+        at_start = any(id(t) == id(start) for t in node.output_tensors)
+        if not at_start and any(id(t) in twins for t in node.input_tensors):
+            _replay(node, twins)
+    ends = [twins[id(t)] for t in targets]
+    return keras.Model(twins[id(start)], ends if isinstance(outputs, list) else ends[0], name=name)
 
 
-def _replay(node: Any, known: dict[int, Any]) -> None:
+def _replay(node: Any, twins: dict[int, Any]) -> None:
     """Call a node's operation on the tensors that stand for its own."""
-    args, kwargs = node.arguments.fill_in(known)
+    args, kwargs = node.arguments.fill_in(twins)
     results = node.operation(*args, **kwargs)
     results = results if isinstance(results, list | tuple) else [results]
-    known |= {id(t): r for t, r in zip(node.output_tensors, results, strict=True)}
+    twins |= {id(t): r for t, r in zip(node.output_tensors, results, strict=True)}
 
 
 def _with_next(steps: Sequence[int]) -> list[tuple[int, int | None]]:

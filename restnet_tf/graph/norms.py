@@ -52,7 +52,7 @@ def refolded(before: keras.Model, after: keras.Model) -> tuple[Refolded, ...]:
     to be folded into.
     """
     olds, news = costs.nodes(before), costs.nodes(after)
-    found, explained = [], set()
+    folds, explained = [], set()
     for old, new in zip(olds, news, strict=True):
         norm = old.operation
         if type(norm).__name__ != "BatchNormalization" or _same(norm, new.operation):
@@ -60,12 +60,12 @@ def refolded(before: keras.Model, after: keras.Model) -> tuple[Refolded, ...]:
         convolution = _folded_into(old, olds)
         if convolution is None:
             raise UnfoldableError(f"{norm.name} was tuned and stands behind no convolution of its own")
-        found.append(_refold(convolution, norm, new.operation))
+        folds.append(_refold(convolution, norm, new.operation))
         explained.add(norm.name)
     for old, new in zip(olds, news, strict=True):
         if old.operation.name not in explained and not _same(old.operation, new.operation):
             raise UnfoldableError(f"{old.operation.name} was trained, and it is no norm")
-    return tuple(found)
+    return tuple(folds)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -76,13 +76,13 @@ def _same(one: Any, other: Any) -> bool:
 def _folded_into(node: Any, nodes: list[Any]) -> Any | None:
     """The convolution whose output this norm alone reads."""
     source = node.input_tensors[0]
-    made = next((n for n in nodes if any(t is source for t in n.output_tensors)), None)
+    producer = next((n for n in nodes if any(t is source for t in n.output_tensors)), None)
     readers = [n for n in nodes if any(t is source for t in n.input_tensors)]
-    if made is None or len(readers) != 1 or type(made.operation).__name__ not in _KERNELS:
+    if producer is None or len(readers) != 1 or type(producer.operation).__name__ not in _KERNELS:
         return None
     if node.operation.axis not in (-1, len(source.shape) - 1):
         return None
-    return made.operation if made.operation.activation.__name__ == "linear" else None
+    return producer.operation if producer.operation.activation.__name__ == "linear" else None
 
 
 def _refold(convolution: Any, old: Any, new: Any) -> Refolded:

@@ -143,22 +143,22 @@ def _inline(graph: Any, x: Any, after: Mapping[str, Any]) -> Any:
 
 def _flat_operations(graph: Any, prefix: str) -> list[Any]:
     """All operations that inlining will call, once each; of two with one name the later is renamed."""
-    found: dict[int, Any] = {}
+    operations: dict[int, Any] = {}
 
     def collect(graph: Any, prefix: str) -> None:
         for op in graph.operations:
             inner = functional_of(op)
             if inner is not None:
                 collect(inner, f"{prefix}{op.name}_")
-            elif type(op).__name__ != "InputLayer" and id(op) not in found:
-                found[id(op)] = op
+            elif type(op).__name__ != "InputLayer" and id(op) not in operations:
+                operations[id(op)] = op
                 if op.name in taken:
                     _make_names_unique([op], taken, prefix)
                 taken.add(op.name)
 
     taken = {graph.inputs[0]._keras_history.operation.name}
     collect(graph, prefix)
-    return list(found.values())
+    return list(operations.values())
 
 
 def _make_names_unique(ops: Sequence[Any], taken: set[str], prefix: str = "") -> None:
