@@ -82,25 +82,25 @@ def constructors() -> dict[str, Callable[..., keras.Model]]:
     """All model constructors of ``keras.applications``, and of ``vit``, by name."""
     import keras
 
-    found: dict[str, Callable[..., keras.Model]] = {}
+    functions: dict[str, Callable[..., keras.Model]] = {}
     for name in sorted(dir(keras.applications)):
         thing = getattr(keras.applications, name)
         if inspect.isfunction(thing) and {"weights", "input_tensor"} <= set(inspect.signature(thing).parameters):
-            found[name] = thing
-    return found | vit.constructors()
+            functions[name] = thing
+    return functions | vit.constructors()
 
 
 def unknown(base: str) -> str:
     """Say what is wrong with a name that is no constructor and no file."""
-    known = constructors()
+    models = constructors()
     if Path(base).suffix or "/" in base:
         return f"no file {base}"
-    near = difflib.get_close_matches(base.lower(), [n.lower() for n in known], n=3)
-    names = [n for n in known if n.lower() in near] or sorted(known)
+    near = difflib.get_close_matches(base.lower(), [n.lower() for n in models], n=3)
+    names = [n for n in models if n.lower() in near] or sorted(models)
     return f"{base!r} is neither a file nor a model of Keras Applications; did you mean {', '.join(names)}?"
 
 
-class RefusedError(RestnetError):
+class ConstructorError(RestnetError):
     """The constructor itself would not take its arguments."""
 
 
@@ -121,7 +121,7 @@ def construct(spec: Spec, weights: str | None = None) -> keras.Model:
         except RestnetError:
             raise
         except Exception as error:
-            raise RefusedError(f"{spec.base} refuses {options}: {pretrained.first_line(error)}") from error
+            raise ConstructorError(f"{spec.base} refuses {options}: {pretrained.first_line(error)}") from error
 
 
 def mode(base: str) -> str:

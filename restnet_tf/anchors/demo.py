@@ -27,7 +27,7 @@ _BATCH = 64
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DemoNet:
     """A residual network by its channels and blocks per stage, and how long it trains."""
 
     widths: tuple[int, ...]
@@ -35,31 +35,31 @@ class Recipe:
     epochs: int
 
 
-RECIPES = {
-    "large": Recipe(widths=(16, 24, 32), blocks=3, epochs=10),
-    "small": Recipe(widths=(8, 12, 16), blocks=1, epochs=3),
+NETS = {
+    "large": DemoNet(widths=(16, 24, 32), blocks=3, epochs=10),
+    "small": DemoNet(widths=(8, 12, 16), blocks=1, epochs=3),
 }
 
 
 def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, int, int], None]) -> dict[str, Path]:
     """The two anchors as ``.keras`` files by role; trained on the fit split where they are not there yet."""
-    paths = {role: folder / f"seed-{seed}" / f"digits-{role}.keras" for role in RECIPES}
+    paths = {role: folder / f"seed-{seed}" / f"digits-{role}.keras" for role in NETS}
     for role, path in paths.items():
         if not path.exists():
             write_bytes(path, training.as_file(_trained(role, data.fit, seed, progress)))
     return paths
 
 
-def network(recipe: Recipe, classes: int, name: str) -> keras.Model:
+def network(net: DemoNet, classes: int, name: str) -> keras.Model:
     """An untrained network from raw images ``(n, 8, 8, 1)`` to probabilities ``(n, classes)``."""
     import keras
     from keras import layers
 
     image = keras.Input(_SHAPE, name="image")
     x = layers.Rescaling(1 / 255)(image)
-    x = _normalised(layers.Conv2D(recipe.widths[0], 3, padding="same", use_bias=False)(x))
-    for stage, width in enumerate(recipe.widths):
-        for block in range(recipe.blocks):
+    x = _normalised(layers.Conv2D(net.widths[0], 3, padding="same", use_bias=False)(x))
+    for stage, width in enumerate(net.widths):
+        for block in range(net.blocks):
             x = _block(x, width, stride=2 if stage and not block else 1, name=f"stage{stage + 1}.{block}")
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(image, layers.Dense(classes, activation="softmax")(x), name=name)
@@ -91,20 +91,20 @@ def _norm() -> Any:
 def _trained(role: str, split: Split, seed: int, progress: Callable[[str, int, int], None]) -> keras.Model:
     import keras
 
-    recipe = RECIPES[role]
+    net = NETS[role]
     assert split.labels is not None  # digits are labelled
     # Layers name themselves by a count of the process, and a resumed build counts from the start.
     with surgery.repeatable():
         keras.utils.set_random_seed(seed)
-        model = network(recipe, int(split.labels.max()) + 1, f"digits_{role}")
+        model = network(net, int(split.labels.max()) + 1, f"digits_{role}")
     images = np.concatenate([np.asarray(x) for x in split.batches(_SHAPE, 256)])
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, recipe.epochs * -(-len(images) // _BATCH))
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, net.epochs * -(-len(images) // _BATCH))
     optimizer = keras.optimizers.Adam(rate)
     # Built ahead, the step is traced once instead of twice; XLA would take longer to compile than to train.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
-    told = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: progress(f"training the {role} demo anchor", epoch + 1, recipe.epochs)
+    each_epoch = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: progress(f"training the {role} demo anchor", epoch + 1, net.epochs)
     )
-    model.fit(images, split.labels, batch_size=_BATCH, epochs=recipe.epochs, verbose=0, callbacks=[told])
+    model.fit(images, split.labels, batch_size=_BATCH, epochs=net.epochs, verbose=0, callbacks=[each_epoch])
     return model

@@ -80,14 +80,14 @@ def _features(logits: Any, name: str) -> Any:
     """Give the tensor that the classifier in front of ``logits`` reads, as ``(n, d)``."""
     import keras
 
-    found, pooled = _classifier(logits)
-    op = found._keras_history.operation
+    end, pooled = _classifier(logits)
+    op = end._keras_history.operation
     if type(op).__name__ not in ("Dense", "Conv2D") or _activation(op) in ("softmax", "sigmoid"):
         raise RestnetError(
             f"{name}: its classes come from {op.name} ({type(op).__name__}), not from one Dense or Conv2D "
             "classifier, so there are no penultimate features"
         )
-    read = _inputs(found)[0]
+    read = _inputs(end)[0]
     vector = _vector_behind(read)
     if vector is not None:
         return vector
@@ -103,11 +103,11 @@ def _with_vector_features(model: Any) -> Any:
     import keras
 
     out = model.outputs[0]
-    found, pooled = _classifier(out)
-    op = found._keras_history.operation
-    if type(op).__name__ != "Conv2D" or pooled or len(out.shape) != 2 or set(found.shape[1:3]) != {1}:
+    end, pooled = _classifier(out)
+    op = end._keras_history.operation
+    if type(op).__name__ != "Conv2D" or pooled or len(out.shape) != 2 or set(end.shape[1:3]) != {1}:
         return model
-    read = _inputs(found)[0]
+    read = _inputs(end)[0]
     if _vector_behind(read) is not None:
         return model
     way = [

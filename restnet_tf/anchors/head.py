@@ -154,8 +154,8 @@ def fit_head(anchor: Anchor, data: Data, seed: int) -> HeadFit:
 
 
 def _key(anchor: Anchor, data: Data, seed: int) -> str:
-    told = [anchor.sha256, data.sha256, seed, PENALTIES, FOLDS, MAX_IMAGES, ITERATIONS]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    inputs = [anchor.sha256, data.sha256, seed, PENALTIES, FOLDS, MAX_IMAGES, ITERATIONS]
+    return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
 
 
 def _check_classes(labels: np.ndarray, classes: int, names: tuple[str, ...] | None, where: str) -> None:

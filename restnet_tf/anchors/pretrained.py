@@ -26,7 +26,7 @@ CONNECT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Fit:
+class WeightMatch:
     """How a weight file and a model match: what can be assigned, and what stands in the way."""
 
     pairs: tuple[tuple[Any, np.ndarray], ...]
@@ -117,25 +117,25 @@ def _find(
 
 def load(model: Any, path: Path, label: str) -> None:
     """Assign the file's weights to the model; RestnetError says which of them do not fit."""
-    fit = compare(model, path)
-    if fit.faults:
-        raise RestnetError(misfit(fit, path, label))
-    assign(model, fit)
+    match = compare(model, path)
+    if match.faults:
+        raise RestnetError(misfit(match, path, label))
+    assign(model, match)
 
 
-def assign(model: Any, fit: Fit) -> None:
-    """Write the values of a fit without faults into the model's variables."""
-    for variable, value in fit.pairs:
+def assign(model: Any, match: WeightMatch) -> None:
+    """Write the values of a match without faults into the model's variables."""
+    for variable, value in match.pairs:
         variable.assign(value.astype(variable.dtype))
     for layer in model.layers:
         if hasattr(layer, "finalize_state") and layer.weights:
             layer.finalize_state()  # Normalization computes with a copy that it takes of its variables
 
 
-def misfit(fit: Fit, path: Path, label: str) -> str:
+def misfit(match: WeightMatch, path: Path, label: str) -> str:
     """Say in one line why the file does not fit the architecture."""
 
-    kinds = {"shapes differ:": fit.differing, "not in the file:": fit.missing, "only in the file:": fit.extra}
+    kinds = {"shapes differ:": match.differing, "not in the file:": match.missing, "only in the file:": match.extra}
     reasons = [f"{what} {some(items)}" for what, items in kinds.items() if items]
     return f"{path.name} holds the weights of another architecture than {label}: {'; '.join(reasons)}"
 
@@ -177,14 +177,14 @@ def ends_in_classifier(path: Path) -> bool:
     return next(reversed(stored.values()))[0].ndim == 2
 
 
-def compare(model: Any, path: Path) -> Fit:
+def compare(model: Any, path: Path) -> WeightMatch:
     """Match the file's weights with the model's, layer by layer, as Keras would.
 
     Raises RestnetError when the file is not HDF5 or holds no weights.
     """
     legacy, stored = _read(path)
-    wanted = _wanted_legacy(model, stored) if legacy else _wanted(model)
-    return _match(wanted, stored)
+    variables = _variables_legacy(model, stored) if legacy else _variables(model)
+    return _match(variables, stored)
 
 
 def _read(path: Path) -> tuple[bool, dict[str, list[np.ndarray]]]:
@@ -230,7 +230,7 @@ def _stored(group: Any) -> dict[str, list[np.ndarray]]:
     }
 
 
-def _wanted_legacy(model: Any, stored: dict[str, list[np.ndarray]]) -> dict[str, list[Any]]:
+def _variables_legacy(model: Any, stored: dict[str, list[np.ndarray]]) -> dict[str, list[Any]]:
     """Match layers by name where all names agree, else in order (auto-numbered names differ)."""
     layers = [layer for layer in model.layers if layer.weights]
     named = {layer.name: [*layer.trainable_weights, *layer.non_trainable_weights] for layer in layers}
@@ -239,30 +239,30 @@ def _wanted_legacy(model: Any, stored: dict[str, list[np.ndarray]]) -> dict[str,
     return dict(zip(stored, named.values(), strict=True))
 
 
-def _wanted(model: Any) -> dict[str, list[Any]]:
+def _variables(model: Any) -> dict[str, list[Any]]:
     """Variables under the keys that Keras 3 saves them by: the class name and a running number."""
     from keras.src.utils.naming import to_snake_case
 
     count: dict[str, int] = {}
-    wanted = {}
+    variables = {}
     for layer in model.layers:
         kind = to_snake_case(type(layer).__name__)
         n = count[kind] = count.get(kind, -1) + 1
         own: dict[str, Any] = {}
         layer.save_own_variables(own)
         if own:
-            wanted[f"{kind}_{n}" if n else kind] = list(own.values())
-    return wanted
+            variables[f"{kind}_{n}" if n else kind] = list(own.values())
+    return variables
 
 
-def _match(wanted: dict[str, list[Any]], stored: dict[str, list[np.ndarray]]) -> Fit:
+def _match(variables: dict[str, list[Any]], stored: dict[str, list[np.ndarray]]) -> WeightMatch:
     pairs, differing, missing = [], [], []
-    last = next(reversed(wanted), "")
+    last = next(reversed(variables), "")
     classes: set[int] = set()
-    for key, variables in wanted.items():
+    for key, own in variables.items():
         values = stored.get(key, [])
-        missing += [v.path for v in variables[len(values) :]]
-        for variable, value in zip(variables, values, strict=False):
+        missing += [v.path for v in own[len(values) :]]
+        for variable, value in zip(own, values, strict=False):
             want, have = tuple(variable.shape), tuple(value.shape)
             if want == have:
                 pairs.append((variable, value))
@@ -270,6 +270,8 @@ def _match(wanted: dict[str, list[Any]], stored: dict[str, list[np.ndarray]]) ->
             differing.append(f"{variable.path} {have} in the file, {want} in the model")
             same_but_classes = key == last and len(have) == len(want) and have[:-1] == want[:-1]
             classes.add(have[-1] if same_but_classes else -1)
-    extra = [key for key, values in stored.items() if len(values) > len(wanted.get(key, []))]
+    extra = [key for key, values in stored.items() if len(values) > len(variables.get(key, []))]
     only_classes = len(classes) == 1 and not missing and not extra and -1 not in classes
-    return Fit(tuple(pairs), tuple(differing), tuple(missing), tuple(extra), classes.pop() if only_classes else None)
+    return WeightMatch(
+        tuple(pairs), tuple(differing), tuple(missing), tuple(extra), classes.pop() if only_classes else None
+    )

@@ -51,9 +51,9 @@ def train(
     anchor.model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(split)) for _ in range(epochs)])
-    for done, images in enumerate(split.batches(anchor.input_shape, _BATCH, order=order)):
-        anchor.model.train_on_batch(np.asarray(images), split.labels[order[done * _BATCH :][: len(images)]])
-        progress(done + 1, steps)
+    for step, images in enumerate(split.batches(anchor.input_shape, _BATCH, order=order)):
+        anchor.model.train_on_batch(np.asarray(images), split.labels[order[step * _BATCH :][: len(images)]])
+        progress(step + 1, steps)
 
 
 def accuracy(anchor: Anchor, split: Split) -> float:

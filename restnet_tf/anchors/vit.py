@@ -76,8 +76,8 @@ def network(
 
 def constructors() -> dict[str, Callable[..., keras.Model]]:
     """All names of this module's networks; ``ViT`` and ``DeiT`` take any width, depth and heads."""
-    found: dict[str, Callable[..., keras.Model]] = dict.fromkeys(MODES, network)
-    return found | {f"{family}{size}": _sized(size) for family in MODES for size in _SIZES}
+    networks: dict[str, Callable[..., keras.Model]] = dict.fromkeys(MODES, network)
+    return networks | {f"{family}{size}": _sized(size) for family in MODES for size in _SIZES}
 
 
 def family(base: str) -> str | None:

@@ -27,19 +27,19 @@ def load(preset: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except ImportError:
         raise RestnetError(f"{PREFIX}{preset} needs keras-hub: pip install 'restnet-tf[vit]'") from None
     try:
-        found = keras_hub.models.ImageClassifier.from_preset(preset)
+        classifier = keras_hub.models.ImageClassifier.from_preset(preset)
     except Exception as error:  # of a download, a file, a version: whatever keras-hub meets
         raise RestnetError(f"keras-hub cannot load {preset}: {pretrained.first_line(error)}") from error
-    if type(found) is not keras_hub.models.ViTImageClassifier or found.pooling != "token":
-        raise RestnetError(f"{preset} is a {type(found).__name__}; a ViT that reads its class token is needed")
-    _check_preprocessing(found, preset)
-    backbone = found.backbone
-    return _state(found), {"heads": backbone.num_heads, "epsilon": backbone.layer_norm_epsilon}
+    if type(classifier) is not keras_hub.models.ViTImageClassifier or classifier.pooling != "token":
+        raise RestnetError(f"{preset} is a {type(classifier).__name__}; a ViT that reads its class token is needed")
+    _check_preprocessing(classifier, preset)
+    backbone = classifier.backbone
+    return _state(classifier), {"heads": backbone.num_heads, "epsilon": backbone.layer_norm_epsilon}
 
 
-def _check_preprocessing(found: Any, preset: str) -> None:
+def _check_preprocessing(classifier: Any, preset: str) -> None:
     """Refuse images that are not brought to -1..1, as all published ViTs of keras-hub are."""
-    converter = getattr(found.preprocessor, "image_converter", None)
+    converter = getattr(classifier.preprocessor, "image_converter", None)
     if converter is None:
         return
     scale, offset = (
@@ -49,16 +49,16 @@ def _check_preprocessing(found: Any, preset: str) -> None:
         raise RestnetError(f"{preset} scales images by {scale.tolist()} and {offset.tolist()}, not to -1..1")
 
 
-def _state(found: Any) -> dict[str, np.ndarray]:
-    embedding = found.backbone.get_layer("vit_patching_and_embedding")
-    encoder = found.backbone.get_layer("vit_encoder")
+def _state(classifier: Any) -> dict[str, np.ndarray]:
+    embedding = classifier.backbone.get_layer("vit_patching_and_embedding")
+    encoder = classifier.backbone.get_layer("vit_encoder")
     state = {
         "patch_embed.proj.weight": _value(embedding.patch_embedding.kernel).transpose(3, 2, 0, 1),
         "patch_embed.proj.bias": _value(embedding.patch_embedding.bias),
         "cls_token": _value(embedding.class_token),
         "pos_embed": _value(embedding.position_embedding.embeddings)[None],
         **_norm("norm", encoder.layer_norm),
-        **_dense("head", found.output_dense),
+        **_dense("head", classifier.output_dense),
     }
     for index, block in enumerate(encoder.encoder_layers):
         name = f"blocks.{index}"

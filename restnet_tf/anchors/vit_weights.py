@@ -57,12 +57,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if path.suffix not in readers:
         raise RestnetError(f"{path}: weights of a ViT come as one of {', '.join(readers)}")
     try:
-        found = readers[path.suffix](path)
+        state = readers[path.suffix](path)
     except RestnetError:
         raise
     except Exception as error:  # three libraries, each with errors of its own
         raise RestnetError(f"{path} cannot be read as {path.suffix}: {type(error).__name__}: {error}") from error
-    return {name: np.asarray(value, np.float32) for name, value in found.items()}
+    return {name: np.asarray(value, np.float32) for name, value in state.items()}
 
 
 def described(state: State, path: Path | str) -> Shape:
@@ -90,23 +90,23 @@ def described(state: State, path: Path | str) -> Shape:
     )
 
 
-def fitted_options(found: Shape, wanted: Spec, name: str) -> dict[str, Any]:
+def fitted_options(shape: Shape, spec: Spec, name: str) -> dict[str, Any]:
     """The options of ``vit.network`` that suit the weights; raises ``RestnetError`` where those asked for do not."""
     options: dict[str, Any] = {
-        part: getattr(found, part) for part in ("width", "depth", "patch", "expansion", "pooling")
+        part: getattr(shape, part) for part in ("width", "depth", "patch", "expansion", "pooling")
     }
-    options |= {"heads": max(1, found.width // _HEAD_WIDTH), "include_top": found.classes > 0}
-    if found.classes:
-        options["classes"] = found.classes
-    for key, value in wanted.options.items():
+    options |= {"heads": max(1, shape.width // _HEAD_WIDTH), "include_top": shape.classes > 0}
+    if shape.classes:
+        options["classes"] = shape.classes
+    for key, value in spec.options.items():
         if key in ("heads", "input", "epsilon"):
             continue
         if options.get(key, value) != value:
             raise RestnetError(f"{name} holds weights of {key}={options[key]}, not {key}={value}")
-    side = wanted.side or (found.grid * found.patch if found.grid else None)
+    side = spec.side or (shape.grid * shape.patch if shape.grid else None)
     if side is None:
         raise RestnetError(f"{name} was made for images that are not square; say the size, as in input=224")
-    return options | {k: wanted.options[k] for k in ("heads", "epsilon") if k in wanted.options} | {"input": side}
+    return options | {k: spec.options[k] for k in ("heads", "epsilon") if k in spec.options} | {"input": side}
 
 
 def assign(model: keras.Model, state: State, name: str) -> None:
@@ -135,22 +135,22 @@ def assign(model: keras.Model, state: State, name: str) -> None:
 def _by_layer(state: State, model: keras.Model) -> dict[str, list[np.ndarray]]:
     """The arrays of every layer of ours that has weights, in the layer's order."""
     h, w = model.get_layer("patches").output.shape[1:3]
-    found = {
+    arrays = {
         "patches": [state["patch_embed.proj.weight"].transpose(2, 3, 1, 0), state["patch_embed.proj.bias"]],
         "embed": [_positions(state, (h, w))],
         "norm": [state["norm.weight"], state["norm.bias"]],
     }
     if "head.weight" in state:
-        found["head"] = _dense(state, "head")
+        arrays["head"] = _dense(state, "head")
     for block in range(sum(layer.name.endswith(".attend") for layer in model.layers)):
         theirs, ours = f"blocks.{block}", f"block{block + 1}"
         heads = model.get_layer(f"{ours}.attend").num_heads
         for norm in ("norm1", "norm2"):
-            found[f"{ours}.{norm}"] = [state[f"{theirs}.{norm}.weight"], state[f"{theirs}.{norm}.bias"]]
-        found[f"{ours}.attend"] = _attention(state, theirs, heads)
-        found[f"{ours}.widen"] = _dense(state, f"{theirs}.mlp.fc1")
-        found[f"{ours}.narrow"] = _dense(state, f"{theirs}.mlp.fc2")
-    return found
+            arrays[f"{ours}.{norm}"] = [state[f"{theirs}.{norm}.weight"], state[f"{theirs}.{norm}.bias"]]
+        arrays[f"{ours}.attend"] = _attention(state, theirs, heads)
+        arrays[f"{ours}.widen"] = _dense(state, f"{theirs}.mlp.fc1")
+        arrays[f"{ours}.narrow"] = _dense(state, f"{theirs}.mlp.fc2")
+    return arrays
 
 
 def _attention(state: State, block: str, heads: int) -> list[np.ndarray]:
@@ -216,10 +216,10 @@ def _torch(path: Path) -> dict[str, Any]:
         raise RestnetError(f"{path} needs PyTorch to be read: pip install torch, or save it as .safetensors") from None
     try:
         # Weights alone: a pickle may otherwise run code.
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RestnetError(
             f"{path} is no PyTorch file of weights alone; whatever else it holds is not loaded"
         ) from None
-    found = found.get("model", found.get("state_dict", found))
-    return {name: value.float().numpy() for name, value in found.items()}
+    content = content.get("model", content.get("state_dict", content))
+    return {name: value.float().numpy() for name, value in content.items()}

@@ -41,25 +41,25 @@ def load(
         return _load(applications.parse(str(spec)), weights, weights_dir, arch, preprocess)
 
 
-def _load(wanted: applications.Spec, weights: str, weights_dir: Path | None, arch: str | None, mode: str) -> Anchor:
-    known = applications.constructors()
-    if (wanted.base in known or arch is not None) and mode != "none":
+def _load(spec: applications.Spec, weights: str, weights_dir: Path | None, arch: str | None, mode: str) -> Anchor:
+    constructors = applications.constructors()
+    if (spec.base in constructors or arch is not None) and mode != "none":
         raise RestnetError(
-            f"{arch or wanted.base} brings its own preprocessing, so {mode!r} cannot be added; a model "
+            f"{arch or spec.base} brings its own preprocessing, so {mode!r} cannot be added; a model "
             "trained otherwise has to be saved whole (model.save) and given as a file"
         )
-    if wanted.base in known:
+    if spec.base in constructors:
         if arch is not None:
-            raise RestnetError(f"{wanted.base} is an architecture itself; {arch!r} is for a file of weights")
-        return _from_name(wanted, weights, weights_dir)
-    if wanted.base.startswith(vit_hub.PREFIX):
-        return _from_hub(wanted)
-    path = Path(wanted.base).expanduser()
+            raise RestnetError(f"{spec.base} is an architecture itself; {arch!r} is for a file of weights")
+        return _from_name(spec, weights, weights_dir)
+    if spec.base.startswith(vit_hub.PREFIX):
+        return _from_hub(spec)
+    path = Path(spec.base).expanduser()
     if not path.exists():
-        raise RestnetError(applications.unknown(wanted.base))
+        raise RestnetError(applications.unknown(spec.base))
     if arch is not None:
-        return _from_weight_file(path, wanted, applications.parse(arch))
-    return _from_model_file(path, wanted, mode)
+        return _from_weight_file(path, spec, applications.parse(arch))
+    return _from_model_file(path, spec, mode)
 
 
 def _from_name(spec: applications.Spec, weights: str, weights_dir: Path | None) -> Anchor:
@@ -76,7 +76,7 @@ def _from_name(spec: applications.Spec, weights: str, weights_dir: Path | None) 
     with pretrained.imagenet_files(spec.base, weights_dir):
         try:
             model = applications.construct(spec, weights="imagenet")
-        except applications.RefusedError:
+        except applications.ConstructorError:
             if spec.side is None:
                 raise
             # Keras binds a classifier's ImageNet weights to one size; resizing the graph lifts that.
@@ -88,8 +88,8 @@ def _from_name(spec: applications.Spec, weights: str, weights_dir: Path | None) 
 
 
 def _from_weight_file(path: Path, spec: applications.Spec, arch: applications.Spec) -> Anchor:
-    known = applications.constructors()
-    if arch.base not in known:
+    constructors = applications.constructors()
+    if arch.base not in constructors:
         raise RestnetError(applications.unknown(arch.base))
     if path.suffix == ".keras":
         raise RestnetError(f"{path} holds its own architecture; leave {arch.base!r} out")
@@ -126,21 +126,21 @@ def _published(spec: applications.Spec, weights_dir: Path | None) -> Path:
 
 def _transformer(path: Path, arch: applications.Spec) -> tuple[keras.Model, int]:
     """Build the Vision Transformer that a file's weights belong to and fill it; its side in pixels."""
-    wanted = replace(arch, options={**vit.sizes(arch.base), **arch.options})
-    return _filled(vit_weights.read(path), wanted, path.name)
+    spec = replace(arch, options={**vit.sizes(arch.base), **arch.options})
+    return _filled(vit_weights.read(path), spec, path.name)
 
 
-def _filled(state: vit_weights.State, wanted: applications.Spec, name: str) -> tuple[keras.Model, int]:
-    options = vit_weights.fitted_options(vit_weights.described(state, name), wanted, name)
-    model = applications.construct(applications.Spec(str(vit.family(wanted.base)), options))
+def _filled(state: vit_weights.State, spec: applications.Spec, name: str) -> tuple[keras.Model, int]:
+    options = vit_weights.fitted_options(vit_weights.described(state, name), spec, name)
+    model = applications.construct(applications.Spec(str(vit.family(spec.base)), options))
     vit_weights.assign(model, state, name)
     return model, options["input"]
 
 
 def _from_hub(spec: applications.Spec) -> Anchor:
     preset = spec.base.removeprefix(vit_hub.PREFIX)
-    state, known = vit_hub.load(preset)
-    model, side = _filled(state, applications.Spec("ViT", {**known, **spec.options}), preset)
+    state, options = vit_hub.load(preset)
+    model, side = _filled(state, applications.Spec("ViT", {**options, **spec.options}), preset)
     return _anchor(model, spec.name, applications.mode("ViT"), side)
 
 
@@ -151,15 +151,15 @@ def _fitted(path: Path, arch: applications.Spec) -> keras.Model:
     misfits: list[tuple[int, str]] = []
     for top in tops:
         model = applications.construct(_with(arch, include_top=top))
-        fit = pretrained.compare(model, path)
-        if top and fit.classes and "classes" not in arch.options:
-            model = applications.construct(_with(arch, include_top=top, classes=fit.classes))
-            fit = pretrained.compare(model, path)
-        if not fit.faults:
-            pretrained.assign(model, fit)
+        match = pretrained.compare(model, path)
+        if top and match.classes and "classes" not in arch.options:
+            model = applications.construct(_with(arch, include_top=top, classes=match.classes))
+            match = pretrained.compare(model, path)
+        if not match.faults:
+            pretrained.assign(model, match)
             return model
         label = f"{arch.base} with{'' if top else 'out'} classifier"
-        misfits.append((fit.faults, pretrained.misfit(fit, path, label)))
+        misfits.append((match.faults, pretrained.misfit(match, path, label)))
     raise RestnetError(min(misfits)[1])
 
 
@@ -264,10 +264,10 @@ def _anchor(
         except (ValueError, TypeError) as error:
             size = f" at input size {shape}" if resized else ""
             raise RestnetError(f"{name} cannot be rebuilt{size}: {pretrained.first_line(error)}") from error
-    found = ends.separate(model, name)
-    if class_names is not None and (found.logits is None or found.logits.shape[-1] != len(class_names)):
+    parts = ends.separate(model, name)
+    if class_names is not None and (parts.logits is None or parts.logits.shape[-1] != len(class_names)):
         class_names = None
-    return Anchor(name, found.model, found.logits, found.features, class_names, surgery.fingerprint(found.model))
+    return Anchor(name, parts.model, parts.logits, parts.features, class_names, surgery.fingerprint(parts.model))
 
 
 def _imagenet_names(weights_dir: Path | None) -> tuple[str, ...] | None:
