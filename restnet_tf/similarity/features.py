@@ -150,11 +150,11 @@ def sums(
     observers = {role: _finite_observer(role, anchors[role], cut_lists[role]) for role in anchors}
     cka, pairs = CkaSums(), PairSums(_layouts(cut_lists), _compatible(cut_lists))
     streams = {role: iter(split.head(total).batches(anchors[role].input_shape, batch)) for role in anchors}
-    for done in range(0, total, batch):
+    for start in range(0, total, batch):
         features = {role: observers[role](next(streams[role])) for role in anchors}
         cka.update(features["large"], features["small"])
         pairs.update(features)
-        progress(done + batch, total)
+        progress(start + batch, total)
     return Sums(total, batch, cka, pairs)
 
 
@@ -203,14 +203,14 @@ def window_sums(
     windows = {name: PairSums(_layouts(cut_lists), pairs) for name, pairs in groups.items()}
     batch = window_batch(anchors, cut_lists, groups)
     streams = {role: iter(split.batches(anchors[role].input_shape, batch)) for role in anchors}
-    for done in range(0, len(split), batch):
+    for start in range(0, len(split), batch):
         features: dict[str, list[Any]] = {role: [None] * len(cut_list) for role, cut_list in cut_lists.items()}
         for role in anchors:
             for i, values in zip(indices[role], observers[role](next(streams[role])), strict=True):
                 features[role][i] = values
         for window in windows.values():
             window.update(features)
-        progress(min(len(split), done + batch), len(split))
+        progress(min(len(split), start + batch), len(split))
     return WindowSums(len(split), windows)
 
 

@@ -56,12 +56,12 @@ def similarity(
     if batch < MIN_BATCH:
         raise RestnetError(f"{len(source)} images are too few for the statistics; at least {MIN_BATCH} are needed")
     total = len(source) // batch * batch
-    observers = [features.observer(anchor, found) for anchor, found in zip(models, lists, strict=True)]
+    observers = [features.observer(anchor, cuts) for anchor, cuts in zip(models, lists, strict=True)]
     streams = [_batches(source, anchor, total, batch) for anchor in models]
     sums = CkaSums()
-    for done, pair in enumerate(zip(*streams, strict=True), start=1):
+    for count, pair in enumerate(zip(*streams, strict=True), start=1):
         sums.update(*([np.asarray(f) for f in observe(x)] for observe, x in zip(observers, pair, strict=True)))
-        progress(done * batch, total)
+        progress(count * batch, total)
     return Similarity(sums.matrix(), (lists[0], lists[1]), total, batch)
 
 
