@@ -43,9 +43,9 @@ class PoolActivations:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         total = sum(len(x) for x in images.values())
-        done = 0
-        for member, found in pool.items():
-            stops = [fragment.stop for fragment in found]
+        step = 0
+        for member, fragments in pool.items():
+            stops = [fragment.stop for fragment in fragments]
             run = Runner(stretch(self._objects[member], None, [stop.name for stop in stops]))
             count = len(images[member])
             files = [
@@ -56,8 +56,8 @@ class PoolActivations:
                 for file, stop, values in zip(files, stops, run(image[None]), strict=True):
                     finite.check(values, finite.features(member, stop.name))
                     file[row] = values.reshape(stop.shape)
-                done += 1
-                report.progress(done, total)
+                step += 1
+                report.progress(step, total)
             for file in files:
                 file.flush()
         partial.rename(self._folder)

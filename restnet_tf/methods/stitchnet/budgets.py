@@ -49,6 +49,6 @@ class Budget:
         key = part.key, stitched, precision
         if key not in self._floors:
             start = part.start.name if part.start else None
-            found = self._objects(part.member, precision)
-            self._floors[key] = floor(found, start, part.stop.name, stitched=stitched)
+            whole = self._objects(part.member, precision)
+            self._floors[key] = floor(whole, start, part.stop.name, stitched=stitched)
         return self._floors[key]

@@ -18,7 +18,7 @@ from restnet_tf.methods.stitchnet.budgets import Budget
 from restnet_tf.methods.stitchnet.fragments import Fragment
 from restnet_tf.methods.stitchnet.options import Options
 from restnet_tf.methods.stitchnet.pool import Entry
-from restnet_tf.methods.stitchnet.search import HEAD, Limits, Task
+from restnet_tf.methods.stitchnet.search import HEAD, Limits, SearchSpace
 from restnet_tf.progress import Reporter
 from restnet_tf.run.directory import Run
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
+class CompositionSettings:
     """What a composition was asked for; all of it is part of the run's identity."""
 
     fragments: int
@@ -51,7 +51,7 @@ class Composition:
     members: Mapping[str, Entry]
     data: Data
     options: Options
-    settings: Settings
+    settings: CompositionSettings
     report: Reporter
     heads: tuple[HeadFit, ...] = ()  # the head of a net is its last stitch
 
@@ -108,16 +108,16 @@ class Composition:
         """The pool on the few images, filled."""
         folder = self.run.cache_path("native")
         objects = {role: self.object(role, "float32") for role in self.members}
-        found = PoolActivations(objects, folder, debiased=self.settings.score == "cka")
+        activations = PoolActivations(objects, folder, debiased=self.settings.score == "cka")
         self.report.stage(f"activations of {len(self.members)} pool members on {len(self.labels)} images")
-        found.fill(self.pool, {role: self.images(role) for role in self.members}, self.report)
-        return found
+        activations.fill(self.pool, {role: self.images(role) for role in self.members}, self.report)
+        return activations
 
     @cached_property
-    def task(self) -> Task:
+    def space(self) -> SearchSpace:
         """What is searched for."""
         chosen = self.settings
-        return Task(
+        return SearchSpace(
             self.pool,
             self.activations,
             self.folds,
@@ -131,17 +131,17 @@ class Composition:
 
     def judged(self, features: np.ndarray) -> tuple[float, float, float, tuple[bool, ...]]:
         """Log loss, accuracy, the neighbours' accuracy and the right images of a head in cross-validation."""
-        found = fewshot.validated(features, self.labels, self.folds)
-        return found.loss, found.accuracy, found.knn, tuple(bool(r) for r in found.right)
+        verdict = fewshot.validated(features, self.labels, self.folds)
+        return verdict.loss, verdict.accuracy, verdict.knn, tuple(bool(r) for r in verdict.right)
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
         """Add to the seconds that a part of the work has taken in this run."""
         start = time.perf_counter()
         yield
-        known = self.seconds
-        known[what] = round(known.get(what, 0.0) + time.perf_counter() - start, 1)
-        self.run.write_json(self.run.seconds_path, known)
+        seconds = self.seconds
+        seconds[what] = round(seconds.get(what, 0.0) + time.perf_counter() - start, 1)
+        self.run.write_json(self.run.seconds_path, seconds)
 
     @property
     def seconds(self) -> dict[str, float]:

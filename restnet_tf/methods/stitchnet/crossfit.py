@@ -26,7 +26,7 @@ _ROWS = 784
 
 
 @dataclass(frozen=True)
-class Joint:
+class CrossFit:
     """A stitch, and what images that it was not fitted on become behind it: ``features (n, ...)``, in order.
 
     ``r2`` is of these, over all rows and channels together, before the clamp.
@@ -37,7 +37,7 @@ class Joint:
     r2: float
 
 
-def join(source: Cut, target: Cut, x: np.ndarray, y: np.ndarray, folds: Sequence[np.ndarray]) -> Joint:
+def join(source: Cut, target: Cut, x: np.ndarray, y: np.ndarray, folds: Sequence[np.ndarray]) -> CrossFit:
     """Fit the stitch that makes of features ``x (n, ...)`` at one cut those of another, ``y (n, ...)``.
 
     ``folds`` are indices that together hold every image once. The shrinkage is the one of ``SHRINKAGES`` that
@@ -55,7 +55,7 @@ def join(source: Cut, target: Cut, x: np.ndarray, y: np.ndarray, folds: Sequence
     features = np.empty((len(x), *target.shape), np.float32)
     for index, fold in enumerate(folds):
         features[fold] = stitch.applied(closed(_solution(maps, pooled, index), source, target), x[fold])
-    return Joint(closed(_solution(maps, pooled, -1), source, target), features, maps.r2)
+    return CrossFit(closed(_solution(maps, pooled, -1), source, target), features, maps.r2)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class _Maps:
         best: tuple[float, float, list[tuple[np.ndarray, np.ndarray]]] | None = None
         for shrinkage in SHRINKAGES:
             fitted = [closed_form.ridge(sums, shrinkage)[:2] for sums in rest]
-            missed = sum(_error(part, *found) for part, found in zip(parts, fitted, strict=True))
+            missed = sum(_error(part, *solution) for part, solution in zip(parts, fitted, strict=True))
             if best is None or missed < best[0]:
                 best = missed, shrinkage, fitted
         assert best is not None

@@ -67,18 +67,18 @@ def choose(data: Data, count: int | None, classes: Sequence[str], seed: int) -> 
     labels = np.asarray(data.fit.labels)
     total = 1 + max(int(np.max(s.labels, initial=0)) for s in (data.fit, data.test) if s.labels is not None)
     total = len(data.class_names) if data.class_names else total
-    wanted = min(count or IMAGES, len(labels))
-    if wanted < max(LEAST, 2 * total):
+    count = min(count or IMAGES, len(labels))
+    if count < max(LEAST, 2 * total):
         raise RestnetError(
-            f"{wanted} images are too few for {total} classes of {data.name}: two of each are needed, and"
+            f"{count} images are too few for {total} classes of {data.name}: two of each are needed, and"
             f" {LEAST} in all; raise --images to {max(LEAST, 2 * total)} or more, or name fewer --classes"
         )
-    rows = _drawn(labels, total, wanted, seed)
-    found = np.bincount(labels[rows], minlength=total)
-    if found.min() < 2:
-        short = int(found.argmin())
+    rows = _drawn(labels, total, count, seed)
+    counts = np.bincount(labels[rows], minlength=total)
+    if counts.min() < 2:
+        short = int(counts.argmin())
         raise RestnetError(
-            f"{data.name} has {_images(found[short])} of class {_named(data, short)} to fit; a head needs two of each"
+            f"{data.name} has {_images(counts[short])} of class {_named(data, short)} to fit; a head needs two of each"
             " class: add some, or leave the class out with --classes"
         )
     few = taken(data.fit, rows)
@@ -96,11 +96,11 @@ def taken(split: Split, rows: np.ndarray) -> Split:
 
 def pixels(split: Split, shape: tuple[int, int, int]) -> np.ndarray:
     """All images of a split as uint8 ``(n, h, w, c)``: what ``Split.batches`` gives, without TensorFlow."""
-    found = split.images
-    if isinstance(found, Pixels) and found.array.shape[1:] == tuple(shape):
-        return found.block(np.arange(len(found)))
+    stored = split.images
+    if isinstance(stored, Pixels) and stored.array.shape[1:] == tuple(shape):
+        return stored.block(np.arange(len(stored)))
     with ThreadPoolExecutor(images.THREADS) as pool:
-        return np.stack(list(pool.map(lambda row: images.fit(found.image(row), shape), range(len(found)))))
+        return np.stack(list(pool.map(lambda row: images.fit(stored.image(row), shape), range(len(stored)))))
 
 
 def folds(labels: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
@@ -154,11 +154,11 @@ def _probabilities(features: np.ndarray, labels: np.ndarray, fold: np.ndarray, c
     rest = np.setdiff1d(np.arange(len(labels)), fold)
     x, seen = _spanned(features, rest, fold)
     model = LogisticRegression(max_iter=ITERATIONS, tol=_TOLERANCE, warm_start=True)
-    found = np.empty((len(PENALTIES), len(fold), classes))
-    for row, penalty in zip(found, PENALTIES, strict=True):
+    answers = np.empty((len(PENALTIES), len(fold), classes))
+    for row, penalty in zip(answers, PENALTIES, strict=True):
         model.set_params(C=penalty).fit(x, labels[rest])
         row[:] = np.maximum(model.predict_log_proba(seen), -50.0)
-    return found
+    return answers
 
 
 def _spanned(features: np.ndarray, rest: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,19 +203,19 @@ def _of_classes(data: Data, classes: Sequence[str]) -> Data:
     """The data with the named classes alone, numbered in that order."""
     if not classes:
         return data
-    known = data.class_names or tuple(str(i) for i in range(1 + int(np.max(np.asarray(data.fit.labels)))))
-    unknown = [name for name in classes if name not in known]
+    names = data.class_names or tuple(str(i) for i in range(1 + int(np.max(np.asarray(data.fit.labels)))))
+    unknown = [name for name in classes if name not in names]
     if unknown:
-        raise RestnetError(f"{data.name} has no class {unknown[0]!r}; its classes are: {', '.join(known)}")
+        raise RestnetError(f"{data.name} has no class {unknown[0]!r}; its classes are: {', '.join(names)}")
     if len(set(classes)) < max(2, len(classes)):
         raise RestnetError(f"--classes {','.join(classes)}: name two different classes or more")
-    numbers = {known.index(name): number for number, name in enumerate(classes)}
+    numbers = {names.index(name): number for number, name in enumerate(classes)}
 
     def limited(split: Split) -> Split:
         labels = np.asarray(split.labels)
         rows = np.flatnonzero(np.isin(labels, list(numbers)))
-        kept = taken(split, rows)
-        return replace(kept, labels=np.array([numbers[i] for i in labels[rows].tolist()], np.int64))
+        part = taken(split, rows)
+        return replace(part, labels=np.array([numbers[i] for i in labels[rows].tolist()], np.int64))
 
     parts = {name: limited(getattr(data, name)) for name in ("fit", "rank", "test")}
     if not len(parts["test"]):

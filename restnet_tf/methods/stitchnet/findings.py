@@ -10,7 +10,7 @@ from pathlib import Path
 
 from restnet_tf import atomic, words
 from restnet_tf.methods.stitchnet.fragments import Fragment
-from restnet_tf.methods.stitchnet.search import Findings, Link, Net
+from restnet_tf.methods.stitchnet.search import Link, Net, SearchResult
 from restnet_tf.records import Reason, RestnetError, Tally
 from restnet_tf.schema import SCHEMA
 
@@ -32,7 +32,7 @@ class NetRecord:
 
 
 @dataclass(frozen=True)
-class FindingsFile:
+class SearchFile:
     """The file of one search."""
 
     nets: tuple[NetRecord, ...]
@@ -40,20 +40,20 @@ class FindingsFile:
     ended: tuple[Tally, ...]
 
 
-def write(path: Path, part: Findings) -> None:
+def write(path: Path, part: SearchResult) -> None:
     """Keep a search's findings."""
     nets, refused = (tuple(_record(net) for net in nets) for nets in (part.nets, part.refused))
-    atomic.write_bytes(path, SCHEMA.text(FindingsFile(nets, refused, tallies(part.ended))))
+    atomic.write_bytes(path, SCHEMA.text(SearchFile(nets, refused, tallies(part.ended))))
 
 
-def read(path: Path, pool: Mapping[str, tuple[Fragment, ...]]) -> Findings:
+def read(path: Path, pool: Mapping[str, tuple[Fragment, ...]]) -> SearchResult:
     """What ``write`` wrote, of the fragments that it was found of; raises ``RestnetError`` where it is broken."""
     try:
-        content = SCHEMA.load(FindingsFile, path)
+        content = SCHEMA.load(SearchFile, path)
         nets, refused = ([_net(record, pool) for record in records] for records in (content.nets, content.refused))
     except (OSError, ValueError, LookupError) as error:
         raise RestnetError(f"{path} cannot be read: {error}; delete it and compose again") from None
-    return Findings(nets, refused, Counter({one.reason: one.count for one in content.ended}))
+    return SearchResult(nets, refused, Counter({one.reason: one.count for one in content.ended}))
 
 
 def tallies(ended: Mapping[Reason, int]) -> tuple[Tally, ...]:

@@ -69,43 +69,43 @@ def member(anchor: Anchor) -> Member:
     """What a search needs to know of an anchor; raises ``RestnetError`` where it cannot be cut."""
     whole = trunk(anchor)
     try:
-        found = cuts.find(whole)
+        boundaries = cuts.find(whole)
     except RestnetError as error:
         raise RestnetError(f"{error}; leave {anchor.name} out of the pool") from None
     calls = costs.nodes(whole)
     shape = (1, 1, int(anchor.features.shape[-1]))
-    end = Cut(FEATURES, len(found), "grid", shape, (None, None), costs.macs(calls), 0, costs.params(calls), 0)
-    stitched = tuple(cut for cut in found if cut.kind != "vector" and cut.name != whole.layers[-1].name)
+    end = Cut(FEATURES, len(boundaries), "grid", shape, (None, None), costs.macs(calls), 0, costs.params(calls), 0)
+    stitched = tuple(cut for cut in boundaries if cut.kind != "vector" and cut.name != whole.layers[-1].name)
     if not stitched:
         raise RestnetError(f"{anchor.name} has vector cuts alone, which are not stitched; leave it out of the pool")
     return Member(anchor.name, anchor.sha256, anchor.input_shape, stitched, end)
 
 
-def tensors(whole: keras.Model, found: Member) -> dict[str, Any]:
+def tensors(whole: keras.Model, member: Member) -> dict[str, Any]:
     """The symbolic tensors of a member's cuts in its trunk, by name."""
-    return {cut.name: cuts.tensor(whole, cut.name) for cut in found.cuts}
+    return {cut.name: cuts.tensor(whole, cut.name) for cut in member.cuts}
 
 
-def split(role: str, found: Member, count: int) -> tuple[Fragment, ...]:
+def split(role: str, member: Member, count: int) -> tuple[Fragment, ...]:
     """A member in at most ``count`` fragments of about as many MACs each; raises ``RestnetError`` for under two."""
     if count < 2:
         raise RestnetError(f"{count} fragments a pool member leave nothing to stitch; give at least 2")
-    ends: list[Cut | None] = [None, *evenly(found.cuts, found.features.macs_before, count - 1), found.features]
-    return tuple(_fragment(role, index, ends[index : index + 2], found) for index in range(len(ends) - 1))
+    ends: list[Cut | None] = [None, *evenly(member.cuts, member.features.macs_before, count - 1), member.features]
+    return tuple(_fragment(role, index, ends[index : index + 2], member) for index in range(len(ends) - 1))
 
 
-def evenly(found: Sequence[Cut], macs: int, count: int) -> list[Cut]:
+def evenly(stitched: Sequence[Cut], macs: int, count: int) -> list[Cut]:
     """At most ``count`` cuts that divide so many MACs most evenly, in their order."""
-    wanted = [macs * (step + 1) / (count + 1) for step in range(count)]
-    nearest = {min(found, key=lambda c: (abs(c.macs_before - at), c.index)).index for at in wanted}
-    return [cut for cut in found if cut.index in nearest]
+    targets = [macs * (step + 1) / (count + 1) for step in range(count)]
+    nearest = {min(stitched, key=lambda c: (abs(c.macs_before - at), c.index)).index for at in targets}
+    return [cut for cut in stitched if cut.index in nearest]
 
 
-def _fragment(role: str, index: int, ends: Sequence[Cut | None], found: Member) -> Fragment:
+def _fragment(role: str, index: int, ends: Sequence[Cut | None], member: Member) -> Fragment:
     start, stop = ends
     assert stop is not None  # the image alone has no cut, and nothing ends there
     before = (start.macs_before, start.params_before) if start else (0, 0)
-    last = stop is found.features
+    last = stop is member.features
     return Fragment(role, index, start, stop, stop.macs_before - before[0], stop.params_before - before[1], last)
 
 

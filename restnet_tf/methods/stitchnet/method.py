@@ -23,11 +23,11 @@ from restnet_tf.family.measure import Shape
 from restnet_tf.family.ship import Shop
 from restnet_tf.fitting.ladder import CLOSED_FORM
 from restnet_tf.methods.stitchnet import fewshot, findings, nets, pool
-from restnet_tf.methods.stitchnet.composition import Composition, Settings
+from restnet_tf.methods.stitchnet.composition import Composition, CompositionSettings
 from restnet_tf.methods.stitchnet.nets import Chosen
 from restnet_tf.methods.stitchnet.options import Options
 from restnet_tf.methods.stitchnet.pieces import FLOAT, PoolPieces
-from restnet_tf.methods.stitchnet.search import Findings, Limits
+from restnet_tf.methods.stitchnet.search import Limits, SearchResult
 from restnet_tf.methods.stitchnet.verdicts import Verdicts
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, STITCHED, OperatingPoint, Score
@@ -53,7 +53,7 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
         f"{few.name}: {len(few.fit)} images of {len(set(np.asarray(few.fit.labels).tolist()))} classes to compose and"
         f" validate on, {len(few.test)} test images that only report"
     )
-    sources = [pool.Source.of(text, options.weights, options.weights_dir) for text in options.pool]
+    sources = [pool.source_of(text, options.weights, options.weights_dir) for text in options.pool]
     entries = pool.opened(options.pool_dir, sources, report, prepare)
     if len(entries) == 1:
         report.say("one pool member alone: its nets are the member with fragments left out")
@@ -90,15 +90,15 @@ def build(composition: Composition) -> None:
         for role, entry in composition.members.items():
             for precision in dict.fromkeys((FLOAT, *composition.settings.precisions)):
                 composition.object(role, precision)
-            entry.done()
+            entry.release()
     with composition.timed("activations"):
         _ = composition.activations
     members = nets.members(composition)
-    whole = nets.found(composition)
+    whole = nets.search_result(composition)
     nets.check(composition, whole, members)
     with composition.timed("files"):
-        kept = nets.chosen(composition, whole, members)
-        chosen = nets.fitted(composition, [*members.values(), *kept])
+        front = nets.chosen(composition, whole, members)
+        chosen = nets.fitted(composition, [*members.values(), *front])
         _ship(composition, chosen, whole, list(members))
     composition.run.finish("points")
 
@@ -126,7 +126,7 @@ def summary(composition: Composition) -> list[str]:
     return words.composed(composition.run.path, meta, found, composition.seconds)
 
 
-def _ship(composition: Composition, chosen: Chosen, whole: Findings, members: Sequence[str]) -> None:
+def _ship(composition: Composition, chosen: Chosen, whole: SearchResult, members: Sequence[str]) -> None:
     """Files of nets and members in every precision, their scores, and what speaks of all of them."""
     precisions = composition.settings.precisions
     pieces = {p: PoolPieces(composition, chosen.plans, chosen.fitted, p) for p in dict.fromkeys((*precisions, FLOAT))}
@@ -174,24 +174,24 @@ def _meta(composition: Composition) -> dict[str, Any]:
     }
 
 
-def _told(composition: Composition, whole: Findings, members: Sequence[str]) -> dict[str, Any]:
+def _told(composition: Composition, whole: SearchResult, members: Sequence[str]) -> dict[str, Any]:
     """What the search came upon."""
     composed = [net for net in whole.nets if net.name not in members]
     return {
         "nets": len(composed),
         "ended": SCHEMA.plain(findings.tallies(whole.ended)),
         "correlation": nets.correlation(composed),
-        "new_in_pool": sorted(entry.member.name for entry in composition.members.values() if entry.made),
+        "new_in_pool": sorted(entry.member.name for entry in composition.members.values() if entry.new),
     }
 
 
-def _settings(options: Options) -> Settings:
+def _settings(options: Options) -> CompositionSettings:
     precisions = opening.precisions(options)
     if "uint8" in precisions:
         raise RestnetError("files of composed nets take float32 or int8 images")
     limits = Limits(options.top, options.least, options.least_overall, options.depth, options.nets)
     terms = opening.terms(options)
-    return Settings(
+    return CompositionSettings(
         options.fragments, options.score, options.rank_by, limits, options.max_points, precisions, terms, options.seed
     )
 

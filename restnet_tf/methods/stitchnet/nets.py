@@ -15,7 +15,7 @@ from restnet_tf.family.method import EmptyError
 from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
 from restnet_tf.methods.stitchnet import fewshot, findings, search
 from restnet_tf.methods.stitchnet.composition import Composition
-from restnet_tf.methods.stitchnet.search import Findings, Link, Net
+from restnet_tf.methods.stitchnet.search import Link, Net, SearchResult
 from restnet_tf.points import front
 from restnet_tf.records import Layout, Plan, Reason, Stitch
 from restnet_tf.run import plans_file
@@ -37,17 +37,17 @@ class Chosen:
     fitted: Mapping[str, Fitted]
 
 
-def found(composition: Composition) -> Findings:
-    """All nets of the search, from the run or found into it, start by start."""
-    whole = Findings()
+def search_result(composition: Composition) -> SearchResult:
+    """All nets of the search, from the run or search_result into it, start by start."""
+    whole = SearchResult()
     run, starts = composition.run, len(composition.pool)
-    for done, role in enumerate(composition.pool):
+    for number, role in enumerate(composition.pool):
         path = run.search_path(role)
         if not path.exists():
-            task = composition.task
-            composition.report.stage(f"searching, start {done + 1} of {starts}: {composition.names[role]}")
+            space = composition.space
+            composition.report.stage(f"searching, start {number + 1} of {starts}: {composition.names[role]}")
             with composition.timed("search"):
-                part = search.search(task, composition.pool[role][0])
+                part = search.search(space, composition.pool[role][0])
             findings.write(path, part)
         part = findings.read(path, composition.pool)
         whole.nets += part.nets
@@ -65,28 +65,28 @@ def members(composition: Composition) -> dict[str, Net]:
             end = parts[-1]
             native = composition.activations.native(role, end.stop)
             judged = composition.judged(np.asarray(native).reshape(len(native), -1))
-            more = composition.task.head(end)
+            more = composition.space.head(end)
             cost = (sum(p.macs for p in parts) + more[0], sum(p.params for p in parts) + more[1])
             loss, accuracy, knn, right = judged
             links = tuple(Link(p) for p in parts)
             nets.append(Net(links, 1.0, *cost, loss, accuracy, knn, right))
-        findings.write(path, Findings(nets))
+        findings.write(path, SearchResult(nets))
     nets = findings.read(path, composition.pool).nets
     return {net.name: net for net in nets}
 
 
-def composed(whole: Findings, known: Mapping[str, Net]) -> list[Net]:
+def composed(whole: SearchResult, members: Mapping[str, Net]) -> list[Net]:
     """The nets with a stitch in them."""
-    return [net for net in whole.nets if net.name not in known]
+    return [net for net in whole.nets if net.name not in members]
 
 
-def check(composition: Composition, whole: Findings, known: Mapping[str, Net]) -> None:
+def check(composition: Composition, whole: SearchResult, members: Mapping[str, Net]) -> None:
     """Refuse a search that found no net: says which limit to move."""
-    if composed(whole, known):
+    if composed(whole, members):
         return
     over = {reason: n for reason, n in whole.ended.items() if reason.code == "over_budget"}
     if over and sum(over.values()) == sum(whole.ended.values()):
-        least = min(known.values(), key=lambda net: net.macs)
+        least = min(members.values(), key=lambda net: net.macs)
         raise EmptyError(
             f"no net of this pool is within the budget: the cheapest member, {composition.names[least.name]},"
             f" has {least.macs / 1e6:.4g}M MACs and {least.params:,} parameters, and"
@@ -102,17 +102,17 @@ def check(composition: Composition, whole: Findings, known: Mapping[str, Net]) -
     )
 
 
-def chosen(composition: Composition, whole: Findings, known: Mapping[str, Net]) -> list[Net]:
+def chosen(composition: Composition, whole: SearchResult, members: Mapping[str, Net]) -> list[Net]:
     """The nets that become files, cheapest first; every plan is written with what became of it."""
     run = composition.run
-    nets = composed(whole, known)
-    cheapest_first = _front([*nets, *known.values()])
-    best = [net for net in cheapest_first if net.name not in known]
-    kept = _spread(best, composition.settings.max_points)
+    nets = composed(whole, members)
+    cheapest_first = _front([*nets, *members.values()])
+    best = [net for net in cheapest_first if net.name not in members]
+    spread = _spread(best, composition.settings.max_points)
     if not run.done("plans"):
         longer = Reason("long_front", count=composition.settings.max_points)
         reasons: dict[str, Reason | None] = {net.name: longer for net in best}
-        reasons |= {net.name: None for net in kept}
+        reasons |= {net.name: None for net in spread}
         for net in nets:
             if net.name not in reasons:
                 rival = next(r for r in reversed(cheapest_first) if r.macs <= net.macs and _key(r) != _key(net))
@@ -121,23 +121,23 @@ def chosen(composition: Composition, whole: Findings, known: Mapping[str, Net]) 
         plans_file.write_plans(run.plans_path, plans)
         run.finish("plans")
     composition.report.say(
-        f"{len(nets)} nets, {len(best)} of them on the front of MACs and log loss, {len(kept)} chosen;"
+        f"{len(nets)} nets, {len(best)} of them on the front of MACs and log loss, {len(spread)} chosen;"
         f" {run.plans_path} says why"
     )
-    return kept
+    return spread
 
 
 def fitted(composition: Composition, nets: Sequence[Net]) -> Chosen:
     """The stitches and heads of nets, from the run or fitted into it."""
     plans = {net.name: _plan(net, None) for net in nets}
-    made: dict[str, Fitted] = {}
+    by_name: dict[str, Fitted] = {}
     for net in nets:
-        known = composition.run.load_fitted(net.name)
-        if known is None:
-            known = _fitted(composition, net)
-            composition.run.save_fitted(net.name, known)
-        made[net.name] = known
-    return Chosen({net.name: net for net in nets}, plans, made)
+        stitches = composition.run.load_fitted(net.name)
+        if stitches is None:
+            stitches = _fitted(composition, net)
+            composition.run.save_fitted(net.name, stitches)
+        by_name[net.name] = stitches
+    return Chosen({net.name: net for net in nets}, plans, by_name)
 
 
 def correlation(nets: Sequence[Net]) -> dict[str, tuple[float, float]]:
@@ -147,13 +147,13 @@ def correlation(nets: Sequence[Net]) -> dict[str, tuple[float, float]]:
     if len(nets) < 3:
         return {}
     overall = [net.overall for net in nets]
-    found = {}
+    coefficients = {}
     for name in ("accuracy", "loss", "knn"):
         values = [getattr(net, name) for net in nets]
         if np.ptp(overall) > 0 and np.ptp(values) > 0:
             pair = stats.pearsonr(overall, values), stats.spearmanr(overall, values)
-            found[name] = float(pair[0].statistic), float(pair[1].statistic)
-    return found
+            coefficients[name] = float(pair[0].statistic), float(pair[1].statistic)
+    return coefficients
 
 
 def title(composition: Composition, net: Net) -> str:
@@ -166,7 +166,7 @@ def title(composition: Composition, net: Net) -> str:
 
 
 def _fitted(composition: Composition, net: Net) -> Fitted:
-    stitches, features = search.refitted(composition.task, net)
+    stitches, features = search.refitted(composition.space, net)
     penalty = fewshot.validated(features, composition.labels, composition.folds).penalty
     kernel, bias = fewshot.head(features, composition.labels, penalty)
     end = Layout((1, 1, composition.classes))

@@ -86,25 +86,25 @@ class PoolPieces:
         return self._floats[name]
 
 
-def _unbiased(joint: Stitch, found: np.ndarray) -> Stitch:
+def _unbiased(fitted: Stitch, rough: np.ndarray) -> Stitch:
     """A stitch whose bias makes up for what rounding its kernel to int8 does on average.
 
     A head on features that hardly vary has large weights that cancel out: their rounding alone moved logits by two.
     Source: bias correction, Nagel et al. 2019 (arXiv 1906.04721).
     """
-    steps = np.maximum(np.abs(joint.kernel).max(axis=0) / 127, np.finfo(np.float32).tiny)
-    lost = joint.kernel - np.rint(joint.kernel / steps) * steps
-    mean = stitch.read(joint, found).reshape(-1, len(joint.kernel)).mean(axis=0)
-    return replace(joint, bias=(joint.bias + mean @ lost).astype(np.float32))
+    steps = np.maximum(np.abs(fitted.kernel).max(axis=0) / 127, np.finfo(np.float32).tiny)
+    lost = fitted.kernel - np.rint(fitted.kernel / steps) * steps
+    mean = stitch.read(fitted, rough).reshape(-1, len(fitted.kernel)).mean(axis=0)
+    return replace(fitted, bias=(fitted.bias + mean @ lost).astype(np.float32))
 
 
 def _floats(composition: Composition, plan: Plan, fitted: Fitted) -> list[np.ndarray]:
     x = composition.images(plan.route[0].anchor)
     values = []
-    for piece, joint in zip(plan.route[:-1], fitted.stitches, strict=True):
+    for piece, one in zip(plan.route[:-1], fitted.stitches, strict=True):
         whole = composition.object(piece.anchor, FLOAT)
         x = Runner(fragment.stretch(whole, piece.start, [str(piece.stop)]))(x)[0]
-        x = x.reshape(len(x), *joint.source.shape)
+        x = x.reshape(len(x), *one.source.shape)
         values.append(x)
-        x = stitch.applied(joint, x)
+        x = stitch.applied(one, x)
     return [*values, x.reshape(len(x), -1)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from restnet_tf import atomic
-from restnet_tf.anchors import applications, pretrained, zoo
+from restnet_tf.anchors import applications, pretrained
 from restnet_tf.graph import infer
 from restnet_tf.methods.stitchnet import fragments
 from restnet_tf.methods.stitchnet.fragments import FEATURES, Member
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.schema import SCHEMA
+from restnet_tf.work.sources import ModelSource
 from tflite_export import convert
 from tflite_export.fragment import Runner, stretch
 from tflite_export.link import Object
@@ -36,48 +36,34 @@ _ERROR = 2e-4
 _CALIBRATION_BATCH = 8
 
 
-@dataclass(frozen=True)
-class Source:
-    """What names a member: as in ``zoo.load``, with the architecture of a file of weights."""
+def source_of(text: str, weights: str = "imagenet", weights_dir: Path | None = None) -> ModelSource:
+    """What names a member: ``NAME``, ``FILE`` or ``FILE@ARCH``."""
+    spec, arch = applications.divided(text)
+    return ModelSource(spec, weights, weights_dir, arch)
 
-    spec: str
-    arch: str | None = None
-    weights: str = "imagenet"
-    weights_dir: Path | None = None
 
-    @classmethod
-    def of(cls, text: str, weights: str = "imagenet", weights_dir: Path | None = None) -> Source:
-        """From ``NAME``, ``FILE`` or ``FILE@ARCH``."""
-        spec, arch = applications.divided(text)
-        return cls(spec, arch, weights, weights_dir)
-
-    def load(self) -> Anchor:
-        """The anchor itself; imports TensorFlow."""
-        return zoo.load(self.spec, weights=self.weights, weights_dir=self.weights_dir, arch=self.arch)
-
-    @property
-    def key(self) -> str:
-        """Stands for all that decides the member."""
-        path = Path(applications.parse(self.spec).base).expanduser()
-        if path.is_file():
-            contents: list[Any] = [_sha256(path)]
-        else:
-            contents = [self.weights, *_listing(pretrained.folders(self.weights_dir))]
-            contents += [_sha256(Path(self.weights))] if Path(self.weights).is_file() else []
-        tools = [f"{name} {version(name)}" for name in ("restnet-tf", "tensorflow", "keras")]
-        # The options and the file's own name, not where it lies.
-        named = applications.parse(self.spec)
-        facts = [_FORMAT, named.name, sorted(named.options.items()), self.arch, contents, tools]
-        return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+def key(source: ModelSource) -> str:
+    """Stands for all that decides the member."""
+    spec = applications.parse(source.spec)
+    path = Path(spec.base).expanduser()
+    if path.is_file():
+        contents: list[Any] = [_sha256(path)]
+    else:
+        contents = [source.weights, *_listing(pretrained.folders(source.weights_dir))]
+        contents += [_sha256(Path(source.weights))] if Path(source.weights).is_file() else []
+    tools = [f"{name} {version(name)}" for name in ("restnet-tf", "tensorflow", "keras")]
+    # The options and the file's own name, not where it lies.
+    facts = [_FORMAT, spec.name, sorted(spec.options.items()), source.arch, contents, tools]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
 class Entry:
     """A member of a pool with its compiled objects, made where they are not there yet."""
 
-    def __init__(self, pool: Path, source: Source, report: Reporter, prepare: Callable[[], None]) -> None:
+    def __init__(self, pool: Path, source: ModelSource, report: Reporter, prepare: Callable[[], None]) -> None:
         self._source, self._report, self._prepare = source, report, prepare
-        self.folder = pool / f"{applications.parse(source.spec).name}-{source.key}"
-        self.made: list[str] = []
+        self.folder = pool / f"{applications.parse(source.spec).name}-{key(source)}"
+        self.new: list[str] = []
         self._anchor: Anchor | None = None
         self._objects: dict[str, Object] = {}
 
@@ -89,7 +75,7 @@ class Entry:
             self._report.stage(f"{self._source.spec}: where it can be cut")
             member = fragments.member(self._loaded())
             atomic.write_bytes(path, SCHEMA.text({"format": _FORMAT} | SCHEMA.plain(member)))
-            self.made.append("cuts")
+            self.new.append("cuts")
         return _read(path)
 
     def object(self, precision: str, images: Callable[[], np.ndarray]) -> Object:
@@ -102,13 +88,13 @@ class Entry:
             if not path.exists():
                 self._report.stage(f"compiling {self.member.name} to {precision}, once for this pool")
                 atomic.write_bytes(path, self._compiled(precision, images()))
-                self.made.append(precision)
+                self.new.append(precision)
             whole = Object(path.read_bytes())
             whole.cuts = {**whole.cuts, FEATURES: whole.scores}
             self._objects[precision] = whole
         return self._objects[precision]
 
-    def done(self) -> None:
+    def release(self) -> None:
         """Let go of the network in Keras; what is compiled stays."""
         self._anchor = None
 
@@ -149,7 +135,7 @@ class Entry:
 
 
 def opened(
-    folder: Path, sources: Sequence[Source], report: Reporter, prepare: Callable[[], None] = lambda: None
+    folder: Path, sources: Sequence[ModelSource], report: Reporter, prepare: Callable[[], None] = lambda: None
 ) -> dict[str, Entry]:
     """A pool's members by role, A for the cheapest; raises ``RestnetError`` for one that cannot be used.
 

@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from restnet_tf.methods.stitchnet import crossfit
-from restnet_tf.methods.stitchnet.crossfit import Joint
+from restnet_tf.methods.stitchnet.crossfit import CrossFit
 from restnet_tf.methods.stitchnet.fragments import Fragment
 from restnet_tf.records import Cut, Piece, Reason, Stitch
 from restnet_tf.similarity import cka
@@ -81,7 +81,7 @@ class Net:
 
 
 @dataclass
-class Findings:
+class SearchResult:
     """What a search came upon: complete nets, those refused with the reason, and how many paths ended for what."""
 
     nets: list[Net] = field(default_factory=list)
@@ -107,7 +107,7 @@ Refuse = Callable[[Sequence[Fragment], int, int], Reason | None]
 
 
 @dataclass(frozen=True)
-class Task:
+class SearchSpace:
     """What to compose for: the pool's fragments by member, images in folds, a head of so many classes.
 
     ``judge`` gives of features ``(n, d)`` the head's log loss, accuracy, the neighbours' accuracy and which images are
@@ -158,82 +158,82 @@ def follows(one: Fragment, other: Fragment) -> bool:
     return (one.member, one.index + 1) == (other.member, other.index)
 
 
-def starts(task: Task) -> list[Fragment]:
+def starts(space: SearchSpace) -> list[Fragment]:
     """The fragments that take images, in the order of the pool."""
-    return [parts[0] for parts in task.fragments.values()]
+    return [parts[0] for parts in space.fragments.values()]
 
 
-def search(task: Task, first: Fragment) -> Findings:
+def search(space: SearchSpace, first: Fragment) -> SearchResult:
     """All nets from one start that the limits let through, in the order in which they are come upon."""
-    walk = _Walk(task)
+    walk = _Walk(space)
     cost = first.macs, first.params
-    reason = task.refuse([first], *_least(task, cost, [first]))
+    reason = space.refuse([first], *_least(space, cost, [first]))
     if reason:
-        walk.findings.ended[reason.kind] += 1
-        return walk.findings
+        walk.result.ended[reason.kind] += 1
+        return walk.result
     walk.extend((Link(first),), 1.0, cost, None)
-    return walk.findings
+    return walk.result
 
 
-def refitted(task: Task, net: Net) -> tuple[tuple[Stitch, ...], np.ndarray]:
+def refitted(space: SearchSpace, net: Net) -> tuple[tuple[Stitch, ...], np.ndarray]:
     """A net's stitches again, and the features ``(n, d)`` that its head is fitted on."""
     stitches: list[Stitch] = []
     x: np.ndarray | None = None
     before: Fragment | None = None
     for link in net.links:
-        x, joint = _advanced(task, before, x, link.fragment)
-        stitches += [joint.stitch] if joint else []
+        x, fit = _advanced(space, before, x, link.fragment)
+        stitches += [fit.stitch] if fit else []
         before = link.fragment
     assert before is not None
-    features = _end(task, before, x)
+    features = _end(space, before, x)
     return tuple(stitches), features.reshape(len(features), -1)
 
 
 class _Walk:
     """One depth-first walk; ``x`` are the activations at the path's end, None where they are the member's own."""
 
-    def __init__(self, task: Task) -> None:
-        self.task, self.findings = task, Findings()
+    def __init__(self, space: SearchSpace) -> None:
+        self.space, self.result = space, SearchResult()
 
     def extend(self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], x: np.ndarray | None) -> None:
         """Complete the path, or try what may follow it."""
-        end, limits = path[-1].fragment, self.task.limits
+        end, limits = path[-1].fragment, self.space.limits
         if end.last:
             self._complete(path, overall, cost, x)
             return
         if len(path) >= limits.depth:
-            self.findings.ended[Reason("too_deep", count=limits.depth)] += 1
+            self.result.ended[Reason("too_deep", count=limits.depth)] += 1
             return
         for link in self._ranked(path, overall, cost, x):
-            if len(self.findings.nets) >= limits.nets:
-                self.findings.ended[Reason("enough_nets", count=limits.nets)] += 1
+            if len(self.result.nets) >= limits.nets:
+                self.result.ended[Reason("enough_nets", count=limits.nets)] += 1
                 return
-            further, joint = _advanced(self.task, end, x, link.fragment)
-            link = Link(link.fragment, link.score, joint.r2 if joint else None)
+            further, fit = _advanced(self.space, end, x, link.fragment)
+            link = Link(link.fragment, link.score, fit.r2 if fit else None)
             self.extend((*path, link), overall * max(link.score, 0.0), _added(cost, end, link.fragment), further)
 
     def _complete(self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], x: np.ndarray | None) -> None:
-        features = _end(self.task, path[-1].fragment, x)
-        loss, accuracy, knn, right = self.task.judge(features.reshape(len(features), -1))
-        macs, params = _plus(cost, self.task.head(path[-1].fragment))
-        self.findings.nets.append(Net(path, overall, macs, params, loss, accuracy, knn, right))
+        features = _end(self.space, path[-1].fragment, x)
+        loss, accuracy, knn, right = self.space.judge(features.reshape(len(features), -1))
+        macs, params = _plus(cost, self.space.head(path[-1].fragment))
+        self.result.nets.append(Net(path, overall, macs, params, loss, accuracy, knn, right))
 
     def _ranked(
         self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], x: np.ndarray | None
     ) -> list[Link]:
         """The candidates that are tried, the best first; what the budget or a threshold ends is noted."""
-        task, limits, end = self.task, self.task.limits, path[-1].fragment
+        space, limits, end = self.space, self.space.limits, path[-1].fragment
         fitting = [f for f in self._candidates(path) if not self._over(path, overall, cost, f)]
         if not fitting:
             return []
-        profile = _profile(task, end, x)
-        scored = [Link(f, cka.alike(profile, task.activations.profile(f.member, _start(f)))) for f in fitting]
+        profile = _profile(space, end, x)
+        scored = [Link(f, cka.alike(profile, space.activations.profile(f.member, _start(f)))) for f in fitting]
         scored.sort(key=lambda link: (-link.score, link.fragment.member, link.fragment.index))
-        if task.rank_by == "loss":
+        if space.rank_by == "loss":
             tried = scored[: _TRIALS * limits.top]
             losses = {link.fragment.key: self._loss(end, x, link.fragment) for link in tried}
             scored = sorted(tried, key=lambda link: (losses[link.fragment.key], link.fragment.key))
-        kept = []
+        links = []
         for link in scored[: limits.top]:
             product = overall * max(link.score, 0.0)
             if link.score < limits.least:
@@ -241,16 +241,16 @@ class _Walk:
             elif product < limits.least_overall:
                 reason = Reason("low_overall", limit=limits.least_overall)
             else:
-                kept.append(link)
+                links.append(link)
                 continue
             self._refuse((*path, link), product, _added(cost, end, link.fragment), reason)
-        return kept
+        return links
 
     def _candidates(self, path: tuple[Link, ...]) -> list[Fragment]:
         used, end = {link.fragment.key for link in path}, path[-1].fragment
         return [
             f
-            for parts in self.task.fragments.values()
+            for parts in self.space.fragments.values()
             for f in parts[1:]
             if f.key not in used and (follows(end, f) or not stitch.compatible(end.stop, _start(f)))
         ]
@@ -259,50 +259,50 @@ class _Walk:
         """Whether no net that goes on with a candidate can be within the budget."""
         fragments = [*(link.fragment for link in path), candidate]
         cost = _added(cost, path[-1].fragment, candidate)
-        reason = self.task.refuse(fragments, *_least(self.task, cost, fragments))
+        reason = self.space.refuse(fragments, *_least(self.space, cost, fragments))
         if reason:
             self._refuse((*path, Link(candidate)), overall, cost, reason)
         return reason is not None
 
     def _refuse(self, path: tuple[Link, ...], overall: float, cost: tuple[int, int], reason: Reason) -> None:
-        self.findings.ended[reason.kind] += 1
+        self.result.ended[reason.kind] += 1
         last = path[-1].fragment
         if last.last:
-            macs, params = _plus(cost, self.task.head(last))
-            self.findings.refused.append(Net(path, overall, macs, params, refused=reason))
+            macs, params = _plus(cost, self.space.head(last))
+            self.result.refused.append(Net(path, overall, macs, params, refused=reason))
 
     def _loss(self, end: Fragment, x: np.ndarray | None, candidate: Fragment) -> float:
         """The head's log loss where the rest of the candidate's member follows it."""
         before = end
-        for fragment in self.task.fragments[candidate.member][candidate.index :]:
-            x, _ = _advanced(self.task, before, x, fragment)
+        for fragment in self.space.fragments[candidate.member][candidate.index :]:
+            x, _ = _advanced(self.space, before, x, fragment)
             before = fragment
-        features = _end(self.task, before, x)
-        return self.task.judge(features.reshape(len(features), -1))[0]
+        features = _end(self.space, before, x)
+        return self.space.judge(features.reshape(len(features), -1))[0]
 
 
 def _advanced(
-    task: Task, before: Fragment | None, x: np.ndarray | None, fragment: Fragment
-) -> tuple[np.ndarray | None, Joint | None]:
+    space: SearchSpace, before: Fragment | None, x: np.ndarray | None, fragment: Fragment
+) -> tuple[np.ndarray | None, CrossFit | None]:
     """The activations behind one more fragment, None where they are its member's own, and the stitch before it."""
     if before is None:
         return None, None
     if follows(before, fragment):
-        return None if x is None else task.activations.run(fragment, x), None
+        return None if x is None else space.activations.run(fragment, x), None
     start = _start(fragment)
-    native = task.activations.native(fragment.member, start)
-    joint = crossfit.join(before.stop, start, _end(task, before, x), native, task.folds)
-    return task.activations.run(fragment, joint.features), joint
+    native = space.activations.native(fragment.member, start)
+    fit = crossfit.join(before.stop, start, _end(space, before, x), native, space.folds)
+    return space.activations.run(fragment, fit.features), fit
 
 
-def _end(task: Task, end: Fragment, x: np.ndarray | None) -> np.ndarray:
-    return task.activations.native(end.member, end.stop) if x is None else x
+def _end(space: SearchSpace, end: Fragment, x: np.ndarray | None) -> np.ndarray:
+    return space.activations.native(end.member, end.stop) if x is None else x
 
 
-def _profile(task: Task, end: Fragment, x: np.ndarray | None) -> np.ndarray:
+def _profile(space: SearchSpace, end: Fragment, x: np.ndarray | None) -> np.ndarray:
     if x is None:
-        return task.activations.profile(end.member, end.stop)
-    return cka.profile(x, f"what reaches {end.stop.name}", debiased=task.debiased)
+        return space.activations.profile(end.member, end.stop)
+    return cka.profile(x, f"what reaches {end.stop.name}", debiased=space.debiased)
 
 
 def _start(fragment: Fragment) -> Cut:
@@ -319,12 +319,12 @@ def _added(cost: tuple[int, int], end: Fragment, fragment: Fragment) -> tuple[in
     return _plus(whole, (stitch.macs(*ends), stitch.params(*ends)))
 
 
-def _least(task: Task, cost: tuple[int, int], fragments: Sequence[Fragment]) -> tuple[int, int]:
+def _least(space: SearchSpace, cost: tuple[int, int], fragments: Sequence[Fragment]) -> tuple[int, int]:
     """What a net that begins so costs at the least: a last fragment and its head are always needed."""
     if fragments[-1].last:
-        return _plus(cost, task.head(fragments[-1]))
-    ends = [parts[-1] for parts in task.fragments.values()]
-    rest = [_plus((end.macs, end.params), task.head(end)) for end in ends]
+        return _plus(cost, space.head(fragments[-1]))
+    ends = [parts[-1] for parts in space.fragments.values()]
+    rest = [_plus((end.macs, end.params), space.head(end)) for end in ends]
     return _plus(cost, (min(macs for macs, _ in rest), min(params for _, params in rest)))
 
 

@@ -42,38 +42,38 @@ def features(shape: tuple[int, ...], seed: int) -> np.ndarray:
 def test_every_image_goes_through_the_map_that_left_its_fold_out(source, target, monkeypatch):
     monkeypatch.setattr(crossfit, "SHRINKAGES", (1e-2,))
     a, b, x, y = cut(source), cut(target, (0.0, 6.0)), features(source, 0), features(target, 1)
-    joint = crossfit.join(a, b, x, y, FOLDS)
+    fit = crossfit.join(a, b, x, y, FOLDS)
     for fold in FOLDS:
         rest = np.setdiff1d(np.arange(12), fold)
         ours = crossfit.join(a, b, x[rest], y[rest], (np.arange(4), np.arange(4, 8)))
-        np.testing.assert_allclose(joint.features[fold], stitch.applied(ours.stitch, x[fold]), atol=1e-4)
-    assert joint.stitch.clamp == (0.0, 6.0)
-    assert joint.features.min() >= 0
-    assert joint.features.shape == y.shape
+        np.testing.assert_allclose(fit.features[fold], stitch.applied(ours.stitch, x[fold]), atol=1e-4)
+    assert fit.stitch.clamp == (0.0, 6.0)
+    assert fit.features.min() >= 0
+    assert fit.features.shape == y.shape
 
 
 @pytest.mark.parametrize(("source", "target"), [(GRID, SMALLER), (GRID, TOKENS), (TOKENS, GRID), (TOKENS, TOKENS)])
 def test_a_stitch_in_numpy_is_the_one_in_keras(source, target):
     a, b, x, y = cut(source), cut(target, (0.0, None)), features(source, 0), features(target, 1)
-    made = crossfit.join(a, b, x, y, FOLDS).stitch
-    np.testing.assert_allclose(stitch.applied(made, x), networks.forward(stitch.build(made), x), atol=1e-4)
+    fitted = crossfit.join(a, b, x, y, FOLDS).stitch
+    np.testing.assert_allclose(stitch.applied(fitted, x), networks.forward(stitch.build(fitted), x), atol=1e-4)
 
 
 def test_noise_is_not_taken_for_a_fit():
     """Twelve images of more channels than that: all that a map learns of them is by heart."""
     x, y = features((1, 1, 40), 0), features((1, 1, 5), 1)
-    joint = crossfit.join(cut((1, 1, 40)), cut((1, 1, 5)), x, y, FOLDS)
-    by_heart = stitch.applied(joint.stitch, x)
+    fit = crossfit.join(cut((1, 1, 40)), cut((1, 1, 5)), x, y, FOLDS)
+    by_heart = stitch.applied(fit.stitch, x)
     assert 1 - np.sum((by_heart - y) ** 2) / np.sum((y - y.mean(axis=0)) ** 2) > 0.7
-    assert joint.r2 < 0.1
+    assert fit.r2 < 0.1
 
 
 def test_a_linear_map_is_found_and_known_to_be():
     x = features(GRID, 0)
     y = (x @ np.random.default_rng(2).normal(size=(5, 3)) + 1).astype(np.float32)
-    joint = crossfit.join(cut(GRID), cut((4, 4, 3)), x, y, FOLDS)
-    assert joint.r2 > 0.999
-    np.testing.assert_allclose(joint.features, y, atol=0.05)
+    fit = crossfit.join(cut(GRID), cut((4, 4, 3)), x, y, FOLDS)
+    assert fit.r2 > 0.999
+    np.testing.assert_allclose(fit.features, y, atol=0.05)
 
 
 def test_features_that_are_not_finite_are_refused():

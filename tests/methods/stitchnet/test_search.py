@@ -10,7 +10,7 @@ import pytest
 from restnet_tf import words
 from restnet_tf.methods.stitchnet import fragments, search
 from restnet_tf.methods.stitchnet.fragments import FEATURES, Fragment, Member
-from restnet_tf.methods.stitchnet.search import Limits, Task
+from restnet_tf.methods.stitchnet.search import Limits, SearchSpace
 from restnet_tf.records import Cut, Excess, Reason
 from restnet_tf.similarity import cka
 from restnet_tf.stitches import stitch
@@ -71,20 +71,20 @@ def judge(features: np.ndarray) -> tuple[float, float, float, tuple[bool, ...]]:
     return float(np.abs(features).mean()), 0.5, 0.5, (True,) * len(features)
 
 
-def task(**options: object) -> Task:
+def space(**options: object) -> SearchSpace:
     members = {"A": member((4, 2), 3, 100), "B": member((4, 4, 2), 4, 300)}
     pool = {role: fragments.split(role, m, 6) for role, m in members.items()}
     folds = tuple(np.arange(N)[i::3] for i in range(3))
-    return Task(pool, Linear(pool), folds, CLASSES, judge, **{"limits": ALL, **options})  # type: ignore[arg-type]
+    return SearchSpace(pool, Linear(pool), folds, CLASSES, judge, **{"limits": ALL, **options})  # type: ignore[arg-type]
 
 
-def every_net(task: Task) -> list[search.Net]:
-    return [net for first in search.starts(task) for net in search.search(task, first).nets]
+def every_net(space: SearchSpace) -> list[search.Net]:
+    return [net for first in search.starts(space) for net in search.search(space, first).nets]
 
 
-def brute_force(task: Task) -> set[tuple[tuple[str, int], ...]]:
+def brute_force(space: SearchSpace) -> set[tuple[tuple[str, int], ...]]:
     """All routes, by trying every fragment behind every other."""
-    everything = [f for found in task.fragments.values() for f in found]
+    everything = [f for found in space.fragments.values() for f in found]
     done, open_ = set(), [(f,) for f in everything if f.start is None]
     while open_:
         path = open_.pop()
@@ -99,7 +99,7 @@ def brute_force(task: Task) -> set[tuple[tuple[str, int], ...]]:
 
 
 def test_an_unlimited_search_finds_every_route_once():
-    asked = task()
+    asked = space()
     nets = every_net(asked)
     routes = [tuple(link.fragment.key for link in net.links) for net in nets]
     assert len(routes) == len(set(routes)) > 20
@@ -108,7 +108,7 @@ def test_an_unlimited_search_finds_every_route_once():
 
 
 def test_costs_are_those_of_the_parts():
-    asked = task()
+    asked = space()
     net = next(n for n in every_net(asked) if n.name == "A1-B3")
     a, b = asked.fragments["A"], asked.fragments["B"]
     joint = a[0].stop.layout, b[2].start.layout  # type: ignore[union-attr]
@@ -118,7 +118,7 @@ def test_costs_are_those_of_the_parts():
 
 
 def test_going_on_in_a_member_is_exact_and_runs_nothing():
-    asked = task()
+    asked = space()
     whole = next(n for n in every_net(replace(asked, limits=replace(ALL, top=1))) if n.name == "A")
     assert whole.overall == pytest.approx(1.0)
     assert all(link.r2 is None for link in whole.links)
@@ -132,7 +132,7 @@ def test_going_on_in_a_member_is_exact_and_runs_nothing():
 
 
 def test_stitches_of_a_net_are_found_again():
-    asked = task()
+    asked = space()
     net = next(n for n in every_net(asked) if n.name.count("-") == 2)
     stitches, features = search.refitted(asked, net)
     assert len(stitches) == 2
@@ -140,54 +140,54 @@ def test_stitches_of_a_net_are_found_again():
 
 
 def test_top_and_thresholds_cut_the_search():
-    wide = every_net(task())
-    narrow = every_net(task(limits=replace(ALL, top=1)))
+    wide = every_net(space())
+    narrow = every_net(space(limits=replace(ALL, top=1)))
     assert len(narrow) == 2 < len(wide)
-    high = task(limits=replace(ALL, least_overall=0.5))
+    high = space(limits=replace(ALL, least_overall=0.5))
     found = [search.search(high, first) for first in search.starts(high)]
     kept = {n.name for f in found for n in f.nets}
     assert kept == {n.name for n in wide if n.overall >= 0.5}
     assert any("--least-overall" in words.sentence(n.refused) for f in found for n in f.refused)
-    deep = every_net(task(limits=replace(ALL, depth=3)))
+    deep = every_net(space(limits=replace(ALL, depth=3)))
     assert {n.name for n in deep} == {n.name for n in wide if len(n.links) <= 3}
 
 
 @pytest.mark.parametrize("figure", ["macs", "params"])
 def test_a_budget_in_the_search_loses_no_net_that_fits(figure):
-    wide = every_net(task())
+    wide = every_net(space())
     limit = sorted(getattr(n, figure) for n in wide)[len(wide) // 3]
 
     def refuse(parts, macs, params):
         value = {"macs": macs, "params": params}[figure]
         return over(f"{figure}<={limit}", figure, value) if value > limit else None
 
-    asked = task(refuse=refuse)
+    asked = space(refuse=refuse)
     within = every_net(asked)
     assert {n.name for n in within} == {n.name for n in wide if getattr(n, figure) <= limit}
-    runs = [sum(1 for _ in t.activations.runs) for t in (asked, task())]  # type: ignore[attr-defined]
+    runs = [sum(1 for _ in t.activations.runs) for t in (asked, space())]  # type: ignore[attr-defined]
     assert runs[0] < len(wide) * 3  # it did not run what cannot fit
-    narrow = every_net(task(limits=replace(ALL, top=2)))
+    narrow = every_net(space(limits=replace(ALL, top=2)))
     fitting = {n.name for n in narrow if getattr(n, figure) <= limit}
-    assert fitting <= {n.name for n in every_net(task(limits=replace(ALL, top=2), refuse=refuse))}
+    assert fitting <= {n.name for n in every_net(space(limits=replace(ALL, top=2), refuse=refuse))}
 
 
 def test_nothing_within_a_budget_is_said_of_the_start():
     found = search.search(
-        task(refuse=lambda parts, macs, params: over("macs<=1", "macs", macs)), task().fragments["A"][0]
+        space(refuse=lambda parts, macs, params: over("macs<=1", "macs", macs)), space().fragments["A"][0]
     )
     assert not found.nets
     assert {words.sentence(r): n for r, n in found.ended.items()} == {"over the budget macs<=1": 1}
 
 
 def test_enough_nets_of_one_start_end_the_search():
-    asked = task(limits=replace(ALL, nets=3))
+    asked = space(limits=replace(ALL, nets=3))
     found = search.search(asked, search.starts(asked)[0])
     assert len(found.nets) == 3
     assert any("enough" in words.sentence(reason) for reason in found.ended)
 
 
 def test_the_real_loss_ranks_instead():
-    by_loss = task(rank_by="loss", limits=replace(ALL, top=1))
+    by_loss = space(rank_by="loss", limits=replace(ALL, top=1))
     first = search.starts(by_loss)[0]
     net = search.search(by_loss, first).nets[0]
     walk, losses = search._Walk(by_loss), {}
@@ -218,7 +218,7 @@ def test_the_papers_score_takes_noise_for_likeness():
 
 
 def test_names_and_pieces_of_a_route():
-    pool = task().fragments
+    pool = space().fragments
     a, b = pool["A"], pool["B"]
     parts = [a[0], b[1], b[2], a[2]]
     assert search.named(parts) == "A1-B2_3-A3"
