@@ -102,21 +102,21 @@ def describe(model: keras.Model) -> Ported:
     calls: list[Call] = []
     weights: dict[str, np.ndarray] = {}
     for part, node, start, end in _flat(model, ""):
-        given = tuple(numbers[id(t)] for t in start)
+        places = tuple(numbers[id(t)] for t in start)
         operation = None if node is None else node.operation
         if operation is None or type(operation).__name__ in _IDLE_AT_INFERENCE:
-            numbers[id(end)] = given[0]
+            numbers[id(end)] = places[0]
             continue
         if id(operation) not in layers:
             index = len(layers)
             layers[id(operation)] = index, _layer(node, part)
             weights |= {f"{index}/{_short(operation, v)}": np.asarray(v) for v in getattr(operation, "weights", ())}
-        listed = len(given) > 1 or isinstance(node.arguments.args[0], list | tuple)
-        calls.append(Call(layers[id(operation)][0], given, listed))
+        listed = len(places) > 1 or isinstance(node.arguments.args[0], list | tuple)
+        calls.append(Call(layers[id(operation)][0], places, listed))
         numbers[id(end)] = len(calls)
     if not calls or numbers[id(model.outputs[0])] != len(calls):
         raise RestnetError(f"{model.name}: its output is not what its last operation gives")
-    return Ported(tuple(model.inputs[0].shape[1:]), tuple(found for _, found in layers.values()), tuple(calls), weights)
+    return Ported(tuple(model.inputs[0].shape[1:]), tuple(layer for _, layer in layers.values()), tuple(calls), weights)
 
 
 def save(ported: Ported, folder: Path) -> None:
@@ -160,8 +160,8 @@ def _layer(node: Any, part: str) -> Layer:
         raise _refusal(operation, "it is called with more than its input")
     if list(operation._flatten_layers(include_self=False)):
         raise _refusal(operation, "it holds layers of its own")
-    given = {name: value for name, value in operation.get_config().items() if _matters(kind, name)}
-    config = {_OTHER_NAMES.get((kind, name), name): value for name, value in given.items()}
+    options = {name: value for name, value in operation.get_config().items() if _matters(kind, name)}
+    config = {_OTHER_NAMES.get((kind, name), name): value for name, value in options.items()}
     try:
         json.dumps(config)
     except TypeError as error:
@@ -183,8 +183,8 @@ def _as_layer(node: Any) -> tuple[str, dict[str, Any]]:
 
 def _options(node: Any) -> dict[str, Any]:
     """What a call is given beside its inputs."""
-    given = node.arguments.kwargs.items()
-    return {name: value for name, value in given if name not in ("training", "mask") and value is not None}
+    arguments = node.arguments.kwargs.items()
+    return {name: value for name, value in arguments if name not in ("training", "mask") and value is not None}
 
 
 def _refusal(operation: Any, reason: str) -> RestnetError:

@@ -24,7 +24,7 @@ _BATCH = 128
 _RATE = 1e-3
 _LABEL_WEIGHT = 0.1  # beside the KL, as in the fit
 _PRUNINGS = 20  # masks drawn anew in the course of a training
-_TOLD = 100  # progress lines
+_LINES = 100  # progress lines
 _INTEGERS = 127  # of a symmetric int8 weight, either way
 
 
@@ -80,8 +80,8 @@ def _ported(folder: Path) -> Any:
     tensors = [tf_keras.Input(content["input_shape"])]
     layers = [_layer(index, entry) for index, entry in enumerate(content["layers"])]
     for call in content["calls"]:
-        given = [tensors[i] for i in call["inputs"]]
-        tensors.append(layers[call["layer"]](given if call["listed"] else given[0]))
+        starts = [tensors[i] for i in call["inputs"]]
+        tensors.append(layers[call["layer"]](starts if call["listed"] else starts[0]))
     model = tf_keras.Model(tensors[0], tensors[-1])
     with np.load(folder / WEIGHTS) as stored:
         _load(layers, content["layers"], dict(stored))
@@ -107,14 +107,14 @@ def _name(index: int) -> str:
 
 def _load(layers: list[Any], entries: list[dict[str, Any]], stored: dict[str, np.ndarray]) -> None:
     for index, layer in enumerate(layers):
-        known = {_short(v): v for v in layer.weights}
+        variables = {_short(v): v for v in layer.weights}
         own = {key.split("/")[1] for key in stored if key.startswith(f"{index}/")}
-        if set(known) != own:
+        if set(variables) != own:
             entry = entries[index]
             raise RefusedError(
-                f"{entry['name']} ({entry['class_name']}) has {sorted(own)}; tf_keras has {sorted(known)}"
+                f"{entry['name']} ({entry['class_name']}) has {sorted(own)}; tf_keras has {sorted(variables)}"
             )
-        for name, variable in known.items():
+        for name, variable in variables.items():
             variable.assign(stored[f"{index}/{name}"])
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()  # Normalization computes with a copy of its variables
@@ -125,8 +125,8 @@ def _short(variable: Any) -> str:
 
 
 def _verify(model: Any, x: np.ndarray, expected: np.ndarray) -> None:
-    found = np.asarray(model(x, training=False))
-    error = float(np.max(np.abs(found - expected))) / max(1.0, float(np.max(np.abs(expected))))
+    logits = np.asarray(model(x, training=False))
+    error = float(np.max(np.abs(logits - expected))) / max(1.0, float(np.max(np.abs(expected))))
     if not error <= TOLERANCE:
         raise RefusedError(f"the port to tf_keras gives other outputs (by {error:.1e}, allowed is {TOLERANCE:g})")
 
@@ -303,15 +303,15 @@ def _freeze(model: Any, job: Job) -> None:
 
 def _weights(model: Any, job: Job) -> dict[str, np.ndarray]:
     """The targets' kernels and biases by layer number and short name."""
-    found: dict[str, np.ndarray] = {}
+    weights: dict[str, np.ndarray] = {}
     layers = {inner.name: inner for inner in (getattr(layer, "layer", layer) for layer in model.layers)}
     wrappers = {getattr(layer, "layer", layer).name: layer for layer in model.layers}
     for index in job.targets:
         trained = {_short(v): np.asarray(v) for v in wrappers[_name(index)].trainable_weights}
         own = {_short(v): np.asarray(v) for v in layers[_name(index)].weights}
         names = [name for name in ("kernel", "bias") if name in own | trained]
-        found |= {f"{index}/{name}": (own | trained)[name] for name in names}
-    return found
+        weights |= {f"{index}/{name}": (own | trained)[name] for name in names}
+    return weights
 
 
 def _train(model: Any, job: Job, callbacks: list[Any]) -> None:
@@ -321,8 +321,8 @@ def _train(model: Any, job: Job, callbacks: list[Any]) -> None:
     steps = _steps(job)
     rate = tf_keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=_RATE, warmup_steps=max(1, steps // 20))
     model.compile(tf_keras.optimizers.Adam(rate), loss=_loss(model.output_shape[-1]))
-    told = tf_keras.callbacks.LambdaCallback(on_batch_end=lambda step, logs: _tell(step + 1, steps))
-    model.fit(_batches(job, steps), steps_per_epoch=steps, epochs=1, verbose=0, callbacks=[*callbacks, told])
+    each_batch = tf_keras.callbacks.LambdaCallback(on_batch_end=lambda step, logs: _tell(step + 1, steps))
+    model.fit(_batches(job, steps), steps_per_epoch=steps, epochs=1, verbose=0, callbacks=[*callbacks, each_batch])
     if not all(np.isfinite(np.asarray(v)).all() for v in model.trainable_weights):
         raise RefusedError("the training diverged: weights are not finite")
 
@@ -372,9 +372,9 @@ def _rounded(x: np.ndarray, low: float, high: float) -> np.ndarray:
     return ((np.clip(np.round(x / scale), start, start + 2 * _INTEGERS + 1)) * scale).astype(np.float32)
 
 
-def _tell(done: int, total: int) -> None:
-    if done == total or done * _TOLD // total > (done - 1) * _TOLD // total:
-        print("step", done, total, flush=True)
+def _tell(step: int, total: int) -> None:
+    if step == total or step * _LINES // total > (step - 1) * _LINES // total:
+        print("step", step, total, flush=True)
 
 
 if __name__ == "__main__":
