@@ -13,7 +13,7 @@ from tflite_export.devices.measurements import Measurement
 
 
 @dataclass(frozen=True)
-class Figure:
+class BudgetFigure:
     """What a budget term reads: the figure of a point in one precision."""
 
     of: Callable[[OperatingPoint, File], float]
@@ -21,11 +21,11 @@ class Figure:
 
 
 FIGURES = {
-    "macs": Figure(lambda p, f: p.macs, SOURCES["macs"]),
-    "params": Figure(lambda p, f: p.params, SOURCES["params"]),
-    "flash": Figure(lambda p, f: f.flash_bytes, SOURCES["flash"]),
-    "ram": Figure(lambda p, f: f.arena_bytes, SOURCES["ram"]),
-    "latency": Figure(lambda p, f: f.latency_median_us, SOURCES["latency"]),
+    "macs": BudgetFigure(lambda p, f: p.macs, SOURCES["macs"]),
+    "params": BudgetFigure(lambda p, f: p.params, SOURCES["params"]),
+    "flash": BudgetFigure(lambda p, f: f.flash_bytes, SOURCES["flash"]),
+    "ram": BudgetFigure(lambda p, f: f.arena_bytes, SOURCES["ram"]),
+    "latency": BudgetFigure(lambda p, f: f.latency_median_us, SOURCES["latency"]),
 }
 
 
