@@ -80,7 +80,7 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
-class Report:
+class StageBars:
     """Draws stages as progress bars on standard error."""
 
     def __init__(self, bars: Progress) -> None:
@@ -106,7 +106,7 @@ class Report:
 
 
 @contextmanager
-def progress() -> Iterator[Report]:
+def progress() -> Iterator[StageBars]:
     """A reporter for long work; its bars are gone behind it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -114,7 +114,7 @@ def progress() -> Iterator[Report]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     errors = Console(stderr=True)
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
-        yield Report(bars)
+        yield StageBars(bars)
 
 
 def show(result: Done) -> None:

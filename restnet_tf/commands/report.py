@@ -19,7 +19,7 @@ from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
 from restnet_tf.report import sheets, webpage
-from restnet_tf.report.contents import COMPOSED, STITCH, Ladder, Method, Pair, Part, Report
+from restnet_tf.report.contents import COMPOSED, STITCH, Candidate, Ladder, MethodWords, Report, RoutePart
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch
@@ -91,7 +91,7 @@ def gather(run: Run) -> Report:
         ladders={} if composed else {name: _ladder(fitted) for name, fitted in fits.items()},
         optimised=optimised,
         optimisable=frozenset(name for name, fitted in fits.items() if name in plans and _plain(fitted)),
-        method=COMPOSED if composed else Method(),
+        method=COMPOSED if composed else MethodWords(),
     )
 
 
@@ -190,7 +190,7 @@ def _told_command(run: Run, build: tuple[str, ...], method: str) -> str:
     return shlex.join(["restnet-tf", *build, "--out", str(run.path)])
 
 
-def _pairs(plans: Mapping[str, Plan], cuts: Mapping[str, tuple[str, ...]]) -> tuple[Pair, ...]:
+def _pairs(plans: Mapping[str, Plan], cuts: Mapping[str, tuple[str, ...]]) -> tuple[Candidate, ...]:
     """What became of every pair of cuts that the matrix shows; none where it shows none."""
     shown = []
     for plan in plans.values():
@@ -201,7 +201,7 @@ def _pairs(plans: Mapping[str, Plan], cuts: Mapping[str, tuple[str, ...]]) -> tu
         cka, r2 = (value if isfinite(value) else None for value in (plan.cka, plan.r2))
         first = plan.route[0].anchor
         shown.append(
-            Pair(plan.name, first, large, small, plan.macs, cka, r2, plan.kl, plan.status, sentence(plan.reason))
+            Candidate(plan.name, first, large, small, plan.macs, cka, r2, plan.kl, plan.status, sentence(plan.reason))
         )
     return tuple(shown)
 
@@ -228,12 +228,12 @@ def _parts(
     known: tuple[OperatingPoint, ...],
     plans: Mapping[str, Plan | None],
     fits: Mapping[str, Fitted],
-) -> dict[str, tuple[Part, ...]]:
+) -> dict[str, tuple[RoutePart, ...]]:
     """The stretches of every anchor and stitched point; MACs where they add up to the point's."""
     anchors = {p.name: p for p in known if p.kind == ANCHOR}
     noted = meta.get("macs_before", {})  # of a pool, whose compiled members lie elsewhere
     counted = {role: (p.macs, noted[role]) if role in noted else _counted(run, p) for role, p in anchors.items()}
-    whole = {role: (Part(role, "whole", p.macs),) for role, p in anchors.items()}
+    whole = {role: (RoutePart(role, "whole", p.macs),) for role, p in anchors.items()}
     routes = [(p, plan) for p in known if (plan := plans.get(p.name)) is not None]
     return whole | {p.name: _stretches(p, plan, fits[p.name], counted) for p, plan in routes}
 
@@ -252,7 +252,7 @@ def _counted(run: Run, anchor: OperatingPoint) -> tuple[int, Mapping[str, int]]:
 
 def _stretches(
     point: OperatingPoint, plan: Plan, fitted: Fitted, counted: Mapping[str, tuple[int, Mapping[str, int]]]
-) -> tuple[Part, ...]:
+) -> tuple[RoutePart, ...]:
     """Pieces and stitches in turns, from the image to the scores."""
     joints = [_joint(stitched, fitted.rung) for stitched in fitted.stitches]
     tuned = [0, *(sum(weight.size for weight in stitched.tuned.values()) for stitched in fitted.stitches)]
@@ -261,7 +261,7 @@ def _stretches(
         note = f"{own:,} parameters its own ({fitted.rung})" if own else "as in the anchor"
         note = note if piece.anchor in counted else ""
         words = [f"{word} {cut}" for word, cut in (("from", piece.start), ("to", piece.stop)) if cut is not None]
-        pieces.append(Part(piece.anchor, " ".join(words), _macs_of(piece, counted), note))
+        pieces.append(RoutePart(piece.anchor, " ".join(words), _macs_of(piece, counted), note))
     parts = [pieces[0], *(part for pair in zip(joints, pieces[1:], strict=True) for part in pair)]
     costs = [part.macs for part in parts]
     # Pruned, lowered or converted otherwise, a file may hold other operators than the graph.
@@ -270,11 +270,11 @@ def _stretches(
     return tuple(parts)
 
 
-def _joint(fitted: Stitch, rung: str) -> Part:
+def _joint(fitted: Stitch, rung: str) -> RoutePart:
     hidden = stitch.hidden(fitted)
     shapes = " to ".join("x".join(map(str, layout.shape)) for layout in (fitted.source, fitted.target))
     note = rung + (f", {hidden} ReLU features" if hidden else "")
-    return Part(STITCH, shapes, stitch.macs(fitted.source, fitted.target, hidden), note)
+    return RoutePart(STITCH, shapes, stitch.macs(fitted.source, fitted.target, hidden), note)
 
 
 def _macs_of(piece: Piece, counted: Mapping[str, tuple[int, Mapping[str, int]]]) -> int | None:

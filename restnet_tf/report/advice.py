@@ -57,7 +57,7 @@ class Advice:
         by_subject: dict[str, list[str]] = {}
         for basis in self.basis:
             by_subject.setdefault(basis.subject, []).append(f"{basis.label} {basis.text}")
-        figures = "; ".join(f"{subject}: {', '.join(told)}" for subject, told in by_subject.items())
+        figures = "; ".join(f"{subject}: {', '.join(texts)}" for subject, texts in by_subject.items())
         return f"{self.reason} ({figures})."
 
 
@@ -87,9 +87,9 @@ def _rounded_up(count: int) -> str:
 
 
 def _selected(report: Report) -> Iterator[Advice]:
-    found = budget(report.points)
-    if found is not None:
-        limit, choice = found
+    best = budget(report.points)
+    if best is not None:
+        limit, choice = best
         yield Advice(
             "Choose a file for a device",
             ("select", report.run, "--budget", limit),
@@ -168,9 +168,11 @@ def _optimised(report: Report) -> Iterator[Advice]:
         before = points.get(after.origin) if after else None
         if before is None or after is None or not _better(after, before):
             continue
-        done = {points[other].origin for other, same in report.optimised.items() if same == options and other in points}
+        origins = {
+            points[other].origin for other, same in report.optimised.items() if same == options and other in points
+        }
         for point in _between(report):
-            if point.name in report.optimisable and point.name not in done:
+            if point.name in report.optimisable and point.name not in origins:
                 yield Advice(
                     f"Do to {point.name} what was done to {before.name} (needs the extra tfmot)",
                     ("optimize", report.run, "--point", point.name, *options),
@@ -199,4 +201,4 @@ def _bases(report: Report, point: OperatingPoint, precision: str, names: Sequenc
 
 
 def _basis(line: Line, figure: figures.Figure) -> Basis:
-    return Basis(line.point.name, line.precision, figure.bare, figure.unit.told(figure.read(line)))
+    return Basis(line.point.name, line.precision, figure.bare, figure.unit.phrase(figure.read(line)))

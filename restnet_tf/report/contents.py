@@ -12,7 +12,7 @@ STITCH = "stitch"
 
 
 @dataclass(frozen=True)
-class Part:
+class RoutePart:
     """A stretch of a route: of an anchor by its role, or a stitch; ``macs`` is None where unknown."""
 
     role: str
@@ -22,7 +22,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Candidate:
     """One way of stitching, cuts by index, and what became of it; ``kl`` in nats with the closed-form stitch."""
 
     name: str
@@ -46,7 +46,7 @@ class Ladder:
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodWords:
     """What the figures of a method's points are, in words; whether its inputs can be loaded again to go on."""
 
     ran: str = "run in Keras"
@@ -56,7 +56,7 @@ class Method:
     reopens: bool = True
 
 
-COMPOSED = Method(
+COMPOSED = MethodWords(
     "run by the interpreter", "in cross-validation on the few images, which decides", "log loss", "of the labels", False
 )
 
@@ -83,12 +83,12 @@ class Report:
     measurements: tuple[Measurement, ...] = ()
     cuts: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"large": (), "small": ()})
     cka: tuple[tuple[float, ...], ...] = ()
-    pairs: tuple[Pair, ...] = ()
-    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    pairs: tuple[Candidate, ...] = ()
+    parts: Mapping[str, tuple[RoutePart, ...]] = field(default_factory=dict)
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
     optimised: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     optimisable: frozenset[str] = frozenset()
-    method: Method = Method()
+    method: MethodWords = MethodWords()
 
     @property
     def ordered(self) -> tuple[OperatingPoint, ...]:
@@ -101,10 +101,10 @@ class Report:
         return words(self.metric, self.method)
 
 
-def words(metric: str, method: Method) -> dict[str, str]:
+def words(metric: str, method: MethodWords) -> dict[str, str]:
     """What stands for the names in braces of heads and sources, of points of a method."""
-    told = {"ran": method.ran, "ranked": method.ranked, "loss": method.loss, "of": method.of}
-    return {"metric": metric, **told}
+    own = {"ran": method.ran, "ranked": method.ranked, "loss": method.loss, "of": method.of}
+    return {"metric": metric, **own}
 
 
 def ordered(points: tuple[OperatingPoint, ...]) -> tuple[OperatingPoint, ...]:

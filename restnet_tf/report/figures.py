@@ -13,7 +13,7 @@ from typing import Any
 from restnet_tf.points.front import chord
 from restnet_tf.points.points import SOURCES, STITCHED, File, OperatingPoint
 from restnet_tf.report import units
-from restnet_tf.report.contents import Ladder, Pair, standing
+from restnet_tf.report.contents import Candidate, Ladder, standing
 from restnet_tf.report.units import Unit
 from restnet_tf.words import sentence
 from tflite_export.devices.measurements import KINDS, UNITS, Measurement
@@ -256,7 +256,7 @@ class PairFigure:
     """A figure of a pair of cuts, on the card of the map of similarities."""
 
     label: str
-    read: Callable[[Pair], float | None]
+    read: Callable[[Candidate], float | None]
     unit: Unit
     source: str
 
@@ -277,8 +277,8 @@ def spoken(figure: Figure, words: Mapping[str, str]) -> Figure:
     """A figure of the list with a run's words for what stands in braces."""
     if figure not in FIGURES:
         return figure  # made of what a run holds: any brace is its own
-    told = {name: getattr(figure, name).format(**words) for name in ("label", "source", "title", "note")}
-    return replace(figure, **told)
+    texts = {name: getattr(figure, name).format(**words) for name in ("label", "source", "title", "note")}
+    return replace(figure, **texts)
 
 
 def measured(measurements: Iterable[Measurement]) -> tuple[Figure, ...]:

@@ -11,7 +11,7 @@ from restnet_tf.points import select
 from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint
 from restnet_tf.points.select import Choice
 from restnet_tf.report import figures
-from restnet_tf.report.contents import Pair, Report, standing
+from restnet_tf.report.contents import Candidate, Report, standing
 from restnet_tf.report.figures import CARD, FILE, POINT, Figure, Line
 from restnet_tf.words import sentence
 
@@ -89,18 +89,18 @@ def _choice(choice: Choice, terms: Iterable[str], report: Report) -> dict[str, A
         "point": choice.point.name,
         "precision": choice.precision,
         "path": choice.file.path,
-        "told": _told(line, report.words),
+        "told": _merits(line, report.words),
         "figures": {name: choice.figures[name] for name in terms},
     }
 
 
-def _told(line: Line, words: Mapping[str, str]) -> str:
+def _merits(line: Line, words: Mapping[str, str]) -> str:
     """How well a choice does, in words."""
-    told = [figures.spoken(f, words) for f in figures.FIGURES if f.name in _LINES]
-    return "; ".join(f"{f.bare} {f.unit.told(f.read(line))} ({f.source})" for f in told)
+    listed = [figures.spoken(f, words) for f in figures.FIGURES if f.name in _LINES]
+    return "; ".join(f"{f.bare} {f.unit.phrase(f.read(line))} ({f.source})" for f in listed)
 
 
-def _pair(pair: Pair, reasons: list[str]) -> dict[str, Any]:
+def _pair(pair: Candidate, reasons: list[str]) -> dict[str, Any]:
     return {
         "name": pair.name,
         "front": pair.front,

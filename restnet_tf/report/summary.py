@@ -25,7 +25,7 @@ class Nouns:
 
     point: tuple[str, str] = ("point between the anchors", "points between the anchors")
     anchor: tuple[str, str] = ("anchor", "anchors")
-    done: str = "fitted"
+    verb: str = "fitted"
 
 
 _NETS = Nouns(("composed net", "composed nets"), ("member", "members"), "kept")
@@ -105,18 +105,18 @@ def _shipped(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
     names = [p.name for p in between if p.status == SHIPPED]
     one, many = nouns.point
     if not names:
-        return [f"no {one} is shipped: {_none(len(between), nouns.done)}; the {nouns.anchor[1]} are what is shipped"]
+        return [f"no {one} is shipped: {_none(len(between), nouns.verb)}; the {nouns.anchor[1]} are what is shipped"]
     subject = f"{one} is" if len(names) == 1 else f"{many} are"
-    others = f", of {len(between)} that were {nouns.done}" if len(between) > len(names) else ""
-    told = f": {', '.join(names)}" if len(names) <= _NAMED else ""
-    return [f"{len(names)} {subject} shipped{others}{told}"]
+    others = f", of {len(between)} that were {nouns.verb}" if len(between) > len(names) else ""
+    listed = f": {', '.join(names)}" if len(names) <= _NAMED else ""
+    return [f"{len(names)} {subject} shipped{others}{listed}"]
 
 
-def _none(count: int, done: str) -> str:
+def _none(count: int, verb: str) -> str:
     """Why nothing is shipped of so many."""
     if not count:
-        return f"none was {done}"
-    which = f"the one that was {done}" if count == 1 else f"each of the {count} that were {done}"
+        return f"none was {verb}"
+    which = f"the one that was {verb}" if count == 1 else f"each of the {count} that were {verb}"
     return f"{which} is beaten by what costs no more"
 
 
@@ -126,8 +126,8 @@ def _beaten(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
     anchors = {p.name for p in points if p.kind == ANCHOR}
     by_anchors = sum(rival in anchors for rival in rivals)
     counts = ((by_anchors, f"by the {nouns.anchor[1]}"), (len(rivals) - by_anchors, f"by other {nouns.point[1]}"))
-    told = " and ".join(f"{count} {what}" for count, what in counts if count)
-    return [f"not shipped, as they are beaten at no more cost: {told}"] if told else []
+    counted = " and ".join(f"{count} {what}" for count, what in counts if count)
+    return [f"not shipped, as they are beaten at no more cost: {counted}"] if counted else []
 
 
 def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
@@ -179,7 +179,7 @@ def _loss(point: OperatingPoint) -> tuple[float, int, str]:
 def _described(point: OperatingPoint) -> str:
     return (
         f"{point.name} ({point.route}), {point.macs / 1e6:.4g}M MACs: {100 * point.rank.value:.1f} % in"
-        f" cross-validation, {units.SCORE.told(point.test)} of {point.test.n} test images"
+        f" cross-validation, {units.SCORE.phrase(point.test)} of {point.test.n} test images"
     )
 
 

@@ -67,9 +67,9 @@ def ladder(report: Report) -> Table:
     """One row a fitted point: the KL after each rung; a rung that gained nothing repeats the one before it."""
     ladders = report.ladders
     lines = of_points(report.points, [p for p in report.ordered if p.name in ladders])
-    kept = Figure("kept", "kept", lambda line: ladders[line.point.name].kept)
+    rung = Figure("kept", "kept", lambda line: ladders[line.point.name].kept)
     note = "The KL to the large anchor on the rank split, after each rung that was tried; lower is nearer."
-    columns = (*_named(POINT), *figures.climbed(ladders), kept)
+    columns = (*_named(POINT), *figures.climbed(ladders), rung)
     return filled("ladder", "What each rung of the fit gave", note, columns, lines, report.words)
 
 
@@ -78,9 +78,9 @@ def filled(
 ) -> Table:
     """A table of figures, without the columns that no line fills."""
     every = [(figure, [figure.unit.shown(figure.read(line)) for line in lines]) for figure in columns]
-    kept = [(figure, cells) for figure, cells in every if any(cell.value is not None for cell in cells)]
-    rows = tuple(zip(*(cells for _, cells in kept), strict=True))
-    return Table(key, title, note, tuple(figures.spoken(figure, words) for figure, _ in kept), rows, tuple(lines))
+    shown = [(figure, cells) for figure, cells in every if any(cell.value is not None for cell in cells)]
+    rows = tuple(zip(*(cells for _, cells in shown), strict=True))
+    return Table(key, title, note, tuple(figures.spoken(figure, words) for figure, _ in shown), rows, tuple(lines))
 
 
 def of_points(family: Sequence[OperatingPoint], points: Iterable[OperatingPoint]) -> tuple[Line, ...]:
@@ -110,17 +110,17 @@ def sources(report: Report) -> tuple[tuple[str, str, str], ...]:
         for column in table.columns:
             if column.source:
                 heads.setdefault((table.key, table.title, column.source), []).append(column.head)
-    told = [
+    entries = [
         (f"{title}: {'; '.join(names)}", source, _LATER if key == _DEVICES else report.command)
         for (key, title, source), names in heads.items()
     ]
     if report.parts:
-        told.append(("Routes: MACs of the parts", "counted in the compiled anchors, objects/", report.command))
+        entries.append(("Routes: MACs of the parts", "counted in the compiled anchors, objects/", report.command))
     if report.cka:
         cka = "debiased minibatch CKA of both anchors' features on the fit split"
         pairs = [(figure.label, figure.source) for figure in figures.PAIR_FIGURES]
-        told += [(f"Similarity: {label}", source, report.command) for label, source in (("CKA", cka), *pairs)]
-    return tuple(told)
+        entries += [(f"Similarity: {label}", source, report.command) for label, source in (("CKA", cka), *pairs)]
+    return tuple(entries)
 
 
 def _named(of: str) -> tuple[Figure, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from restnet_tf.points.points import ANCHOR, File, OperatingPoint
 from restnet_tf.report import contents, figures, tables
-from restnet_tf.report.contents import Method
+from restnet_tf.report.contents import MethodWords
 from restnet_tf.report.figures import BENCH, FILE, POINT, TERMINAL
 from tflite_export.devices.measurements import Measurement
 
@@ -25,7 +25,7 @@ def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = 
     lines = tables.of_points(points, contents.ordered(points))
     title = f"Operating points ({metric} on {points[0].test.n} test images)"
     columns = figures.shown(TERMINAL, POINT)
-    return _drawn(tables.filled("points", title, "", columns, lines, contents.words(metric, Method(loss=loss))))
+    return _drawn(tables.filled("points", title, "", columns, lines, contents.words(metric, MethodWords(loss=loss))))
 
 
 def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
@@ -35,7 +35,7 @@ def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
     host = f"; latency by {_host(file)}" if (file := next((line.file for line in lines), None)) else ""
     title = f"Shipped files ({metric} run by the interpreter on the test split{host})"
     columns = figures.shown(TERMINAL, FILE)
-    return _drawn(tables.filled("files", title, "", columns, lines, contents.words(metric, Method())))
+    return _drawn(tables.filled("files", title, "", columns, lines, contents.words(metric, MethodWords())))
 
 
 def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoint]) -> Table:

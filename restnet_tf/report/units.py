@@ -33,7 +33,7 @@ class Unit:
     parts: Mapping[str, Callable[[Any], Any]]
     sentence: Callable[[Any], str] | None = None
 
-    def told(self, value: Any) -> str:
+    def phrase(self, value: Any) -> str:
         """A value in a sentence, with its unit."""
         return self.sentence(value) if self.sentence else f"{self.cell(value).text} {self.word}".strip()
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from restnet_tf.points.points import CONTROL, OperatingPoint
 from restnet_tf.report import advice, contents, pagedata, tables, units
-from restnet_tf.report.contents import Part, Report
+from restnet_tf.report.contents import Report, RoutePart
 
 _PAGE = Path(__file__).parent / "page"
 _MIDDLES = 4  # colours for anchors between the costliest and the cheapest
@@ -51,7 +51,7 @@ def _own(name: str) -> Markup:
 
 def _route(point: OperatingPoint, report: Report) -> dict[str, Any]:
     """A bar as long as the point's MACs, of the anchors' pieces with the stitch between them."""
-    parts = report.parts.get(point.name) or (Part(CONTROL, point.route, point.macs),)
+    parts = report.parts.get(point.name) or (RoutePart(CONTROL, point.route, point.macs),)
     longest = max(p.macs for p in report.points)
     counted = all(part.macs is not None for part in parts)
     return {
@@ -69,8 +69,8 @@ def _route(point: OperatingPoint, report: Report) -> dict[str, Any]:
 def _key(role: str, report: Report) -> str:
     """An anchor's name, and which it is."""
     at = list(report.anchors).index(role)
-    told = "the large anchor" if not at else "the small anchor" if at == len(report.anchors) - 1 else ""
-    return ", ".join(w for w in (report.anchors[role], told) if w)
+    place = "the large anchor" if not at else "the small anchor" if at == len(report.anchors) - 1 else ""
+    return ", ".join(w for w in (report.anchors[role], place) if w)
 
 
 def _colour(role: str, report: Report) -> str:
@@ -81,7 +81,7 @@ def _colour(role: str, report: Report) -> str:
     return "large" if not at else "small" if at == last else f"middle{(at - 1) % _MIDDLES}"
 
 
-def _says(part: Part, report: Report) -> str:
+def _says(part: RoutePart, report: Report) -> str:
     name = report.anchors.get(part.role, "" if part.role == CONTROL else part.role)
     macs = "MACs not known" if part.macs is None else f"{units.millions(part.macs)} MMACs"
     return ", ".join(words for words in (f"{name} {part.text}".strip(), macs, part.note) if words)

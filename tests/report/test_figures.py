@@ -131,9 +131,9 @@ def test_braces_of_a_user_are_text():
 def test_a_score_is_written_with_its_interval():
     score = scored(100)
     assert units.SCORE.shown(score).text == "50.0 [43.1, 56.9]"
-    assert units.SCORE.told(score) == "50.0 % [43.1, 56.9]"
+    assert units.SCORE.phrase(score) == "50.0 % [43.1, 56.9]"
     assert units.SCORE.plain(score) == [0.5, *score.interval]
-    assert units.KILOBYTES.told(file().flash_bytes) == "1.0 KB"
+    assert units.KILOBYTES.phrase(file().flash_bytes) == "1.0 KB"
 
 
 def test_every_figure_is_of_something_and_shown_somewhere():

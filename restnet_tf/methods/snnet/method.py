@@ -114,7 +114,7 @@ def reopen(family: Build) -> Build:
 
 def summary(family: Build) -> list[str]:
     """How many configurations are worth shipping, and what beats the others."""
-    nouns = words.Nouns(("configuration", "configurations"), done="trained")
+    nouns = words.Nouns(("configuration", "configurations"), verb="trained")
     return words.family(family.run.path, *points_file.read(family.run.points_path), nouns)
 
 
