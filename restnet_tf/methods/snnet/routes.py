@@ -137,10 +137,10 @@ def _thinned(plans: tuple[Plan, ...], most: int | None) -> tuple[Plan, ...]:
     chosen = _by_cost(p for p in plans if p.status == "chosen")
     if most is None or len(chosen) <= most:
         return plans
-    kept = {chosen[(2 * i + 1) * len(chosen) // (2 * most)].name for i in range(most)}
+    names = {chosen[(2 * i + 1) * len(chosen) // (2 * most)].name for i in range(most)}
     reason = Reason("thinned", count=most)
     return tuple(
-        replace(p, status="rejected", reason=reason) if p.status == "chosen" and p.name not in kept else p
+        replace(p, status="rejected", reason=reason) if p.status == "chosen" and p.name not in names else p
         for p in plans
     )
 

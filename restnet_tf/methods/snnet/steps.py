@@ -23,7 +23,7 @@ from restnet_tf.graph import cuts
 from restnet_tf.methods.snnet import training
 from restnet_tf.methods.snnet.options import Options
 from restnet_tf.methods.snnet.supernet import Configuration, Stretches, Supernet
-from restnet_tf.methods.snnet.training import Recipe, Rows, State, Trained
+from restnet_tf.methods.snnet.training import Recipe, Rows, State, TrainingResult
 from restnet_tf.records import Piece, Plan, Stitch
 from restnet_tf.stitches import variant
 
@@ -47,7 +47,7 @@ def train(
         else:
             _jointly(family, configurations, starts, *sets)
         family.run.finish("training")
-    fitted = {c.name: found for c in configurations if (found := family.run.load_fitted(c.name)) is not None}
+    fitted = {c.name: stitches for c in configurations if (stitches := family.run.load_fitted(c.name)) is not None}
     return fitted, _controls(family, configurations, views, ranked)
 
 
@@ -65,28 +65,28 @@ def teacher(family: Build) -> str | None:
 def _caches(family: Build, configurations: Sequence[Configuration]) -> tuple[Cache, Cache]:
     """What training reads: of views of the fit images, and of the rank split."""
     anchors = dict(family.anchors)
-    wanted: dict[str, list[str]] = {role: [] for role in anchors}
+    features: dict[str, list[str]] = {role: [] for role in anchors}
     for c in configurations:
         front = c.plan.route[0]
-        _want(wanted[front.anchor], str(front.stop) if exact(family) else cache.INPUT)
+        _list(features[front.anchor], str(front.stop) if exact(family) else cache.INPUT)
     if not exact(family):
         for role in anchors:
-            _want(wanted[role], cache.INPUT)
+            _list(features[role], cache.INPUT)
     if family.settings.controls:
         for name in (cache.INPUT, cache.LOGITS, cache.PENULTIMATE):
-            _want(wanted[family.smallest], name)
+            _list(features[family.smallest], name)
         if (twin := _twin(family, configurations)) is not None:
-            _want(wanted[twin.route[-1].anchor], cache.PENULTIMATE)
+            _list(features[twin.route[-1].anchor], cache.PENULTIMATE)
     for role in (family.largest, *_rivals(family)):
-        _want(wanted[role], cache.LOGITS)
+        _list(features[role], cache.LOGITS)
     if family.teacher is not None:
-        anchors[TEACHER], wanted[TEACHER] = family.teacher, [cache.LOGITS]
+        anchors[TEACHER], features[TEACHER] = family.teacher, [cache.LOGITS]
     elif (letter := teacher(family)) is not None:
-        _want(wanted[letter], cache.LOGITS)
-    return caches.of_views(family, "views", anchors, wanted), caches.of_rank(family, "rank", anchors, wanted)
+        _list(features[letter], cache.LOGITS)
+    return caches.of_views(family, "views", anchors, features), caches.of_rank(family, "rank", anchors, features)
 
 
-def _want(names: list[str], name: str) -> None:
+def _list(names: list[str], name: str) -> None:
     if name not in names:
         names.append(name)
 
@@ -114,7 +114,7 @@ def _supernet(
     behind = {name: p.anchor for c in members for name, p in zip(c.windows, c.plan.route[1:], strict=True)}
     used = {name: start for name, start in starts.items() if name in behind}
     tuned = behind if family.options.train == "norms" else {}
-    return Supernet(stretches, used, rank=family.options.rank, seed=family.settings.seed, tuned=tuned)
+    return Supernet(stretches, used, low_rank=family.options.rank, seed=family.settings.seed, tuned=tuned)
 
 
 def _jointly(
@@ -127,7 +127,7 @@ def _jointly(
     members = list(configurations) if untouched else [*configurations, *_whole(family)]
     net = _supernet(family, Stretches(anchors, family.cut_lists, exact=untouched), starts, configurations)
     path = family.run.cache_path("joint.npz")
-    done = training.train(
+    result = training.train(
         net,
         members,
         views,
@@ -138,12 +138,12 @@ def _jointly(
         keep=lambda state: atomic.write_npz(path, state),
         progress=family.report.progress,
     )
-    if done.weights:
-        arrays = {f"{role}:{at}": value for role, of in done.weights.items() for at, value in of.items()}
+    if result.weights:
+        arrays = {f"{role}:{at}": value for role, of in result.weights.items() for at, value in of.items()}
         atomic.write_npz(family.run.trained_path, arrays)
-    _tell(family, done, configurations)
+    _tell(family, result, configurations)
     for c in configurations:
-        family.run.save_fitted(c.name, _fitted(c, done, len(configurations)))
+        family.run.save_fitted(c.name, _fitted(c, result, len(configurations)))
 
 
 def _separately(
@@ -157,16 +157,16 @@ def _separately(
         family.report.stage(f"training {c.name} alone")
         net = _supernet(family, stretches, starts, [c])
         recipe = _recipe(family, len(configurations))
-        done = training.train(net, [c], views, ranked, recipe, progress=family.report.progress)
-        family.run.save_fitted(c.name, _fitted(c, done, 1))
-        _tell(family, done, [c])
+        result = training.train(net, [c], views, ranked, recipe, progress=family.report.progress)
+        family.run.save_fitted(c.name, _fitted(c, result, 1))
+        _tell(family, result, [c])
 
 
 def _state(path: Path) -> State | None:
     if not path.exists():
         return None
-    with np.load(path) as kept:
-        return dict(kept)
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def _whole(family: Build) -> list[Configuration]:
@@ -177,22 +177,22 @@ def _whole(family: Build) -> list[Configuration]:
     return [Configuration(p, ()) for p in plans]
 
 
-def _fitted(configuration: Configuration, done: Trained, count: int) -> Fitted:
+def _fitted(configuration: Configuration, result: TrainingResult, count: int) -> Fitted:
     """A configuration's stitches; what anchors' own steps took is shared out evenly."""
     name = configuration.name
-    spent = done.spent[name]
-    rest = [result for other, result in done.spent.items() if not done.stitches[other]]
+    spent = result.spent[name]
+    rest = [own for other, own in result.spent.items() if not result.stitches[other]]
     more = [sum(getattr(r, figure) for r in rest) // count for figure in ("images", "macs", "work")]
     images, macs, work = (own + extra for own, extra in zip((spent.images, spent.macs, spent.work), more, strict=True))
-    *before, last = done.stitches[name]
+    *before, last = result.stitches[name]
     rung = RungResult(spent.rung, spent.kl, images, macs, work)
-    return Fitted(last, rung.rung, rung.kl, done.before[name], (rung,), tuple(before))
+    return Fitted(last, rung.rung, rung.kl, result.before[name], (rung,), tuple(before))
 
 
-def _tell(family: Build, done: Trained, configurations: Sequence[Configuration]) -> None:
-    kls = [(done.before[c.name], done.spent[c.name].kl) for c in configurations]
+def _tell(family: Build, result: TrainingResult, configurations: Sequence[Configuration]) -> None:
+    kls = [(result.before[c.name], result.spent[c.name].kl) for c in configurations]
     before, after = (float(np.mean(side)) for side in zip(*kls, strict=True))
-    steps = f"{done.steps} steps of {done.batch} images"
+    steps = f"{result.steps} steps of {result.batch} images"
     family.report.say(f"mean KL of {len(kls)} configurations {before:.3f} in closed form, {after:.3f} after {steps}")
 
 
@@ -201,14 +201,14 @@ def _twin(family: Build, configurations: Sequence[Configuration]) -> Plan | None
 
     Its front has half of its MACs, as nearly as any: behind a front of hardly any, a stitch has nothing to show.
     """
-    before = {role: {cut.name: cut.macs_before for cut in found} for role, found in family.cut_lists.items()}
+    before = {role: {cut.name: cut.macs_before for cut in cut_list} for role, cut_list in family.cut_lists.items()}
 
     def uneven(p: Plan) -> float:
         front = p.route[0]
         return abs(before[front.anchor][str(front.stop)] / p.macs - 0.5)
 
-    found = [c.plan for c in configurations if len(c.windows) == 1]
-    return min(found, key=lambda p: (uneven(p), p.name), default=None)
+    plans = [c.plan for c in configurations if len(c.windows) == 1]
+    return min(plans, key=lambda p: (uneven(p), p.name), default=None)
 
 
 def _controls(
@@ -218,17 +218,17 @@ def _controls(
 
     The first two have the compute of a point in a family of two that is built with the same effort.
     """
-    found: list[Control] = []
+    every: list[Control] = []
     if family.settings.controls:
         compute = int(family.settings.effort * _WORK / _POINTS)
-        found.append(controls.distilled(family, compute, views, ranked))
+        every.append(controls.distilled(family, compute, views, ranked))
         if (twin := _twin(family, configurations)) is not None:
-            found.append(controls.random_front(family, twin, {"stitch": compute}, views, ranked))
+            every.append(controls.random_front(family, twin, {"stitch": compute}, views, ranked))
     if not exact(family):
         for role in family.by_cost:
             anchor, costs = family.anchors[role], family.costs[role]
             logits = cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits)
-            found.append(
+            every.append(
                 Control(f"{role} before", f"{anchor.name} before the training", logits, costs.macs, costs.params)
             )
-    return tuple(found)
+    return tuple(every)

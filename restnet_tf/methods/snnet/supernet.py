@@ -43,7 +43,7 @@ class Stretches:
 
     def __init__(self, anchors: Mapping[str, Anchor], cut_lists: Mapping[str, Sequence[Cut]], *, exact: bool) -> None:
         self.anchors, self.exact = anchors, exact
-        self._names = {role: [cut.name for cut in found] for role, found in cut_lists.items()}
+        self._names = {role: [cut.name for cut in cut_list] for role, cut_list in cut_lists.items()}
         self._models: dict[_Stretch, keras.Model] = {}
         self._functions: dict[tuple[_Stretch, bool], tuple[list[str], Callable[..., Any]]] = {}
 
@@ -108,8 +108,10 @@ class Stretches:
                 # Otherwise a function called under a tape computes the gradients of all weights that it reads.
                 sides = model.trainable_variables, model.non_trainable_variables
                 held = [[tf.stop_gradient(tf.convert_to_tensor(v.value)) for v in side] for side in sides]
-                given = {v.path: value for v, value in zip(own, values, strict=True)}
-                trained = [given.get(v.path, was) for v, was in zip(model.trainable_variables, held[0], strict=True)]
+                tuned_values = {v.path: value for v, value in zip(own, values, strict=True)}
+                trained = [
+                    tuned_values.get(v.path, was) for v, was in zip(model.trainable_variables, held[0], strict=True)
+                ]
                 return model.stateless_call(trained, held[1], x, training=False)[0]
 
             shapes = [(None, *model.inputs[0].shape[1:]), *(v.shape for v in own)]
@@ -119,22 +121,22 @@ class Stretches:
         return self._functions[key]
 
 
-class Joint:
+class TrainableStitch:
     """A stitch in training: of full rank, or its start with a trained part of a lower one (SN-Netv2)."""
 
-    def __init__(self, start: Stitch, rank: int | None, rng: np.random.Generator) -> None:
+    def __init__(self, start: Stitch, low_rank: int | None, rng: np.random.Generator) -> None:
         import tensorflow as tf
 
         self._start, self._model = start, stitch.build(start)
         self._all = [v.value for v in self._model.trainable_variables]
         self._at = next(i for i, v in enumerate(self._model.trainable_variables) if v.path.endswith("project/kernel"))
         self._low: list[Any] = []
-        if rank is not None:
+        if low_rank is not None:
             rows, columns = start.kernel.shape
-            rank = min(rank, rows, columns)
+            low_rank = min(low_rank, rows, columns)
             # Zero on one side: training starts at the closed form, whatever the other side is.
-            left = rng.normal(0, rank**-0.5, (rows, rank)).astype(np.float32)
-            self._low = [tf.Variable(left), tf.Variable(tf.zeros((rank, columns)))]
+            left = rng.normal(0, low_rank**-0.5, (rows, low_rank)).astype(np.float32)
+            self._low = [tf.Variable(left), tf.Variable(tf.zeros((low_rank, columns)))]
         signature = [tf.TensorSpec((None, *start.source.shape), tf.float32)]
         self.run = tf.function(self._call, input_signature=signature, autograph=False)
 
@@ -146,11 +148,11 @@ class Joint:
     @property
     def stitch(self) -> Stitch:
         """The stitch as it stands, as one kernel."""
-        found = stitch.trained(self._start, self._model)
+        whole = stitch.trained(self._start, self._model)
         if not self._low:
-            return found
+            return whole
         left, right = (np.asarray(v) for v in self._low)
-        return replace(found, kernel=self._start.kernel + left @ right)
+        return replace(whole, kernel=self._start.kernel + left @ right)
 
     def _call(self, x: Any) -> Any:
         import tensorflow as tf
@@ -170,22 +172,22 @@ class Supernet:
         stretches: Stretches,
         starts: Mapping[str, Stitch],
         *,
-        rank: int | None,
+        low_rank: int | None,
         seed: int,
         tuned: Mapping[str, str] | None = None,
     ) -> None:
         """``tuned`` names, for windows that tune norms, the role of the anchor behind their stitch."""
         rng = np.random.default_rng(seed)
         self.stretches = stretches
-        self._joints = {name: Joint(start, rank, rng) for name, start in starts.items()}
+        self._trainable = {name: TrainableStitch(start, low_rank, rng) for name, start in starts.items()}
         self._tuned = {name: _copies(stretches.anchors[role]) for name, role in (tuned or {}).items()}
         anchored = stretches.variables()
-        groups = {name: [*joint.variables, *self._tuned.get(name, {}).values()] for name, joint in self._joints.items()}
-        groups |= {role: [v.value for v in found] for role, found in anchored.items()}
-        self.variables: list[Any] = [v for found in groups.values() for v in found]
-        ends = np.cumsum([len(found) for found in groups.values()])
+        groups = {name: [*one.variables, *self._tuned.get(name, {}).values()] for name, one in self._trainable.items()}
+        groups |= {role: [v.value for v in group] for role, group in anchored.items()}
+        self.variables: list[Any] = [v for group in groups.values() for v in group]
+        ends = np.cumsum([len(group) for group in groups.values()])
         self._places = {
-            name: range(end - len(found), end) for (name, found), end in zip(groups.items(), ends.tolist(), strict=True)
+            name: range(end - len(group), end) for (name, group), end in zip(groups.items(), ends.tolist(), strict=True)
         }
         self.anchored = {i for role in anchored for i in self._places[role]}
 
@@ -211,7 +213,7 @@ class Supernet:
         if not self.stretches.exact:
             x = self.stretches.run(route[0], x, {})
         for name, piece in zip(names, route[1:], strict=True):
-            x = self.stretches.run(piece, self._joints[name].run(x), self._tuned.get(name, {}))
+            x = self.stretches.run(piece, self._trainable[name].run(x), self._tuned.get(name, {}))
         return x
 
     def stitches(self, configuration: Configuration) -> tuple[Stitch, ...]:
@@ -223,14 +225,16 @@ class Supernet:
         """The anchors' trained weights by role and path; nothing where anchors are exact."""
         if self.stretches.exact:
             return {}
-        return {role: {v.path: np.asarray(v) for v in found} for role, found in self.stretches.variables().items()}
+        return {
+            role: {v.path: np.asarray(v) for v in variables} for role, variables in self.stretches.variables().items()
+        }
 
     def _stitch(self, window: str, piece: Piece) -> Stitch:
-        made = self._joints[window].stitch
+        fitted = self._trainable[window].stitch
         if window not in self._tuned:
-            return made
+            return fitted
         tuned = {v.path: np.asarray(self._tuned[window][v.path]) for v in self.stretches.norms(piece)}
-        return replace(made, tuned=tuned)
+        return replace(fitted, tuned=tuned)
 
 
 def _copies(anchor: Anchor) -> dict[str, Any]:

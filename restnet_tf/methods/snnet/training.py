@@ -79,8 +79,8 @@ class Rows:
         return self._array("teacher", lambda: self.cached.logits(self.teacher))
 
     def _labels(self) -> np.ndarray:
-        found = self.cached.labels()
-        return np.zeros((len(self), 0), np.float32) if found is None else found
+        labels = self.cached.labels()
+        return np.zeros((len(self), 0), np.float32) if labels is None else labels
 
     def _array(self, name: str, read: Callable[[], np.ndarray]) -> np.ndarray:
         if name not in self._open:
@@ -89,7 +89,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What training made, and for each configuration its stitches, its KL before and after, what it saw and cost."""
 
     stitches: Mapping[str, tuple[Stitch, ...]]
@@ -111,7 +111,7 @@ def train(
     state: State | None = None,
     keep: Callable[[State], None] = lambda state: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Trained:
+) -> TrainingResult:
     """Train until the work is done; the weights of the best validation are what it ends with.
 
     A validation is the KL of every configuration that is still drawn on images of the rank split; what shares no
@@ -152,8 +152,8 @@ class _Trainer:
         room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, *(net.stretches.held(p) for p in pieces)))
         images = recipe.work // int(np.mean(self._work))
         stitches = len({name for c in self._all for name in c.windows})
-        wanted = images // (_LEAST_UPDATES * max(1, stitches))
-        self._batch = min(len(train), max(_LEAST_BATCH, min(_BATCH, room, wanted)))
+        most = images // (_LEAST_UPDATES * max(1, stitches))
+        self._batch = min(len(train), max(_LEAST_BATCH, min(_BATCH, room, most)))
         self._optimizer = SparseAdam(net.variables)
         self._apart = _apart([net.trained(c) for c in self._all])
         count = int(_JUDGE_SHARE * recipe.work / (_CHECKS + 2)) // sum(forward)
@@ -227,7 +227,7 @@ class _Trainer:
             self._alive = sorted({*self._alive, *whole})
         self.phase += 1
 
-    def result(self) -> Trained:
+    def result(self) -> TrainingResult:
         """What the best weights give."""
         if not np.isfinite(self._kls).all():
             raise RestnetError("joint training diverged: the loss is not finite at any validation")
@@ -239,7 +239,7 @@ class _Trainer:
             spent[configuration.name] = RungResult(self._net.rung, self._kl(configuration), images, *cost)
         before = {c.name: float(kl) for c, kl in zip(self._all, self._before, strict=True)}
         stitches = {c.name: self._net.stitches(c) for c in self._all}
-        return Trained(stitches, self._net.weights(), before, spent, self.steps[0], self._batch)
+        return TrainingResult(stitches, self._net.weights(), before, spent, self.steps[0], self._batch)
 
     def state(self) -> State:
         """All that further training depends on."""

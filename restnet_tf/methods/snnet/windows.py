@@ -54,12 +54,12 @@ def between(
     met = matched(*ends, scale)
     check(sliding, [len(stage) for side in ends for stage in side])
     equal = len(met) == len(ends[0]) == len(ends[1]) and all(len(a) == len(b) for a, b in met)
-    found = []
+    windows = []
     for a, b in met:
         groups = slid(len(a), sliding) if equal else nearest(len(a), len(b))
         for group in groups:
-            found += _alike(front, back, [(a[i], b[j]) for i, j in group], share=sliding.share)
-    return tuple(found)
+            windows += _alike(front, back, [(a[i], b[j]) for i, j in group], share=sliding.share)
+    return tuple(windows)
 
 
 def check(sliding: Sliding, depths: Iterable[int]) -> None:
@@ -77,9 +77,9 @@ def check(sliding: Sliding, depths: Iterable[int]) -> None:
         )
 
 
-def stages(found: Iterable[Cut]) -> list[tuple[Cut, ...]]:
+def stages(cut_list: Iterable[Cut]) -> list[tuple[Cut, ...]]:
     """Cuts in runs of the same kind and size; without those that have nothing to compute on one side."""
-    cuts = (c for c in found if c.kind != "vector" and c.macs_before and c.macs_after)
+    cuts = (c for c in cut_list if c.kind != "vector" and c.macs_before and c.macs_after)
     return [tuple(run) for _, run in groupby(cuts, key=lambda c: (c.kind, c.layout.size))]
 
 

@@ -9,7 +9,7 @@ from networks import keras
 
 from restnet_tf.anchors import zoo
 from restnet_tf.graph import cuts
-from restnet_tf.methods.snnet.supernet import Configuration, Joint, Stretches, Supernet
+from restnet_tf.methods.snnet.supernet import Configuration, Stretches, Supernet, TrainableStitch
 from restnet_tf.records import Anchor, Cut, Piece, Plan, Stitch
 from restnet_tf.stitches import variant
 
@@ -48,7 +48,7 @@ def identity(cut: Cut) -> Stitch:
 
 def supernet(anchors: dict[str, Anchor], starts: dict[str, Stitch], *, exact: bool = False) -> Supernet:
     lists = {role: cuts.find(a.model) for role, a in anchors.items()}
-    return Supernet(Stretches(anchors, lists, exact=exact), starts, rank=None, seed=0)
+    return Supernet(Stretches(anchors, lists, exact=exact), starts, low_rank=None, seed=0)
 
 
 def logits(anchor: Anchor, x: np.ndarray) -> np.ndarray:
@@ -134,15 +134,15 @@ def test_a_joint_of_a_rank_starts_at_its_stitch_and_stays_within_the_rank(kind: 
     anchors = ANCHORS[kind]
     a, b = (next(c for c in cuts.find(anchors[role].model) if c.kind != "vector") for role in "AB")
     start = drawn(a, b)
-    joint = Joint(start, 2, np.random.default_rng(0))
-    np.testing.assert_allclose(joint.stitch.kernel, start.kernel, atol=1e-7)
-    assert [tuple(v.shape) for v in joint.variables[:2]] == [(a.shape[-1], 2), (2, b.shape[-1])]
-    for i, variable in enumerate(joint.variables):
+    trainable = TrainableStitch(start, 2, np.random.default_rng(0))
+    np.testing.assert_allclose(trainable.stitch.kernel, start.kernel, atol=1e-7)
+    assert [tuple(v.shape) for v in trainable.variables[:2]] == [(a.shape[-1], 2), (2, b.shape[-1])]
+    for i, variable in enumerate(trainable.variables):
         variable.assign(variable + np.random.default_rng(i).normal(0, 0.1, variable.shape).astype(np.float32))
-    change = joint.stitch.kernel - start.kernel
+    change = trainable.stitch.kernel - start.kernel
     assert np.linalg.matrix_rank(change, tol=1e-4) == 2
-    assert np.abs(joint.stitch.bias - start.bias).max() > 1e-3  # the bias is trained whole
+    assert np.abs(trainable.stitch.bias - start.bias).max() > 1e-3  # the bias is trained whole
     x = np.random.default_rng(1).random((3, *a.shape), dtype=np.float32)
     from restnet_tf.stitches import stitch
 
-    np.testing.assert_allclose(joint.run(x), networks.forward(stitch.build(joint.stitch), x), atol=1e-4)
+    np.testing.assert_allclose(trainable.run(x), networks.forward(stitch.build(trainable.stitch), x), atol=1e-4)

@@ -16,7 +16,7 @@ from restnet_tf.fitting.ladder import kl_divergence
 from restnet_tf.graph import cuts
 from restnet_tf.methods.snnet import training
 from restnet_tf.methods.snnet.supernet import Configuration, Stretches, Supernet
-from restnet_tf.methods.snnet.training import Recipe, Rows, State, Trained
+from restnet_tf.methods.snnet.training import Recipe, Rows, State, TrainingResult
 from restnet_tf.records import Anchor, Cut, Piece, Plan, RestnetError, Stitch
 from restnet_tf.similarity import features
 from restnet_tf.stitches import closed_form, variant
@@ -67,16 +67,16 @@ def configurations(cut_lists: dict[str, tuple[Cut, ...]]) -> list[Configuration]
 
 
 @pytest.fixture
-def trained(anchors, cut_lists, caches, starts, configurations) -> Callable[..., Trained]:
+def trained(anchors, cut_lists, caches, starts, configurations) -> Callable[..., TrainingResult]:
     """Training of fresh stitches, and of copies of the anchors where these are trained."""
 
     def run(
         *, exact: bool = True, low_rank: int | None = None, norms: bool = False, work: int = WORK, **options
-    ) -> Trained:
+    ) -> TrainingResult:
         recipe = Recipe(work, options.pop("sampling", "uniform"), options.pop("seed", 0))
         these = anchors if exact else {role: variant.copied(a) for role, a in anchors.items()}
         tuned = dict.fromkeys(PAIRS, "B") if norms else {}
-        net = Supernet(Stretches(these, cut_lists, exact=exact), starts, rank=low_rank, seed=0, tuned=tuned)
+        net = Supernet(Stretches(these, cut_lists, exact=exact), starts, low_rank=low_rank, seed=0, tuned=tuned)
         rows = [Rows(caches[name], "B", exact) for name in ("train", "rank")]
         return training.train(net, configurations, *rows, recipe, **options)
 
