@@ -62,7 +62,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MethodRun:
     """One measurement; ``extra_mb`` is None where the system does not tell a process's peak memory."""
 
     tool: str
@@ -250,7 +250,7 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def measure(method: str, setting: Setting) -> Outcome:
+def measure(method: str, setting: Setting) -> MethodRun:
     """Run ``method`` once in this process. Seconds leave out the time for drawing the features."""
     warnings.simplefilter("ignore")
     run, tool = _chosen(method)
@@ -264,10 +264,10 @@ def measure(method: str, setting: Setting) -> Outcome:
         seconds = time.perf_counter() - start - stream.seconds
     peak = _resident("VmHWM")
     extra = None if peak is None or before is None else peak - before
-    return Outcome(tool, seconds, extra, np.asarray(values, np.float64).tolist())
+    return MethodRun(tool, seconds, extra, np.asarray(values, np.float64).tolist())
 
 
-def _apart(method: str, setting: Setting) -> Outcome:
+def _apart(method: str, setting: Setting) -> MethodRun:
     """``measure`` in a fresh process, so that memory is the method's own; raises TfliteError if it dies."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
@@ -284,7 +284,7 @@ def compare(setting: Setting, repeats: int) -> list[dict[str, Any]]:
     for method in METHODS:
         seconds = [run[method].seconds for run in runs]
         memory = [run[method].extra_mb for run in runs]
-        known = [m for m in memory if m is not None]
+        peaks = [m for m in memory if m is not None]
         rows.append(
             {
                 **asdict(setting),
@@ -293,7 +293,7 @@ def compare(setting: Setting, repeats: int) -> list[dict[str, Any]]:
                 "repeats_s": seconds,
                 "median_s": median(seconds),
                 "times_ours": median(run[method].seconds / run["restnet_tf"].seconds for run in runs),
-                "peak_extra_mb": max(known) if known else None,
+                "peak_extra_mb": max(peaks) if peaks else None,
                 "max_difference": float(np.abs(np.array(runs[0][method].values) - exact).max()),
             }
         )

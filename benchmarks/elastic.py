@@ -34,19 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--memory", choices=_MODES, help=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments)
-    path = asked.run / f"elastic.{asked.precision}.tflite"
+    options = parser.parse_args(arguments)
+    path = options.run / f"elastic.{options.precision}.tflite"
     if not path.exists():
-        raise SystemExit(f"{path} is missing; build the run with --precision {asked.precision}")
-    if asked.memory:
-        print(_peak(asked.memory, asked.run, path, asked.precision))
+        raise SystemExit(f"{path} is missing; build the run with --precision {options.precision}")
+    if options.memory:
+        print(_peak(options.memory, options.run, path, options.precision))
         return
-    added = switches(path, asked.repeats)
+    added = switches(path, options.repeats)
     worst = max(added, key=lambda pair: added[pair])
-    print(f"{path}: {len(added)} switches, {asked.repeats} repeats each, 1 thread")
+    print(f"{path}: {len(added)} switches, {options.repeats} repeats each, 1 thread")
     print(f"  a switch adds {median(added.values()):.1f} us (median of all pairs)")
     print(f"  the slowest, {worst[0]} to {worst[1]}, {added[worst]:.1f} us")
-    peaks = {mode: _measured(mode, asked.run, asked.precision) for mode in _MODES}
+    peaks = {mode: _measured(mode, options.run, options.precision) for mode in _MODES}
     elastic, separate = (peaks[mode] - peaks["nothing"] for mode in ("elastic", "separate"))
     print(f"  peak memory over an empty process: elastic {elastic / 1024:.1f} MB, separate {separate / 1024:.1f} MB")
     if elastic > 0:
@@ -64,7 +64,7 @@ def switches(path: Path, repeats: int) -> dict[tuple[str, str], float]:
         model.run(images[point.name], point)
         return (time.perf_counter_ns() - start) / 1000
 
-    found = {}
+    added = {}
     for first, second in permutations(model.points, 2):
         differences = []
         for _ in range(repeats):
@@ -72,16 +72,16 @@ def switches(path: Path, repeats: int) -> dict[tuple[str, str], float]:
             alone = timed(second)
             timed(first)
             differences.append(timed(second) - alone)
-        found[first.name, second.name] = median(differences)
-    return found
+        added[first.name, second.name] = median(differences)
+    return added
 
 
 def _measured(mode: str, run: Path, precision: str) -> int:
     command = [sys.executable, "-m", "benchmarks.elastic", str(run), "--precision", precision, "--memory", mode]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TfliteError(f"measuring memory ({mode}) failed: {done.stderr.strip().splitlines()[-1]}")
-    return int(done.stdout.split()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise TfliteError(f"measuring memory ({mode}) failed: {process.stderr.strip().splitlines()[-1]}")
+    return int(process.stdout.split()[-1])
 
 
 def _peak(mode: str, run: Path, path: Path, precision: str) -> int:
@@ -91,16 +91,16 @@ def _peak(mode: str, run: Path, path: Path, precision: str) -> int:
     # What loading the libraries took for a moment would hide the difference; Linux forgets it on request.
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    kept: list[Any] = []
+    models: list[Any] = []
     if mode == "elastic":
         model = ElasticModel(path)
         model.warm()
-        kept.append(model)
+        models.append(model)
     if mode == "separate":
         names = [entry["name"] for entry in link.points(path.read_bytes())["points"]]
-        kept += [_opened(run / "tflite" / f"{name}.{precision}.tflite") for name in names]
+        models += [_opened(run / "tflite" / f"{name}.{precision}.tflite") for name in names]
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    del kept
+    del models
     return int(peak.split()[1])
 
 

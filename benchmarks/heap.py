@@ -28,23 +28,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--mode", choices=_MODES, help=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments)
-    if asked.mode:
-        print(*_timed(asked.mode, asked.model, asked.batch, asked.images))
+    args = parser.parse_args(arguments)
+    if args.mode:
+        print(*_timed(args.mode, args.model, args.batch, args.images))
         return
-    command = [sys.executable, "-m", "benchmarks.heap", "--model", asked.model]
-    command += ["--batch", str(asked.batch), "--images", str(asked.images), "--mode"]
+    command = [sys.executable, "-m", "benchmarks.heap", "--model", args.model]
+    command += ["--batch", str(args.batch), "--images", str(args.images), "--mode"]
     rates: dict[str, list[float]] = {mode: [] for mode in _MODES}
     peaks: dict[str, list[float]] = {mode: [] for mode in _MODES}
-    for _ in range(asked.repeats):
+    for _ in range(args.repeats):
         for mode in _MODES:
-            done = subprocess.run([*command, mode], stdout=subprocess.PIPE, text=True, check=True)
-            rate, peak = map(float, done.stdout.split())
+            process = subprocess.run([*command, mode], stdout=subprocess.PIPE, text=True, check=True)
+            rate, peak = map(float, process.stdout.split())
             rates[mode].append(rate)
             peaks[mode].append(peak)
     for mode in _MODES:
-        print(f"{asked.model}, freed memory {mode}: {median(rates[mode]):.1f} images/s, peak {max(peaks[mode]):.0f} MB")
-    print(f"kept is {median(rates['kept']) / median(rates['as it is']):.2f} times as fast (medians of {asked.repeats})")
+        print(f"{args.model}, freed memory {mode}: {median(rates[mode]):.1f} images/s, peak {max(peaks[mode]):.0f} MB")
+    print(f"kept is {median(rates['kept']) / median(rates['as it is']):.2f} times as fast (medians of {args.repeats})")
 
 
 def _timed(mode: str, name: str, batch: int, images: int) -> tuple[float, float]:

@@ -28,7 +28,7 @@ _CALIBRATION_IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Pair:
+class Variant:
     """A variant to be: from a cut of one anchor, through a stitch, to a cut of the other."""
 
     source: str
@@ -61,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--variants", type=int, default=44)
     parser.add_argument("--sample", type=int, default=3, help="variants that TFLiteConverter converts too")
     parser.add_argument("--precision", default="float32,int8")
-    asked = parser.parse_args(arguments)
-    for precision in asked.precision.split(","):
-        measure(asked.large, asked.small, asked.variants, asked.sample, precision)
+    options = parser.parse_args(arguments)
+    for precision in options.precision.split(","):
+        measure(options.large, options.small, options.variants, options.sample, precision)
 
 
 def measure(large: str, small: str, variants: int, sample: int, precision: str) -> None:
@@ -73,10 +73,10 @@ def measure(large: str, small: str, variants: int, sample: int, precision: str) 
     from restnet_tf.stitches import stitch
 
     anchors = {"large": zoo.load(large, weights="none"), "small": zoo.load(small, weights="none")}
-    found = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
-    pairs = _pairs(found, variants)
+    cut_lists = {role: cuts.find(anchor.model) for role, anchor in anchors.items()}
+    pairs = _pairs(cut_lists, variants)
     start = time.perf_counter()
-    objects = {role: link.Object(_compiled(anchor, found[role], precision)) for role, anchor in anchors.items()}
+    objects = {role: link.Object(_compiled(anchor, cut_lists[role], precision)) for role, anchor in anchors.items()}
     compiled = time.perf_counter() - start
     other = {"large": "small", "small": "large"}
     routes = {
@@ -124,14 +124,14 @@ def sizes(content: bytes) -> Size:
 def _again(model: Model, subgraphs: list[Subgraph]) -> bytes:
     replaced = dict(zip(map(id, model.subgraphs), subgraphs, strict=True))
     signatures = []
-    for found in model.signatures:
-        fresh = copy.copy(found)
-        fresh.subgraph = replaced[id(found.subgraph)]
+    for signature in model.signatures:
+        fresh = copy.copy(signature)
+        fresh.subgraph = replaced[id(signature.subgraph)]
         signatures.append(fresh)
     return flatbuffer.write(Model(subgraphs, signatures, model.metadata, model.table))
 
 
-def _pairs(found: Mapping[str, Sequence[Cut]], count: int) -> dict[str, Pair]:
+def _pairs(cut_lists: Mapping[str, Sequence[Cut]], count: int) -> dict[str, Variant]:
     """Evenly spread over all pairs of cuts that a stitch can join, in both orders."""
     from restnet_tf.records import Stitch
     from restnet_tf.stitches import stitch
@@ -139,8 +139,8 @@ def _pairs(found: Mapping[str, Sequence[Cut]], count: int) -> dict[str, Pair]:
     joined = [
         (source, a, b)
         for source, target in (("large", "small"), ("small", "large"))
-        for a in found[source]
-        for b in found[target]
+        for a in cut_lists[source]
+        for b in cut_lists[target]
         if not stitch.compatible(a, b)
     ]
     rng = np.random.default_rng(0)
@@ -149,18 +149,18 @@ def _pairs(found: Mapping[str, Sequence[Cut]], count: int) -> dict[str, Pair]:
         source, a, b = joined[at]
         kernel = rng.normal(0, a.shape[-1] ** -0.5, (a.shape[-1], b.shape[-1])).astype(np.float32)
         fitted = Stitch(kernel, np.zeros(b.shape[-1], np.float32), a.layout, b.layout, b.clamp)
-        pairs[f"{source[0].upper()}{a.index}-{b.index}"] = Pair(source, a.name, b.name, fitted)
+        pairs[f"{source[0].upper()}{a.index}-{b.index}"] = Variant(source, a.name, b.name, fitted)
     return pairs
 
 
-def _compiled(anchor: Anchor, found: Sequence[Cut], precision: str) -> bytes:
+def _compiled(anchor: Anchor, cut_list: Sequence[Cut], precision: str) -> bytes:
     from restnet_tf.graph import cuts
 
-    tensors = {cut.name: cuts.tensor(anchor.model, cut.name) for cut in found if cut.kind != "vector"}
+    tensors = {cut.name: cuts.tensor(anchor.model, cut.name) for cut in cut_list if cut.kind != "vector"}
     return convert.compile_object(anchor.model, tensors, precision, _calibration(anchor.input_shape))
 
 
-def _converted(anchors: Mapping[str, Anchor], pair: Pair, precision: str) -> bytes:
+def _converted(anchors: Mapping[str, Anchor], pair: Variant, precision: str) -> bytes:
     from restnet_tf.records import Piece, Plan
     from restnet_tf.stitches import variant
 

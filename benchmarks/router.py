@@ -43,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--points", default="", help="names of points, with commas; all where none is given")
     parser.add_argument("--images", type=int, default=4)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        measure(asked.run, asked.precision, [name for name in asked.points.split(",") if name], asked.images)
+        measure(options.run, options.precision, [name for name in options.points.split(",") if name], options.images)
     except (TfliteError, OSError) as error:
         raise SystemExit(str(error)) from None
 
@@ -55,15 +55,15 @@ def measure(run: Path, precision: str, points: Sequence[str], images: int) -> No
     elastic = (run / f"elastic.{precision}.tflite").read_bytes()
     content, image = router.of_elastic(elastic, points), flash.of_elastic(elastic, points)
     names = [entry["name"] for entry in link.points(content)["points"]]
-    given = tflm_wheel.noise(read(content).subgraphs[0].inputs[0], images)
-    routed = measured(content, given, range(len(names)))
+    noise = tflm_wheel.noise(read(content).subgraphs[0].inputs[0], images)
+    routed = measured(content, noise, range(len(names)))
     files = {name: (run / "tflite" / f"{name}.{precision}.tflite").read_bytes() for name in names}
-    alone = {name: measured(file, given) for name, file in files.items()}
-    entries = [measured(flash.entry(image, place), given) for place in range(len(names))]
+    alone = {name: measured(file, noise) for name, file in files.items()}
+    entries = [measured(flash.entry(image, place), noise) for place in range(len(names))]
     print(f"{run}, {precision}: {len(names)} points, {images} images of noise in TensorFlow Lite Micro")
     print(f"{'bytes':<22}{'flash':>12}{'arena':>12}{'head':>10}{'tail':>10}{'planned':>10}")
-    for name, found in alone.items():
-        _print(name, *found.figures)
+    for name, measurement in alone.items():
+        _print(name, *measurement.figures)
     _print("files, sum", *(sum(column) for column in _columns(list(alone.values()))))
     _print("files, largest", *(max(column) for column in _columns(list(alone.values()))))
     _print("router", *routed.figures)
@@ -74,8 +74,8 @@ def measure(run: Path, precision: str, points: Sequence[str], images: int) -> No
         print(f"choice {place} {name:<13} {', '.join(words)}")
 
 
-def _columns(found: Sequence[Measured]) -> list[tuple[int, ...]]:
-    return list(zip(*(f.figures for f in found), strict=True))
+def _columns(rows: Sequence[Measured]) -> list[tuple[int, ...]]:
+    return list(zip(*(f.figures for f in rows), strict=True))
 
 
 def _difference(scores: np.ndarray, expected: np.ndarray) -> str:
@@ -83,10 +83,10 @@ def _difference(scores: np.ndarray, expected: np.ndarray) -> str:
     return f"differs by up to {worst:.2g} of raw scores" if worst else "equal"
 
 
-def measured(content: bytes, given: np.ndarray, choices: Sequence[int] = ()) -> Measured:
+def measured(content: bytes, images: np.ndarray, choices: Sequence[int] = ()) -> Measured:
     """Run a file on raw images ``(n, h, w, c)`` of its own type, once for each choice; raises as ``tflm_wheel.run``."""
     planned = memory.plan(memory.ranges(content)).size
-    return Measured(tflm_wheel.run(content, given, _ARENA, choices), len(content), planned)
+    return Measured(tflm_wheel.run(content, images, _ARENA, choices), len(content), planned)
 
 
 def _print(name: str, *figures: int) -> None:

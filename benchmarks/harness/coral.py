@@ -27,9 +27,9 @@ def opened(path: str, cpu: bool, threads: int) -> Any:
     more: Any = {"num_threads": threads} if threads > 1 else {}  # old runtimes have no such option
     if not cpu:
         more["experimental_delegates"] = [load_delegate(_LIBRARY[platform.system()])]
-    found = Interpreter(model_path=path, **more)
-    found.allocate_tensors()
-    return found
+    interpreter = Interpreter(model_path=path, **more)
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def timed(path: str, cpu: bool, threads: int, warmups: int, repeats: int) -> "dict[str, Any]":
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--warmups", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=50)
-    given = parser.parse_args()
+    options = parser.parse_args()
     import tflite_runtime
 
     board = {
@@ -77,14 +77,14 @@ def main() -> None:
         "machine": platform.machine(),
         "runtime": getattr(tflite_runtime, "__version__", "unknown"),
     }
-    for path in given.files:
+    for path in options.files:
         try:
-            found = timed(path, given.cpu, given.threads, given.warmups, given.repeats)
+            entry = timed(path, options.cpu, options.threads, options.warmups, options.repeats)
         except Exception as error:  # one file must not cost the others their times
-            found = {"file": os.path.basename(path), "error": " ".join(str(error).split()) or type(error).__name__}
-        print(json.dumps({**board, **found}))
+            entry = {"file": os.path.basename(path), "error": " ".join(str(error).split()) or type(error).__name__}
+        print(json.dumps({**board, **entry}))
         sys.stdout.flush()
-    print(json.dumps({"harness": "coral", "end": len(given.files)}))
+    print(json.dumps({"harness": "coral", "end": len(options.files)}))
 
 
 if __name__ == "__main__":
