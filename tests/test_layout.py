@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -194,6 +195,55 @@ def test_the_worker_knows_nothing_of_the_project():
 def test_names_say_what_a_module_is_about():
     vague = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "tools"}
     assert not [name for name in MODULES if vague & set(name.split("."))]
+
+
+# Each method brings options of its own under the one name that ``restnet_tf.methods.options`` takes them by.
+OF_EVERY_METHOD = re.compile(r"restnet_tf\.methods\.\w+\.options\.Options")
+
+
+def types(name: str, source: str) -> dict[str, bool]:
+    """The public types at a module's top, by their whole names: whether each is a protocol."""
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    return {
+        f"{name}.{node.name}": any("Protocol" in ast.dump(base) for base in node.bases)
+        for node in classes
+        if not node.name.startswith("_")
+    }
+
+
+def doubles(protocols: dict[str, bool]) -> dict[str, list[str]]:
+    """Types that share their last name with another.
+
+    A protocol may have that of a type in another package, which cannot be imported there: it is the outside of it.
+    """
+    by_name: dict[str, list[str]] = {}
+    for name in protocols:
+        by_name.setdefault(name.rpartition(".")[2], []).append(name)
+    return {short: names for short, names in by_name.items() if len(names) > 1 and not _outside(names, protocols)}
+
+
+def _outside(names: list[str], protocols: dict[str, bool]) -> bool:
+    real = [name for name in names if not protocols[name]]
+    return len(real) <= 1 and len({package(name) for name in names}) == len(names)
+
+
+def test_no_two_types_share_a_name():
+    every = {n: p for name, path in MODULES.items() for n, p in types(name, path.read_text()).items()}
+    assert len(every) > 150
+    assert doubles({n: p for n, p in every.items() if not OF_EVERY_METHOD.fullmatch(n)}) == {}
+
+
+def test_types_that_share_a_name_are_found():
+    source = "class Joint:\n    class Inner: pass\nclass _Joint: pass\nclass Step(Protocol): pass\n"
+    assert types("one.a", source) == {"one.a.Joint": False, "one.a.Step": True}
+    assert doubles(types("one.a", source) | types("one.b", "class Joint: pass")) == {
+        "Joint": ["one.a.Joint", "one.b.Joint"]
+    }
+    assert doubles(types("one.a", source) | types("two.b", "class Joint: pass")) != {}
+    assert doubles(types("one.a", source) | types("two.b", "class Step: pass")) == {}
+    assert doubles(types("one.a", source) | types("one.b", "class Step: pass")) == {
+        "Step": ["one.a.Step", "one.b.Step"]
+    }
 
 
 def test_long_files_say_why():

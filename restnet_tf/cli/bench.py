@@ -78,10 +78,12 @@ def bench(
     """
     from restnet_tf.commands import bench as command
     from restnet_tf.report import terminal
-    from tflite_export.devices.subjects import Options
+    from tflite_export.devices.subjects import DeviceOptions
 
     with screen.progress() as report:
-        result = command.bench(run, names, Options(**options), report, only_points=only_points, precisions=precisions)
+        result = command.bench(
+            run, names, DeviceOptions(**options), report, only_points=only_points, precisions=precisions
+        )
     if result.measurements:
         screen.console().print(terminal.measured(result.measurements, result.points))
         count = len(result.measurements)

@@ -15,7 +15,7 @@ from tflite_export import budget
 from tflite_export.devices import devices, measurements
 from tflite_export.devices.device import Device
 from tflite_export.devices.measurements import Measurement
-from tflite_export.devices.subjects import DeviceError, Options, Subject
+from tflite_export.devices.subjects import DeviceError, DeviceOptions, Subject
 from tflite_export.errors import TfliteError
 
 
@@ -31,7 +31,7 @@ class Benched:
 def bench(
     path: Path,
     names: Sequence[str],
-    options: Options,
+    options: DeviceOptions,
     report: Reporter,
     *,
     only_points: Sequence[str] = (),
@@ -65,7 +65,7 @@ def bench(
 
 
 def _measured(
-    run: Run, device: Device, taken: Sequence[Subject], options: Options, report: Reporter
+    run: Run, device: Device, taken: Sequence[Subject], options: DeviceOptions, report: Reporter
 ) -> tuple[list[Measurement], list[str]]:
     """What one device says, kept in the run, and why files or the device gave nothing."""
     new: list[Measurement] = []

@@ -216,7 +216,7 @@ def _targets(ported: Ported, wanted: Wanted) -> list[int]:
 
 def _job(
     family: Family, plan: Plan, wanted: Wanted, ported: Ported, targets: Sequence[int], views: Cache
-) -> worker.Job:
+) -> worker.Optimisation:
     first, last = plan.route
     names = {x.name: i for i, x in enumerate(ported.layers) if x.part == "stitch"}
     ends = [(first.anchor, str(first.stop)), (last.anchor, str(last.start))]
@@ -226,7 +226,7 @@ def _job(
         "labels": "labels",
     }
     low_high = [_range(_at_cut(family, *end, family.data.fit, _CALIBRATION_IMAGES)) for end in ends]
-    return worker.Job(
+    return worker.Optimisation(
         method=wanted.method,
         amount=wanted.amount,
         targets=tuple(targets),

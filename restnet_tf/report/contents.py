@@ -39,9 +39,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Ladder:
-    """KL to the large anchor on the rank split, in nats, by rung in the order climbed; ``kept`` is the rung taken."""
+    """KL to the large anchor on the rank split, in nats, by rung in the order climbed; ``rung`` is the one taken."""
 
-    kept: str
+    rung: str
     steps: Mapping[str, float]
 
 

@@ -67,7 +67,7 @@ def ladder(report: Report) -> Table:
     """One row a fitted point: the KL after each rung; a rung that gained nothing repeats the one before it."""
     ladders = report.ladders
     lines = of_points(report.points, [p for p in report.ordered if p.name in ladders])
-    rung = Figure("kept", "kept", lambda line: ladders[line.point.name].kept)
+    rung = Figure("kept", "kept", lambda line: ladders[line.point.name].rung)
     note = "The KL to the large anchor on the rank split, after each rung that was tried; lower is nearer."
     columns = (*_named(POINT), *figures.climbed(ladders), rung)
     return filled("ladder", "What each rung of the fit gave", note, columns, lines, report.words)

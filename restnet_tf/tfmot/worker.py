@@ -33,7 +33,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
+class Optimisation:
     """What to do: ``method`` with ``amount`` on the layers ``targets``, by number; all others stay.
 
     ``ends`` are the ranges that int8 has at the input, and so behind layer ``resample``, and behind layer
@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
     import tf_keras
 
     content = json.loads((folder / JOB).read_text())
-    job = Job(**content | {name: tuple(content[name]) for name in ("targets", "ends")})
+    job = Optimisation(**content | {name: tuple(content[name]) for name in ("targets", "ends")})
     tf_keras.utils.set_random_seed(job.seed)
     model = _ported(folder)
     with np.load(folder / CHECK) as check:
@@ -143,7 +143,7 @@ def _assign(model: Any, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     return changed
 
 
-def _pruned(model: Any, job: Job) -> dict[str, np.ndarray]:
+def _pruned(model: Any, job: Optimisation) -> dict[str, np.ndarray]:
     """The smallest weights of every kernel held at zero, more of them from step to step."""
     import tensorflow_model_optimization as tfmot
 
@@ -158,7 +158,7 @@ def _pruned(model: Any, job: Job) -> dict[str, np.ndarray]:
     return _weights(sparsity.strip_pruning(wrapped), job)
 
 
-def _clustered(model: Any, job: Job) -> dict[str, np.ndarray]:
+def _clustered(model: Any, job: Optimisation) -> dict[str, np.ndarray]:
     """At most so many distinct values in every kernel."""
     import tensorflow_model_optimization as tfmot
 
@@ -169,7 +169,7 @@ def _clustered(model: Any, job: Job) -> dict[str, np.ndarray]:
     return _weights(clustering.strip_clustering(wrapped), job)
 
 
-def _quantised(model: Any, job: Job) -> dict[str, np.ndarray]:
+def _quantised(model: Any, job: Optimisation) -> dict[str, np.ndarray]:
     """Kernels on the grid of int8, trained behind its rounding.
 
     The ends of the stitch have the ranges that the anchors' own int8 files give them, and learn none.
@@ -283,7 +283,7 @@ def _kernel_quantiser(quantization: Any, kernel: Any) -> Any:
     )  # fmt: skip
 
 
-def _wrapped(model: Any, job: Job, wrap: Callable[[Any], Any]) -> Any:
+def _wrapped(model: Any, job: Optimisation, wrap: Callable[[Any], Any]) -> Any:
     import tf_keras
 
     names = {_name(index) for index in job.targets}
@@ -294,14 +294,14 @@ def _wrapped(model: Any, job: Job, wrap: Callable[[Any], Any]) -> Any:
     return wrapped
 
 
-def _freeze(model: Any, job: Job) -> None:
+def _freeze(model: Any, job: Optimisation) -> None:
     """All but the targets: norms too, which so use their statistics even where the model trains."""
     names = {_name(index) for index in job.targets}
     for layer in model.layers:
         layer.trainable = getattr(layer, "layer", layer).name in names
 
 
-def _weights(model: Any, job: Job) -> dict[str, np.ndarray]:
+def _weights(model: Any, job: Optimisation) -> dict[str, np.ndarray]:
     """The targets' kernels and biases by layer number and short name."""
     weights: dict[str, np.ndarray] = {}
     layers = {inner.name: inner for inner in (getattr(layer, "layer", layer) for layer in model.layers)}
@@ -314,7 +314,7 @@ def _weights(model: Any, job: Job) -> dict[str, np.ndarray]:
     return weights
 
 
-def _train(model: Any, job: Job, callbacks: list[Any]) -> None:
+def _train(model: Any, job: Optimisation, callbacks: list[Any]) -> None:
     """Learn the large anchor's outputs, and labels where there are any, from the front's features."""
     import tf_keras
 
@@ -339,15 +339,15 @@ def _loss(classes: int) -> Callable[[Any, Any], Any]:
     return loss
 
 
-def _steps(job: Job) -> int:
+def _steps(job: Optimisation) -> int:
     return max(_PRUNINGS, job.epochs * -(-_count(job) // _BATCH))
 
 
-def _count(job: Job) -> int:
+def _count(job: Optimisation) -> int:
     return len(np.load(job.files["x"], mmap_mode="r"))
 
 
-def _batches(job: Job, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(job: Optimisation, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features and targets (teacher's logits, then labels) of ``steps`` batches, in a seeded order."""
     x, teacher, labels = (np.load(job.files[name], mmap_mode="r") for name in ("x", "teacher", "labels"))
     rng, order = np.random.default_rng(job.seed), np.empty(0, dtype=int)

@@ -115,6 +115,6 @@ def test_the_command_line_calls_commands_alone() -> None:
         "restnet_tf.report.terminal",
         "tflite_export.chatter",
         "tflite_export.devices.devices",
-        "tflite_export.devices.subjects.Options",
+        "tflite_export.devices.subjects.DeviceOptions",
         "tflite_export.errors.DomainError",
     }

@@ -26,7 +26,7 @@ from restnet_tf.run.directory import Run
 from tflite_export import budget, memory
 from tflite_export.devices import devices, measurements
 from tflite_export.devices.device import Device
-from tflite_export.devices.subjects import Findings, Options, Subject
+from tflite_export.devices.subjects import DeviceOptions, Findings, Subject
 from tflite_export.errors import TfliteError
 
 SCORE = Score.of(np.arange(200) < 150, 0.1)
@@ -66,7 +66,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A device "d" that takes int8 and notes what it is given; "L1-S0" fails on it."""
     given: list[str] = []
 
-    def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+    def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
         for subject in subjects:
             given.append(subject.name)
             if subject.point == "small":
@@ -90,7 +90,7 @@ def kept(run: Run) -> set[tuple[str, str, str, str]]:
 
 def test_a_device_gets_the_precisions_it_takes(run: Run, device: list[str]) -> None:
     report = Silent()
-    done = bench.bench(run.path, ["d", "d"], Options(), report)
+    done = bench.bench(run.path, ["d", "d"], DeviceOptions(), report)
     assert device == ["small.int8", "L1-S0.int8"]
     assert report.lines == ["d: 2 files left out; it takes int8 (--precision asks anyway)", "warning: small: odd"]
     assert done.failures == ("d: L1-S0.int8: it smokes",)
@@ -98,7 +98,7 @@ def test_a_device_gets_the_precisions_it_takes(run: Run, device: list[str]) -> N
 
 
 def test_named_points_and_precisions_alone(run: Run, device: list[str]) -> None:
-    bench.bench(run.path, ["d"], Options(), Silent(), only_points=["small"], precisions=["float32"])
+    bench.bench(run.path, ["d"], DeviceOptions(), Silent(), only_points=["small"], precisions=["float32"])
     assert device == ["small.float32"]
 
 
@@ -118,20 +118,20 @@ def test_a_device_that_cannot_work_at_all_does_not_cost_the_others(run: Run, dev
 
 
 def test_later_figures_join_and_replace_earlier_ones(run: Run, device: list[str]) -> None:
-    bench.bench(run.path, ["d"], Options(), Silent(), only_points=["small"])
-    bench.bench(run.path, ["host"], Options(repeats=2), Silent(), only_points=["small"], precisions=["int8"])
-    bench.bench(run.path, ["d"], Options(), Silent(), only_points=["small"])
+    bench.bench(run.path, ["d"], DeviceOptions(), Silent(), only_points=["small"])
+    bench.bench(run.path, ["host"], DeviceOptions(repeats=2), Silent(), only_points=["small"], precisions=["int8"])
+    bench.bench(run.path, ["d"], DeviceOptions(), Silent(), only_points=["small"])
     assert kept(run) == {("d", "small", "int8", "cycles"), ("host", "small", "int8", "latency")}
 
 
 def test_what_was_measured_before_a_stop_stays(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+    def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
         yield Findings(subjects[0].measured("d", {"cycles": 7}, kind="compiler", tool="t"))
         raise KeyboardInterrupt
 
     monkeypatch.setitem(devices.DEVICES, "d", Device("d", measure, ("int8",)))
     with pytest.raises(KeyboardInterrupt):
-        bench.bench(run.path, ["d"], Options(), Silent())
+        bench.bench(run.path, ["d"], DeviceOptions(), Silent())
     assert kept(run) == {("d", "small", "int8", "cycles")}
 
 
@@ -152,19 +152,19 @@ def test_what_is_not_there_is_named(run: Run, words: list[str], message: str) ->
 
 def test_no_run_a_lost_file_a_changed_file_and_broken_measurements(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RestnetError, match=r"points\.json is missing"):
-        bench.bench(tmp_path / "none", ["host"], Options(), Silent())
+        bench.bench(tmp_path / "none", ["host"], DeviceOptions(), Silent())
     path = run.tflite_path("small", "int8")
     content = path.read_bytes()
     path.write_bytes(content + b"0")
     with pytest.raises(RestnetError, match=r"is not the file that points\.json describes"):
-        bench.bench(run.path, ["host"], Options(), Silent())
+        bench.bench(run.path, ["host"], DeviceOptions(), Silent())
     path.unlink()
     with pytest.raises(RestnetError, match=r"cannot read .*small\.int8\.tflite: No such file"):
-        bench.bench(run.path, ["host"], Options(), Silent())
+        bench.bench(run.path, ["host"], DeviceOptions(), Silent())
     path.write_bytes(content)
     run.measurements_path.write_text("{}")
     with pytest.raises(TfliteError, match="not a list of measurements"):
-        bench.bench(run.path, ["host"], Options(), Silent())
+        bench.bench(run.path, ["host"], DeviceOptions(), Silent())
 
 
 def test_a_precision_that_the_device_does_not_take_by_itself(run: Run, device: list[str]) -> None:
@@ -172,7 +172,7 @@ def test_a_precision_that_the_device_does_not_take_by_itself(run: Run, device: l
     for entry in known["points"]:
         entry["files"].pop("int8", None)
     run.write_json(run.points_path, known)
-    done = bench.bench(run.path, ["d"], Options(), Silent())
+    done = bench.bench(run.path, ["d"], DeviceOptions(), Silent())
     assert done.failures == ("d takes int8, the run has float32",)
 
 
@@ -244,7 +244,7 @@ def test_a_build_tells_which_device_its_budget_waits_for(run: Run) -> None:
 
 
 def test_a_build_whose_devices_have_measured_tells_the_best_point(run: Run, device: list[str]) -> None:
-    bench.bench(run.path, ["d"], Options(), Silent())
+    bench.bench(run.path, ["d"], DeviceOptions(), Silent())
     assert "within the budget: small int8, " in summary(run, "d.cycles<=7, host.latency<=1ms")[0]
     assert "misses d.cycles<=6" in summary(run, "d.cycles<=6")[1]
 

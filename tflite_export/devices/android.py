@@ -21,7 +21,7 @@ from tflite_export import carray, kotlin, template
 from tflite_export.devices.device import Device
 from tflite_export.devices.exports import Export, Parcel, Target
 from tflite_export.devices.rules import Rules
-from tflite_export.devices.subjects import DeviceError, Findings, Options, Subject, opened, tried
+from tflite_export.devices.subjects import DeviceError, DeviceOptions, Findings, Subject, opened, tried
 from tflite_export.errors import TfliteError
 from tflite_export.precision import PRECISIONS
 
@@ -81,7 +81,7 @@ def _stem(name: str, count: int) -> str:
     return "StitchedClassifier" if count == 1 else f"StitchedClassifier_{carray.identifier(Path(name).stem)}"
 
 
-def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """Latency and peak memory of every file on the devices of ``--serial``, all of them at the same time.
 
     Without a serial there must be one device. Raises ``TfliteError`` without adb, the binary or a usable device.
@@ -134,7 +134,7 @@ def parsed(text: str) -> Timing:
     return Timing(latency, taken, _MIB * float(peak[1]) if peak else None, "XNNPACK delegate for CPU" in text)
 
 
-def _binary(options: Options) -> Path:
+def _binary(options: DeviceOptions) -> Path:
     if options.binary is None:
         raise DeviceError("android needs --binary PATH: TensorFlow Lite's benchmark_model, built for the device")
     if not options.binary.is_file():
@@ -170,14 +170,14 @@ def _prepared(phone: Phone, binary: Path) -> Findings:
     return Findings()
 
 
-def _told(subject: Subject, phone: Phone, options: Options, binary: Path) -> Findings:
+def _told(subject: Subject, phone: Phone, options: DeviceOptions, binary: Path) -> Findings:
     findings = tried(subject, partial(_one, phone=phone, options=options, binary=binary))
     return Findings(
         findings.measurements, findings.warnings, tuple(f"{phone.serial}: {line}" for line in findings.failures)
     )
 
 
-def _one(subject: Subject, phone: Phone, options: Options, binary: Path) -> Findings:
+def _one(subject: Subject, phone: Phone, options: DeviceOptions, binary: Path) -> Findings:
     opened(subject)
     remote = f"{_FOLDER}/{subject.name}.tflite"
     with tempfile.TemporaryDirectory(prefix="restnet-tf-") as scratch:

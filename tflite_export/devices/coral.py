@@ -20,7 +20,7 @@ from tflite_export.devices import captures
 from tflite_export.devices.device import Device
 from tflite_export.devices.exports import Export, Parcel, Target
 from tflite_export.devices.rules import Rules
-from tflite_export.devices.subjects import DeviceError, Findings, Options, Subject, tried
+from tflite_export.devices.subjects import DeviceError, DeviceOptions, Findings, Subject, tried
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Operator, Tensor, schema
 
@@ -168,7 +168,7 @@ def export(parcel: Parcel) -> Export:
     return Export(files | {name: text.encode() for name, text in texts.items()}, (remark,), advice)
 
 
-def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """Latency of the files in the capture ``--log``; ``TfliteError`` where there is none, with how to make it."""
     if options.log is None:
         script = shlex.quote(str(captures.HARNESS / "coral.py"))

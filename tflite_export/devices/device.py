@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tflite_export.devices.exports import Target
-from tflite_export.devices.subjects import Findings, Options, Subject
+from tflite_export.devices.subjects import DeviceOptions, Findings, Subject
 
 
 @dataclass(frozen=True)
 class Device:
-    """What measures files, what of ``Options`` it reads, and how files are exported to it (None: not at all).
+    """What measures files, what of ``DeviceOptions`` it reads, and how files are exported to it (None: not at all).
 
     ``tried`` are the precisions that are measured where nobody asks for another. ``family`` says that what it measures
     carries a name of its own behind a colon: a phone's serial, a board. ``listing`` is what lists call it, empty where
@@ -19,7 +19,7 @@ class Device:
     """
 
     name: str
-    measure: Callable[[Sequence[Subject], Options], Iterator[Findings]]
+    measure: Callable[[Sequence[Subject], DeviceOptions], Iterator[Findings]]
     tried: tuple[str, ...]
     options: tuple[str, ...] = ()
     family: bool = False
@@ -27,6 +27,6 @@ class Device:
     target: Target | None = None
 
     def takes(self, option: str) -> bool:
-        """Whether an option of the command line concerns it: ``device``, ``target``, ``together`` or of ``Options``."""
+        """Whether a command line option concerns it: ``device``, ``target``, ``together`` or of ``DeviceOptions``."""
         exported = {"target": self.target is not None, "together": self.target is not None and self.target.together}
         return option == "device" or option in self.options or bool(exported.get(option))

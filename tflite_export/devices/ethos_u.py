@@ -22,7 +22,7 @@ from tflite_export.devices import firmware
 from tflite_export.devices.device import Device
 from tflite_export.devices.exports import Export, Parcel, PointFile, Target
 from tflite_export.devices.rules import Rules
-from tflite_export.devices.subjects import Findings, Options, Subject, is_float, opened, tried
+from tflite_export.devices.subjects import DeviceOptions, Findings, Subject, is_float, opened, tried
 from tflite_export.errors import TfliteError
 
 _SOURCE = "Vela 5.2.0's report of supported operators"
@@ -129,7 +129,7 @@ def export(config: str, parcel: Parcel) -> Export:
     return Export(files, (remark,), advice)
 
 
-def measure(device: str, subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+def measure(device: str, subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """Cycles of one inference, SRAM and flash in bytes (DRAM as ``memory``), as Vela estimates them.
 
     U65 and U85 keep weights in DRAM, as Vela has them unless configured otherwise. Raises ``TfliteError`` where Vela

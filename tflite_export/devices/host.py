@@ -13,13 +13,13 @@ import numpy as np
 from tflite_export.chatter import captured
 from tflite_export.devices.device import Device
 from tflite_export.devices.records import Latency
-from tflite_export.devices.subjects import Findings, Options, Subject, opened, smooth_images, tried
+from tflite_export.devices.subjects import DeviceOptions, Findings, Subject, opened, smooth_images, tried
 from tflite_export.errors import TfliteError
 from tflite_export.integers import dequantise, quantise
 from tflite_export.precision import PRECISIONS
 
 
-def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """Latency of the files that LiteRT can run, in turns, every repeat kept; the image is seeded and random.
 
     A file that LiteRT cannot run is a failure of that file. Raises ``TfliteError`` for counts below one.

@@ -15,13 +15,13 @@ import numpy as np
 
 from tflite_export.devices import captures
 from tflite_export.devices.device import Device
-from tflite_export.devices.subjects import DeviceError, Findings, Options, Subject, tried
+from tflite_export.devices.subjects import DeviceError, DeviceOptions, Findings, Subject, tried
 from tflite_export.errors import TfliteError
 
 _EMULATED = "qemu-"  # what the Makefile calls a board that nobody has named: an emulator is no device
 
 
-def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """What the capture ``--log`` says of each file: arena in bytes, cycles, and latency where the clock is known.
 
     Raises ``TfliteError`` where there is no capture, with how to make it.

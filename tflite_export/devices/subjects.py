@@ -55,7 +55,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Options:
+class DeviceOptions:
     """What a user may ask of the devices; each takes what concerns it."""
 
     threads: int = 1

@@ -23,8 +23,8 @@ from tflite_export.devices.exports import Export, Parcel, PointFile, Target
 from tflite_export.devices.rules import Rules
 from tflite_export.devices.subjects import (
     DeviceError,
+    DeviceOptions,
     Findings,
-    Options,
     Subject,
     is_weight_only,
     opened,
@@ -104,7 +104,7 @@ def _trials(point: PointFile) -> list[tuple[bytes, int | None]]:
     return [(point.content, choice) for choice in range(len(several.points))]
 
 
-def measure(subjects: Sequence[Subject], options: Options) -> Iterator[Findings]:
+def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """The arena's total, head and tail in bytes, and the outputs' difference from LiteRT's reference kernels.
 
     The images are seeded and random. Raises ``TfliteError`` where the wheel is not installed; a file that cannot be

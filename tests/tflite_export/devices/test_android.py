@@ -14,7 +14,7 @@ from bench_files import elastic, files
 
 from tflite_export.devices import android
 from tflite_export.devices.android import Phone
-from tflite_export.devices.subjects import Findings, Options, Subject
+from tflite_export.devices.subjects import DeviceOptions, Findings, Subject
 from tflite_export.errors import TfliteError
 
 OUTPUT = """INFO: STARTING!
@@ -137,9 +137,9 @@ echo "unexpected: $@" >&2; exit 9
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> Options:
+def options(tmp_path: Path) -> DeviceOptions:
     (tmp_path / "benchmark_model").write_bytes(b"binary")
-    return Options(binary=tmp_path / "benchmark_model", threads=2, repeats=7, xnnpack=False)
+    return DeviceOptions(binary=tmp_path / "benchmark_model", threads=2, repeats=7, xnnpack=False)
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +147,11 @@ def subject() -> Subject:
     return files(["int8"])["int8"]
 
 
-def measured(subject: Subject, options: Options) -> list[Findings]:
+def measured(subject: Subject, options: DeviceOptions) -> list[Findings]:
     return list(android.measure([subject], options))
 
 
-def test_a_file_is_pushed_and_run(adb: Callable[..., Path], options: Options, subject: Subject) -> None:
+def test_a_file_is_pushed_and_run(adb: Callable[..., Path], options: DeviceOptions, subject: Subject) -> None:
     calls = adb([PIXEL])
     (found,) = measured(subject, options)
     assert {(m.figure, m.value) for m in found.measurements} == {("latency", 20540), ("memory", 13.5 * 1024**2)}
@@ -166,15 +166,15 @@ def test_a_file_is_pushed_and_run(adb: Callable[..., Path], options: Options, su
     assert "rm -f /data/local/tmp/restnet-tf/p.int8.tflite" in said
 
 
-def test_several_devices_by_their_serials(adb: Callable[..., Path], options: Options, subject: Subject) -> None:
+def test_several_devices_by_their_serials(adb: Callable[..., Path], options: DeviceOptions, subject: Subject) -> None:
     adb([PIXEL, BOARD])
-    both = Options(binary=options.binary, serials=("R58M123ABC", "192.168.1.5:5555"))
+    both = DeviceOptions(binary=options.binary, serials=("R58M123ABC", "192.168.1.5:5555"))
     found = [m for findings in measured(subject, both) for m in findings.measurements]
     assert {m.device for m in found} == {"android:R58M123ABC", "android:192.168.1.5:5555"}
     with pytest.raises(TfliteError, match=r"several devices; name them by --serial: R58M123ABC \(Pixel_6\), 192"):
         measured(subject, options)
     with pytest.raises(TfliteError, match="sees no device abc; it sees R58M123ABC"):
-        measured(subject, Options(binary=options.binary, serials=("abc",)))
+        measured(subject, DeviceOptions(binary=options.binary, serials=("abc",)))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_several_devices_by_their_serials(adb: Callable[..., Path], options: Opt
     ],
 )
 def test_devices_that_cannot_be_used(
-    adb: Callable[..., Path], options: Options, subject: Subject, devices: list[str], words: str
+    adb: Callable[..., Path], options: DeviceOptions, subject: Subject, devices: list[str], words: str
 ) -> None:
     adb(devices)
     with pytest.raises(TfliteError, match=words):
@@ -196,28 +196,30 @@ def test_devices_that_cannot_be_used(
 
 
 def test_a_device_that_goes_away_costs_its_own_figures(
-    adb: Callable[..., Path], options: Options, subject: Subject
+    adb: Callable[..., Path], options: DeviceOptions, subject: Subject
 ) -> None:
     adb([PIXEL, BOARD], push='[ "$serial" = R58M123ABC ] && { echo "error: device not found" >&2; exit 1; }; exit 0')
-    both = Options(binary=options.binary, serials=("R58M123ABC", "192.168.1.5:5555"))
+    both = DeviceOptions(binary=options.binary, serials=("R58M123ABC", "192.168.1.5:5555"))
     found = measured(subject, both)
     assert [f for findings in found for f in findings.failures] == ["R58M123ABC: adb failed: error: device not found"]
     assert {m.device for findings in found for m in findings.measurements} == {"android:192.168.1.5:5555"}
 
 
-def test_cut_off_output_is_a_failure_of_the_file(adb: Callable[..., Path], options: Options, subject: Subject) -> None:
+def test_cut_off_output_is_a_failure_of_the_file(
+    adb: Callable[..., Path], options: DeviceOptions, subject: Subject
+) -> None:
     adb([PIXEL], output=OUTPUT[:900])
     (found,) = measured(subject, options)
     assert "R58M123ABC: p.int8: benchmark_model's output was cut off" in found.failures[0]
 
 
-def test_an_elastic_file_is_refused(adb: Callable[..., Path], options: Options) -> None:
+def test_an_elastic_file_is_refused(adb: Callable[..., Path], options: DeviceOptions) -> None:
     adb([PIXEL])
     (found,) = measured(elastic(), options)
     assert "it has 2 signatures" in found.failures[0]
 
 
-def test_no_adb(monkeypatch: pytest.MonkeyPatch, options: Options, subject: Subject) -> None:
+def test_no_adb(monkeypatch: pytest.MonkeyPatch, options: DeviceOptions, subject: Subject) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(TfliteError, match="needs adb, which is not on the PATH"):
         measured(subject, options)
@@ -225,6 +227,6 @@ def test_no_adb(monkeypatch: pytest.MonkeyPatch, options: Options, subject: Subj
 
 def test_no_binary(tmp_path: Path, subject: Subject) -> None:
     with pytest.raises(TfliteError, match="needs --binary PATH"):
-        measured(subject, Options())
+        measured(subject, DeviceOptions())
     with pytest.raises(TfliteError, match=r"no file .*/nothing"):
-        measured(subject, Options(binary=tmp_path / "nothing"))
+        measured(subject, DeviceOptions(binary=tmp_path / "nothing"))

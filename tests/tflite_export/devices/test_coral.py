@@ -13,7 +13,7 @@ import pytest
 from bench_files import files
 
 from tflite_export.devices import captures, coral
-from tflite_export.devices.subjects import Findings, Options, Subject
+from tflite_export.devices.subjects import DeviceOptions, Findings, Subject
 from tflite_export.errors import TfliteError
 
 SCRIPT = captures.HARNESS / "coral.py"
@@ -54,7 +54,7 @@ def end(count: int) -> str:
 
 def measured(subject: Subject, path: Path, *lines: str) -> list[Findings]:
     path.write_text("\n".join(lines) + "\n")
-    return list(coral.measure([subject], Options(log=path)))
+    return list(coral.measure([subject], DeviceOptions(log=path)))
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -86,7 +86,7 @@ def test_a_file_that_fails_on_the_board_costs_only_its_own_times(tmp_path: Path,
     bad.write_bytes(b"nothing")
     (tmp_path / "log").write_text(run(tmp_path, "--cpu", "--repeats", "2", str(bad), str(good)))
     both = [subject, Subject("bad", "int8", b"nothing")]
-    fine, wrong = coral.measure(both, Options(log=tmp_path / "log"))
+    fine, wrong = coral.measure(both, DeviceOptions(log=tmp_path / "log"))
     assert len(fine.measurements) == 1
     assert "bad.int8: the board could not run it: " in wrong.failures[0]
 
@@ -134,7 +134,7 @@ def test_a_line_that_says_nothing_of_the_file(
 
 def test_without_a_capture_it_says_how_to_make_one(subject: Subject) -> None:
     with pytest.raises(TfliteError, match=r"needs --log FILE: copy .*harness/coral\.py .* python3 coral\.py"):
-        list(coral.measure([subject], Options()))
+        list(coral.measure([subject], DeviceOptions()))
 
 
 def test_a_capture_cut_off_anywhere_is_refused(tmp_path: Path, subject: Subject) -> None:
@@ -153,4 +153,4 @@ def test_captures_of_another_harness_and_no_file(tmp_path: Path, subject: Subjec
     with pytest.raises(TfliteError, match="capture of the harness 'mcu', not of 'coral'"):
         measured(subject, tmp_path / "log", '{"harness":"mcu","end":0}')
     with pytest.raises(TfliteError, match=r"cannot read .*/none: No such file"):
-        list(coral.measure([subject], Options(log=tmp_path / "none")))
+        list(coral.measure([subject], DeviceOptions(log=tmp_path / "none")))

@@ -15,7 +15,7 @@ import tflite_export.devices
 from restnet_tf.cli.devices import DeviceOption
 from restnet_tf.cli.main import main
 from tflite_export.devices import devices
-from tflite_export.devices.subjects import Options
+from tflite_export.devices.subjects import DeviceOptions
 from tflite_export.errors import TfliteError
 from tflite_export.precision import PRECISIONS
 
@@ -45,7 +45,7 @@ def test_a_device_says_what_it_takes(name: str) -> None:
     assert device.name == name
     assert device.tried
     assert set(device.tried) <= set(PRECISIONS)
-    assert set(device.options) <= {field.name for field in fields(Options)}
+    assert set(device.options) <= {field.name for field in fields(DeviceOptions)}
     if device.target is not None:
         assert set(device.target.rules.precisions) <= set(PRECISIONS)
         assert device.target.rules.source
@@ -53,7 +53,7 @@ def test_a_device_says_what_it_takes(name: str) -> None:
 
 
 def test_every_option_concerns_a_device() -> None:
-    assert {field.name for field in fields(Options)} == {o for d in devices.DEVICES.values() for o in d.options}
+    assert {field.name for field in fields(DeviceOptions)} == {o for d in devices.DEVICES.values() for o in d.options}
 
 
 def test_what_is_not_exported_to_is_no_target() -> None:

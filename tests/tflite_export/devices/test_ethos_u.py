@@ -11,7 +11,7 @@ from bench_files import IMAGES, elastic, files
 
 from tflite_export.convert import convert
 from tflite_export.devices import ethos_u
-from tflite_export.devices.subjects import Options, Subject
+from tflite_export.devices.subjects import DeviceOptions, Subject
 from tflite_export.errors import TfliteError
 
 DEVICE = "ethos-u55-128"
@@ -29,14 +29,14 @@ def made() -> dict[str, Subject]:
 
 
 def failure(subject: Subject) -> str:
-    (found,) = ethos_u.measure(DEVICE, [subject], Options())
+    (found,) = ethos_u.measure(DEVICE, [subject], DeviceOptions())
     assert not found.measurements
     return found.failures[0]
 
 
 @needs_vela
 def test_an_integer_file_has_cycles_sram_and_flash(made: dict[str, Subject]) -> None:
-    (found,) = ethos_u.measure(DEVICE, [made["int8"]], Options())
+    (found,) = ethos_u.measure(DEVICE, [made["int8"]], DeviceOptions())
     assert found.failures == ()
     assert {(m.device, m.kind) for m in found.measurements} == {(DEVICE, "compiler")}
     said = {m.figure: m.value for m in found.measurements}
@@ -49,14 +49,14 @@ def test_an_integer_file_has_cycles_sram_and_flash(made: dict[str, Subject]) -> 
 
 @needs_vela
 def test_a_smaller_accelerator_takes_more_cycles(made: dict[str, Subject]) -> None:
-    found = [next(ethos_u.measure(f"ethos-u55-{macs}", [made["int8"]], Options())) for macs in (32, 256)]
+    found = [next(ethos_u.measure(f"ethos-u55-{macs}", [made["int8"]], DeviceOptions())) for macs in (32, 256)]
     slow, fast = (f.measurements[0].value for f in found)
     assert slow > 1.5 * fast
 
 
 @needs_vela
 def test_weights_in_dram_are_not_called_flash(made: dict[str, Subject]) -> None:
-    (found,) = ethos_u.measure("ethos-u65-256", [made["int8"]], Options())
+    (found,) = ethos_u.measure("ethos-u65-256", [made["int8"]], DeviceOptions())
     assert {m.figure for m in found.measurements} == {"cycles", "sram", "memory"}
 
 
@@ -94,7 +94,7 @@ def test_several_signatures_are_refused() -> None:
 
 @needs_vela
 def test_one_bad_file_does_not_cost_the_others(made: dict[str, Subject]) -> None:
-    first, second = ethos_u.measure(DEVICE, [Subject("p", "int8", b"nothing"), made["int8"]], Options())
+    first, second = ethos_u.measure(DEVICE, [Subject("p", "int8", b"nothing"), made["int8"]], DeviceOptions())
     assert "not a .tflite file" in first.failures[0]
     assert second.measurements
 
@@ -102,7 +102,7 @@ def test_one_bad_file_does_not_cost_the_others(made: dict[str, Subject]) -> None
 def test_without_vela_it_says_what_brings_it(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TfliteError, match=r"pip install 'restnet-tf\[mcu\]'"):
-        list(ethos_u.measure(DEVICE, [made["int8"]], Options()))
+        list(ethos_u.measure(DEVICE, [made["int8"]], DeviceOptions()))
 
 
 def test_a_summary_by_hand() -> None:

@@ -16,7 +16,7 @@ from keras import layers
 
 from tflite_export.convert import convert
 from tflite_export.devices.host import _rounds, latencies, latency, measure, scores
-from tflite_export.devices.subjects import Options, Subject
+from tflite_export.devices.subjects import DeviceOptions, Subject
 from tflite_export.errors import TfliteError
 
 IMAGES = np.random.default_rng(2).uniform(0, 255, (12, 8, 8, 3)).astype(np.float32)
@@ -191,7 +191,7 @@ def test_nothing_is_printed(files, capfd):
 def test_a_runs_files_are_timed_in_turns_and_a_bad_one_costs_itself_alone(files):
     subjects = [Subject("p", name, content) for name, content in files.items()]
     bad = Subject("q", "int8", files["int8"][:1000])
-    first, *rest = measure([*subjects, bad], Options(threads=2, repeats=3))
+    first, *rest = measure([*subjects, bad], DeviceOptions(threads=2, repeats=3))
     assert "q.int8: " in first.failures[0]
     found = [m for findings in rest for m in findings.measurements]
     assert [m.precision for m in found] == list(files)
@@ -203,10 +203,10 @@ def test_a_runs_files_are_timed_in_turns_and_a_bad_one_costs_itself_alone(files)
 
 
 def test_the_delegate_is_left_out_where_asked(files):
-    (found,) = measure([Subject("p", "float32", files["float32"])], Options(repeats=1, xnnpack=False))
+    (found,) = measure([Subject("p", "float32", files["float32"])], DeviceOptions(repeats=1, xnnpack=False))
     assert "(no XNNPACK), 1 thread" in found.measurements[0].tool
 
 
 def test_where_no_file_runs_there_are_failures_alone():
-    (found,) = measure([Subject("q", "int8", b"nothing")], Options())
+    (found,) = measure([Subject("q", "int8", b"nothing")], DeviceOptions())
     assert (found.measurements, len(found.failures)) == ((), 1)

@@ -14,7 +14,7 @@ import pytest
 from bench_files import files
 
 from tflite_export.devices import captures, mcu
-from tflite_export.devices.subjects import Findings, Options, Subject
+from tflite_export.devices.subjects import DeviceOptions, Findings, Subject
 from tflite_export.errors import TfliteError
 
 HARNESS = captures.HARNESS / "mcu"
@@ -67,7 +67,7 @@ END = '{"harness":"mcu","end":%d}'
 
 def measured(subject: Subject, path: Path, *lines: str) -> list[Findings]:
     path.write_text("\n".join(lines) + "\n")
-    return list(mcu.measure([subject], Options(log=path)))
+    return list(mcu.measure([subject], DeviceOptions(log=path)))
 
 
 def firmware(folder: Path, subject: Subject, core: str, fails: int = 0) -> subprocess.CompletedProcess[str]:
@@ -144,4 +144,4 @@ def test_lines_that_are_not_understood(tmp_path: Path, subject: Subject) -> None
 
 def test_without_a_capture_it_says_how_to_make_one(subject: Subject) -> None:
     with pytest.raises(TfliteError, match=r"needs --log FILE: build firmware .*mcu/Makefile MODEL="):
-        list(mcu.measure([subject], Options()))
+        list(mcu.measure([subject], DeviceOptions()))

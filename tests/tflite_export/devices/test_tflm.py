@@ -11,7 +11,7 @@ from bench_files import elastic, files, softmax_of_equals
 
 from tflite_export import memory
 from tflite_export.devices import tflm, tflm_wheel
-from tflite_export.devices.subjects import Options, Subject, opened, smooth_images
+from tflite_export.devices.subjects import DeviceOptions, Subject, opened, smooth_images
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only
 
@@ -24,7 +24,7 @@ def made() -> dict[str, Subject]:
 
 
 def figures(subject: Subject) -> dict[str, float]:
-    (found,) = tflm.measure([subject], Options())
+    (found,) = tflm.measure([subject], DeviceOptions())
     assert (found.failures, found.warnings) == ((), ())
     assert {(m.device, m.kind, m.sha256) for m in found.measurements} == {("tflm", "interpreter", subject.sha256)}
     assert all(m.tool.startswith("tflite-micro ") for m in found.measurements)
@@ -32,7 +32,7 @@ def figures(subject: Subject) -> dict[str, float]:
 
 
 def failure(subject: Subject) -> str:
-    (found,) = tflm.measure([subject], Options())
+    (found,) = tflm.measure([subject], DeviceOptions())
     assert not found.measurements
     return found.failures[0]
 
@@ -77,7 +77,7 @@ def test_an_operator_that_it_lacks_is_named() -> None:
 @needs_micro
 def test_a_death_is_told_and_costs_the_file_alone(made: dict[str, Subject]) -> None:
     """An int8 softmax over 512 equal classes aborts TensorFlow Lite Micro."""
-    first, second = tflm.measure([softmax_of_equals(600), made["int8"]], Options())
+    first, second = tflm.measure([softmax_of_equals(600), made["int8"]], DeviceOptions())
     assert "TensorFlow Lite Micro died of SIGABRT" in first.failures[0]
     assert len(second.measurements) == 4
 
@@ -86,7 +86,7 @@ def test_a_death_is_told_and_costs_the_file_alone(made: dict[str, Subject]) -> N
 def test_a_head_that_was_not_planned_is_a_warning(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
     honest = memory.ranges
     monkeypatch.setattr(memory, "ranges", lambda content: honest(content)[:1])
-    (found,) = tflm.measure([made["int8"]], Options())
+    (found,) = tflm.measure([made["int8"]], DeviceOptions())
     assert "bytes on tflm" in found.warnings[0]
     assert found.measurements
 
@@ -99,7 +99,7 @@ def test_bytes_that_are_no_file_are_a_failure() -> None:
 def test_without_the_wheel_it_says_what_brings_it(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TfliteError, match=r"pip install 'restnet-tf\[mcu\]'"):
-        list(tflm.measure([made["int8"]], Options()))
+        list(tflm.measure([made["int8"]], DeviceOptions()))
 
 
 def test_differences_are_counted_in_steps_and_judged_by_the_range() -> None:
