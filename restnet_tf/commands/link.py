@@ -47,8 +47,9 @@ def link(
     method = methods.named(name)
     before = _files(path)
     work = method.open(options, report, prepare)
-    with work.run.opened(method.identity(work), opening.kept(name, options)):
+    with work.run.opened(method.identity(work)):
         method.extend(work)
+        work.run.remember(opening.kept(name, options))  # once they hold: what is refused is not asked for again
         work.run.drop_caches()
     fresh = tuple(path / file for file, sha256 in _files(path).items() if before.get(file) != sha256)
     return Linked(fresh, points.read(work.run.points_path)[1])

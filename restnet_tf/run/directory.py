@@ -141,7 +141,8 @@ class Run:
                 if not self.record_path.exists():
                     self._lock_path.unlink()  # a folder that is not ours stays as it was
                 raise
-            self._remember(options)
+            if options is not None:
+                self.remember(options)
             yield
 
     @contextmanager
@@ -324,9 +325,10 @@ class Run:
                     f" {_short(now.get(name))} now; give another --out, or delete it"
                 )
 
-    def _remember(self, options: Mapping[str, Any] | None) -> None:
+    def remember(self, options: Mapping[str, Any]) -> None:
+        """Keep the options that the run has by now."""
         record = self._record()
-        if options is not None and record.options != options:
+        if record.options != options:
             self._write(replace(record, options=dict(options)))
 
     def _write(self, record: RunRecord) -> None:
