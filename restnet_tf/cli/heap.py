@@ -22,5 +22,5 @@ def keep_freed() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     # One arena, since only the main one can hold blocks of this size.
-    asked = ((_MMAP_THRESHOLD, 2**30), (_TRIM_THRESHOLD, _KEPT), (_ARENA_MAX, 1))
-    return all(mallopt(option, value) == 1 for option, value in asked)
+    settings = ((_MMAP_THRESHOLD, 2**30), (_TRIM_THRESHOLD, _KEPT), (_ARENA_MAX, 1))
+    return all(mallopt(option, value) == 1 for option, value in settings)

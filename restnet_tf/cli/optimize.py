@@ -52,7 +52,7 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
     command.check_installed()
     screen.import_tensorflow()
     with screen.progress() as report:
-        outcome = command.optimize(run, point, command.Wanted(*methods[0], **options), report)
+        outcome = command.optimize(run, point, command.Treatment(*methods[0], **options), report)
     click.echo(f"wrote {outcome.path}")
     standing = command.standing(run, outcome)
     for split, before in outcome.before.items():

@@ -63,10 +63,10 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
         if new:  # or it would stay bound to what was refused
             shutil.rmtree(run.path, ignore_errors=True)
         raise
-    meta, found = points.read(run.points_path)
-    budget_lines, shortfall = within(run, work.budget, found)
-    lines = [*method.summary(work), *budget_lines, summary.following(run.path, found)]
-    return Done(run.path, found, meta["metric"], "\n".join(lines), shortfall, meta.get("loss", "KL"))
+    meta, listed = points.read(run.points_path)
+    budget_lines, shortfall = within(run, work.budget, listed)
+    lines = [*method.summary(work), *budget_lines, summary.following(run.path, listed)]
+    return Done(run.path, listed, meta["metric"], "\n".join(lines), shortfall, meta.get("loss", "KL"))
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def method_of(path: Path, record: Mapping[str, Any]) -> str:
     return name
 
 
-def within(run: Run, terms: Sequence[Term], found: Sequence[OperatingPoint]) -> tuple[list[str], str]:
+def within(run: Run, terms: Sequence[Term], listed: Sequence[OperatingPoint]) -> tuple[list[str], str]:
     """What to say of a budget, and why nothing meets it.
 
     No device can measure files before they are there, so terms of devices that have measured none of them wait.
@@ -140,8 +140,8 @@ def within(run: Run, terms: Sequence[Term], found: Sequence[OperatingPoint]) -> 
         return [], ""
     said = measurements.read(run.measurements_path)
     try:
-        later = select.waiting(found, terms, said)
-        choice = select.select(found, [term for term in terms if term.name not in later], said, run.path)
+        later = select.waiting(listed, terms, said)
+        choice = select.select(listed, [term for term in terms if term.name not in later], said, run.path)
     except DomainError as error:
         return [], str(error)
     rest = "within the rest of the budget" if later else "within the budget"

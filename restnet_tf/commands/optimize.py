@@ -54,7 +54,7 @@ _CALIBRATION_IMAGES = 128  # as many as the int8 files are calibrated with
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Treatment:
     """What to do to a point: ``method`` is "qat", "prune" (``amount`` a share) or "cluster" (a number of values).
 
     ``scope`` is "stitch" or "back": the stitch alone, or the back's convolutions and dense layers with it.
@@ -96,7 +96,7 @@ class Outcome:
     point: OperatingPoint  # as it is decided beside all others
 
 
-def optimize(path: Path, point: str, wanted: Wanted, report: Reporter) -> Outcome:
+def optimize(path: Path, point: str, treatment: Treatment, report: Reporter) -> Outcome:
     """Optimise a fitted point of a finished run into another fitted stitch of it.
 
     Raises ``RestnetError`` where tfmot is not installed, the run or the point is not there, or the back
@@ -106,10 +106,10 @@ def optimize(path: Path, point: str, wanted: Wanted, report: Reporter) -> Outcom
     plan, fitted = _point(Run(path), point)
     with build.reopened(path, report) as family:
         try:
-            changed = _optimised(family, plan, fitted, wanted)
+            changed = _optimised(family, plan, fitted, treatment)
         finally:
             family.run.drop_caches()
-        return _kept(family, plan, fitted, changed, wanted)
+        return _kept(family, plan, fitted, changed, treatment)
 
 
 def standing(path: Path, outcome: Outcome) -> str:
@@ -134,13 +134,15 @@ def _point(run: Run, name: str) -> tuple[Plan, Fitted]:
     """A fitted point by its name; the error lists those that there are."""
     run.inputs()  # raises where this is no run
     chosen = [p for p in plans_file.read_plans(run.plans_path) if p.status == "chosen"]
-    found = {p.name: (p, fitted) for p in chosen if (fitted := run.load_fitted(p.name)) is not None}
-    if name not in found:
-        raise RestnetError(f"{run.path} has no fitted point {name}; it has {', '.join(sorted(found)) or 'none'}")
-    return found[name]
+    candidates = {p.name: (p, fitted) for p in chosen if (fitted := run.load_fitted(p.name)) is not None}
+    if name not in candidates:
+        raise RestnetError(f"{run.path} has no fitted point {name}; it has {', '.join(sorted(candidates)) or 'none'}")
+    return candidates[name]
 
 
-def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, RungResult], wanted: Wanted) -> Outcome:
+def _kept(
+    family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, RungResult], treatment: Treatment
+) -> Outcome:
     """Score the point before and after, and hand the result over."""
     family.report.stage("accuracy before and after")
     scorer = Scorer(family)
@@ -148,17 +150,17 @@ def _kept(family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, Run
         {split: scorer(model, split) for split in ("rank", "test")}
         for model in (variant.assemble(plan, family.anchors, s, logits=True) for s in (fitted.stitch, changed[0]))
     )
-    name = f"{plan.name}.{wanted.suffix}"
+    name = f"{plan.name}.{treatment.suffix}"
     kl = float(after["rank"].kl or 0.0)
     rungs = (*fitted.rungs, replace(changed[1], kl=kl))
     optimised = replace(
-        fitted, stitch=changed[0], rung=wanted.suffix, kl=kl, rungs=rungs, settled=True, origin=plan.name
+        fitted, stitch=changed[0], rung=treatment.suffix, kl=kl, rungs=rungs, settled=True, origin=plan.name
     )
-    point = additions.add(family, replace(plan, name=name), optimised, wanted.options)
+    point = additions.add(family, replace(plan, name=name), optimised, treatment.options)
     return Outcome(name, family.run.stitch_path(name), family.metric, before, after, point)
 
 
-def _optimised(family: Family, plan: Plan, fitted: Fitted, wanted: Wanted) -> tuple[Stitch, RungResult]:
+def _optimised(family: Family, plan: Plan, fitted: Fitted, treatment: Treatment) -> tuple[Stitch, RungResult]:
     """The optimised stitch, and what its training cost (its KL is not known yet)."""
     if len(plan.route) != 2:
         raise RestnetError(f"{plan.name} has {len(fitted.stitches)} stitches; optimize takes points of one alone")
@@ -171,23 +173,24 @@ def _optimised(family: Family, plan: Plan, fitted: Fitted, wanted: Wanted) -> tu
     back = variant.with_weights(cuts.back(anchor, str(last.start), anchor.logits), fitted.stitch.tuned)
     tail = _tail(fitted.stitch, back)
     ported = port.describe(tail)
-    targets = _targets(ported, wanted)
+    targets = _targets(ported, treatment)
     x = _at_cut(family, first.anchor, str(first.stop), family.data.rank, _CHECK_IMAGES)
     views = _views(family, first.anchor, str(first.stop))
-    family.report.stage(f"{plan.name}: {wanted.suffix}, {wanted.passes} passes over {compute.views(family)} views")
+    passes = f"{treatment.passes} passes over {compute.views(family)} views"
+    family.report.stage(f"{plan.name}: {treatment.suffix}, {passes}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         port.save(ported, folder)
         np.savez(folder / worker.CHECK, x=x, logits=np.asarray(tail(x, training=False)))
-        content = asdict(_job(family, plan, wanted, ported, targets, views))
+        content = asdict(_job(family, plan, treatment, ported, targets, views))
         (folder / worker.JOB).write_text(json.dumps(content))
         result = _work(folder, family.report)
     new, back = _returned(fitted.stitch, back, ported, result)
     _check(_tail(new, back), x, result["logits"])
     images = int(result["images"])
     # Backward costs one more forward for the activations, and one where convolutions are trained.
-    macs = costs.macs(costs.nodes(back)) * (3 if wanted.scope == "back" else 2)
-    return new, RungResult(wanted.suffix, float("nan"), images, images * macs, images * macs)
+    macs = costs.macs(costs.nodes(back)) * (3 if treatment.scope == "back" else 2)
+    return new, RungResult(treatment.suffix, float("nan"), images, images * macs, images * macs)
 
 
 def _tail(fitted: Stitch, back: keras.Model) -> keras.Model:
@@ -198,24 +201,24 @@ def _tail(fitted: Stitch, back: keras.Model) -> keras.Model:
     return keras.Model(x, back(stitch.build(fitted)(x)), name="tail")
 
 
-def _targets(ported: Ported, wanted: Wanted) -> list[int]:
+def _targets(ported: Ported, treatment: Treatment) -> list[int]:
     """The layers to optimise, by number."""
-    parts = ("stitch", "back") if wanted.scope == "back" else ("stitch",)
+    parts = ("stitch", "back") if treatment.scope == "back" else ("stitch",)
     kernels = [i for i, x in enumerate(ported.layers) if x.part in parts and x.class_name in _KERNELS]
     sizes = {i: ported.weights[f"{i}/kernel"].size for i in kernels}
-    if wanted.method != "cluster":
+    if treatment.method != "cluster":
         return kernels
     # A kernel of fewer weights has no more values anyway, and tfmot finds no centroids for it.
-    large = [i for i in kernels if sizes[i] > wanted.amount]
+    large = [i for i in kernels if sizes[i] > treatment.amount]
     if not large:
         raise RestnetError(
-            f"{wanted.amount:g} values are no fewer than the {max(sizes.values())} weights there are; give less"
+            f"{treatment.amount:g} values are no fewer than the {max(sizes.values())} weights there are; give less"
         )
     return large
 
 
 def _job(
-    family: Family, plan: Plan, wanted: Wanted, ported: Ported, targets: Sequence[int], views: Cache
+    family: Family, plan: Plan, treatment: Treatment, ported: Ported, targets: Sequence[int], views: Cache
 ) -> worker.Optimisation:
     first, last = plan.route
     names = {x.name: i for i, x in enumerate(ported.layers) if x.part == "stitch"}
@@ -227,14 +230,14 @@ def _job(
     }
     low_high = [_range(_at_cut(family, *end, family.data.fit, _CALIBRATION_IMAGES)) for end in ends]
     return worker.Optimisation(
-        method=wanted.method,
-        amount=wanted.amount,
+        method=treatment.method,
+        amount=treatment.amount,
         targets=tuple(targets),
         resample=next((names[name] for name in ("pool", "resize") if name in names), None),
         stitch=names["project"],
         ends=(low_high[0], low_high[1]),
-        epochs=wanted.passes,
-        seed=wanted.seed,
+        epochs=treatment.passes,
+        seed=treatment.seed,
         files={name: str(views.path(file).absolute()) for name, file in files.items()},
     )
 

@@ -56,17 +56,17 @@ def gather(run: Run) -> Report:
     """What a finished run's files say; raises ``RestnetError`` where they cannot be read."""
     if not run.done("points"):
         raise RestnetError(f"{run.path} is not finished; run its build again, it goes on where it stopped")
-    meta, known = points.read(run.points_path)
+    meta, listed = points.read(run.points_path)
     method = building.method_of(run.path, run.inputs())
     wording = methods.named(method).WORDING
     try:
         plans = {plan.name: plan for plan in plans_file.read_plans(run.plans_path)}
-        names = {p.name for p in known if p.kind == STITCHED}
+        names = {p.name for p in listed if p.kind == STITCHED}
         fits = {n: fitted for n in run.fitted_names() if n in names and (fitted := run.load_fitted(n))}
-        anchors = _anchors(meta, known)
+        anchors = _anchors(meta, listed)
         optimised = {name: tuple(options) for name, options in meta.get("optimised", {}).items()}
         cka, cuts = _similarity(run) if set(anchors) == set(_ROLES) else (np.zeros((0, 0)), {})
-        facts = _facts(run, meta, known, methods.options(method).reported)
+        facts = _facts(run, meta, listed, methods.options(method).reported)
         title, metric = f"{' + '.join(anchors.values())} on {meta['data']}", str(meta["metric"])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise RestnetError(f"{run.path} is damaged: {error}; build it again") from None
@@ -79,12 +79,12 @@ def gather(run: Run) -> Report:
         facts=facts,
         command=_told_command(run, build, method),
         build=build,
-        points=known,
+        points=listed,
         measurements=measurements.read(run.measurements_path),
         cuts=cuts,
         cka=tuple(tuple(float(v) for v in row) for row in cka),
         pairs=_pairs(plans, cuts),
-        parts=_parts(run, meta, known, {n: plans.get(fitted.origin or n) for n, fitted in fits.items()}, fits),
+        parts=_parts(run, meta, listed, {n: plans.get(fitted.origin or n) for n, fitted in fits.items()}, fits),
         ladders={name: _ladder(fitted) for name, fitted in fits.items()} if wording.climbs else {},
         optimised=optimised,
         optimisable=frozenset(name for name, fitted in fits.items() if name in plans and _plain(fitted)),
@@ -107,14 +107,14 @@ def _plain(fitted: Fitted) -> bool:
     return not (fitted.before or only.source.tokens or only.target.tokens or stitch.hidden(only))
 
 
-def _anchors(meta: Mapping[str, Any], known: tuple[OperatingPoint, ...]) -> dict[str, str]:
+def _anchors(meta: Mapping[str, Any], listed: tuple[OperatingPoint, ...]) -> dict[str, str]:
     """Names of the anchors by role, the costliest first."""
-    costs = {p.name: p.macs for p in known if p.kind == ANCHOR}
+    costs = {p.name: p.macs for p in listed if p.kind == ANCHOR}
     return {role: str(meta["anchors"][role]) for role in sorted(costs, key=lambda role: (-costs[role], role))}
 
 
 def _facts(
-    run: Run, meta: Mapping[str, Any], known: tuple[OperatingPoint, ...], settings: Sequence[str]
+    run: Run, meta: Mapping[str, Any], listed: tuple[OperatingPoint, ...], settings: Sequence[str]
 ) -> dict[str, str]:
     """What the head of a report says, in words."""
     given = run.inputs()
@@ -123,10 +123,10 @@ def _facts(
     return {
         **{f"{role} anchor": _hashed(given.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},
         "data": f"{_hashed(given.get('data', meta['data']))}, {classes} classes",
-        "images": f"{known[0].test.n} to test, {known[0].rank.n} to rank",
+        "images": f"{listed[0].test.n} to test, {listed[0].rank.n} to rank",
         "metric": f"{meta['metric']}; intervals are of 95 %",
-        **_standing(known),
-        "precisions": ", ".join(sorted({name for p in known for name in p.files})),
+        **_standing(listed),
+        "precisions": ", ".join(sorted({name for p in listed for name in p.files})),
         "settings": ", ".join(told),
         "versions": ", ".join(f"{name} {value}" for name, value in _versions(given).items()),
         "training": f"{meta['training_macs'] / 1e12:.2f}T MACs; fine-tuning all of the large anchor on as many images:"
@@ -137,14 +137,14 @@ def _facts(
     }
 
 
-def _standing(known: tuple[OperatingPoint, ...]) -> dict[str, str]:
+def _standing(listed: tuple[OperatingPoint, ...]) -> dict[str, str]:
     """How many points between the anchors are shipped, and where those lie."""
-    between = [p for p in known if p.kind == STITCHED]
+    between = [p for p in listed if p.kind == STITCHED]
     shipped = [p for p in between if p.status == SHIPPED]
     count = {"points between the anchors": f"{len(shipped)} shipped of {len(between)}"}
     if not shipped:
         return count
-    lead = {split: f"{100 * front.above_chord(known, split):+.1f} points" for split in ("test", "rank")}
+    lead = {split: f"{100 * front.above_chord(listed, split):+.1f} points" for split in ("test", "rank")}
     words = f"{lead['test']} on the test split, {lead['rank']} on the rank split"
     return count | {"from the chord, on average": words}
 
@@ -219,16 +219,16 @@ def _ladder(fitted: Fitted) -> Ladder:
 def _parts(
     run: Run,
     meta: Mapping[str, Any],
-    known: tuple[OperatingPoint, ...],
+    listed: tuple[OperatingPoint, ...],
     plans: Mapping[str, Plan | None],
     fits: Mapping[str, Fitted],
 ) -> dict[str, tuple[RoutePart, ...]]:
     """The stretches of every anchor and stitched point; MACs where they add up to the point's."""
-    anchors = {p.name: p for p in known if p.kind == ANCHOR}
+    anchors = {p.name: p for p in listed if p.kind == ANCHOR}
     noted = meta.get("macs_before", {})  # of a pool, whose compiled members lie elsewhere
     counted = {role: (p.macs, noted[role]) if role in noted else _counted(run, p) for role, p in anchors.items()}
     whole = {role: (RoutePart(role, "whole", p.macs),) for role, p in anchors.items()}
-    routes = [(p, plan) for p in known if (plan := plans.get(p.name)) is not None]
+    routes = [(p, plan) for p in listed if (plan := plans.get(p.name)) is not None]
     return whole | {p.name: _stretches(p, plan, fits[p.name], counted) for p, plan in routes}
 
 

@@ -30,12 +30,13 @@ def check(family: Family, precisions: Sequence[str], images: int) -> tuple[Verif
 
     Raises ``RestnetError`` where the run has no files of a precision.
     """
-    _, known = points.read(family.run.points_path)
+    _, listed = points.read(family.run.points_path)
     everyone = additions.members(family)
-    jobs = [(p.name, precision) for p in known if p.kind != CONTROL for precision in precisions if precision in p.files]
+    networks = [p for p in listed if p.kind != CONTROL]
+    jobs = [(p.name, precision) for p in networks for precision in precisions if precision in p.files]
     if not jobs:
         raise RestnetError(f"{family.run.path} has no files of {', '.join(precisions)} to verify")
-    split, found = family.data.test.head(images), []
+    split, verified = family.data.test.head(images), []
     family.report.stage(f"{len(jobs)} files beside Keras and TensorFlow's conversions, on {len(split)} test images")
     for done, (name, precision) in enumerate(jobs):
         shape = everyone.input_shape(name)
@@ -48,7 +49,7 @@ def check(family: Family, precisions: Sequence[str], images: int) -> tuple[Verif
             {"linked": linked, "converted": converted}, batches[0][0], threads=_THREADS, repeats=_REPEATS
         )
         truth = reference.scores.argmax(1) if split.labels is None else split.labels
-        found.append(
+        verified.append(
             Verified(
                 point=name,
                 precision=precision,
@@ -63,7 +64,7 @@ def check(family: Family, precisions: Sequence[str], images: int) -> tuple[Verif
             )
         )
         family.report.progress(done + 1, len(jobs))
-    return tuple(found)
+    return tuple(verified)
 
 
 def check_run(path: Path, precisions: str, images: int, report: Reporter) -> tuple[Verified, ...]:
@@ -76,9 +77,9 @@ def check_run(path: Path, precisions: str, images: int, report: Reporter) -> tup
         return check(family, names, images)
 
 
-def judge(found: Sequence[Verified]) -> None:
+def judge(verified: Sequence[Verified]) -> None:
     """Raise ``RestnetError`` where a float32 file does not answer as TensorFlow's own conversion does."""
-    wrong = [v for v in found if v.precision == "float32" and not v.difference <= _FLOAT_ERROR]
+    wrong = [v for v in verified if v.precision == "float32" and not v.difference <= _FLOAT_ERROR]
     if wrong:
         worst = max(wrong, key=lambda v: v.difference)
         raise RestnetError(

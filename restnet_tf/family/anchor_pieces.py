@@ -171,9 +171,9 @@ class AnchorPieces:
         """Decibels of a route's logits over their error against Keras, on calibration images."""
         shape = self._members.input_shape(point)
         images = list(self._members.calibration(shape))[:1]
-        found = verify.run(link.variant(route, precision=self._precision), images)
+        outputs = verify.run(link.variant(route, precision=self._precision), images)
         exact = np.concatenate(list(objects.run(self._members.model(point, logits=True), iter(images))))
-        return verify.compare(found, verify.Outputs(exact, exact)).sqnr_db
+        return verify.compare(outputs, verify.Outputs(exact, exact)).sqnr_db
 
     def _retuned(self, joint: Joint) -> tuple[Refolded, ...]:
         if not joint.stitch.tuned:
@@ -189,8 +189,8 @@ class AnchorPieces:
         lead = route.front if isinstance(route.front, link.Route) else link.Route(route.front)
         content = link.front(lead, str(route.stop), precision=self._precision)
         rough = verify.run(content, self._members.calibration(shape))
-        found = rough.scores.reshape(-1, *joint.stitch.source.shape)
-        refitted = stitch.refitted(joint.stitch, self._features(joint), found)
+        rounded = rough.scores.reshape(-1, *joint.stitch.source.shape)
+        refitted = stitch.refitted(joint.stitch, self._features(joint), rounded)
         return replace(route, stitch=stitch.pipeline(refitted))
 
     def _lost(self, joint: Joint, route: link.Route) -> float:
@@ -225,11 +225,11 @@ class AnchorPieces:
             self._tell_lowered(role, compiled)
         return compiled
 
-    def _tell_lowered(self, role: str, found: link.Object) -> None:
+    def _tell_lowered(self, role: str, compiled: link.Object) -> None:
         """Say how far an anchor made of other operators is from what it was in Keras."""
         model = self._members.model(role)
         images = next(iter(self._members.calibration(model.input_shape[1:])))
-        scores = verify.run(link.variant(link.Route(found), precision=self._precision), [images]).scores
+        scores = verify.run(link.variant(link.Route(compiled), precision=self._precision), [images]).scores
         exact = np.asarray(infer.compiled(model)(images))
         same = float(np.mean(scores.argmax(1) == exact.argmax(1)))
         self._family.report.say(
@@ -287,8 +287,8 @@ class AnchorPieces:
         """Refuse a file that does not answer as the point does in Keras."""
         model = lowering.lowered(self._members.model(point), self._lower)
         images = next(iter(self._members.calibration(model.input_shape[1:])))[:_CHECKED_IMAGES]
-        found, expected = verify.run(content, [images]).scores, np.asarray(model(images, training=False))
-        difference = float(np.abs(found - expected).max())
+        scores, expected = verify.run(content, [images]).scores, np.asarray(model(images, training=False))
+        difference = float(np.abs(scores - expected).max())
         if not difference <= _FLOAT_ERROR:
             raise RestnetError(
                 f"the linked file of {point} differs from Keras by {difference:.2g} in a score, above {_FLOAT_ERROR};"

@@ -47,29 +47,29 @@ class Shop:
     report: Reporter
     repeats: int = _REPEATS
 
-    def stocked(self, wanted: Sequence[OperatingPoint]) -> dict[str, dict[str, File]]:
+    def stocked(self, stock: Sequence[OperatingPoint]) -> dict[str, dict[str, File]]:
         """A file of every point in every precision, by name; those that a point has already stay."""
         jobs = [
             Job(p.name, precision, self.shapes[p.name])
-            for p in wanted
+            for p in stock
             for precision in self.makers
             if precision not in p.files
         ]
         if not jobs:
-            return {p.name: dict(p.files) for p in wanted}
+            return {p.name: dict(p.files) for p in stock}
         self._write(jobs)
         fresh = measure.measured(self.run, jobs, self.images, self.judge, self.report, repeats=self.repeats)
-        return {p.name: {**p.files, **fresh.get(p.name, {})} for p in wanted}
+        return {p.name: {**p.files, **fresh.get(p.name, {})} for p in stock}
 
-    def publish(self, found: Sequence[OperatingPoint], meta: Mapping[str, Any], title: str) -> None:
+    def publish(self, listed: Sequence[OperatingPoint], meta: Mapping[str, Any], title: str) -> None:
         """What speaks of all points: the elastic files, ``points.json`` and the plot."""
         for precision, maker in self.makers.items():
-            members = [p for p in found if precision in p.files]
+            members = [p for p in listed if precision in p.files]
             content = maker.elastic([p.name for p in members], points.to_metadata(members, precision, meta))
             if content is not None:
                 atomic.write_bytes(self.run.elastic_path(precision), content)
-        self.run.write_json(self.run.points_path, points.to_json(found, meta))
-        atomic.write_bytes(self.run.plot_path, plots.operating_points(found, title, meta["metric"]))
+        self.run.write_json(self.run.points_path, points.to_json(listed, meta))
+        atomic.write_bytes(self.run.plot_path, plots.operating_points(listed, title, meta["metric"]))
 
     def _write(self, jobs: Sequence[Job]) -> None:
         """The ``.tflite`` of each job; one that is there already stays."""

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build, optimize
-from restnet_tf.commands.optimize import Wanted
+from restnet_tf.commands.optimize import Treatment
 from restnet_tf.family import opening
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.progress import Silent
@@ -127,7 +127,7 @@ def test_pruning_holds_and_touches_the_stitch_alone(run: Path) -> None:
 @needs_tfmot
 def test_clustering_and_its_seed(run: Path) -> None:
     point = points(run)[0]
-    wanted = Wanted("cluster", 4, epochs=1, seed=3)
+    wanted = Treatment("cluster", 4, epochs=1, seed=3)
     first = optimize.optimize(run, point, wanted, Silent())
     content = first.path.read_bytes()
     assert optimize.optimize(run, point, wanted, Silent()).path.read_bytes() == content
@@ -140,7 +140,7 @@ def test_clustering_and_its_seed(run: Path) -> None:
 @pytest.mark.slow
 @needs_tfmot
 def test_quantised_kernels_are_on_the_grid(run: Path) -> None:
-    done = optimize.optimize(run, points(run)[0], Wanted("qat", epochs=1), Silent())
+    done = optimize.optimize(run, points(run)[0], Treatment("qat", epochs=1), Silent())
     new, old = (Run(run).load_fitted(n) for n in (done.name, points(run)[0]))
     assert new is not None
     assert old is not None
@@ -162,7 +162,7 @@ def test_quantised_kernels_are_on_the_grid(run: Path) -> None:
 )
 def test_the_back_on_request(run: Path, method: str, amount: float, suffix: str) -> None:
     point = points(run)[0]
-    done = optimize.optimize(run, point, Wanted(method, amount, scope="back", epochs=1), Silent())
+    done = optimize.optimize(run, point, Treatment(method, amount, scope="back", epochs=1), Silent())
     assert done.name == f"{point}.{suffix}"
     fitted = Run(run).load_fitted(done.name)
     assert fitted is not None
@@ -179,8 +179,9 @@ def test_the_back_on_request(run: Path, method: str, amount: float, suffix: str)
 
 
 def test_a_back_gets_more_passes_than_a_stitch() -> None:
-    assert [Wanted("qat").passes, Wanted("qat", scope="back").passes, Wanted("qat", epochs=5).passes] == [2, 8, 5]
-    names = [Wanted("prune", 0.125), Wanted("cluster", 16), Wanted("qat", scope="back")]
+    treatments = [Treatment("qat"), Treatment("qat", scope="back"), Treatment("qat", epochs=5)]
+    assert [treatment.passes for treatment in treatments] == [2, 8, 5]
+    names = [Treatment("prune", 0.125), Treatment("cluster", 16), Treatment("qat", scope="back")]
     assert [wanted.suffix for wanted in names] == ["prune12.5", "cluster16", "qat.back"]
 
 
@@ -372,7 +373,7 @@ def test_runs_that_cannot_be_loaded_again(run: Path) -> None:
 def test_more_values_than_weights(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimize, "check_installed", lambda: None)
     with pytest.raises(RestnetError, match=r"^1000 values are no fewer than the \d+ weights there are; give less$"):
-        optimize.optimize(run, points(run)[0], Wanted("cluster", 1000), Silent())
+        optimize.optimize(run, points(run)[0], Treatment("cluster", 1000), Silent())
     assert not (run / "cache").exists()
 
 

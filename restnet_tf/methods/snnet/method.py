@@ -203,22 +203,22 @@ def _configurations(family: Build, plans: Sequence[Plan], windows: Sequence[Wind
 
 def _starts(family: Build, windows: Sequence[Window]) -> dict[str, Solution]:
     """The closed-form solution of every window, from the run or computed into it."""
-    known = family.run.load_starts()
-    if known is None:
-        known = {}
+    starts = family.run.load_starts()
+    if starts is None:
+        starts = {}
         for small, large in _chain(family).neighbours:
-            known |= _solved(family, small, large, windows)
-        family.run.save_starts(known)
-    return known
+            starts |= _solved(family, small, large, windows)
+        family.run.save_starts(starts)
+    return starts
 
 
 def _stitches(family: Build, windows: Sequence[Window], starts: Mapping[str, Solution]) -> dict[str, Stitch]:
     """Every window's stitch at its closed form."""
-    chain, found = _chain(family), {}
+    chain, stitches = _chain(family), {}
     for w in windows:
         i, j = w.pairs[0]
-        found[w.name] = closed_form.closed(starts[w.name], chain.cut(w.front, i), chain.cut(w.back, j))
-    return found
+        stitches[w.name] = closed_form.closed(starts[w.name], chain.cut(w.front, i), chain.cut(w.back, j))
+    return stitches
 
 
 def _solved(family: Build, small: str, large: str, windows: Sequence[Window]) -> dict[str, Solution]:

@@ -124,15 +124,15 @@ def reopen(composition: Composition) -> Family:
 
 def summary(composition: Composition) -> list[str]:
     """What was composed, beside the pool's members."""
-    meta, found = points.read(composition.run.points_path)
-    return words.composed(composition.run.path, meta, found, composition.seconds)
+    meta, listed = points.read(composition.run.points_path)
+    return words.composed(composition.run.path, meta, listed, composition.seconds)
 
 
 def _ship(composition: Composition, chosen: Chosen, whole: SearchResult, members: Sequence[str]) -> None:
     """Files of nets and members in every precision, their scores, and what speaks of all of them."""
     precisions = composition.settings.precisions
     pieces = {p: PoolPieces(composition, chosen.plans, chosen.fitted, p) for p in dict.fromkeys((*precisions, FLOAT))}
-    linkers = {p: Linker(made, chosen.plans, chosen.fitted, p) for p, made in pieces.items()}
+    linkers = {p: Linker(piece, chosen.plans, chosen.fitted, p) for p, piece in pieces.items()}
     verdicts = Verdicts(composition, chosen, linkers[FLOAT])
     shapes = {name: verdicts.shape(name) for name in chosen.nets}
 
@@ -144,10 +144,10 @@ def _ship(composition: Composition, chosen: Chosen, whole: SearchResult, members
     shop = Shop(composition.run, makers, shapes, images, verdicts, composition.report, _REPEATS)
     scored = [_point(composition, chosen, name, members) for name in chosen.nets]
     files = shop.stocked(scored)
-    found = [replace(p, files=files[p.name], test=verdicts.test(p.name)) for p in scored]
+    listed = [replace(p, files=files[p.name], test=verdicts.test(p.name)) for p in scored]
     folds = {name: [one.count, one.saved_macs] for name, one in pieces[FLOAT].folds.items() if one.count}
     meta = _meta(composition) | _told(composition, whole, members) | {"folded": folds}
-    shop.publish(found, meta, f"composed of {len(composition.members)} members on {composition.data.name}")
+    shop.publish(listed, meta, f"composed of {len(composition.members)} members on {composition.data.name}")
 
 
 def _point(composition: Composition, chosen: Chosen, name: str, members: Sequence[str]) -> OperatingPoint:
