@@ -119,7 +119,9 @@ def _facts(
     """What the head of a report says, in words."""
     given = run.inputs()
     classes = len(meta.get("class_names") or ())
-    told = (f"{name.replace('_', ' ')} {given[name]}" for name in settings if given.get(name) not in (None, ""))
+    # What decides the points stands among the inputs as it was understood; the rest as the user gave it.
+    values = {**(run.options() or {}), **{name: value for name, value in given.items() if name != "budget"}}
+    told = (f"{name.replace('_', ' ')} {values[name]}" for name in settings if values.get(name) not in (None, ""))
     return {
         **{f"{role} anchor": _hashed(given.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},
         "data": f"{_hashed(given.get('data', meta['data']))}, {classes} classes",
@@ -128,7 +130,7 @@ def _facts(
         **_standing(listed),
         "precisions": ", ".join(sorted({name for p in listed for name in p.files})),
         "settings": ", ".join(told),
-        "versions": ", ".join(f"{name} {value}" for name, value in _versions(given).items()),
+        "versions": ", ".join(f"{name} {value}" for name, value in (meta.get("versions") or _versions(given)).items()),
         "training": f"{meta['training_macs'] / 1e12:.2f}T MACs; fine-tuning all of the large anchor on as many images:"
         f" {meta['whole_large_training_macs'] / 1e12:.2f}T"
         if meta["training_macs"]

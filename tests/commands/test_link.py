@@ -12,6 +12,7 @@ import numpy as np
 import paths
 import pytest
 from click.testing import CliRunner, Result
+from stages import Stages
 
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build, link
@@ -25,17 +26,6 @@ from tflite_export.flatbuffer import only, read
 from tflite_export.runtime import ElasticModel
 
 pytestmark = pytest.mark.slow
-
-
-class Stages(Silent):
-    """Keeps the stages that it hears of."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stages: list[str] = []
-
-    def stage(self, title: str) -> None:
-        self.stages.append(title)
 
 
 def options(folder: Path) -> Options:

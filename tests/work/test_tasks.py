@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stages import Stages
 
 from restnet_tf.methods.restnet import method
 from restnet_tf.methods.restnet.options import Options
@@ -24,15 +25,6 @@ from restnet_tf.work.tasks import Task
 def doubled(number: int, progress: tasks.Progress) -> int:
     progress(1, 1)
     return 2 * number
-
-
-class Stages(Silent):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stages: list[str] = []
-
-    def stage(self, title: str) -> None:
-        self.stages.append(title)
 
 
 def test_results_come_in_the_order_of_the_tasks_and_one_title_is_one_stage() -> None:
