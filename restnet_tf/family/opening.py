@@ -106,10 +106,10 @@ def family(
 
 def identity(family: Family, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides a build's result: ``settings`` are those that the method alone has."""
-    inputs: dict[str, Any] = {f"{role} anchor": _hashed(a) for role, a in family.anchors.items()}
-    inputs["data"] = f"{family.data.name} {family.data.sha256[:16]}"
+    inputs: dict[str, Any] = {f"{role} anchor": hashed(a.name, a.sha256) for role, a in family.anchors.items()}
+    inputs["data"] = hashed(family.data.name, family.data.sha256)
     if family.teacher is not None:
-        inputs["teacher model"] = _hashed(family.teacher)
+        inputs["teacher model"] = hashed(family.teacher.name, family.teacher.sha256)
     plans = family.options.plans
     digest = hashlib.sha256(plans.read_bytes()).hexdigest()[:16] if plans else None
     chosen = family.settings
@@ -164,8 +164,9 @@ def default_out(models: Sequence[str], data: str | None) -> Path:
     return Path("runs") / "-".join(words)
 
 
-def _hashed(anchor: Anchor) -> str:
-    return f"{anchor.name} {anchor.sha256[:16]}"
+def hashed(name: str, sha256: str) -> str:
+    """An input as a run keeps it and a person reads it."""
+    return f"{name}, sha256 {sha256[:16]}"
 
 
 def _absolute(kind: str, value: Any) -> Any:

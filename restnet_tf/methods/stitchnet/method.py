@@ -73,10 +73,10 @@ def identity(composition: Composition) -> dict[str, Any]:
     """All that decides the result."""
     few, options = composition.data, composition.options
     inputs: dict[str, Any] = {
-        f"{role} anchor": f"{entry.member.name} {entry.member.sha256[:16]}"
+        f"{role} anchor": opening.hashed(entry.member.name, entry.member.sha256)
         for role, entry in composition.members.items()
     }
-    inputs |= {"method": _NAME, "data": f"{few.name} {few.sha256[:16]}", "images": len(few.fit)}
+    inputs |= {"method": _NAME, "data": opening.hashed(few.name, few.sha256), "images": len(few.fit)}
     plain = asdict(composition.settings) | {"budget": options.budget, "classes": options.classes}
     del plain["precisions"]
     return inputs | plain | opening.lines_of(_TOOLS)
