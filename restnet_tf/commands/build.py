@@ -20,6 +20,7 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.report import summary
 from restnet_tf.run.directory import Run
+from restnet_tf.work import sources
 from tflite_export.budget import Term
 from tflite_export.devices import measurements
 from tflite_export.errors import DomainError
@@ -63,6 +64,8 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
         if new:  # or it would stay bound to what was refused
             shutil.rmtree(run.path, ignore_errors=True)
         raise
+    finally:
+        sources.forget()
     meta, listed = points.read(run.points_path)
     budget_lines, shortfall = within(run, work.budget, listed)
     lines = [*method.summary(work), *budget_lines, summary.following(run.path, listed)]
@@ -80,8 +83,11 @@ def reopened(path: Path, report: Reporter) -> Iterator[Family]:
     method = methods.named(name)
     work = method.open(options, report, lambda: None)
     family = method.reopen(work)
-    with work.run.opened(method.identity(work)):
-        yield family
+    try:
+        with work.run.opened(method.identity(work)):
+            yield family
+    finally:
+        sources.forget()
 
 
 def finished_options(path: Path) -> tuple[str, Options]:

@@ -15,6 +15,7 @@ from restnet_tf.points.points import OperatingPoint
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.run.directory import Run
+from restnet_tf.work import sources
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,13 @@ def link(
     method = methods.named(name)
     before = _files(path)
     work = method.open(options, report, prepare)
-    with work.run.opened(method.identity(work)):
-        method.extend(work)
-        work.run.remember(opening.kept(name, options))  # once they hold: what is refused is not asked for again
-        work.run.drop_caches()
+    try:
+        with work.run.opened(method.identity(work)):
+            method.extend(work)
+            work.run.remember(opening.kept(name, options))  # once they hold: what is refused is not asked for again
+            work.run.drop_caches()
+    finally:
+        sources.forget()
     fresh = tuple(path / file for file, sha256 in _files(path).items() if before.get(file) != sha256)
     return Linked(fresh, points.read(work.run.points_path)[1])
 

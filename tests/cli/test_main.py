@@ -20,7 +20,6 @@ COMMANDS = (
     "build",
     "compose",
     "inspect",
-    "link",
     "similarity",
     "bench",
     "export",

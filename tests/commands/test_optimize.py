@@ -23,6 +23,7 @@ from restnet_tf.commands import build, optimize
 from restnet_tf.commands.optimize import Treatment
 from restnet_tf.family import opening
 from restnet_tf.methods.restnet.options import Options
+from restnet_tf.points.points import DOMINATED, read
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
 from restnet_tf.run import plans_file
@@ -99,7 +100,12 @@ def test_pruning_holds_and_touches_the_stitch_alone(run: Path) -> None:
     assert answer.exit_code == 0, answer.output
     name = f"{point}.prune50"
     after = files(run)
-    assert set(after) - set(before) == {f"stitches/{name}.npz", f"tflite/{name}.float32.tflite"}
+    # Half a stitch, trained for no time, is beaten by others: it has no files, and the elastic file does not grow.
+    beaten = next(p for p in read(run / "points.json")[1] if p.name == name)
+    assert beaten.status == DOMINATED
+    assert set(after) - set(before) == {f"stitches/{name}.npz"}
+    assert f"{name} has no files: " in answer.stdout
+    assert "costs no more and does no worse; restnet-tf link " in answer.stdout
     # What speaks of all points speaks of the new one too; nothing else is touched.
     whole = {"points.json", "points.png", "elastic.float32.tflite"}
     assert {path for path, content in before.items() if after[path] != content} <= whole
@@ -121,6 +127,9 @@ def test_pruning_holds_and_touches_the_stitch_alone(run: Path) -> None:
     assert new.rungs[-1].kl == new.kl
     assert answer.stdout.startswith(f"wrote {run}/stitches/{name}.npz\n  rank: accuracy ")
     assert f"-> {new.kl:.4f}\n  test: accuracy " in answer.stdout
+    linked = CliRunner().invoke(main, ["link", str(run), "--point", name], catch_exceptions=False)
+    assert linked.exit_code == 0, linked.output
+    assert set(files(run)) - set(after) == {f"tflite/{name}.float32.tflite"}
 
 
 @pytest.mark.slow

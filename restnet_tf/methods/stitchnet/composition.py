@@ -17,7 +17,7 @@ from restnet_tf.methods.stitchnet.activations import PoolActivations
 from restnet_tf.methods.stitchnet.budgets import Budget
 from restnet_tf.methods.stitchnet.fragments import Fragment
 from restnet_tf.methods.stitchnet.options import Options
-from restnet_tf.methods.stitchnet.pool import Entry
+from restnet_tf.methods.stitchnet.pool import PoolEntry
 from restnet_tf.methods.stitchnet.search import HEAD, Limits, SearchSpace
 from restnet_tf.progress import Reporter
 from restnet_tf.run.directory import Run
@@ -48,7 +48,7 @@ class Composition:
     """A pool's members by role, from A, the cheapest, on; the few images (``data.fit``), and where results go."""
 
     run: Run
-    members: Mapping[str, Entry]
+    members: Mapping[str, PoolEntry]
     data: Data
     options: Options
     settings: CompositionSettings

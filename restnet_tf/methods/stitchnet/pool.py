@@ -57,7 +57,7 @@ def key(source: ModelSource) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
-class Entry:
+class PoolEntry:
     """A member of a pool with its compiled objects, made where they are not there yet."""
 
     def __init__(self, pool: Path, source: ModelSource, report: Reporter, prepare: Callable[[], None]) -> None:
@@ -136,12 +136,12 @@ class Entry:
 
 def opened(
     folder: Path, sources: Sequence[ModelSource], report: Reporter, prepare: Callable[[], None] = lambda: None
-) -> dict[str, Entry]:
+) -> dict[str, PoolEntry]:
     """A pool's members by role, A for the cheapest; raises ``RestnetError`` for one that cannot be used.
 
     Named twice, a member counts once. ``prepare`` runs before TensorFlow is imported, where that is needed.
     """
-    entries = {entry.folder: entry for entry in (Entry(folder, source, report, prepare) for source in sources)}
+    entries = {entry.folder: entry for entry in (PoolEntry(folder, source, report, prepare) for source in sources)}
     members = sorted(entries.values(), key=lambda entry: (entry.member.features.macs_before, entry.folder.name))
     return dict(zip(_roles(len(members)), members, strict=True))
 
