@@ -93,7 +93,8 @@ def test_devices_name_the_harness_of_the_wheel(folder: Path, tmp_path: Path, dev
     """From another folder, isolated: neither the source nor PYTHONPATH is looked at."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tflite_export.devices import devices\nfrom tflite_export.devices.subjects import DeviceError, DeviceOptions\n"
+        "from tflite_export.devices import devices\n"
+        "from tflite_export.devices.subjects import DeviceError, DeviceOptions\n"
         "try: list(devices.DEVICES[sys.argv[2]].measure([], DeviceOptions()))\n"
         "except DeviceError as error: print(error)\n"
     )

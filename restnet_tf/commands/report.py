@@ -32,6 +32,7 @@ from tflite_export.link import Object
 
 _MATCHED = "matched"
 _ROLES = ("large", "small")
+_OF_FILES = ("converter", "budget")  # what decides no point, or not all of it: told as the user gave it
 _VERSION = " version"
 
 
@@ -119,8 +120,8 @@ def _facts(
     """What the head of a report says, in words."""
     given = run.inputs()
     classes = len(meta.get("class_names") or ())
-    # What decides the points stands among the inputs as it was understood; the rest as the user gave it.
-    values = {**(run.options() or {}), **{name: value for name, value in given.items() if name != "budget"}}
+    kept = run.options() or {}
+    values = {**given, **{name: kept[name] for name in _OF_FILES if name in kept}}
     told = (f"{name.replace('_', ' ')} {values[name]}" for name in settings if values.get(name) not in (None, ""))
     return {
         **{f"{role} anchor": _hashed(given.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},

@@ -14,6 +14,7 @@ from restnet_tf.points import points
 from restnet_tf.points.points import CONTROL, OperatingPoint
 from restnet_tf.records import Plan, RestnetError
 from restnet_tf.run import plans_file
+from restnet_tf.run.directory import Run
 
 
 def members(family: Family) -> Members:
@@ -45,16 +46,19 @@ def add(family: Family, plan: Plan, fitted: Fitted, options: Sequence[str]) -> O
 def link(family: Family) -> tuple[OperatingPoint, ...]:
     """Make the files that the settings ask for and the run lacks, or has in another form; all points.
 
-    Nothing is fitted. Raises ``RestnetError`` where the settings name a point that the run has not.
+    Nothing is fitted.
     """
-    content = points.read(family.run.points_path)
-    meta, listed = content
-    networks = [p.name for p in listed if p.kind != CONTROL]
-    for name in family.settings.also:
-        if name not in networks:
-            raise RestnetError(f"{family.run.path} has no point {name}; it has {', '.join(networks)}")
+    meta, listed = points.read(family.run.points_path)
     left = [_without(family, p, stale(family)) for p in listed]
     return ship.settle(members(family), Scorer(family), left, {**meta, "versions": opening.versions(opening.TOOLS)})
+
+
+def check_named(run: Run, listed: Sequence[OperatingPoint], names: Sequence[str]) -> None:
+    """Refuse (``RestnetError``) names of no network of a run."""
+    networks = [p.name for p in listed if p.kind != CONTROL]
+    for name in names:
+        if name not in networks:
+            raise RestnetError(f"{run.path} has no point {name}; it has {', '.join(networks)}")
 
 
 def stale(family: Family) -> list[str]:
@@ -64,8 +68,12 @@ def stale(family: Family) -> list[str]:
 
 
 def lacks(family: Family) -> bool:
-    """Whether the settings ask for files that the run has not."""
+    """Whether the settings ask for files that the run has not.
+
+    Raises ``RestnetError`` where they name a point that it has not.
+    """
     settings, (_, listed) = family.settings, points.read(family.run.points_path)
+    check_named(family.run, listed, settings.also)
     due = [p for p in listed if p.files or p.name in settings.also or (settings.ship_all and p.kind != CONTROL)]
     return bool(stale(family)) or any(name not in p.files for p in due for name in settings.precisions)
 

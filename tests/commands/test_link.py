@@ -108,10 +108,10 @@ def test_bytes_as_input_make_the_integer_files_anew_and_no_others(run: Path) -> 
 
 
 def test_a_build_with_another_precision_adds_it_and_takes_none_away(built: Path, run: Path) -> None:
-    again = replace(options(built), out=run, precision="dynamic")
+    again = replace(options(built), out=run, precision="float16")
     done = build.build("restnet", again, Silent())
-    assert {frozenset(p.files) for p in done.points if p.files} == {frozenset({"float32", "dynamic"})}
-    assert json.loads((run / "run.json").read_text())["options"]["precision"] == "float32,dynamic"
+    assert {frozenset(p.files) for p in done.points if p.files} == {frozenset({"float32", "float16"})}
+    assert json.loads((run / "run.json").read_text())["options"]["precision"] == "float32,float16"
 
 
 def test_what_decides_the_points_is_another_run_still(built: Path, run: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.data import splits
-from restnet_tf.family import opening
+from restnet_tf.family import additions, opening
 from restnet_tf.family.family import Family
 from restnet_tf.family.linker import Linker
 from restnet_tf.family.measure import Shape
@@ -109,10 +109,7 @@ def extend(composition: Composition) -> None:
     """Make the files that the options of a finished run ask for and it lacks: what was searched and fitted stays."""
     run, precisions = composition.run, composition.settings.precisions
     listed = points.read(run.points_path)[1]
-    names = [p.name for p in listed]
-    for name in composition.options.also:
-        if name not in names:
-            raise RestnetError(f"{run.path} has no point {name}; it has {', '.join(names)}")
+    additions.check_named(run, listed, composition.options.also)
     if any(precision not in p.files for p in listed for precision in precisions):
         build(composition)
 
