@@ -129,7 +129,7 @@ def words(built: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("asked", "complaint"),
     [
-        (["--point", "L9-S9"], r"has no point L9-S9; it has small"),
+        (["--point", "L9-S9"], r"has no point L9-S9; it has large, small"),
         (["--precision", "int3"], "int3"),
     ],
 )
