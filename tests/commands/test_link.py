@@ -26,6 +26,8 @@ from tflite_export.flatbuffer import only, read
 from tflite_export.runtime import ElasticModel
 
 pytestmark = pytest.mark.slow
+# As ``options`` below, on the command line.
+QUICK = ["--effort", "0.001", "--max-points", "4", "--precision", "float32", "--fine-tune", "stitch", "--no-controls"]
 
 
 def options(folder: Path) -> Options:
@@ -112,6 +114,14 @@ def test_a_build_with_another_precision_adds_it_and_takes_none_away(built: Path,
     done = build.build("restnet", again, Silent())
     assert {frozenset(p.files) for p in done.points if p.files} == {frozenset({"float32", "float16"})}
     assert json.loads((run / "run.json").read_text())["options"]["precision"] == "float32,float16"
+
+
+def test_a_budget_that_decides_no_point_makes_no_other_run(built: Path, run: Path) -> None:
+    done = build.build("restnet", replace(options(built), out=run, budget="latency<=10s"), Silent())
+    assert "within the budget: " in done.summary
+    answer = CliRunner().invoke(main, ["build", *words(built), *QUICK, "--out", str(run), "--budget", "macs<=1K"])
+    assert answer.exit_code == 1
+    assert "holds a run with another budget" in answer.output
 
 
 def test_what_decides_the_points_is_another_run_still(built: Path, run: Path) -> None:

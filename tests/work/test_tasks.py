@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import networks
+import numpy as np
 import pytest
 from stages import Stages
 
@@ -57,6 +59,26 @@ def elsewhere(work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]
     contents = [pickle.dumps(task) for task in work]
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(_here, contents)
+
+
+@pytest.mark.slow
+def test_another_process_finds_the_heads_that_were_fitted(tmp_path: Path) -> None:
+    """Anchors of three classes, images of four: each gets a new classifier, which the run keeps."""
+    for role, anchor in networks.pair()[0].items():
+        anchor.model.save(tmp_path / f"{role}.keras")
+    np.savez(tmp_path / "data.npz", x=networks.images(120), y=np.arange(120) % 4)
+    inputs = {name: str(tmp_path / f"{name}.keras") for name in ("large", "small")}
+    family = method.open(Options(**inputs, data=str(tmp_path / "data.npz"), out=tmp_path / "run"), Silent())
+    assert len(family.heads) == 2
+    with family.run.opened({}):
+        for head in family.heads:
+            family.run.save_head(head)
+        sources.forget()
+        for role, anchor in family.anchors.items():
+            again = sources.anchor(family.sources[role])
+            assert (again.sha256, again.classes) == (anchor.sha256, 4)
+        assert sources.data(family.images).sha256 == family.data.sha256
+    sources.forget()
 
 
 @pytest.mark.slow

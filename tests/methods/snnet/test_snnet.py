@@ -24,6 +24,7 @@ from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CONTROL, SHIPPED, STITCHED
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
+from restnet_tf.work import sources as work
 from tflite_export.runtime import ElasticModel
 
 # Everything of a real build, with hardly any training: what is tested here is not how well it learns.
@@ -158,6 +159,8 @@ def test_training_all_keeps_its_anchors_and_lists_the_old_ones(sources: Path, tm
     image = networks.images(1)[0]
     with job.reopened(out, Silent()) as family:
         trained = networks.forward(family.anchors["A"].model, image[None])[0]
+        work.forget()  # as another process, which has to find the trained weights
+        assert work.anchor(family.sources["A"]).sha256 == family.anchors["A"].sha256
         found = verify.check(family, ["float32"], 8)
     verify.judge(found)
     np.testing.assert_allclose(model.run(image, point="A"), trained, atol=1e-4)

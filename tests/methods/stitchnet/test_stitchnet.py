@@ -188,6 +188,34 @@ def test_a_budget_on_files_loses_no_net_that_fits(folder, finished, term):
     assert {p.name for p in made} <= names
 
 
+def test_a_full_disk_leaves_the_search_in_place_and_a_finished_run_gains_a_precision(folder, monkeypatch):
+    words = ["--images", "18", "--seed", "1", *LIMITS]
+    rename = Path.replace
+
+    def full(self, target):
+        if Path(target).suffix == ".tflite" and "tflite" in Path(target).parts:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        done = compose(folder, "filled", *words)
+    assert done.exit_code == 1
+    assert done.output.strip().splitlines()[-1].endswith(".tflite: No space left on device")
+    run = Run(folder / "filled")
+    searched = {path: path.stat().st_mtime_ns for path in (run.path / "search").iterdir()}
+    assert len(searched) == 3  # both members' starts, and the members themselves
+    assert compose(folder, "filled", *words).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in searched} == searched
+    done = CliRunner().invoke(main, ["link", str(run.path), "--precision", "int8"])
+    assert done.exit_code == 0, done.output
+    assert {frozenset(p.files) for p in points.read(run.points_path)[1]} == {frozenset({"float32", "int8"})}
+    assert {path: path.stat().st_mtime_ns for path in searched} == searched
+    assert {p.name for p in ElasticModel(run.elastic_path("int8")).points} == {
+        p.name for p in points.read(run.points_path)[1]
+    }
+
+
 def test_one_member_gives_what_is_left_of_it(folder):
     done = compose(folder, "one", "--images", "18", *LIMITS, members=("large",))
     assert done.exit_code == 0, done.output
