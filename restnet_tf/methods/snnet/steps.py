@@ -8,27 +8,24 @@ paper. ``separate``: every configuration has stitches of its own, trained with a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
-from restnet_tf import atomic
 from restnet_tf.family import caches, controls
 from restnet_tf.family.controls import Control
 from restnet_tf.family.family import TEACHER, Family
 from restnet_tf.fitting import cache
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.graph import cuts
-from restnet_tf.methods.snnet import training
+from restnet_tf.methods.snnet import trainings
 from restnet_tf.methods.snnet.options import Options
-from restnet_tf.methods.snnet.supernet import Configuration, Stretches, Supernet
-from restnet_tf.methods.snnet.training import Recipe, Rows, State, TrainingResult
+from restnet_tf.methods.snnet.supernet import Configuration
+from restnet_tf.methods.snnet.training import Recipe
+from restnet_tf.methods.snnet.trainings import Training
 from restnet_tf.records import Piece, Plan, Stitch
-from restnet_tf.stitches import variant
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from restnet_tf.work.tasks import Task
 
 Build = Family[Options]
 # At --effort 1: what the eight points of a family of two take together, one after the other.
@@ -41,11 +38,8 @@ def train(
     """Stitches of every configuration, and the controls, from the run or trained into it."""
     views, ranked = _caches(family, configurations)
     if not family.run.done("training"):
-        sets = _rows(family, views), _rows(family, ranked)
-        if family.options.train == "separate":
-            _separately(family, configurations, starts, *sets)
-        else:
-            _jointly(family, configurations, starts, *sets)
+        train_them = _separately if family.options.train == "separate" else _jointly
+        train_them(family, configurations, starts, views, ranked)
         family.run.finish("training")
     fitted = {c.name: stitches for c in configurations if (stitches := family.run.load_fitted(c.name)) is not None}
     return fitted, _controls(family, configurations, views, ranked)
@@ -91,11 +85,6 @@ def _list(names: list[str], name: str) -> None:
         names.append(name)
 
 
-def _rows(family: Build, cached: Cache) -> Rows:
-    role = TEACHER if family.teacher is not None else teacher(family) or family.largest
-    return Rows(cached, role, exact(family))
-
-
 def _recipe(family: Build, parts: int = 1) -> Recipe:
     """A recipe for one of equal parts of the whole compute."""
     settings = family.settings
@@ -107,66 +96,55 @@ def _rivals(family: Build) -> dict[str, int]:
     return {role: cost.macs for role, cost in family.costs.items()} if family.options.sampling == "front" else {}
 
 
-def _supernet(
-    family: Build, stretches: Stretches, starts: Mapping[str, Stitch], members: Sequence[Configuration]
-) -> Supernet:
-    """The configurations as one network; of all the stitches those that they run through."""
-    behind = {name: p.anchor for c in members for name, p in zip(c.windows, c.plan.route[1:], strict=True)}
-    used = {name: start for name, start in starts.items() if name in behind}
-    tuned = behind if family.options.train == "norms" else {}
-    return Supernet(stretches, used, low_rank=family.options.rank, seed=family.settings.seed, tuned=tuned)
-
-
 def _jointly(
-    family: Build, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
+    family: Build, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Cache, ranked: Cache
 ) -> None:
     """Train all configurations together, into the run; goes on from the last validation."""
-    untouched = exact(family)
-    family.report.stage(f"training {len(configurations)} configurations together")
-    anchors = dict(family.anchors) if untouched else {role: variant.copied(a) for role, a in family.anchors.items()}
-    members = list(configurations) if untouched else [*configurations, *_whole(family)]
-    net = _supernet(family, Stretches(anchors, family.cut_lists, exact=untouched), starts, configurations)
-    path = family.run.cache_path("joint.npz")
-    result = training.train(
-        net,
-        members,
-        views,
-        ranked,
-        _recipe(family),
-        rivals=_rivals(family),
-        state=_state(path),
-        keep=lambda state: atomic.write_npz(path, state),
-        progress=family.report.progress,
-    )
-    if result.weights:
-        arrays = {f"{role}:{at}": value for role, of in result.weights.items() for at, value in of.items()}
-        atomic.write_npz(family.run.trained_path, arrays)
-    _tell(family, result, configurations)
-    for c in configurations:
-        family.run.save_fitted(c.name, _fitted(c, result, len(configurations)))
+    job = _job(family, configurations, starts, views, ranked)
+    state = family.run.cache_path("joint.npz")
+    job = replace(job, whole=() if exact(family) else tuple(_whole(family)), state=state)
+    task = Task(f"training {len(configurations)} configurations together", trainings.trained, job)
+    for report in family.execute([task], family.report):
+        family.report.say(report.sentence)
 
 
 def _separately(
-    family: Build, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Rows, ranked: Rows
+    family: Build, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Cache, ranked: Cache
 ) -> None:
     """Train the stitches of each configuration alone, into the run."""
-    stretches = Stretches(family.anchors, family.cut_lists, exact=True)
-    for c in configurations:
-        if family.run.load_fitted(c.name) is not None:
-            continue
-        family.report.stage(f"training {c.name} alone")
-        net = _supernet(family, stretches, starts, [c])
-        recipe = _recipe(family, len(configurations))
-        result = training.train(net, [c], views, ranked, recipe, progress=family.report.progress)
-        family.run.save_fitted(c.name, _fitted(c, result, 1))
-        _tell(family, result, [c])
+    left = [c for c in configurations if not family.run.stitch_path(c.name).exists()]
+    recipe = _recipe(family, len(configurations))
+    tasks = [
+        Task(
+            f"training {c.name} alone",
+            trainings.trained,
+            replace(_job(family, [c], starts, views, ranked), recipe=recipe),
+        )
+        for c in left
+    ]
+    for report in family.execute(tasks, family.report):
+        family.report.say(report.sentence)
 
 
-def _state(path: Path) -> State | None:
-    if not path.exists():
-        return None
-    with np.load(path) as arrays:
-        return dict(arrays)
+def _job(
+    family: Build, configurations: Sequence[Configuration], starts: Mapping[str, Stitch], views: Cache, ranked: Cache
+) -> Training:
+    """What trains these configurations, and only the stitches that they run through."""
+    used = {name for c in configurations for name in c.windows}
+    return Training(
+        run=family.run.path,
+        trained=family.run.trained_path,
+        anchors={role: family.sources[role] for role in family.anchors},
+        caches=(views.folder, ranked.folder),
+        teacher=TEACHER if family.teacher is not None else teacher(family) or family.largest,
+        configurations=tuple(configurations),
+        starts={name: start for name, start in starts.items() if name in used},
+        recipe=_recipe(family),
+        rivals=_rivals(family),
+        exact=exact(family),
+        tunes_norms=family.options.train == "norms",
+        low_rank=family.options.rank,
+    )
 
 
 def _whole(family: Build) -> list[Configuration]:
@@ -175,25 +153,6 @@ def _whole(family: Build) -> list[Configuration]:
     routes = {role: (Piece(role, None, None),) for role in family.by_cost}
     plans = [Plan(role, route, costs[role].macs, costs[role].params, np.nan, np.nan) for role, route in routes.items()]
     return [Configuration(p, ()) for p in plans]
-
-
-def _fitted(configuration: Configuration, result: TrainingResult, count: int) -> Fitted:
-    """A configuration's stitches; what anchors' own steps took is shared out evenly."""
-    name = configuration.name
-    spent = result.spent[name]
-    rest = [own for other, own in result.spent.items() if not result.stitches[other]]
-    more = [sum(getattr(r, figure) for r in rest) // count for figure in ("images", "macs", "work")]
-    images, macs, work = (own + extra for own, extra in zip((spent.images, spent.macs, spent.work), more, strict=True))
-    *before, last = result.stitches[name]
-    rung = RungResult(spent.rung, spent.kl, images, macs, work)
-    return Fitted(last, rung.rung, rung.kl, result.before[name], (rung,), tuple(before))
-
-
-def _tell(family: Build, result: TrainingResult, configurations: Sequence[Configuration]) -> None:
-    kls = [(result.before[c.name], result.spent[c.name].kl) for c in configurations]
-    before, after = (float(np.mean(side)) for side in zip(*kls, strict=True))
-    steps = f"{result.steps} steps of {result.batch} images"
-    family.report.say(f"mean KL of {len(kls)} configurations {before:.3f} in closed form, {after:.3f} after {steps}")
 
 
 def _twin(family: Build, configurations: Sequence[Configuration]) -> Plan | None:
