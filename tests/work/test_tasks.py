@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,15 @@ def _here(content: bytes) -> Any:
     return task.run(lambda done, total: None)
 
 
-def elsewhere(work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
-    """Every task in a process of its own that has loaded nothing before, one for all tasks."""
-    contents = [pickle.dumps(task) for task in work]
+@contextmanager
+def elsewhere() -> Iterator[tasks.Executor]:
+    """Every task in a process of its own, which has loaded nothing when the first one comes."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_here, contents)
+
+        def execute(work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
+            yield from pool.map(_here, [pickle.dumps(task) for task in work])
+
+        yield execute
 
 
 @pytest.mark.slow
@@ -84,14 +89,23 @@ def test_another_process_finds_the_heads_that_were_fitted(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_another_process_comes_to_the_same_bytes(tmp_path: Path) -> None:
     """Statistics, trials, fits in both halves, compilations and answers of a whole small build."""
-    quick = Options(effort=0.001, max_points=1, precision="float32,int8", fine_tune="back", controls=False)
+    for role, anchor in networks.pair()[0].items():
+        anchor.model.save(tmp_path / f"{role}.keras")
+    np.savez(tmp_path / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
+    inputs = {name: str(tmp_path / f"{name}.keras") for name in ("large", "small")}
+    quick = Options(
+        **inputs,
+        data=str(tmp_path / "data.npz"),
+        **{"effort": 0.001, "max_points": 2, "precision": "float32,int8", "fine_tune": "back", "controls": False},
+    )
     runs = []
-    for name, execute in (("here", tasks.serially), ("elsewhere", elsewhere)):
-        family = method.open(replace(quick, out=tmp_path / name), Silent())
-        family = replace(family, execute=execute)
-        with family.run.opened({}):
-            method.build(family)
-        runs.append(family.run.path)
+    with elsewhere() as execute:
+        for name, executor in (("here", tasks.serially), ("elsewhere", execute)):
+            family = replace(method.open(replace(quick, out=tmp_path / name), Silent()), execute=executor)
+            with family.run.opened({}):
+                method.build(family)
+            runs.append(family.run.path)
+    sources.forget()
     one, other = ({p.relative_to(run): p.read_bytes() for p in content(run)} for run in runs)
     assert len(one) > 8
     assert set(one) == set(other)
