@@ -19,6 +19,8 @@ from restnet_tf.records import Anchor, RestnetError, Stitch
 from restnet_tf.similarity import features
 from restnet_tf.stitches import stitch
 
+pytestmark = pytest.mark.slow
+
 FRONT, BACK = "0.1.out", "0.0.out"  # large, (8, 8, 6) -> small, (8, 8, 4)
 ENOUGH_WORK = 400_000_000  # some 60 steps of the small back
 

@@ -12,6 +12,8 @@ from restnet_tf.similarity import features, pair_sums
 from restnet_tf.similarity.cka import cka
 from restnet_tf.stitches import closed_form, steps, stitch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def collected():

@@ -26,6 +26,8 @@ from tflite_export.link import Object, Route
 from tflite_export.precision import PRECISIONS
 from tflite_export.runtime import ElasticModel, LatencyController, Point
 
+pytestmark = pytest.mark.slow
+
 SIDES = {"large": 16, "small": 8, "both": 16}
 # Base units: counts, bytes, microseconds.
 POINTS = (

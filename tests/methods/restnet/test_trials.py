@@ -13,6 +13,8 @@ from restnet_tf.records import Cut, Piece, Plan, RestnetError
 from restnet_tf.similarity import features
 from restnet_tf.stitches import variant
 
+pytestmark = pytest.mark.slow
+
 
 def softmax(x: np.ndarray) -> np.ndarray:
     e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
