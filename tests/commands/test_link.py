@@ -18,7 +18,7 @@ from restnet_tf.cli.main import main
 from restnet_tf.commands import build, link
 from restnet_tf.family import additions
 from restnet_tf.methods.restnet.options import Options
-from restnet_tf.points import points
+from restnet_tf.points import front, points
 from restnet_tf.points.points import CONTROL, DOMINATED, SHIPPED, OperatingPoint
 from restnet_tf.progress import Silent
 from restnet_tf.run.directory import Run
@@ -194,5 +194,11 @@ def test_points_that_a_new_one_beats_are_shipped_no_longer(run: Path) -> None:
     assert dearer
     assert all(p.status == DOMINATED for p in dearer)
     assert not [p.name for p in dearer if p.files]
+    assert not [p.name for p in dearer if (run / "tflite" / f"{p.name}.float32.tflite").exists()]
+    # Decided once more without it, they are what they were.
+    again = front.decide([p for p in settled if p.name != stitched[0].name])
+    before = {p.name: p.status for p in front.decide([p for p in known if p.name != stitched[0].name])}
+    assert {p.name: p.status for p in again} == before
+    assert SHIPPED in {before[p.name] for p in dearer}
     assert next(p for p in settled if p.name == stitched[0].name).status == SHIPPED
     assert not [p for p in settled if p.kind == CONTROL and p.files]
