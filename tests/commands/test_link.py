@@ -186,7 +186,11 @@ def test_points_that_a_new_one_beats_are_shipped_no_longer(run: Path) -> None:
         stitched = [p for p in known if p.name in members.plans]
         # All images right, and no KL: nothing that costs as much can stay beside it.
         best = points.Score.of(np.ones(stitched[0].rank.n, bool), 0.0)
-        raised = [replace(p, rank=best) if p is stitched[0] else p for p in known]
+        file = next(f for p in known for f in p.files.values())
+        shipped_once = family.run.tflite_path(stitched[-1].name, "float32")
+        shipped_once.write_bytes(b"a file")
+        changes = {stitched[0].name: {"rank": best}, stitched[-1].name: {"files": {"float32": file}}}
+        raised = [replace(p, **changes.get(p.name, {})) for p in known]
         family.run.write_json(family.run.points_path, points.to_json(raised, meta))
         settled = additions.link(family)
     others = [p for p in settled if p.name in members.plans and p.name != stitched[0].name]
@@ -194,7 +198,8 @@ def test_points_that_a_new_one_beats_are_shipped_no_longer(run: Path) -> None:
     assert dearer
     assert all(p.status == DOMINATED for p in dearer)
     assert not [p.name for p in dearer if p.files]
-    assert not [p.name for p in dearer if (run / "tflite" / f"{p.name}.float32.tflite").exists()]
+    assert stitched[-1].name in {p.name for p in dearer}
+    assert not shipped_once.exists()
     # Decided once more without it, they are what they were.
     again = front.decide([p for p in settled if p.name != stitched[0].name])
     before = {p.name: p.status for p in front.decide([p for p in known if p.name != stitched[0].name])}
