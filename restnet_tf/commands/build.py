@@ -68,7 +68,7 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
         sources.forget()
     meta, listed = points.read(run.points_path)
     budget_lines, shortfall = within(run, work.budget, listed)
-    lines = [*method.summary(work), *budget_lines, summary.following(run.path, listed)]
+    lines = [*method.summary(work, meta, listed), *budget_lines, summary.following(run.path, listed)]
     return Done(run.path, listed, meta["metric"], "\n".join(lines), shortfall, meta.get("loss", "KL"))
 
 

@@ -22,6 +22,7 @@ from restnet_tf.graph import cuts, infer, norms
 from restnet_tf.graph.norms import UnfoldableError
 from restnet_tf.records import RestnetError
 from restnet_tf.stitches import stitch, variant
+from restnet_tf.work import tasks
 from restnet_tf.work.tasks import Task
 from tflite_export import convert, link, lowering, verify
 from tflite_export.errors import UnsharedError
@@ -278,8 +279,7 @@ class AnchorPieces:
             )
             path = self._family.run.object_path(name, self._precision, hashlib.sha256(whole.encode()).hexdigest()[:16])
             if not path.exists():
-                for _ in self._family.execute([task(path)], self._family.report):
-                    pass
+                tasks.finish(self._family.execute, [task(path)], self._family.report)
             self._objects[name] = link.Object(path.read_bytes(), weights_of)
         return self._objects[name]
 

@@ -19,7 +19,7 @@ from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.graph import cuts
 from restnet_tf.records import Piece, RestnetError, Stitch
 from restnet_tf.run.directory import Run
-from restnet_tf.work import sources
+from restnet_tf.work import sources, tasks
 from restnet_tf.work.sources import AnchorSource
 from restnet_tf.work.tasks import Progress, Task
 
@@ -136,8 +136,7 @@ def _loaded(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
 
 
 def _done(family: Family, work: Sequence[Task[Fit, None]]) -> None:
-    for _ in family.execute(work, family.report):
-        pass
+    tasks.finish(family.execute, work, family.report)
 
 
 def back(source: AnchorSource, cut: str) -> Any:

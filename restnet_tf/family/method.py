@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from restnet_tf.data.splits import Data
     from restnet_tf.family.family import Family
     from restnet_tf.family.options import Options
+    from restnet_tf.points.points import OperatingPoint
     from restnet_tf.progress import Reporter
     from restnet_tf.report.contents import Wording
     from restnet_tf.run.directory import Run
@@ -73,5 +74,5 @@ class Method(Protocol):
     def reopen(self, work: Work) -> Family:
         """The family of a finished run, with the anchors that the build left; refused where there is none."""
 
-    def summary(self, work: Work) -> list[str]:
-        """What came of it, in lines for a person."""
+    def summary(self, work: Work, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
+        """What came of it, in lines for a person; ``meta`` and points are those of ``points.json``."""

@@ -34,6 +34,12 @@ class Task(Generic[Given, Result]):
 Executor = Callable[[Iterable[Task[Any, Any]], Reporter], Iterator[Any]]
 
 
+def finish(execute: Executor, work: Iterable[Task[Any, None]], report: Reporter) -> None:
+    """Run tasks that leave files and hand nothing back."""
+    for result in execute(work, report):
+        assert result is None
+
+
 def serially(tasks: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
     """One task after the other, in this process; those of one title are one stage."""
     stage = ""

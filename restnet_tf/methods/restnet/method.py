@@ -26,7 +26,8 @@ from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.methods.restnet import heat_map, plan, trials
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.trials import Trial
-from restnet_tf.points import points, select
+from restnet_tf.points import select
+from restnet_tf.points.points import OperatingPoint
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, Plan, RestnetError
 from restnet_tf.report import summary as words
@@ -117,9 +118,9 @@ def reopen(family: Build) -> Build:
     return family
 
 
-def summary(family: Build) -> list[str]:
+def summary(family: Build, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
     """What came of the points between the anchors."""
-    return words.family(family.run.path, *points.read(family.run.points_path))
+    return words.family(family.run.path, meta, listed)
 
 
 def similarity(family: Build) -> Statistics:

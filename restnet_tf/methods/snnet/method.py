@@ -25,8 +25,8 @@ from restnet_tf.methods.snnet.options import Options
 from restnet_tf.methods.snnet.routes import Chain
 from restnet_tf.methods.snnet.supernet import Configuration
 from restnet_tf.methods.snnet.windows import Sliding, Window
-from restnet_tf.points import points as points_file
 from restnet_tf.points import select
+from restnet_tf.points.points import OperatingPoint
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Plan, RestnetError, Stitch
 from restnet_tf.report import summary as words
@@ -114,10 +114,10 @@ def reopen(family: Build) -> Build:
     return replace(family, anchors=anchors, sources={**family.sources, **named})
 
 
-def summary(family: Build) -> list[str]:
+def summary(family: Build, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
     """How many configurations are worth shipping, and what beats the others."""
     nouns = words.Nouns(("configuration", "configurations"), verb="trained")
-    return words.family(family.run.path, *points_file.read(family.run.points_path), nouns)
+    return words.family(family.run.path, meta, listed, nouns)
 
 
 def _chain(family: Build) -> Chain:

@@ -7,7 +7,7 @@ finds it there goes on behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -119,9 +119,8 @@ def reopen(composition: Composition) -> Family:
     raise RestnetError(f"{composition.run.path} was composed of a pool; this takes runs of restnet-tf build")
 
 
-def summary(composition: Composition) -> list[str]:
+def summary(composition: Composition, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
     """What was composed, beside the pool's members."""
-    meta, listed = points.read(composition.run.points_path)
     return words.composed(composition.run.path, meta, listed, composition.seconds)
 
 

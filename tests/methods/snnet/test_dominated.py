@@ -26,7 +26,7 @@ def test_anchors_and_configurations_are_told_apart_by_the_rival(tmp_path: Path) 
     meta = {"metric": "accuracy", "training_macs": 0, "whole_large_training_macs": 0}
     run = Run(tmp_path)
     run.write_json(run.points_path, points.to_json(family, meta))
-    told = method.summary(cast(Build, SimpleNamespace(run=run)))
+    told = method.summary(cast(Build, SimpleNamespace(run=run)), *points.read(run.points_path))
     assert told[:2] == [
         "1 configuration is shipped, of 4 that were trained: A 0",
         "not shipped, as they are beaten at no more cost: 2 by the anchors and 1 by other configurations",
