@@ -109,8 +109,9 @@ BELOW = {
     "run": ("fitting", "similarity", "progress", "schema", "words"),
     "work": ("fitting", "similarity", "progress"),
     "points": ("schema",),
+    "cascades": ("points",),
     "report": ("points", "words"),
-    "family": ("run", "work", "points", "report"),
+    "family": ("run", "work", "cascades", "points", "report"),
     "methods": ("family",),
     "commands": ("methods", "tfmot"),
     "cli": ("commands",),
@@ -118,7 +119,7 @@ BELOW = {
 }
 # Rooms that work on files or speak of them, and may use what knows nothing of restnet_tf; of it all may raise the
 # errors and keep records.
-ON_FILES = {"words", "points", "report", "family", "methods", "commands", "cli", "__init__"}
+ON_FILES = {"words", "points", "cascades", "report", "family", "methods", "commands", "cli", "__init__"}
 FOR_ALL = {"tflite_export.errors", "tflite_export.schema"}
 
 

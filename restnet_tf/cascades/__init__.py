@@ -1,0 +1,1 @@
+"""Cascades: chains of stages with thresholds, planned from class probabilities alone."""
