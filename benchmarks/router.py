@@ -86,7 +86,8 @@ def _difference(scores: np.ndarray, expected: np.ndarray) -> str:
 def measured(content: bytes, images: np.ndarray, choices: Sequence[int] = ()) -> Measured:
     """Run a file on raw images ``(n, h, w, c)`` of its own type, once for each choice; raises as ``tflm_wheel.run``."""
     planned = memory.plan(memory.ranges(content)).size
-    return Measured(tflm_wheel.run(content, images, _ARENA, choices), len(content), planned)
+    settings = (np.array(choices, np.int32)[:, None],) if choices else ()
+    return Measured(tflm_wheel.run(content, images, _ARENA, settings), len(content), planned)
 
 
 def _print(name: str, *figures: int) -> None:

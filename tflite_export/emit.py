@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Buffer, Operator, Tensor, schema
+from tflite_export.flatbuffer import Buffer, Operator, Subgraph, Tensor, schema
 
 LEAST_SCALE = float(np.finfo(np.float32).tiny) * 1e6
 # The largest bias that integer kernels can take: of 64 bits they use 48, and round factors below 2**-31 to 0.
@@ -30,12 +30,30 @@ _VERSIONS = {
     "SLICE": {"FLOAT32": 1, "INT8": 2, "INT16": 4},
     "CONCATENATION": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
     "SOFTMAX": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
-    "DEQUANTIZE": {"FLOAT16": 3},
-    "QUANTIZE": {"INT8": 1, "INT16": 2},
+    "DEQUANTIZE": {"FLOAT16": 3, "INT8": 2, "INT16": 3, "UINT8": 1},
+    "QUANTIZE": {"FLOAT32": 1, "INT8": 1, "INT16": 2},
     "EQUAL": {"INT32": 1},
+    "LESS": {"FLOAT32": 1},
     "LESS_EQUAL": {"INT32": 1},
-    "GREATER_EQUAL": {"INT32": 1},
+    "GREATER_EQUAL": {"INT32": 1, "FLOAT32": 1},
+    "REDUCE_MAX": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
+    "SUM": {"FLOAT32": 1},
+    "SUB": {"FLOAT32": 1},
+    "MAXIMUM": {"FLOAT32": 1},
+    "LOG": {"FLOAT32": 1},
+    "CAST": {"BOOL": 1},
     "IF": {"BOOL": 1},
+}
+_RELATIONS = ("LESS", "GREATER_EQUAL")
+# By operator: the record of its options, empty where it has none.
+_ELEMENTWISE = {
+    "LESS": "LessOptions",
+    "GREATER_EQUAL": "GreaterEqualOptions",
+    "SUB": "SubOptions",
+    "ADD": "AddOptions",
+    "MUL": "MulOptions",
+    "MAXIMUM": "MaximumMinimumOptions",
+    "LOG": "",
 }
 _HYBRID_CONV = 5  # float activations, int8 weights with a scale a channel
 _ACTIVATIONS = {(None, None): "NONE", (0.0, None): "RELU", (0.0, 6.0): "RELU6"}
@@ -138,15 +156,38 @@ def softmax(x: Tensor, y: Tensor) -> Operator:
     return _operator("SOFTMAX", [x], y, "SoftmaxOptions", schema().SoftmaxOptionsT(beta=1.0))
 
 
-def dequantize(x: Tensor) -> Operator:
-    """Float16 constants as float32."""
-    y = activation(x.shape, "FLOAT32", f"{x.name}/float")
+def dequantize(x: Tensor, y: Tensor | None = None) -> Operator:
+    """Float16 or integers as float32."""
+    if y is None:
+        y = activation(x.shape, "FLOAT32", f"{x.name}/float")
     return _operator("DEQUANTIZE", [x], y, "DequantizeOptions", schema().DequantizeOptionsT())
 
 
 def quantize(x: Tensor, y: Tensor) -> Operator:
-    """Integers in other steps, of the same type."""
+    """Floats as integers, or integers in other steps."""
     return _operator("QUANTIZE", [x], y, "QuantizeOptions", schema().QuantizeOptionsT())
+
+
+def reduced(x: Tensor, how: str) -> Operator:
+    """The largest (``REDUCE_MAX``) or the ``SUM`` of each row of ``(1, n)``, as ``(1,)``."""
+    options = schema().ReducerOptionsT(keepDims=False)
+    y = activation(x.shape[:1], x.type, f"cascade/{how.lower()}", like=x)
+    return _operator(how, [x, constant(np.array([1], np.int32), "cascade/axis")], y, "ReducerOptions", options)
+
+
+def elementwise(name: str, inputs: Sequence[Tensor]) -> Operator:
+    """Floats of ``(1, n)`` with as many others, or with the one value of ``(1,)``."""
+    y = activation(inputs[0].shape, "BOOL" if name in _RELATIONS else "FLOAT32", f"cascade/{name.lower()}")
+    kind = _ELEMENTWISE[name]
+    return _operator(name, list(inputs), y, kind, getattr(schema(), f"{kind}T")() if kind else None)
+
+
+def cast(x: Tensor) -> Operator:
+    """Truths as floats 0 and 1."""
+    y = activation(x.shape, "FLOAT32", "cascade/cast")
+    types = schema().TensorType
+    options = schema().CastOptionsT(inDataType=types.BOOL, outDataType=types.FLOAT32)
+    return _operator("CAST", [x], y, "CastOptions", options)
 
 
 def compared(x: Tensor, relation: str, number: int) -> Operator:
@@ -157,10 +198,13 @@ def compared(x: Tensor, relation: str, number: int) -> Operator:
     return _operator(relation, [x, against], y, kind, getattr(schema(), f"{kind}T")())
 
 
-def branch(condition: Tensor, inputs: Sequence[Tensor], y: Tensor, then: int, otherwise: int) -> Operator:
-    """``y`` as the subgraph of one number or of the other makes it of the same inputs."""
-    options = schema().IfOptionsT(thenSubgraphIndex=then, elseSubgraphIndex=otherwise)
-    return _operator("IF", [condition, *inputs], y, "IfOptions", options)
+def branch(
+    condition: Tensor, inputs: Sequence[Tensor], outputs: Sequence[Tensor], then: Subgraph, otherwise: Subgraph
+) -> Operator:
+    """An IF: the outputs as one subgraph or the other makes them of the same inputs."""
+    operator = _operator("IF", [condition, *inputs], outputs[0], "IfOptions", schema().IfOptionsT())
+    operator.outputs, operator.calls = list(outputs), [then, otherwise]
+    return operator
 
 
 def with_inputs(operator: Operator, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor] = ()) -> Operator:
@@ -171,6 +215,7 @@ def with_inputs(operator: Operator, inputs: Sequence[Tensor | None], outputs: Se
         list(inputs),
         list(outputs) or operator.outputs,
         operator.intermediates,
+        operator.calls,
     )
 
 
@@ -182,5 +227,6 @@ def _operator(
         first = inputs[0].type if inputs[0] else ""
         version = _VERSIONS[name][first]
     code = schema().OperatorCodeT(min(number, 127), None, version, number)
-    table = schema().OperatorT(builtinOptionsType=getattr(schema().BuiltinOptions, kind), builtinOptions=options)
+    number_of_kind = getattr(schema().BuiltinOptions, kind or "NONE")
+    table = schema().OperatorT(builtinOptionsType=number_of_kind, builtinOptions=options)
     return Operator(table, code, inputs, [y])

@@ -140,13 +140,17 @@ class Tensor:
 
 @dataclass(eq=False)
 class Operator:
-    """One operator: what it does, on what, giving what; None stands for an omitted operand."""
+    """One operator: what it does, on what, giving what; None stands for an omitted operand.
+
+    ``calls`` are the subgraphs that it runs, in the order of its options: of an IF, that for true and that for false.
+    """
 
     table: Any = field(repr=False)
     code: Any = field(repr=False)
     inputs: list[Tensor | None]
     outputs: list[Tensor]
     intermediates: list[Tensor | None] = field(default_factory=list)
+    calls: list[Subgraph] = field(default_factory=list, repr=False)
 
     @property
     def name(self) -> str:
@@ -170,6 +174,11 @@ class Subgraph:
     outputs: list[Tensor]
     tensors: list[Tensor] = field(default_factory=list)
     table: Any = field(default_factory=lambda: schema().SubGraphT(), repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name; empty where it has none."""
+        return text(self.table.name)
 
 
 @dataclass(eq=False)
@@ -242,6 +251,16 @@ def _room(models: Sequence[Model]) -> _Builder:
     return _Builder(size + size // 8 + 2**16)  # room for all tables, so that it need not grow
 
 
+def called(graphs: Iterable[Subgraph]) -> list[Subgraph]:
+    """Subgraphs and, behind each, all that its operators run, every one once."""
+    listed: dict[int, Subgraph] = {}
+    for graph in graphs:
+        if id(graph) not in listed:
+            listed[id(graph)] = graph
+            listed |= {id(one): one for one in called(c for op in graph.operators for c in op.calls)}
+    return list(listed.values())
+
+
 def only(model: Model) -> Subgraph:
     """The subgraph of a file that has just one; raises TfliteError for any other."""
     if len(model.subgraphs) != 1:
@@ -290,6 +309,8 @@ def _model(table: Any, content: bytes) -> Model:
     buffers = [Buffer(_bytes(entry, content)) for entry in table.buffers or ()]
     codes = table.operatorCodes or []
     subgraphs = [_subgraph(graph, buffers, codes, content) for graph in table.subgraphs or ()]
+    for operator in (op for graph in subgraphs for op in graph.operators):
+        operator.calls = [_at(subgraphs, getattr(*place), "subgraph") for place in _calls(operator.table)]
     signatures = []
     for entry in table.signatureDefs or ():
         subgraph = _at(subgraphs, entry.subgraphIndex, "subgraph")
@@ -338,6 +359,12 @@ def _subgraph(table: Any, buffers: list[Buffer], codes: list[Any], content: byte
     subgraph = Subgraph(operators, present(table.inputs), present(table.outputs), tensors, table)
     _check(subgraph)
     return subgraph
+
+
+def _calls(table: Any) -> list[tuple[Any, str]]:
+    """Where the options of an operator's record name subgraphs: the record and the name of its field."""
+    options = [one for one in (table.builtinOptions, table.builtinOptions2) if one is not None]
+    return [(one, name) for one in options for name in vars(one) if name.endswith("SubgraphIndex")]
 
 
 def _check(subgraph: Subgraph) -> None:
@@ -418,6 +445,7 @@ class _Writer:
 
     def __init__(self, models: Sequence[Model], names: bool) -> None:
         self._names = names
+        self._numbers: dict[int, int] = {}  # of the subgraphs of the model that is being written
         self._ends = {id(t) for m in models for s in m.subgraphs for t in (*s.inputs, *s.outputs)}
         self._codes: dict[tuple[Any, ...], int] = {}
         self._code_tables: list[Any] = []
@@ -426,11 +454,13 @@ class _Writer:
         self._buffer_places: dict[int, int] = {}
         self._shared: dict[tuple[Any, ...], _Once] = {}
         self._contents: dict[Any, _Once] = {}
+        self._alive: list[Any] = []  # records that were made here, which are known by their ids as well
 
     def table(self, model: Model) -> Any:
         """A model's record, ready to pack."""
         table = copy.copy(model.table)
         places = {id(s): (number, self._index(s)) for number, s in enumerate(model.subgraphs)}
+        self._numbers = {key: number for key, (number, _) in places.items()}
         table.subgraphs = [self._subgraph(s, places[id(s)][1]) for s in model.subgraphs]
         table.signatureDefs = [self._signature(s, *places[id(s.subgraph)]) for s in model.signatures]
         table.metadata = [schema().MetadataT(name, self._buffer(b)) for name, b in model.metadata.items()]
@@ -461,9 +491,10 @@ class _Writer:
 
     def _operator(self, operator: Operator, places: dict[int, int]) -> _Once:
         sides = [_indices(side, places) for side in (operator.inputs, operator.outputs, operator.intermediates)]
+        called = tuple(self._numbers[id(graph)] for graph in operator.calls)
 
         def build() -> Any:
-            table = copy.copy(operator.table)
+            table = self._calling(operator.table, called) if called else copy.copy(operator.table)
             table.opcodeIndex = self._code(operator.code)
             table.inputs, table.outputs = sides[:2]
             table.intermediates = sides[2] if len(sides[2]) else None
@@ -471,7 +502,16 @@ class _Writer:
             table.builtinOptions2 = self._once(table.builtinOptions2)
             return table
 
-        return self._keep(("operator", id(operator), *(side.tobytes() for side in sides)), build)
+        return self._keep(("operator", id(operator), called, *(side.tobytes() for side in sides)), build)
+
+    def _calling(self, table: Any, numbers: Sequence[int]) -> Any:
+        """A copy of an operator's record whose options name these subgraphs."""
+        table = copy.copy(table)
+        table.builtinOptions, table.builtinOptions2 = copy.copy(table.builtinOptions), copy.copy(table.builtinOptions2)
+        self._alive += [table.builtinOptions, table.builtinOptions2]
+        for (options, name), number in zip(_calls(table), numbers, strict=True):
+            setattr(options, name, number)
+        return table
 
     def _once(self, table: Any) -> _Once | None:
         return None if table is None else self._keep(("table", id(table)), lambda: table)

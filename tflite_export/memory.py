@@ -135,7 +135,7 @@ class _Lives:
     def __init__(self, model: Model) -> None:
         self.tensors: dict[int, tuple[int, int]] = {}
         self.operators: dict[int, tuple[int, int]] = {}
-        self._model, self._called = model, {0}
+        self._called = {id(graph) for graph in model.subgraphs[:1]}
         if model.subgraphs:
             self._walk(model.subgraphs[0], 0)
         if len(self._called) != len(model.subgraphs):
@@ -164,17 +164,15 @@ class _Lives:
     def _used(self, tensors: Sequence[Any], step: int) -> None:
         self.tensors.update({id(t): (self.tensors[id(t)][0], step) for t in tensors if id(t) in self.tensors})
 
-    def _branches(self, operator: Operator) -> tuple[Subgraph, ...]:
+    def _branches(self, operator: Operator) -> Sequence[Subgraph]:
         if operator.name != "IF":
             return ()
-        options = operator.table.builtinOptions
-        numbers = options.thenSubgraphIndex, options.elseSubgraphIndex
-        for number in numbers:
+        for branch in operator.calls:
             # Its tensors would have a place during the last call alone.
-            if not 0 <= number < len(self._model.subgraphs) or number in self._called:
-                raise TfliteError(f"IF calls subgraph {number}, which is not there or called elsewhere as well")
-            self._called.add(number)
-        return self._model.subgraphs[numbers[0]], self._model.subgraphs[numbers[1]]
+            if id(branch) in self._called:
+                raise TfliteError(f"IF calls the subgraph {branch.name!r}, which is called elsewhere as well")
+            self._called.add(id(branch))
+        return operator.calls
 
 
 def _scratch(graph: Subgraph, lives: _Lives) -> tuple[LiveRange, ...]:

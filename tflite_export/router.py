@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from tflite_export import emit, link, memory
+from tflite_export import emit, ends, link, memory
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, read, write
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
@@ -107,9 +107,9 @@ def _entries(noted: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _check_ends(graphs: Mapping[str, Subgraph]) -> None:
     """Refuse points that one network cannot hold."""
-    for end, ends in (("images", _inputs(graphs)), ("scores", _outputs(graphs))):
+    for end, tensors in (("images", _inputs(graphs)), ("scores", _outputs(graphs))):
         kinds: dict[str, list[str]] = {}
-        for name, tensor in ends.items():
+        for name, tensor in tensors.items():
             kinds.setdefault(f"{tensor.type} {tensor.shape}", []).append(name)
         if len(kinds) > 1:
             words = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
@@ -142,9 +142,9 @@ def _reduced(operator: Operator) -> bool:
 def _subgraphs(graphs: Mapping[str, Subgraph]) -> list[Subgraph]:
     """The chain of IFs, and behind it two branches each: a point, and what hands on the scores so far."""
     inputs, outputs = _inputs(graphs), _outputs(graphs)
-    image = _common(list(inputs.values()), INPUT_KEY)
+    image = ends.common(list(inputs.values()), INPUT_KEY)
     choice = emit.activation((1,), "INT32", CHOICE_KEY)
-    scores = _common(list(outputs.values()), OUTPUT_KEY)
+    scores = ends.common(list(outputs.values()), OUTPUT_KEY)
     so_far = emit.constant(np.zeros(scores.shape, scores.type.lower()), "router/zeros")
     so_far.table.quantization = scores.table.quantization
     operators: list[Operator] = []
@@ -153,9 +153,9 @@ def _subgraphs(graphs: Mapping[str, Subgraph]) -> list[Subgraph]:
         relation = "LESS_EQUAL" if place == 0 else "GREATER_EQUAL" if place == len(graphs) - 1 else "EQUAL"
         compared = emit.compared(choice, relation, place)
         y = emit.activation(scores.shape, scores.type, OUTPUT_KEY, like=scores)
-        first = 1 + len(branches)
-        operators += [compared, emit.branch(compared.outputs[0], [image, so_far], y, first, first + 1)]
-        branches += [_point(name, graph, image, scores), _passing(image, scores)]
+        taken, passed = _point(name, graph, image, scores), _passing(image, scores)
+        operators += [compared, emit.branch(compared.outputs[0], [image, so_far], [y], taken, passed)]
+        branches += [taken, passed]
         so_far = y
     main = Subgraph(operators, [image, choice], [so_far])
     main.table.name = "main"
@@ -166,10 +166,10 @@ def _point(name: str, graph: Subgraph, image: Tensor, scores: Tensor) -> Subgrap
     """A point as a branch, requantised where the router's ends are not its own."""
     operators = list(graph.operators)
     (x,), (y,) = graph.inputs, graph.outputs
-    if not _same(x, image):
+    if not ends.same(x, image):
         x = emit.activation(image.shape, image.type, INPUT_KEY, like=image)
         operators.insert(0, emit.quantize(x, graph.inputs[0]))
-    if not _same(y, scores):
+    if not ends.same(y, scores):
         y = emit.activation(scores.shape, scores.type, OUTPUT_KEY, like=scores)
         operators.append(emit.quantize(graph.outputs[0], y))
     unread = emit.activation(scores.shape, scores.type, "before", like=scores)
@@ -191,28 +191,3 @@ def _inputs(graphs: Mapping[str, Subgraph]) -> dict[str, Tensor]:
 
 def _outputs(graphs: Mapping[str, Subgraph]) -> dict[str, Tensor]:
     return {name: graph.outputs[0] for name, graph in graphs.items()}
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return (one.scales, one.zero_points) == (other.scales, other.zero_points)
-
-
-def _common(ends: Sequence[Tensor], name: str) -> Tensor:
-    """A tensor like all of the ends, or one that covers the range of all where their scales differ."""
-    shared = emit.activation(ends[0].shape, ends[0].type, name, like=ends[0])
-    if all(_same(ends[0], other) for other in ends):
-        return shared
-    if shared.type not in ("INT8", "INT16"):
-        raise TfliteError(f"the points' {name} are {shared.type} in different steps, which no operator can convert")
-    room = np.iinfo(shared.type.lower())
-    low, high = (
-        choose(float(end.scales[0]) * (limit - end.zero_points[0]) for end in ends)
-        for choose, limit in ((min, int(room.min)), (max, int(room.max)))
-    )
-    if shared.type == "INT16":  # symmetric
-        shared.table.quantization = emit.quantisation(np.array([max(end.scales[0] for end in ends)]), np.array([0]))
-    else:
-        scale = (high - low) / (room.max - room.min)
-        zero = np.clip(np.rint(room.min - low / scale), room.min, room.max)
-        shared.table.quantization = emit.quantisation(np.array([scale]), np.array([zero]).astype(int))
-    return shared

@@ -32,7 +32,7 @@ class Solution:
     pooled: tuple[np.ndarray, np.ndarray] | None = None
 
 
-class Stage(IntEnum):
+class Position(IntEnum):
     """Where in a stitch a step stands; its steps are in this order."""
 
     PLACES = 1  # brings the front's values to the target's places
@@ -89,7 +89,7 @@ class Emitter(Protocol):
 class Step(ABC):
     """One step; a new one is a subclass and its place in ``steps.between``."""
 
-    stage: ClassVar[Stage]
+    position: ClassVar[Position]
     # The Keras layer that holds its weights.
     layer: ClassVar[str] = ""
 

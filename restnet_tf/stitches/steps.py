@@ -23,7 +23,7 @@ import numpy as np
 
 from restnet_tf.records import Layout
 from restnet_tf.stitches import resample
-from restnet_tf.stitches.step import Emitter, Solution, Stage, Step, Weights
+from restnet_tf.stitches.step import Emitter, Position, Solution, Step, Weights
 
 
 def between(
@@ -74,7 +74,7 @@ class WithoutClass(Step):
     """The tokens behind so many class tokens."""
 
     classes: int
-    stage = Stage.PLACES
+    position = Position.PLACES
 
     def keras(self, x: Any, front: Any) -> Any:
         from keras import layers
@@ -93,7 +93,7 @@ class ToGrid(Step):
     """Tokens as a grid of a height and width, row by row."""
 
     size: tuple[int, int]
-    stage = Stage.PLACES
+    position = Position.PLACES
 
     def keras(self, x: Any, front: Any) -> Any:
         from keras import layers
@@ -112,7 +112,7 @@ class Pool(Step):
     """Means over whole windows ``(h, w)`` of a grid."""
 
     window: tuple[int, int]
-    stage = Stage.PLACES
+    position = Position.PLACES
 
     def keras(self, x: Any, front: Any) -> Any:
         from keras import layers
@@ -131,7 +131,7 @@ class Resize(Step):
     """A grid at another height and width, bilinear with half-pixel centres."""
 
     size: tuple[int, int]
-    stage = Stage.PLACES
+    position = Position.PLACES
 
     def keras(self, x: Any, front: Any) -> Any:
         from keras import layers
@@ -150,7 +150,7 @@ class ToRows(Step):
     """A grid as so many tokens, row by row."""
 
     rows: int
-    stage = Stage.PLACES
+    position = Position.PLACES
 
     def keras(self, x: Any, front: Any) -> Any:
         from keras import layers
@@ -169,7 +169,7 @@ class FrontClass(Step):
     """The front's own class tokens before the others, to run through the map as well."""
 
     classes: int
-    stage = Stage.PLACES
+    position = Position.PLACES
 
     def keras(self, x: Any, front: Any) -> Any:
         from keras import layers
@@ -216,7 +216,7 @@ class Hidden(_Pointwise):
     In integers they share the front's quantisation, as they reach about as high (``stitch.balanced``).
     """
 
-    stage = Stage.FEATURES
+    position = Position.FEATURES
     layer = "hidden"
 
     @property
@@ -242,7 +242,7 @@ class Hidden(_Pointwise):
 class Map(_Pointwise):
     """The 1x1 map with bias, which every stitch has."""
 
-    stage = Stage.MAP
+    position = Position.MAP
     layer = "project"
 
     @property
@@ -270,7 +270,7 @@ class Positions(Step):
 
     rows: int
     channels: int
-    stage = Stage.MAP
+    position = Position.MAP
     layer = "positions"
 
     @property
@@ -299,7 +299,7 @@ class PooledClass(Step):
     size: tuple[int, int]
     width: int
     channels: int
-    stage = Stage.END
+    position = Position.END
     layer = "class_project"
 
     @property
@@ -342,7 +342,7 @@ class Clamp(Step):
 
     low: float | None
     high: float | None
-    stage = Stage.END
+    position = Position.END
 
     def keras(self, x: Any, front: Any) -> Any:
         from keras import layers

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf.records import Cut, Layout, Reason, Stitch
-from restnet_tf.stitches.step import Stage, Step, Weights
+from restnet_tf.stitches.step import Position, Step, Weights
 from restnet_tf.stitches.steps import PooledClass, Positions, between
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ class Pipeline:
     steps: tuple[Step, ...]
     weights: Weights
 
-    def run(self, features: np.ndarray, stages: Container[Stage] = tuple(Stage)) -> np.ndarray:
-        """What the steps of some stages make of features ``(n, ...)`` in NumPy."""
+    def run(self, features: np.ndarray, positions: Container[Position] = tuple(Position)) -> np.ndarray:
+        """What the steps of some positions make of features ``(n, ...)`` in NumPy."""
         x = features
         for step in self.steps:
-            if step.stage in stages:
+            if step.position in positions:
                 x = step.numpy(x, features, self.weights)
         return x
 
@@ -64,7 +64,7 @@ def delivered(stitch: Stitch, features: np.ndarray) -> np.ndarray:
 
     A class token that is made of the pooled grid is not among the places.
     """
-    return _rows(pipeline(stitch).run(features, (Stage.PLACES, Stage.FEATURES, Stage.MAP)))
+    return _rows(pipeline(stitch).run(features, (Position.PLACES, Position.FEATURES, Position.MAP)))
 
 
 def applied(stitch: Stitch, features: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ def refitted(stitch: Stitch, exact: np.ndarray, quantised: np.ndarray) -> Stitch
 
 def read(stitch: Stitch, features: np.ndarray) -> np.ndarray:
     """What the map reads of features ``(n, ...)``: ``(n, places, c_in)``, float64, hidden features last."""
-    return _rows(pipeline(stitch).run(features, (Stage.PLACES, Stage.FEATURES))).astype(np.float64)
+    return _rows(pipeline(stitch).run(features, (Position.PLACES, Position.FEATURES))).astype(np.float64)
 
 
 def widened(stitch: Stitch, features: np.ndarray, seed: int) -> Stitch:
@@ -169,7 +169,7 @@ def adapted(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
 
     A class token that the target has too comes first; one that it lacks is left out.
     """
-    return _rows(Pipeline(source.shape, target.shape, between(source, target), {}).run(features, (Stage.PLACES,)))
+    return _rows(Pipeline(source.shape, target.shape, between(source, target), {}).run(features, (Position.PLACES,)))
 
 
 def spread(rows: np.ndarray, places: int, most: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from networks import forward
 from restnet_tf.graph import costs
 from restnet_tf.records import Layout, Stitch
 from restnet_tf.stitches import steps, stitch
-from restnet_tf.stitches.step import Stage, Step
+from restnet_tf.stitches.step import Position, Step
 from restnet_tf.stitches.stitch import Pipeline
 from tflite_export import emit, link, stitching
 from tflite_export.errors import TfliteError
@@ -158,12 +158,15 @@ def test_a_stitch_is_the_same_in_keras_numpy_and_tflite(source, target, hidden, 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_what_a_map_reads_lies_where_it_is_due(source, target):
-    """Rows of both sides of a regression, one for one; steps stand in the order of their stages."""
+    """Rows of both sides of a regression, one for one; steps stand in the order of their positions."""
     ends = LAYOUTS[source], LAYOUTS[target]
     chosen = steps.between(*ends, 8, (0.0, None))
-    stages = [step.stage for step in chosen]
-    assert stages == sorted(stages)
-    assert [stages.count(stage) for stage in (Stage.FEATURES, Stage.END)] == [1, 1 + bool(stitch.pooled_class(*ends))]
+    positions = [step.position for step in chosen]
+    assert positions == sorted(positions)
+    assert [positions.count(at) for at in (Position.FEATURES, Position.END)] == [
+        1,
+        1 + bool(stitch.pooled_class(*ends)),
+    ]
     x, y = stitch.adapted(draw(2, *ends[0].shape), *ends), stitch.goal(draw(2, *ends[1].shape), *ends)
     assert x.shape[:2] == y.shape[:2]
     assert stitch.places(*ends) in (1, x.shape[1])

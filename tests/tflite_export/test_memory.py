@@ -152,8 +152,8 @@ def test_scratch_of_a_mean_worked_out_by_hand():
 def test_ranges_of_branches_worked_out_by_hand():
     x, y, inner, result, kept = (emit.activation((1, 32), "INT8", n) for n in ("x", "y", "in", "out", "kept"))
     flag = emit.activation((1,), "BOOL", "flag")
-    main = Subgraph([emit.branch(flag, [x], y, 1, 2)], [flag, x], [y])
     branches = Subgraph([emit.reshape(inner, result)], [inner], [result]), Subgraph([], [kept], [kept])
+    main = Subgraph([emit.branch(flag, [x], [y], *branches)], [flag, x], [y])
     found = ranges(write(Model([main, *branches])))
     # The IF is step 1, its branches begin at 2 and 4; all that it reads and gives outlives both.
     assert [(r.name, r.size, r.first, r.last) for r in found] == [

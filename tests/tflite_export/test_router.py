@@ -22,7 +22,7 @@ from networks import SIDE, anchor, images
 from restnet_tf.graph import cuts
 from restnet_tf.records import Anchor, Cut, Stitch
 from restnet_tf.stitches.stitch import pipeline
-from tflite_export import emit, link, memory, router
+from tflite_export import emit, ends, link, memory, router
 from tflite_export.convert import compile_object
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Subgraph, Tensor, read, write
@@ -243,10 +243,10 @@ def test_points_of_several_scales_are_requantised(precision: str):
 
 
 def test_whole_ranges_survive_the_common_scale():
-    ends = [emit.activation((1, 2), "INT8", n) for n in ("a", "b")]
-    for end, scale, zero in zip(ends, (0.1, 0.3), (-128, 90), strict=True):
+    tensors = [emit.activation((1, 2), "INT8", n) for n in ("a", "b")]
+    for end, scale, zero in zip(tensors, (0.1, 0.3), (-128, 90), strict=True):
         end.table.quantization = emit.quantisation(np.array([scale]), np.array([zero]))
-    found = router._common(ends, "scores")
+    found = ends.common(tensors, "scores")
     (scale,), (zero,) = found.scales, found.zero_points
     assert scale * (-128 - zero) == pytest.approx(0.3 * (-128 - 90), abs=scale)
     assert scale * (127 - zero) == pytest.approx(25.5, abs=scale)
@@ -451,6 +451,8 @@ def test_the_planner_refuses_what_is_not_one_network():
         memory.ranges(elastic("int8"))
     x, y = (emit.activation((1, 4), "INT8", n) for n in "xy")
     flag = emit.activation((1,), "BOOL", "flag")
-    once = Subgraph([emit.branch(flag, [x], y, 1, 1)], [flag, x], [y])
-    with pytest.raises(TfliteError, match="calls subgraph 1, which is not there or called elsewhere"):
-        memory.ranges(write(Model([once, Subgraph([], [x], [x])])))
+    kept = Subgraph([], [x], [x])
+    kept.table.name = "kept"
+    twice = Subgraph([emit.branch(flag, [x], [y], kept, kept)], [flag, x], [y])
+    with pytest.raises(TfliteError, match="calls the subgraph 'kept', which is called elsewhere"):
+        memory.ranges(write(Model([twice, kept])))

@@ -70,8 +70,8 @@ def export(parcel: Parcel) -> Export:
 def prepared(point: PointFile) -> PointFile:
     """The file itself, tried where the wheel is installed; raises TfliteError where that fails."""
     if tflm_wheel.installed():
-        for content, choice in _trials(point):
-            if fault := tflm_wheel.fault(content, tail.arena(content).size, choice):
+        for content, settings in _trials(point):
+            if fault := tflm_wheel.fault(content, tail.arena(content).size, settings):
                 raise TfliteError(f"TensorFlow Lite Micro cannot run it: {fault}")
     return point
 
@@ -94,14 +94,14 @@ def _points(content: bytes) -> tuple[str, ...]:
     return tuple(entry["name"] for entry in link.points(content)["points"])
 
 
-def _trials(point: PointFile) -> list[tuple[bytes, int | None]]:
-    """What to run of a point's file, and a router's choice."""
+def _trials(point: PointFile) -> list[tuple[bytes, tuple[np.ndarray, ...]]]:
+    """What to run of a point's file, with what is given beside the image: a router's choices."""
     several = point.several
     if several is None:
-        return [(carray.aligned(point.content), None)]
+        return [(carray.aligned(point.content), ())]
     if several.stride:
-        return [(content, None) for content in several.networks]
-    return [(point.content, choice) for choice in range(len(several.points))]
+        return [(content, ()) for content in several.networks]
+    return [(point.content, (np.arange(len(several.points), dtype=np.int32)[:, None],))]
 
 
 def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:

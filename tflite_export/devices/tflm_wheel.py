@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,34 +22,41 @@ from tflite_export.flatbuffer import Tensor, read
 from tflite_export.integers import check_finite
 
 _SECONDS = 600
-# Reads a file and inputs; answers with the outputs for each choice, and on descriptor 2 with what the arena holds.
+# Reads a file, images and settings; answers with all outputs of each setting, and on descriptor 2 with what the arena
+# holds.
 _SCRIPT = """
 import io, sys
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
-arena, *sizes = map(int, sys.argv[1:4])
-content, inputs = (sys.stdin.buffer.read(size) for size in sizes)
-interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena)
+arena, size, ends = map(int, sys.argv[1:4])
+interpreter = runtime.Interpreter.from_bytes(sys.stdin.buffer.read(size), arena_size=arena)
+with np.load(io.BytesIO(sys.stdin.buffer.read())) as arrays:
+    images, settings = arrays["images"], [arrays[name] for name in sorted(arrays.files) if name != "images"]
 outputs = []
-for choice in sys.argv[4:] or [None]:
-    for one in np.load(io.BytesIO(inputs)):
+for values in zip(*settings) if settings else [()]:
+    for one in images:
         interpreter.set_input(one[None], 0)
-        if choice is not None:
-            interpreter.set_input(np.array([choice], np.int32), 1)
+        for number, value in enumerate(values, start=1):
+            interpreter.set_input(value, number)
         interpreter.invoke()
-        outputs.append(interpreter.get_output(0)[0].copy())
+        outputs.append([interpreter.get_output(number)[0].copy() for number in range(ends)])
 interpreter.print_allocations()
-np.save(sys.stdout.buffer, np.stack(outputs))
+np.savez(sys.stdout.buffer, *map(np.stack, zip(*outputs)))
 """
 
 
 @dataclass(frozen=True)
 class Ran:
-    """Raw scores ``(choices, n, ...)``, one choice where there is none to make; bytes of the arena."""
+    """Each output, raw, as ``(settings, n, ...)``, one setting where there is none to make; bytes of the arena."""
 
-    scores: np.ndarray
+    outputs: tuple[np.ndarray, ...]
     head: int
     tail: int
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The first output, ``(settings, n, classes)``."""
+        return self.outputs[0]
 
     @property
     def arena(self) -> int:
@@ -61,14 +69,17 @@ def installed() -> bool:
     return importlib.util.find_spec("tflite_micro") is not None
 
 
-def run(content: bytes, inputs: np.ndarray, arena_size: int, choices: Sequence[int] = ()) -> Ran:
-    """Run a file on inputs ``(n, ...)`` of its own type, once for each of a router's choices.
+def run(content: bytes, inputs: np.ndarray, arena_size: int, settings: Sequence[np.ndarray] = ()) -> Ran:
+    """Run a file on images ``(n, ...)`` of its own type, once for each setting of its further inputs.
+
+    ``settings`` has an array ``(settings, ...)`` for each input behind the image: a router's choices ``(c, 1)``, the
+    thresholds of a cascade.
 
     Raises TfliteError for inputs that are not finite, else one that says whether it ``cannot run it``, ``died of`` a
     signal or ``did not finish``; ``log`` is all that it printed.
     """
     check_finite(inputs, "TensorFlow Lite Micro")
-    done = _ended(content, inputs, arena_size, choices)
+    done = _ended(content, inputs, arena_size, settings)
     if done is None:
         raise TfliteError(f"TensorFlow Lite Micro did not finish within {_SECONDS} s")
     told = done.stderr.decode(errors="replace")
@@ -80,18 +91,19 @@ def run(content: bytes, inputs: np.ndarray, arena_size: int, choices: Sequence[i
     sizes = {part: int(size) for part, size in re.findall(r"Arena allocation (head|tail) (\d+)", told)}
     if sizes.keys() != {"head", "tail"}:
         raise TfliteError(f"TensorFlow Lite Micro did not say what its arena holds: {first_line(told)!r}", log=told)
-    outputs = np.load(io.BytesIO(done.stdout))
-    return Ran(outputs.reshape(max(1, len(choices)), len(inputs), *outputs.shape[1:]), sizes["head"], sizes["tail"])
+    with np.load(io.BytesIO(done.stdout)) as arrays:
+        outputs = tuple(arrays[name].reshape(-1, len(inputs), *arrays[name].shape[1:]) for name in arrays.files)
+    return Ran(outputs, sizes["head"], sizes["tail"])
 
 
-def fault(content: bytes, arena_size: int, choice: int | None = None) -> str:
+def fault(content: bytes, arena_size: int, settings: Sequence[np.ndarray] = ()) -> str:
     """Why TFLM cannot run a file once, on noise, in an arena of that many bytes; empty where it can.
 
-    ``choice`` is a router's second input.
+    ``settings`` as in ``run``.
     """
     # Not zeros: on these some networks give all classes one number, on which TFLM's softmax aborts.
     image = noise(read(content).subgraphs[0].inputs[0], 1)
-    done = _ended(content, image, arena_size, [] if choice is None else [choice])
+    done = _ended(content, image, arena_size, settings)
     if done is None:
         return f"it does not answer within {_SECONDS} seconds"
     if done.returncode < 0:
@@ -119,12 +131,13 @@ def first_line(told: str) -> str:
 
 
 def _ended(
-    content: bytes, inputs: np.ndarray, arena_size: int, choices: Sequence[int]
+    content: bytes, inputs: np.ndarray, arena_size: int, settings: Sequence[np.ndarray]
 ) -> subprocess.CompletedProcess[bytes] | None:
     """The process that ran a file; None where it took too long."""
     held = io.BytesIO()
-    np.save(held, inputs)
-    numbers = [arena_size, len(content), len(held.getvalue()), *choices]
+    arrays: dict[str, Any] = {f"setting_{number}": values for number, values in enumerate(settings)}
+    np.savez(held, images=inputs, **arrays)
+    numbers = [arena_size, len(content), len(read(content).subgraphs[0].outputs)]
     command = [sys.executable, "-c", _SCRIPT, *map(str, numbers)]
     try:
         return subprocess.run(command, input=content + held.getvalue(), capture_output=True, timeout=_SECONDS)

@@ -1,0 +1,184 @@
+"""Several networks as one that goes on only where the one before is unsure.
+
+A stage answers where its confidence is at or above its threshold, which is an input of the file: 0 always answers, a
+threshold above 1 always goes on. The file of three stages::
+
+    first = stage 1 of the image
+    scores, stage = IF(confidence of first >= threshold_1, first and 0,
+        second = stage 2 of the image
+        IF(confidence of second >= threshold_2, second and 1, stage 3 of the image and 2))
+
+A stage may go on from a tensor of the one before it in place of the image: the front that both have in common is
+computed once. What an IF reads is copied into its branch, so each takes what the stages behind it need and no more.
+Runs in LiteRT and TensorFlow Lite Micro (the largest of the scores, a comparison and an IF are all that it takes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tflite_export import emit, ends, link
+from tflite_export.confidence import CONFIDENCES, Confidence
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, called, write
+from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
+
+STAGE_KEY = "stage"
+_THRESHOLD = "threshold_"
+# What REDUCE_MAX of integers, comparisons and IF need beside the operators of the stages.
+_RUNTIME = b"1.15.0".ljust(16, b"\0")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A network of one input and one output of class scores ``(1, classes)``.
+
+    ``resumes`` is the tensor of the stage before it that its input is; None where it takes the image.
+    """
+
+    graph: Subgraph
+    resumes: Tensor | None = None
+
+    @property
+    def scores(self) -> Tensor:
+        """What it answers."""
+        return self.graph.outputs[0]
+
+
+def threshold_key(number: int) -> str:
+    """What the threshold behind a stage is called among a file's inputs; the first stage is number 0."""
+    return f"{_THRESHOLD}{number + 1}"
+
+
+def signature(stages: Sequence[Stage], confidence: str, key: str = SIGNATURE) -> Signature:
+    """Stages, cheapest first, as one entry point; ``flatbuffer.called`` lists all subgraphs of its own.
+
+    Inputs are ``image`` and ``threshold_1`` and so on, outputs ``scores`` and ``stage``, the place of the stage that
+    answered. Where the stages' ends differ, its own hold what any of them can. Raises TfliteError for under two
+    stages, images or scores of several shapes, and an unknown confidence.
+    """
+    _check(stages, confidence)
+    image = ends.common([s.graph.inputs[0] for s in stages if s.resumes is None], INPUT_KEY)
+    scores = ends.common([stage.scores for stage in stages], OUTPUT_KEY)
+    thresholds = [emit.activation((1,), "FLOAT32", threshold_key(n)) for n in range(len(stages) - 1)]
+    main = _Chain(stages, CONFIDENCES[confidence], image, scores).first(thresholds, key)
+    inputs = {INPUT_KEY: main.inputs[0]} | {threshold_key(n): t for n, t in enumerate(main.inputs[1:])}
+    return Signature(key, main, inputs, dict(zip((OUTPUT_KEY, STAGE_KEY), main.outputs, strict=True)))
+
+
+def file(
+    stages: Sequence[Stage], confidence: str, made_of: Sequence[Model], metadata: Mapping[str, Any] | None = None
+) -> bytes:
+    """A cascade as a file of its own, from stages of these models; raises TfliteError as ``signature`` does."""
+    entry = signature(stages, confidence)
+    model = Model(called([entry.subgraph]), [entry])
+    finish(model, made_of, metadata)
+    return write(model)
+
+
+def finish(model: Model, made_of: Sequence[Model], metadata: Mapping[str, Any] | None) -> None:
+    """Note in a model with cascades what made it and the newest runtime that it needs."""
+    model.metadata[link.RUNTIME] = Buffer(np.frombuffer(_RUNTIME, np.uint8))
+    link.finish(model, made_of, metadata)
+
+
+def _check(stages: Sequence[Stage], confidence: str) -> None:
+    if len(stages) < 2:
+        raise TfliteError(f"{len(stages)} stages; a cascade takes two or more")
+    if confidence not in CONFIDENCES:
+        raise TfliteError(f"unknown confidence {confidence!r}; choose one of {', '.join(CONFIDENCES)}")
+    images = {s.graph.inputs[0].shape for s in stages if s.resumes is None}
+    answers = {s.scores.shape for s in stages}
+    for name, shapes in (("images", images), ("scores", answers)):
+        if len(shapes) > 1:
+            raise TfliteError(f"the stages have {name} of several shapes: {', '.join(map(str, sorted(shapes)))}")
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Stages being joined, with the form of the image and of the scores that they have in common."""
+
+    stages: Sequence[Stage]
+    confidence: Confidence
+    image: Tensor
+    scores: Tensor
+
+    def first(self, thresholds: Sequence[Tensor], name: str) -> Subgraph:
+        """The first stage and, behind an IF, all others."""
+        image, lead = self._taken(0)
+        numbers = [emit.constant(np.array([n], np.int32), f"cascade/stage_{n}") for n in (0, 1)]
+        operators, outputs = self._going_on(0, image, thresholds, numbers)
+        return _named(name, Subgraph([*lead, *operators], [image, *thresholds], outputs))
+
+    def _later(self, number: int) -> Subgraph:
+        """A stage as the branch of an IF; it takes what ``_carried`` lists."""
+        image, lead = self._taken(number)
+        before, place, own = self._before()
+        thresholds = [emit.activation((1,), "FLOAT32", threshold_key(n)) for n in range(number, len(self.stages) - 1)]
+        resumed = self.stages[number].resumes is not None
+        carried = [self.stages[number].graph.inputs[0]] if resumed else []
+        passed = [image] if self._needed(number) else []
+        inputs = [*passed, *carried, before, place, own, *thresholds]
+        if thresholds:
+            following = emit.constant(np.array([number + 1], np.int32), f"cascade/stage_{number + 1}")
+            operators, outputs = self._going_on(number, image, thresholds, [own, following])
+        else:
+            operators, answer = self._answered(number)
+            outputs = [answer, own]
+        return _named(f"stage_{number + 1}", Subgraph([*lead, *operators], inputs, outputs))
+
+    def _going_on(
+        self, number: int, image: Tensor, thresholds: Sequence[Tensor], numbers: Sequence[Tensor]
+    ) -> tuple[list[Operator], list[Tensor]]:
+        """A stage, its confidence, and the IF that answers or goes on; with the scores and the stage."""
+        operators, answer = self._answered(number)
+        sure = self.confidence.emit(self.stages[number].scores)
+        enough = emit.elementwise("GREATER_EQUAL", [sure[-1].outputs[0], thresholds[0]])
+        following = self.stages[number + 1].resumes
+        carried = [] if following is None else [following]
+        passed = [image] if self._needed(number + 1) else []
+        inputs = [*passed, *carried, answer, *numbers, *thresholds[1:]]
+        outputs = [self._form(), emit.activation((1,), "INT32", STAGE_KEY)]
+        branch = emit.branch(enough.outputs[0], inputs, outputs, self._passing(inputs, answer), self._later(number + 1))
+        return [*operators, *sure, enough, branch], outputs
+
+    def _answered(self, number: int) -> tuple[list[Operator], Tensor]:
+        """The operators of a stage, with its answer in the form of all."""
+        stage, answer = self.stages[number], self._form()
+        conversion = ends.converted(stage.scores, answer)
+        return [*stage.graph.operators, *conversion], answer if conversion else stage.scores
+
+    def _taken(self, number: int) -> tuple[Tensor, list[Operator]]:
+        """The image as a stage's subgraph is given it, and what makes of it the stage's own."""
+        stage = self.stages[number]
+        if stage.resumes is None and ends.same(self.image, stage.graph.inputs[0]):
+            return stage.graph.inputs[0], []
+        image = emit.activation(self.image.shape, self.image.type, INPUT_KEY, like=self.image)
+        return image, [] if stage.resumes is not None else ends.converted(image, stage.graph.inputs[0])
+
+    def _needed(self, number: int) -> bool:
+        """Whether a stage or one behind it takes the image."""
+        return any(stage.resumes is None for stage in self.stages[number:])
+
+    def _before(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The scores of the stage before, that stage's place, and the place of the next."""
+        place, following = (emit.activation((1,), "INT32", name) for name in ("place", "next"))
+        return self._form("before"), place, following
+
+    def _passing(self, inputs: Sequence[Tensor], answer: Tensor) -> Subgraph:
+        """The branch that hands on an answer and its place, which follows it among the inputs."""
+        at = next(n for n, tensor in enumerate(inputs) if tensor is answer)
+        unread = [emit.activation(t.shape, t.type, t.name, like=t) for t in inputs]
+        return _named("answered", Subgraph([], unread, unread[at : at + 2]))
+
+    def _form(self, name: str = OUTPUT_KEY) -> Tensor:
+        return emit.activation(self.scores.shape, self.scores.type, name, like=self.scores)
+
+
+def _named(name: str, graph: Subgraph) -> Subgraph:
+    graph.table.name = name
+    return graph
