@@ -28,7 +28,7 @@ SOURCES = {
     "ram": "planned from the file",
     "latency": "measured on the building host, median",
 }
-ANCHOR, STITCHED, CONTROL = "anchor", "stitched", "control"
+ANCHOR, STITCHED, CONTROL, CASCADE = "anchor", "stitched", "control", "cascade"
 SHIPPED, DOMINATED = "shipped", "dominated"
 _FORMAT = 2
 
@@ -84,8 +84,60 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """One position of a cascade's dial: thresholds, the share of images that each stage runs on, the score; 0..1."""
+
+    thresholds: tuple[float, ...]
+    rank_reach: tuple[float, ...]
+    test_reach: tuple[float, ...]
+    rank_score: float
+    test_score: float
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """What a cascade is made of: its stages' names, cheapest first, and what each adds where it runs, in MACs.
+
+    A stage answers where its ``confidence`` is at or above its threshold; the last one always answers. The chosen
+    thresholds and what they give on either split stand in the file of each precision (``Dial``) and, for the precision
+    that decided, here. ``curve`` goes from never to always going on. ``resumed``: whether a stage goes on from the
+    front of the one before it.
+    """
+
+    stages: tuple[str, ...]
+    macs: tuple[int, ...]
+    confidence: str
+    thresholds: tuple[float, ...]
+    rank_reach: tuple[float, ...]
+    test_reach: tuple[float, ...]
+    curve: tuple[Setting, ...] = ()
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class Dial:
+    """How a cascade's file is set and what that gives: thresholds, and the share of images that each stage runs on.
+
+    ``latencies_us`` are medians on the building host where the first, the second ... stage answers.
+    """
+
+    thresholds: tuple[float, ...]
+    rank_reach: tuple[float, ...]
+    test_reach: tuple[float, ...]
+    latencies_us: tuple[float, ...]
+
+    @property
+    def mean_latency_us(self) -> float:
+        """Of an image, as the images of the rank split go on."""
+        return mean_cost(np.diff(self.latencies_us, prepend=0.0), self.rank_reach)
+
+
+@dataclass(frozen=True)
 class File:
-    """A ``.tflite`` of a point, with what was measured on it. Times in microseconds, sizes in bytes."""
+    """A ``.tflite`` of a point, with what was measured on it. Times in microseconds, sizes in bytes.
+
+    The latency of a cascade is its worst case, where all stages run; ``dial`` has the rest.
+    """
 
     path: str
     sha256: str
@@ -98,17 +150,24 @@ class File:
     latency_repeats_us: tuple[float, ...]
     threads: int
     tool: str
+    dial: Dial | None = None
+
+    @property
+    def mean_latency_us(self) -> float:
+        """Of an image, as those of the rank split go on; the latency itself of what always costs the same."""
+        return self.latency_median_us if self.dial is None else self.dial.mean_latency_us
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A network of the family, an anchor or a control, with its figures.
+    """A network of the family, an anchor, a control or a cascade, with its figures.
 
-    ``origin`` names the point that this one was optimised from; empty where a build made it.
+    ``macs`` of a cascade are its worst case. ``origin`` names the point that this one was optimised from; empty where
+    a build made it.
     """
 
     name: str
-    kind: str  # ANCHOR, STITCHED or CONTROL
+    kind: str  # ANCHOR, STITCHED, CONTROL or CASCADE
     route: str
     macs: int
     params: int
@@ -120,6 +179,17 @@ class OperatingPoint:
     reason: Reason | None = None
     files: Mapping[str, File] = field(default_factory=dict)
     origin: str = ""
+    cascade: Cascade | None = None
+
+    @property
+    def mean_macs(self) -> float:
+        """Of an image, as those of the rank split go on."""
+        return self.macs if self.cascade is None else mean_cost(self.cascade.macs, self.cascade.rank_reach)
+
+    @property
+    def test_mean_macs(self) -> float:
+        """Of an image, as those of the test split went on."""
+        return self.macs if self.cascade is None else mean_cost(self.cascade.macs, self.cascade.test_reach)
 
 
 @dataclass(frozen=True)
@@ -138,6 +208,11 @@ class Verified:
     difference: float
     flash_bytes: dict[str, int]
     latency_ratio: float
+
+
+def mean_cost(costs: Iterable[float], reach: Iterable[float]) -> float:
+    """Of what stages add where they run, and the share of images that each runs on."""
+    return float(sum(cost * share for cost, share in zip(costs, reach, strict=True)))
 
 
 def record(path: str, content: bytes, took: Latency, rank: Score, test: Score) -> File:
