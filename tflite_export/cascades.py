@@ -25,24 +25,24 @@ import numpy as np
 from tflite_export import emit, ends, link
 from tflite_export.confidence import CONFIDENCES, Confidence
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, called, write
+from tflite_export.flatbuffer import Model, Operator, Signature, Subgraph, Tensor, called, write
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
 
 STAGE_KEY = "stage"
 _THRESHOLD = "threshold_"
-# What REDUCE_MAX of integers, comparisons and IF need beside the operators of the stages.
-_RUNTIME = b"1.15.0".ljust(16, b"\0")
 
 
 @dataclass(frozen=True)
 class Stage:
     """A network of one input and one output of class scores ``(1, classes)``.
 
-    ``resumes`` is the tensor of the stage before it that its input is; None where it takes the image.
+    ``resumes`` is the tensor of the stage before it that its input is; None where it takes the image. ``made_of`` are
+    the files that it comes from.
     """
 
     graph: Subgraph
     resumes: Tensor | None = None
+    made_of: tuple[Model, ...] = ()
 
     @property
     def scores(self) -> Tensor:
@@ -72,20 +72,12 @@ def signature(stages: Sequence[Stage], confidence: str, key: str = SIGNATURE) ->
     return Signature(key, main, inputs, dict(zip((OUTPUT_KEY, STAGE_KEY), main.outputs, strict=True)))
 
 
-def file(
-    stages: Sequence[Stage], confidence: str, made_of: Sequence[Model], metadata: Mapping[str, Any] | None = None
-) -> bytes:
-    """A cascade as a file of its own, from stages of these models; raises TfliteError as ``signature`` does."""
+def file(stages: Sequence[Stage], confidence: str, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """A cascade as a file of its own; raises TfliteError as ``signature`` does."""
     entry = signature(stages, confidence)
     model = Model(called([entry.subgraph]), [entry])
-    finish(model, made_of, metadata)
+    link.finish(model, [source for stage in stages for source in stage.made_of], metadata)
     return write(model)
-
-
-def finish(model: Model, made_of: Sequence[Model], metadata: Mapping[str, Any] | None) -> None:
-    """Note in a model with cascades what made it and the newest runtime that it needs."""
-    model.metadata[link.RUNTIME] = Buffer(np.frombuffer(_RUNTIME, np.uint8))
-    link.finish(model, made_of, metadata)
 
 
 def image_of(stages: Sequence[Stage]) -> Tensor:

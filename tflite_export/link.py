@@ -18,13 +18,15 @@ import numpy as np
 
 from tflite_export import emit, retune, stitching
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, only, read, write
+from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, called, only, read, write
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE, precision_named
 from tflite_export.retune import Retuned
 from tflite_export.stitching import Stitch
 
 METADATA = "restnet_tf"
 RUNTIME = "min_runtime_version"
+# What an IF and the comparisons before it need beside the operators of its branches.
+_CHOOSING = b"1.15.0".ljust(16, b"\0")
 # Share of weights that rounding may turn by one where the same weights were compiled twice.
 _TIES = 0.01
 
@@ -88,17 +90,24 @@ def variant(route: Route, *, precision: str, names: bool = True, metadata: Mappi
 
 
 def elastic(
-    routes: Mapping[str, Route], *, precision: str, names: bool = False, metadata: Mapping[str, Any] | None = None
+    routes: Mapping[str, Route],
+    *,
+    precision: str,
+    names: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+    more: Sequence[Signature] = (),
 ) -> bytes:
     """All routes as signatures of one file, by name; every weight buffer is there once.
 
     Tuned norms keep the anchor's weights: integer weights by scales a channel; in float a factor a
-    channel follows the convolution wherever that takes fewer bytes than a copy of the weights.
+    channel follows the convolution wherever that takes fewer bytes than a copy of the weights. ``more`` are signatures
+    of what else was made of the same objects, as cascades of the routes are.
     """
     if not routes:
         raise TfliteError("no routes to link; give at least one")
     graphs = {name: subgraph(route, precision, share=True, name=name) for name, route in routes.items()}
-    model = Model(list(graphs.values()), [_signature(name, graph) for name, graph in graphs.items()])
+    entries = [*(_signature(name, graph) for name, graph in graphs.items()), *more]
+    model = Model(called(entry.subgraph for entry in entries), entries)
     return _finished(model, [o for r in routes.values() for o in r.objects], names, metadata)
 
 
@@ -176,6 +185,7 @@ def finish(model: Model, made_of: Sequence[Model], metadata: Mapping[str, Any] |
     """Note in a model what made it, and the newest runtime that it or any of what it is made of needs."""
     model.table.description = "linked by restnet-tf"
     needed = [source.metadata[RUNTIME].data.tobytes() for source in (model, *made_of) if RUNTIME in source.metadata]
+    needed += [_CHOOSING for graph in model.subgraphs if any(operator.calls for operator in graph.operators)]
     notes = {RUNTIME: max(needed, key=_version, default=b"1.14.0".ljust(16, b"\0"))}
     if metadata is not None:
         notes[METADATA] = json.dumps(metadata, separators=(",", ":"), sort_keys=True).encode()

@@ -31,13 +31,11 @@ import numpy as np
 
 from tflite_export import emit, ends, link, memory
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, read, write
+from tflite_export.flatbuffer import Model, Operator, Signature, Subgraph, Tensor, read, write
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
 
 CHOICE_KEY = "choice"
 
-# What the operators of a router need beside those of the points.
-_RUNTIME = b"1.15.0".ljust(16, b"\0")
 # TensorFlow Lite Micro knows the operator, takes the file, and fails once the point is chosen.
 _NO_KERNEL = (("RESIZE_BILINEAR", "INT16"),)
 _OUT_OF_RANGE = "the nearest point runs"
@@ -61,7 +59,6 @@ def of_elastic(content: bytes, points: Sequence[str] = ()) -> bytes:
     main = subgraphs[0]
     inputs = dict(zip((INPUT_KEY, CHOICE_KEY), main.inputs, strict=True))
     routed = Model(subgraphs, [Signature(SIGNATURE, main, inputs, {OUTPUT_KEY: main.outputs[0]})])
-    routed.metadata[link.RUNTIME] = Buffer(np.frombuffer(_RUNTIME, np.uint8))
     arena = memory.plan(memory.ranges(write(routed, names=False))).size
     link.finish(routed, [model], described(noted, list(graphs), router=_note(arena)))
     return write(routed, names=False)

@@ -23,7 +23,12 @@ option = partial(shared.option, "build")
 @option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/LARGE-SMALL-DATA]")
 @option("--budget", metavar="TERMS", help='Limits, as in "macs<=30M, flash<=500KB"; devices\' are looked at last.')
 @option("--precision", metavar="LIST", help="Of float32, float16, dynamic, int8, int16x8.")
-@option("--max-points", type=click.IntRange(1, 64), help="Variants to fit.  [default: 8; 6 for the demo; all of snnet]")
+@option(
+    "--max-points",
+    type=click.IntRange(0, 64),
+    help="Variants to fit; 0: cascades of the anchors alone.  [default: 8; 6 for the demo; all of snnet]",
+)
+@option("--cascades", type=click.IntRange(0, 16), help="Cascades to ship; 0 for none.")
 @option(
     "--order",
     type=click.Choice(["both", "large-small", "small-large"]),

@@ -46,6 +46,7 @@ _SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
 @option("--depth", type=click.IntRange(2), help="Fragments in a net, at most (L).")
 @option("--nets", type=click.IntRange(1), help="Nets of one start, at most.")
 @option("--max-points", type=click.IntRange(1, 64), help="Nets to ship.")
+@option("--cascades", type=click.IntRange(0, 16), help="Cascades to ship; 0 for none.")
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def compose(**options: Any) -> None:
     """Compose nets of a pool's fragments for a few labelled images, without training.

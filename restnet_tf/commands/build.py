@@ -86,6 +86,7 @@ def reopened(path: Path, report: Reporter) -> Iterator[Family]:
     try:
         with work.run.opened(method.identity(work)):
             yield family
+            work.run.drop_caches()
     finally:
         sources.forget()
 

@@ -11,7 +11,7 @@ from restnet_tf.family.family import Family
 from restnet_tf.family.score import Scorer
 from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.points import points
-from restnet_tf.points.points import CONTROL, OperatingPoint
+from restnet_tf.points.points import CASCADE, CONTROL, OperatingPoint
 from restnet_tf.records import Plan, RestnetError
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
@@ -50,7 +50,8 @@ def link(family: Family) -> tuple[OperatingPoint, ...]:
     """
     meta, listed = points.read(family.run.points_path)
     left = [_without(family, p, stale(family)) for p in listed]
-    return ship.settle(members(family), Scorer(family), left, {**meta, "versions": opening.versions(opening.TOOLS)})
+    anew = {"versions": opening.versions(opening.TOOLS), "cascades": ship.cascades_of(family.settings)}
+    return ship.settle(members(family), Scorer(family), left, {**meta, **anew})
 
 
 def check_named(run: Run, listed: Sequence[OperatingPoint], names: Sequence[str]) -> None:
@@ -72,10 +73,12 @@ def lacks(family: Family) -> bool:
 
     Raises ``RestnetError`` where they name a point that it has not.
     """
-    settings, (_, listed) = family.settings, points.read(family.run.points_path)
+    settings, (meta, listed) = family.settings, points.read(family.run.points_path)
     check_named(family.run, listed, settings.also)
-    due = [p for p in listed if p.files or p.name in settings.also or (settings.ship_all and p.kind != CONTROL)]
-    return bool(stale(family)) or any(name not in p.files for p in due for name in settings.precisions)
+    fixed = [p for p in listed if p.kind != CASCADE]
+    due = [p for p in fixed if p.files or p.name in settings.also or (settings.ship_all and p.kind != CONTROL)]
+    lacking = any(name not in p.files for p in due for name in settings.precisions)
+    return bool(stale(family)) or lacking or meta.get("cascades") != ship.cascades_of(settings)
 
 
 def _without(family: Family, point: OperatingPoint, precisions: Sequence[str]) -> OperatingPoint:

@@ -20,12 +20,15 @@ from restnet_tf.family.linker import Joint, Linker, Maker
 from restnet_tf.family.objects import BackCompilation, Compilation, Form
 from restnet_tf.graph import cuts, infer, norms
 from restnet_tf.graph.norms import UnfoldableError
+from restnet_tf.points.points import Cascade
 from restnet_tf.records import RestnetError
 from restnet_tf.stitches import stitch, variant
 from restnet_tf.work import tasks
 from restnet_tf.work.tasks import Task
 from tflite_export import convert, link, lowering, verify
+from tflite_export.cascades import Stage
 from tflite_export.errors import UnsharedError
+from tflite_export.flatbuffer import Subgraph, only, read
 from tflite_export.precision import precision_named
 
 if TYPE_CHECKING:
@@ -95,8 +98,17 @@ class Converter:
     def __init__(self, members: Members, precision: str) -> None:
         self._members, self._precision = members, precision
 
-    def elastic(self, points: Sequence[str], metadata: Mapping[str, Any]) -> None:
+    def elastic(self, points: Sequence[str], metadata: Mapping[str, Any], chains: Mapping[str, Cascade]) -> None:
         """None: a file of several signatures is linked."""
+
+    def stage(self, point: str) -> Stage:
+        """A point as a stage of a cascade: its own file, converted anew."""
+        model = read(self.variant(point))
+        return Stage(only(model), made_of=(model,))
+
+    def rest(self, first: str, last: str) -> Stage:
+        """Refused: files that were converted whole share no front."""
+        raise RestnetError(f"{last} was converted whole and cannot go on from {first}; build with --converter link")
 
     def variant(self, point: str) -> bytes:
         """One point's own file."""
@@ -122,6 +134,10 @@ class AnchorPieces:
         if self._precision == "float32":
             self._check(point, content)
         return content
+
+    def graph(self, point: str, route: link.Route) -> Subgraph:
+        """What a point's own file holds, made of the anchors' own tensors."""
+        return link.subgraph(route, self._precision, share=False)
 
     def joined(self, joint: Joint, lead: link.Route) -> link.Route:
         """A route with one more piece; the last back may be calibrated anew."""

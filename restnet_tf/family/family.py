@@ -34,6 +34,8 @@ class Settings:
     order: str
     max_points: int
     precisions: tuple[str, ...]
+    cascade_precisions: tuple[str, ...]  # may name one a stage
+    cascades: int
     effort: float
     seed: int
     ship_all: bool

@@ -6,12 +6,15 @@ anchors in Keras (``anchor_pieces``), or of a pool that was compiled for all its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from restnet_tf.points.points import Cascade
 from restnet_tf.stitches.stitch import pipeline
-from tflite_export import link
+from tflite_export import cascades, link
+from tflite_export.cascades import Stage
+from tflite_export.flatbuffer import Model, Subgraph
 
 if TYPE_CHECKING:
     from restnet_tf.fitting.ladder import Fitted
@@ -55,6 +58,9 @@ class Pieces(Protocol):
     def file(self, point: str, route: link.Route) -> bytes:
         """One point's own file, checked."""
 
+    def graph(self, point: str, route: link.Route) -> Subgraph:
+        """What a point's own file holds."""
+
 
 class Maker(Protocol):
     """What makes files of points in one precision."""
@@ -62,8 +68,29 @@ class Maker(Protocol):
     def variant(self, point: str) -> bytes:
         """One point's own file."""
 
-    def elastic(self, points: Sequence[str], metadata: Mapping[str, Any]) -> bytes | None:
-        """One file with a signature for each point; None where this maker makes none."""
+    def stage(self, point: str) -> Stage:
+        """A point as a stage of a cascade: what its own file holds."""
+
+    def rest(self, first: str, last: str) -> Stage:
+        """An anchor as a stage that goes on from the front of the point before it."""
+
+    def elastic(
+        self, points: Sequence[str], metadata: Mapping[str, Any], chains: Mapping[str, Cascade]
+    ) -> bytes | None:
+        """One file with a signature for each point and cascade; None where this maker makes none."""
+
+
+def stages(chain: Cascade, whole: Callable[[str], Stage], rest: Callable[[str, str], Stage]) -> list[Stage]:
+    """The stages of a cascade: ``whole`` ones, and those that take the ``rest`` of what the one before began."""
+    before = (None, *chain.stages)
+    return [
+        rest(str(first), name) if name in chain.resumes else whole(name)
+        for first, name in zip(before, chain.stages, strict=False)
+    ]
+
+
+def _models(route: link.Route) -> tuple[Model, ...]:
+    return tuple(one.model for one in route.objects)
 
 
 class Linker:
@@ -77,10 +104,34 @@ class Linker:
         """One point's own file."""
         return self._pieces.file(point, self.route(point))
 
-    def elastic(self, points: Sequence[str], metadata: Mapping[str, Any]) -> bytes | None:
-        """One file with a signature for each point."""
+    def elastic(
+        self, points: Sequence[str], metadata: Mapping[str, Any], chains: Mapping[str, Cascade]
+    ) -> bytes | None:
+        """One file with a signature for each point and cascade."""
         routes = {point: self.route(point) for point in points}
-        return link.elastic(routes, precision=self._precision, metadata=metadata)
+        more = [cascades.signature(self._shared(one), one.confidence, name) for name, one in chains.items()]
+        return link.elastic(routes, precision=self._precision, metadata=metadata, more=more)
+
+    def stage(self, point: str) -> Stage:
+        """A point as a stage of a cascade."""
+        route = self.route(point)
+        return Stage(self._pieces.graph(point, route), made_of=_models(route))
+
+    def rest(self, first: str, last: str) -> Stage:
+        """An anchor from the cut on where the point before it left it."""
+        anchor = self._pieces.object(last)
+        cut = anchor.cut(str(self._plans[first].route[0].stop))
+        operators = link.leading_to([anchor.scores], anchor.graph, cut)
+        return Stage(Subgraph(operators, [cut], [anchor.scores]), cut, (anchor.model,))
+
+    def _shared(self, chain: Cascade) -> list[Stage]:
+        """The stages of a cascade, made of the weights that all points of an elastic file share."""
+
+        def stage(point: str) -> Stage:
+            route = self.route(point)
+            return Stage(link.subgraph(route, self._precision, share=True), made_of=_models(route))
+
+        return stages(chain, stage, self.rest)
 
     def route(self, point: str) -> link.Route:
         """A point as objects and what joins them; compiles what is not compiled yet."""

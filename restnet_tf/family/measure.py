@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf.family.score import SPLITS
+from restnet_tf.family.answers import SPLITS, Answers, Images, Shape
 from restnet_tf.points import points
 from restnet_tf.points.points import File, Score
 from tflite_export.devices import host
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 _THREADS = 1
 
-Shape = tuple[int, int, int]
-# Batches ``(b, h, w, c)`` of a split by its name, as a network of that input shape takes them.
-Images = Callable[[str, Shape], Iterator[np.ndarray]]
 # The score of a point in a precision, from the outputs of its file on a split.
 Judge = Callable[[str, str, str, np.ndarray], Score]
 
@@ -41,7 +38,7 @@ class Job:
 
 
 def measured(
-    run: Run, jobs: Sequence[Job], images: Images, judge: Judge, report: Reporter, *, repeats: int
+    run: Run, jobs: Sequence[Job], images: Images, answers: Answers, judge: Judge, report: Reporter, *, repeats: int
 ) -> dict[str, dict[str, File]]:
     """Every file with its scores, times, size and planned arena; by point and precision."""
     paths = {job: run.tflite_path(job.point, job.precision) for job in jobs}
@@ -51,10 +48,8 @@ def measured(
     report.stage("scores of all files, run by the interpreter")
     files: dict[str, dict[str, File]] = {}
     for done, (job, content) in enumerate(contents.items(), start=1):
-        scores = {
-            split: judge(job.point, job.precision, split, host.scores(content, images(split, job.shape)))
-            for split in SPLITS
-        }
+        outputs = answers.of(job.point, job.precision)
+        scores = {split: judge(job.point, job.precision, split, outputs[split]) for split in SPLITS}
         path = str(paths[job].relative_to(run.path))
         files.setdefault(job.point, {})[job.precision] = points.record(path, content, timed[job.name], **scores)
         report.progress(done, len(contents))

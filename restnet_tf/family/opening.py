@@ -12,6 +12,7 @@ from typing import Any
 from restnet_tf.anchors import applications, demo, head
 from restnet_tf.data import splits
 from restnet_tf.data.splits import Data
+from restnet_tf.family import cascades
 from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
 from restnet_tf.family.options import MODEL, BuildOptions, Options
 from restnet_tf.progress import Reporter
@@ -37,6 +38,8 @@ def settings(options: BuildOptions, *, order: str, max_points: int = POINTS, eff
         order=options.order or order,
         max_points=max_points,
         precisions=precisions(options),
+        cascade_precisions=cascade_precisions(options),
+        cascades=options.cascades,
         effort=options.effort or effort,
         seed=options.seed,
         ship_all=options.ship_all,
@@ -53,10 +56,15 @@ def settings(options: BuildOptions, *, order: str, max_points: int = POINTS, eff
 
 def precisions(options: Options) -> tuple[str, ...]:
     """The precisions that files are wanted in; raises ``TfliteError`` for one that there is not."""
-    names = tuple(dict.fromkeys(name for part in options.precision.split(",") if (name := part.strip())))
-    for name in names or ("",):
+    return cascades.split(cascade_precisions(options))
+
+
+def cascade_precisions(options: Options) -> tuple[str, ...]:
+    """The same as they were asked for: a word may name one for each stage of a cascade, as ``int8>float32`` does."""
+    words = tuple(dict.fromkeys(word for part in options.precision.split(",") if (word := part.strip())))
+    for name in cascades.split(words or ("",)):
         precision.precision_named(name)
-    return names
+    return words
 
 
 def terms(options: Options) -> tuple[Term, ...]:

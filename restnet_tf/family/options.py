@@ -26,6 +26,7 @@ class Options:
     budget: str = ""
     precision: str = "float32,int8"
     max_points: int | None = None
+    cascades: int = 4
     seed: int = 0
     # Points that have files whatever they score (restnet-tf link --point).
     also: tuple[str, ...] = field(default=(), metadata=GAINED)

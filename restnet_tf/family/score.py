@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf import records
+from restnet_tf import atomic, records
+from restnet_tf.family.answers import SPLITS
 from restnet_tf.fitting.ladder import kl_divergence
 from restnet_tf.graph import cuts, infer
 from restnet_tf.points.points import ANCHOR, CONTROL, STITCHED, OperatingPoint, Score
@@ -29,16 +31,13 @@ if TYPE_CHECKING:
     from restnet_tf.fitting.ladder import Fitted
     from restnet_tf.records import Anchor, Plan
 
-SPLITS = ("rank", "test")
-
 
 class Scorer:
     """Scores networks on the rank and the test split of a family."""
 
     def __init__(self, family: Family) -> None:
         self._splits = {name: getattr(family.data, name) for name in SPLITS}
-        teacher = to_logits(family.anchors[family.largest])
-        self._teacher = {name: _logits(teacher, split) for name, split in self._splits.items()}
+        self._teacher = of_anchors(family)[family.largest]
 
     def __call__(self, model: keras.Model, name: str) -> Score:
         """Of a network from images to logits, on the split of that name."""
@@ -53,9 +52,29 @@ class Scorer:
 
     def right(self, outputs: np.ndarray, name: str) -> np.ndarray:
         """Which rows have their highest output where it should be."""
+        return np.equal(outputs.argmax(axis=1), self.truth(name))
+
+    def truth(self, name: str) -> np.ndarray:
+        """The class ``(n,)`` that each image of a split should be given."""
         labels = self._splits[name].labels
-        truth = self._teacher[name].argmax(axis=1) if labels is None else labels
-        return np.equal(outputs.argmax(axis=1), truth)
+        return self._teacher[name].argmax(axis=1) if labels is None else np.asarray(labels)
+
+
+def of_anchors(family: Family) -> dict[str, dict[str, np.ndarray]]:
+    """The logits ``(n, classes)`` of each anchor by split, kept in the run while it is built."""
+    key = hashlib.sha256("\n".join(anchor.sha256 for anchor in family.anchors.values()).encode()).hexdigest()[:16]
+    path = family.run.cache_path(f"anchors-{key}.npz")
+    if path.exists():
+        with np.load(path) as arrays:
+            return {role: {name: arrays[f"{role}:{name}"] for name in SPLITS} for role in family.anchors}
+    family.report.stage("answers of the anchors on the rank and test split")
+    logits: dict[str, dict[str, np.ndarray]] = {}
+    for done, (role, anchor) in enumerate(family.anchors.items(), start=1):
+        model = to_logits(anchor)
+        logits[role] = {name: _logits(model, getattr(family.data, name)) for name in SPLITS}
+        family.report.progress(done, len(family.anchors))
+    atomic.write_npz(path, {f"{role}:{name}": v for role, each in logits.items() for name, v in each.items()})
+    return logits
 
 
 @dataclass(frozen=True)
@@ -117,6 +136,12 @@ def stitched(
     )
 
 
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """The softmax of logits ``(n, classes)``, float32."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+
+
 def to_logits(anchor: Anchor) -> keras.Model:
     """An anchor from raw images to logits."""
     return cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits)
@@ -131,9 +156,10 @@ def images(split: Split, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
 def _all(
     family: Family, scorer: Scorer, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], rivals: Sequence[Control]
 ) -> Iterator[OperatingPoint]:
+    anchors = of_anchors(family)
     for role, anchor in family.anchors.items():
-        cost, model = family.costs[role], to_logits(anchor)
-        scores = scorer(model, "rank"), scorer(model, "test")
+        cost = family.costs[role]
+        scores = scorer.judged(anchors[role]["rank"], "rank"), scorer.judged(anchors[role]["test"], "test")
         yield OperatingPoint(role, ANCHOR, anchor.name, cost.macs, cost.params, *scores)
     for plan, logits in zip(chosen, of_variants(family, chosen), strict=True):
         yield stitched(family, scorer, plan, fitted[plan.name], logits)

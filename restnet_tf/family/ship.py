@@ -6,79 +6,27 @@ A build, a point added later and a precision added later all end here, so that n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf import atomic
-from restnet_tf.family import anchor_pieces, compute, measure, opening, score
+from restnet_tf.cascades.chains import Candidate
+from restnet_tf.family import anchor_pieces, cascades, compute, opening, score
 from restnet_tf.family.anchor_pieces import Members
-from restnet_tf.family.measure import Images, Job, Judge, Shape
+from restnet_tf.family.answers import SPLITS
+from restnet_tf.family.cascades import Rest, Scope
 from restnet_tf.family.score import Scorer
-from restnet_tf.points import front, points
-from restnet_tf.points.points import CONTROL, SHIPPED, File, OperatingPoint, Score
-from restnet_tf.report import plots
+from restnet_tf.family.shop import Shop
+from restnet_tf.points import front
+from restnet_tf.points.points import CASCADE, CONTROL, SHIPPED, OperatingPoint, Score
+from restnet_tf.report import terminal
 
 if TYPE_CHECKING:
     from restnet_tf.family.controls import Control
-    from restnet_tf.family.family import Family
-    from restnet_tf.family.linker import Maker
+    from restnet_tf.family.family import Family, Settings
     from restnet_tf.fitting.ladder import Fitted
-    from restnet_tf.progress import Reporter
     from restnet_tf.records import Plan
-    from restnet_tf.run.directory import Run
-
-_REPEATS = 50
-
-
-@dataclass(frozen=True)
-class Shop:
-    """What makes and measures files of a run, whatever the method.
-
-    ``shapes`` are the input shapes of points, ``images`` and ``judge`` as in ``measure``.
-    """
-
-    run: Run
-    makers: Mapping[str, Maker]
-    shapes: Mapping[str, Shape]
-    images: Images
-    judge: Judge
-    report: Reporter
-    repeats: int = _REPEATS
-
-    def stocked(self, stock: Sequence[OperatingPoint]) -> dict[str, dict[str, File]]:
-        """A file of every point in every precision, by name; those that a point has already stay."""
-        jobs = [
-            Job(p.name, precision, self.shapes[p.name])
-            for p in stock
-            for precision in self.makers
-            if precision not in p.files
-        ]
-        if not jobs:
-            return {p.name: dict(p.files) for p in stock}
-        self._write(jobs)
-        fresh = measure.measured(self.run, jobs, self.images, self.judge, self.report, repeats=self.repeats)
-        return {p.name: {**p.files, **fresh.get(p.name, {})} for p in stock}
-
-    def publish(self, listed: Sequence[OperatingPoint], meta: Mapping[str, Any], title: str) -> None:
-        """What speaks of all points: the elastic files, ``points.json`` and the plot."""
-        for precision, maker in self.makers.items():
-            members = [p for p in listed if precision in p.files]
-            content = maker.elastic([p.name for p in members], points.to_metadata(members, precision, meta))
-            if content is not None:
-                atomic.write_bytes(self.run.elastic_path(precision), content)
-        self.run.write_json(self.run.points_path, points.to_json(listed, meta))
-        atomic.write_bytes(self.run.plot_path, plots.operating_points(listed, title, meta["metric"]))
-
-    def _write(self, jobs: Sequence[Job]) -> None:
-        """The ``.tflite`` of each job; one that is there already stays."""
-        self.report.stage(f"making {len(jobs)} files")
-        for done, job in enumerate(jobs, start=1):
-            path = self.run.tflite_path(job.point, job.precision)
-            if not path.exists():
-                atomic.write_bytes(path, self.makers[job.precision].variant(job.point))
-            self.report.progress(done, len(jobs))
 
 
 def ship(family: Family, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], rivals: Sequence[Control]) -> None:
@@ -97,7 +45,8 @@ def settle(
 ) -> tuple[OperatingPoint, ...]:
     """Decide over all points and publish; files have those that are shipped, and those that the user named."""
     family, settings = members.family, members.family.settings
-    decided = front.decide(candidates)
+    earlier = [p for p in candidates if p.kind == CASCADE]
+    decided = front.decide(p for p in candidates if p.kind != CASCADE)
     stock = [
         p
         for p in decided
@@ -106,17 +55,56 @@ def settle(
     shop = _shop(members, scorer, [p.name for p in stock])
     files = shop.stocked(stock)
     settled = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
+    settled += cascades.added(shop, settled, scope(family, _rests(members, settled)), meta, earlier)
+    kept = {(p.name, precision) for p in settled for precision in p.files}
     for p in candidates:  # what is beaten by now
-        for precision in p.files if p.name not in files else ():
-            family.run.tflite_path(p.name, precision).unlink(missing_ok=True)
+        for precision in p.files:
+            if (p.name, precision) not in kept:
+                family.run.tflite_path(p.name, precision).unlink(missing_ok=True)
     shop.publish(settled, meta, title(family))
     family.run.note_forms(opening.forms(settings))
     return settled
 
 
+def scope(family: Family, rests: Mapping[str, Mapping[str, Rest]]) -> Scope:
+    """What cascades of a family's points may be; ``rests`` as in ``Scope``."""
+    splits = {name: getattr(family.data, name).labels for name in SPLITS}
+    labels = {name: np.asarray(values) for name, values in splits.items()} if family.data.labelled else None
+    settings = family.settings
+    return Scope(labels, settings.cascade_precisions, settings.cascades, family.budget, rests=rests)
+
+
+def _rests(members: Members, listed: Sequence[OperatingPoint]) -> dict[str, dict[str, Rest]]:
+    """By anchor, the points that begin with a front of it, and what going on from there takes."""
+    rests: dict[str, dict[str, Rest]] = {}
+    if members.family.settings.converter != "link":  # files that are converted whole share no front
+        return rests
+    for name in (p.name for p in listed if p.name in members.plans):
+        front_piece = members.plans[name].route[0]
+        cut = next(c for c in members.family.cut_lists[front_piece.anchor] if c.name == front_piece.stop)
+        rests.setdefault(front_piece.anchor, {})[name] = Rest(cut.macs_after, cut.params_after)
+    return rests
+
+
 def title(family: Family) -> str:
     """Of a picture of the family."""
     return f"{' + '.join(family.anchors[role].name for role in family.by_cost[::-1])} on {family.data.name}"
+
+
+def preview(family: Family) -> None:
+    """Tell of the cascades of the anchors alone, which nothing has to be trained for."""
+    settings = family.settings
+    if settings.cascades < 1 or len(family.anchors) < 2:
+        return
+    candidates = [
+        Candidate(role, family.costs[role].macs, {name: score.probabilities(values) for name, values in logits.items()})
+        for role, logits in score.of_anchors(family).items()
+    ]
+    params = {role: cost.params for role, cost in family.costs.items()}
+    routes = {role: anchor.name for role, anchor in family.anchors.items()}
+    points = cascades.planned(candidates, scope(family, {}), params, routes)
+    for line in terminal.cascades(points, family.metric):
+        family.report.say(line)
 
 
 def _shop(members: Members, scorer: Scorer, names: Sequence[str]) -> Shop:
@@ -145,7 +133,13 @@ def _meta(family: Family, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
         "training_macs": spent,
         "whole_large_training_macs": whole,
         "versions": opening.versions(opening.TOOLS),
+        "cascades": cascades_of(family.settings),
     }
+
+
+def cascades_of(settings: Settings) -> dict[str, Any]:
+    """How many cascades were asked for, in which precisions."""
+    return {"count": settings.cascades, "precisions": list(settings.cascade_precisions)}
 
 
 def training_macs(family: Family, fitted: Mapping[str, Fitted]) -> tuple[int, int]:
@@ -155,5 +149,7 @@ def training_macs(family: Family, fitted: Mapping[str, Fitted]) -> tuple[int, in
     forwards and backwards over as many images as the variants' stitches saw.
     """
     rungs = [r for f in fitted.values() for r in f.rungs]
+    if not fitted:
+        return 0, 0
     views = compute.views(family) * sum(c.macs for c in family.costs.values())
     return views + sum(r.macs for r in rungs), 3 * family.costs[family.largest].macs * sum(r.images for r in rungs)

@@ -100,8 +100,8 @@ class Cascade:
 
     A stage answers where its ``confidence`` is at or above its threshold; the last one always answers. The chosen
     thresholds and what they give on either split stand in the file of each precision (``Dial``) and, for the precision
-    that decided, here. ``curve`` goes from never to always going on. ``resumed``: whether a stage goes on from the
-    front of the one before it.
+    that decided, here. ``curve`` goes from never to always going on. ``resumes`` are the stages that go on from the
+    front of the one before them.
     """
 
     stages: tuple[str, ...]
@@ -111,20 +111,27 @@ class Cascade:
     rank_reach: tuple[float, ...]
     test_reach: tuple[float, ...]
     curve: tuple[Setting, ...] = ()
-    resumed: bool = False
+    resumes: tuple[str, ...] = ()
+
+    @property
+    def resumed(self) -> bool:
+        """Whether any stage goes on from the front of the one before it."""
+        return bool(self.resumes)
 
 
 @dataclass(frozen=True)
 class Dial:
     """How a cascade's file is set and what that gives: thresholds, and the share of images that each stage runs on.
 
-    ``latencies_us`` are medians on the building host where the first, the second ... stage answers.
+    ``latencies_us`` are medians on the building host where the first, the second ... stage answers; ``curve`` is the
+    cascade's with this file's own thresholds.
     """
 
     thresholds: tuple[float, ...]
     rank_reach: tuple[float, ...]
     test_reach: tuple[float, ...]
     latencies_us: tuple[float, ...]
+    curve: tuple[Setting, ...] = ()
 
     @property
     def mean_latency_us(self) -> float:

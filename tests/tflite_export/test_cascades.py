@@ -86,7 +86,7 @@ def stages(names: str, precision: str) -> list[Stage]:
 
 @cache
 def file(names: str, precision: str, confidence: str = "max") -> bytes:
-    return cascades.file(stages(names, precision), confidence, [obj("large", precision.split(">")[-1]).model])
+    return cascades.file(stages(names, precision), confidence)
 
 
 def runner(content: bytes, exact: bool = False) -> object:
@@ -237,14 +237,14 @@ def test_a_front_that_two_stages_share_is_there_once():
 def test_what_cannot_be_joined_is_refused():
     pair = stages("small>large", "int8")
     with pytest.raises(TfliteError, match="1 stages; a cascade takes two or more"):
-        cascades.file(pair[:1], "max", [])
+        cascades.file(pair[:1], "max")
     with pytest.raises(TfliteError, match="unknown confidence 'luck'; choose one of max, margin, entropy"):
-        cascades.file(pair, "luck", [])
+        cascades.file(pair, "luck")
     x, y = (emit.activation(shape, "INT8", "x", like=pair[0].scores) for shape in ((1, 9, 9, 1), (1, 7)))
     with pytest.raises(TfliteError, match=r"images of several kinds: \(1, 8, 8, 3\), \(1, 9, 9, 1\)"):
-        cascades.file([pair[0], Stage(Subgraph([], [x], [pair[1].scores]))], "max", [])
+        cascades.file([pair[0], Stage(Subgraph([], [x], [pair[1].scores]))], "max")
     with pytest.raises(TfliteError, match=r"scores of several shapes: \(1, 3\), \(1, 7\)"):
-        cascades.file([pair[0], Stage(Subgraph([], [pair[1].graph.inputs[0]], [y]))], "max", [])
+        cascades.file([pair[0], Stage(Subgraph([], [pair[1].graph.inputs[0]], [y]))], "max")
 
 
 def test_a_file_with_branches_survives_being_read_and_written():
@@ -262,7 +262,7 @@ def test_stages_of_unlike_steps_answer_as_they_do_alone_within_a_step():
     wide = link.Route(obj("large", "int8", 120))
     pair = [Stage(graph("small", "int8")), Stage(link.subgraph(wide, "int8", share=False))]
     assert pair[0].graph.inputs[0].scales != pair[1].graph.inputs[0].scales
-    content = cascades.file(pair, "max", [])
+    content = cascades.file(pair, "max")
     scores, stage = answers(content, (ALWAYS,))
     run = runner(link.variant(wide, precision="int8"))
     x = quantise(images(12, seed=5).astype(np.float32), run.get_input_details()["image"])
@@ -282,7 +282,7 @@ def test_a_stage_of_smaller_images_is_given_them_resized(precision: str):
     image = cascades.image_of(pair)
     assert image.shape == (1, 2 * SIDE, 2 * SIDE, 3)
     x = np.random.default_rng(0).uniform(0, 255, (6, *image.shape[1:])).astype(np.float32)
-    run = runner(cascades.file(pair, "max", []))
+    run = runner(cascades.file(pair, "max"))
     raw = quantise(x, run.get_input_details()["image"])
     for threshold, stage in ((NEVER, 0), (ALWAYS, 1)):
         lone = runner(link.alone(cascades.alone(pair[stage], image), []))

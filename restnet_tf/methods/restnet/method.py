@@ -48,7 +48,8 @@ Build = Family[Options]
 def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Build:
     """Load the inputs; without anchors the demo's are trained, once a run."""
     prepare()
-    points = options.max_points or (demo.POINTS if options.demo else opening.POINTS)
+    usual = demo.POINTS if options.demo else opening.POINTS
+    points = usual if options.max_points is None else options.max_points
     effort = demo.EFFORT if options.demo else 1.0
     settings = opening.settings(options, order="both", max_points=points, effort=effort)
     data = opening.images(options, report)
@@ -91,6 +92,15 @@ def build(family: Build) -> None:
 
     Raises ``RestnetError`` where the anchors leave nothing to stitch.
     """
+    ship.preview(family)
+    if family.settings.max_points:
+        _stitch(family)
+    else:
+        ship.ship(family, (), {}, ())
+
+
+def _stitch(family: Build) -> None:
+    """Plan, fit and ship the points between the anchors."""
     statistics = similarity(family)
     proposals = plans(family, statistics)
     chosen = [p for p in proposals if p.status == "chosen"]

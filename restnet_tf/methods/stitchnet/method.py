@@ -17,10 +17,10 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.data import splits
 from restnet_tf.family import additions, opening
+from restnet_tf.family.answers import Shape
 from restnet_tf.family.family import Family
 from restnet_tf.family.linker import Linker
-from restnet_tf.family.measure import Shape
-from restnet_tf.family.ship import Shop
+from restnet_tf.family.shop import Shop
 from restnet_tf.fitting.ladder import CLOSED_FORM
 from restnet_tf.methods.stitchnet import fewshot, findings, nets, pool
 from restnet_tf.methods.stitchnet.composition import Composition, CompositionSettings

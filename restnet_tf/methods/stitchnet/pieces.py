@@ -17,6 +17,7 @@ from restnet_tf.methods.stitchnet.search import HEAD
 from restnet_tf.records import Plan, Stitch
 from restnet_tf.stitches import stitch
 from tflite_export import fold, fragment, link
+from tflite_export.flatbuffer import Subgraph, only, read
 from tflite_export.fragment import Runner
 from tflite_export.precision import precision_named
 
@@ -51,6 +52,10 @@ class PoolPieces:
         folded = fold.variant(route, precision=self.precision)
         self.folds[point] = Folds(folded.count, folded.macs)
         return folded.content
+
+    def graph(self, point: str, route: link.Route) -> Subgraph:
+        """What a net's own file holds, its stitches folded."""
+        return only(read(self.file(point, route)))
 
     def joined(self, joint: Joint, lead: link.Route) -> link.Route:
         """A route with one more piece."""

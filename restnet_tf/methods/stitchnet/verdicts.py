@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from restnet_tf.family.answers import Shape
 from restnet_tf.family.linker import Linker
-from restnet_tf.family.measure import Shape
 from restnet_tf.methods.stitchnet.composition import Composition
 from restnet_tf.methods.stitchnet.nets import Chosen
 from restnet_tf.methods.stitchnet.pieces import FLOAT

@@ -1,0 +1,293 @@
+"""From the points of a run to its cascades: planned on what the files answer, joined, set, timed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restnet_tf import atomic
+from restnet_tf.cascades import outcome, planner
+from restnet_tf.cascades.chains import Candidate
+from restnet_tf.cascades.outcome import Turn
+from restnet_tf.cascades.planner import Policy
+from restnet_tf.cascades.thresholds import hand
+from restnet_tf.family import linker
+from restnet_tf.points import points
+from restnet_tf.points.points import (
+    ANCHOR,
+    CASCADE,
+    SHIPPED,
+    STITCHED,
+    Cascade,
+    Dial,
+    File,
+    OperatingPoint,
+    Score,
+    Setting,
+)
+from restnet_tf.records import RestnetError
+from tflite_export import cascades, link, memory
+from tflite_export.cascades import Stage
+from tflite_export.devices import host
+from tflite_export.devices.records import Latency
+
+if TYPE_CHECKING:
+    from restnet_tf.family.shop import Shop
+    from tflite_export.budget import Term
+
+APART = ">"  # between stages in a name, and between the precisions of stages
+_THREADS, _REPEATS = 1, 50
+_CHECKED_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What an anchor adds behind the front that it shares with a point: MACs, and weights that are not there yet."""
+
+    macs: int
+    params: int
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the cascades of a run may be, and how they are judged.
+
+    ``labels`` ``(n,)`` are by split, None where there are none: then answers count that are the dearest network's.
+    ``precisions`` are those that were asked for, one word or one a stage (``int8>float32``); ``own`` those of points
+    that have just one. ``rests`` say by anchor from which points it can go on.
+    """
+
+    labels: Mapping[str, np.ndarray] | None
+    precisions: tuple[str, ...]
+    count: int
+    terms: tuple[Term, ...] = ()
+    own: Mapping[str, str] = field(default_factory=dict)
+    rests: Mapping[str, Mapping[str, Rest]] = field(default_factory=dict)
+
+    def of(self, word: str, stages: Sequence[str]) -> tuple[str, ...]:
+        """The precision of each stage, where this one was asked for."""
+        parts = word.split(APART)
+        return tuple(self.own.get(name, parts[min(i, len(parts) - 1)]) for i, name in enumerate(stages))
+
+
+def title(precisions: Sequence[str]) -> str:
+    """What a cascade's file is called by: one precision, or that of each stage."""
+    return precisions[0] if len(set(precisions)) == 1 else APART.join(precisions)
+
+
+def split(words: Sequence[str]) -> tuple[str, ...]:
+    """The precisions that all stages of these words are needed in."""
+    return tuple(dict.fromkeys(part for word in words for part in word.split(APART)))
+
+
+def planned(
+    candidates: Sequence[Candidate], scope: Scope, params: Mapping[str, int], routes: Mapping[str, str]
+) -> tuple[OperatingPoint, ...]:
+    """The cascades that are worth having, without files; raises ``RestnetError`` as the planner does.
+
+    ``params`` and ``routes`` are the candidates', by name.
+    """
+    plans = planner.plan(
+        candidates, _labels(candidates, scope), count=scope.count, terms=scope.terms, labelled=scope.labels is not None
+    )
+    return tuple(_point(policy, scope, params, routes) for policy in plans.policies)
+
+
+def added(
+    shop: Shop,
+    listed: Sequence[OperatingPoint],
+    scope: Scope,
+    meta: Mapping[str, Any],
+    earlier: Sequence[OperatingPoint],
+) -> tuple[OperatingPoint, ...]:
+    """The cascades of a run's points with their files; a file that an earlier decision left as it is now stays."""
+    statics = sorted((p for p in listed if p.kind in (ANCHOR, STITCHED) and p.status == SHIPPED), key=lambda p: p.macs)
+    if scope.count < 1 or len(statics) < 2:
+        return ()
+    shop.report.stage("cascades of all files, on the rank split")
+    candidates = _candidates(shop, statics, scope)
+    params, routes = {p.name: p.params for p in statics}, {p.name: p.route for p in statics}
+    stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier})
+    return stock.filled(planned(candidates, scope, params, routes))
+
+
+def _labels(candidates: Sequence[Candidate], scope: Scope) -> Mapping[str, np.ndarray]:
+    if scope.labels is not None:
+        return scope.labels
+    largest = max(candidates, key=lambda c: (c.macs, c.name))
+    return {name: p.argmax(axis=1) for name, p in largest.probabilities.items()}
+
+
+def _candidates(shop: Shop, statics: Sequence[OperatingPoint], scope: Scope) -> list[Candidate]:
+    """All that may be a stage, with what its file answers: in the precision asked for first."""
+    precisions = scope.of(scope.precisions[0], [p.name for p in statics])
+    return [
+        Candidate(p.name, p.macs, shop.answers.of(p.name, precision), resumes(scope, p.name))
+        for p, precision in zip(statics, precisions, strict=True)
+    ]
+
+
+def resumes(scope: Scope, name: str) -> dict[str, int]:
+    """The MACs that a network adds behind each point whose front it can go on from."""
+    return {first: rest.macs for first, rest in scope.rests.get(name, {}).items()}
+
+
+def _point(policy: Policy, scope: Scope, params: Mapping[str, int], routes: Mapping[str, str]) -> OperatingPoint:
+    chain, turn = policy.chain, policy.turn
+    going_on = [name for name, resumed in zip(chain.stages, chain.resumed, strict=True) if resumed]
+    firsts = dict(zip(chain.stages[1:], chain.stages, strict=False))
+    weights = [scope.rests[n][firsts[n]].params if n in going_on else params[n] for n in chain.stages]
+    cascade = Cascade(
+        chain.stages,
+        chain.macs,
+        policy.confidence,
+        turn.thresholds,
+        turn.rank.reach,
+        turn.test.reach,
+        tuple(map(_setting, policy.curve)),
+        tuple(going_on),
+    )
+    return OperatingPoint(
+        APART.join(chain.stages),
+        CASCADE,
+        ", where unsure ".join(routes[name] for name in chain.stages),
+        sum(chain.macs),
+        sum(weights),
+        turn.rank.score,
+        turn.test.score,
+        cascade=cascade,
+    )
+
+
+def _setting(turn: Turn) -> Setting:
+    return Setting(turn.thresholds, turn.rank.reach, turn.test.reach, turn.rank.score.value, turn.test.score.value)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A file of a cascade before it is timed: its bytes, its dial without latencies, and what it scores by split."""
+
+    point: str
+    precision: str
+    content: bytes
+    dial: Dial
+    scores: tuple[Score, Score]
+    image: np.ndarray  # (h, w, c)
+
+    @property
+    def name(self) -> str:
+        """Of the file, among others."""
+        return f"{self.point}/{self.precision}"
+
+
+@dataclass(frozen=True)
+class _Stock:
+    """Files of cascades; ``earlier`` are those that the run had, by name."""
+
+    shop: Shop
+    scope: Scope
+    labels: Mapping[str, np.ndarray]
+    meta: Mapping[str, Any]
+    earlier: Mapping[str, OperatingPoint]
+
+    def filled(self, bare: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:
+        """Cascades with a file in every precision that was asked for; all new ones are timed in turns."""
+        drafts = {p.name: self._drafts(p) for p in bare}
+        new = [draft for each in drafts.values() for draft in each if self._known(draft) is None]
+        took = host.stage_latencies(
+            {d.name: d.content for d in new}, {d.name: d.image for d in new}, threads=_THREADS, repeats=_REPEATS
+        )
+        kept = {d.name: self._written(d, took[d.name]) for d in new}
+        files = {name: {d.precision: kept.get(d.name) or self._known(d) for d in each} for name, each in drafts.items()}
+        return tuple(replace(p, files=files[p.name]) for p in bare)
+
+    def _drafts(self, point: OperatingPoint) -> list[_Draft]:
+        """One for each precision that a cascade is wanted in."""
+        assert point.cascade is not None
+        stages = point.cascade.stages
+        wanted = dict.fromkeys(self.scope.of(word, stages) for word in self.scope.precisions)
+        return [self._draft(point, point.cascade, precisions) for precisions in wanted]
+
+    def _draft(self, point: OperatingPoint, cascade: Cascade, precisions: Sequence[str]) -> _Draft:
+        stages, precision = self._stages(cascade, precisions), title(precisions)
+        answers = self._answers(cascade, precisions, stages)
+        chosen, *curve = self._turns(cascade, answers)
+        dial = Dial(chosen.thresholds, chosen.rank.reach, chosen.test.reach, (), tuple(map(_setting, curve)))
+        scores = chosen.rank.score, chosen.test.score
+        note = points.own_metadata(point, dial, scores, precision, self.meta)
+        content, images = cascades.file(stages, cascade.confidence, note), self._first_images(stages)
+        _check(point.name, content, images, answers, dial.thresholds, cascade.confidence)
+        return _Draft(point.name, precision, content, dial, scores, images[0])
+
+    def _known(self, draft: _Draft) -> File | None:
+        """What was measured of these very bytes before."""
+        earlier = self.earlier.get(draft.point)
+        file = None if earlier is None else earlier.files.get(draft.precision)
+        if file is None or not self.shop.run.tflite_path(draft.point, draft.precision).exists():
+            return None
+        return file if file.sha256 == hashlib.sha256(draft.content).hexdigest() else None
+
+    def _written(self, draft: _Draft, took: Sequence[Latency]) -> File:
+        path = self.shop.run.tflite_path(draft.point, draft.precision)
+        atomic.write_bytes(path, draft.content)
+        dial = replace(draft.dial, latencies_us=tuple(one.median_us for one in took))
+        file = points.record(str(path.relative_to(self.shop.run.path)), draft.content, took[-1], *draft.scores)
+        return replace(file, dial=dial)
+
+    def _stages(self, cascade: Cascade, precisions: Sequence[str]) -> list[Stage]:
+        makers = {name: self.shop.makers[p] for name, p in zip(cascade.stages, precisions, strict=True)}
+        return linker.stages(
+            cascade, lambda name: makers[name].stage(name), lambda first, name: makers[name].rest(first, name)
+        )
+
+    def _answers(
+        self, cascade: Cascade, precisions: Sequence[str], stages: Sequence[Stage]
+    ) -> list[Mapping[str, np.ndarray]]:
+        """What each stage answers where it is given the cascade's own image."""
+        image = cascades.image_of(stages)
+        every: list[Mapping[str, np.ndarray]] = []
+        for name, precision, stage in zip(cascade.stages, precisions, stages, strict=True):
+            if stage.resumes is not None or image.shape == stage.graph.inputs[0].shape:
+                every.append(self.shop.answers.of(name, precision))
+            else:
+                _, h, w, c = image.shape
+                content = _resized(stage, image)
+                every.append(self.shop.answers.resized(name, precision, (h, w, c), content))
+        return every
+
+    def _turns(self, cascade: Cascade, answers: Sequence[Mapping[str, np.ndarray]]) -> tuple[Turn, ...]:
+        """The dial where it was planned to stand and along its whole way, by this file's own confidences."""
+        reaches = [cascade.rank_reach, *(setting.rank_reach for setting in cascade.curve)]
+        return outcome.settle(answers, self.labels, cascade.macs, cascade.confidence, reaches)
+
+    def _first_images(self, stages: Sequence[Stage]) -> np.ndarray:
+        _, h, w, c = cascades.image_of(stages).shape
+        return np.asarray(next(self.shop.images("test", (h, w, c))))[:_CHECKED_IMAGES]
+
+
+def _resized(stage: Stage, image: Any) -> Callable[[], bytes]:
+    return lambda: link.alone(cascades.alone(stage, image), [], names=False)
+
+
+def _check(
+    point: str,
+    content: bytes,
+    images: np.ndarray,
+    answers: Sequence[Mapping[str, np.ndarray]],
+    thresholds: Sequence[float],
+    confidence: str,
+) -> None:
+    """Refuse a file that does not answer as its stages do by hand; and one whose arena cannot be planned."""
+    memory.ranges(content)
+    scores, stage = host.answers(content, [images], thresholds=thresholds)
+    expected, place = hand([a["test"][: len(images)] for a in answers], thresholds, confidence)
+    wrong = int(np.sum(stage != place))
+    if wrong or not np.allclose(scores, expected, atol=1e-6):
+        raise RestnetError(
+            f"the file of {point} answers otherwise than its stages do one by one ({wrong} of {len(images)} images at"
+            " another stage); build with --cascades 0 and report this"
+        )
