@@ -277,6 +277,44 @@ def to_metadata(points: Iterable[OperatingPoint], precision: str, meta: Mapping[
     }
 
 
+def own_metadata(
+    point: OperatingPoint, dial: Dial, scores: tuple[Score, Score], precision: str, meta: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a cascade's own file says of itself: nothing that another machine would measure otherwise."""
+    assert point.cascade is not None
+    rank, test = scores
+    entry = {
+        "name": point.name,
+        "kind": point.kind,
+        "route": point.route,
+        "macs": point.macs,
+        "mean_macs": round(mean_cost(point.cascade.macs, dial.rank_reach)),
+        "params": point.params,
+        "score": round(test.value, 6),
+        "score_images": test.n,
+        "rank_score": round(rank.value, 6),
+        "rank_images": rank.n,
+        "cascade": _cascade_entry(point.cascade, dial),
+    }
+    named = {"metric": meta["metric"], "labels": meta["class_names"], "sources": SOURCES}
+    return {"format": 1, "precision": precision, **named, "points": [entry]}
+
+
+def _cascade_entry(cascade: Cascade, dial: Dial) -> dict[str, Any]:
+    """A cascade as files tell of it: how it is set, and what each place of its dial gives on the rank split."""
+    return {
+        "stages": list(cascade.stages),
+        "confidence": cascade.confidence,
+        "thresholds": list(dial.thresholds),
+        "macs": list(cascade.macs),
+        "reach": list(dial.rank_reach),
+        "curve": [
+            {"thresholds": list(s.thresholds), "reach": list(s.rank_reach), "score": round(s.rank_score, 6)}
+            for s in dial.curve
+        ],
+    }
+
+
 def read(path: Path) -> tuple[dict[str, Any], tuple[OperatingPoint, ...]]:
     """``points.json`` as its meta data and points; raises ``RestnetError`` where it is not one."""
     try:
