@@ -85,16 +85,16 @@ def split(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def planned(
-    candidates: Sequence[Candidate], scope: Scope, params: Mapping[str, int], routes: Mapping[str, str]
+    candidates: Sequence[Candidate], statics: Sequence[OperatingPoint], scope: Scope
 ) -> tuple[OperatingPoint, ...]:
     """The cascades that are worth having, without files; raises ``RestnetError`` as the planner does.
 
-    ``params`` and ``routes`` are the candidates', by name.
+    ``candidates`` are what the ``statics``, the points of those names, answer.
     """
     plans = planner.plan(
         candidates, _labels(candidates, scope), count=scope.count, terms=scope.terms, labelled=scope.labels is not None
     )
-    return tuple(_point(policy, scope, params, routes) for policy in plans.policies)
+    return tuple(_point(policy, scope, {p.name: p for p in statics}) for policy in plans.policies)
 
 
 def added(
@@ -110,9 +110,8 @@ def added(
         return ()
     shop.report.stage("cascades of all files, on the rank split")
     candidates = _candidates(shop, statics, scope)
-    params, routes = {p.name: p.params for p in statics}, {p.name: p.route for p in statics}
     stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier})
-    return stock.filled(planned(candidates, scope, params, routes))
+    return stock.filled(planned(candidates, statics, scope))
 
 
 def _labels(candidates: Sequence[Candidate], scope: Scope) -> Mapping[str, np.ndarray]:
@@ -136,11 +135,10 @@ def resumes(scope: Scope, name: str) -> dict[str, int]:
     return {first: rest.macs for first, rest in scope.rests.get(name, {}).items()}
 
 
-def _point(policy: Policy, scope: Scope, params: Mapping[str, int], routes: Mapping[str, str]) -> OperatingPoint:
+def _point(policy: Policy, scope: Scope, statics: Mapping[str, OperatingPoint]) -> OperatingPoint:
     chain, turn = policy.chain, policy.turn
-    going_on = [name for name, resumed in zip(chain.stages, chain.resumed, strict=True) if resumed]
-    firsts = dict(zip(chain.stages[1:], chain.stages, strict=False))
-    weights = [scope.rests[n][firsts[n]].params if n in going_on else params[n] for n in chain.stages]
+    stages = [statics[name] for name in chain.stages]
+    going_on = tuple(name for name, resumed in zip(chain.stages, chain.resumed, strict=True) if resumed)
     cascade = Cascade(
         chain.stages,
         chain.macs,
@@ -149,18 +147,24 @@ def _point(policy: Policy, scope: Scope, params: Mapping[str, int], routes: Mapp
         turn.rank.reach,
         turn.test.reach,
         tuple(map(_setting, policy.curve)),
-        tuple(going_on),
+        going_on,
     )
     return OperatingPoint(
         APART.join(chain.stages),
         CASCADE,
-        ", where unsure ".join(routes[name] for name in chain.stages),
+        ", where unsure ".join(stage.route for stage in stages),
         sum(chain.macs),
-        sum(weights),
+        _params(stages, going_on, scope),
         turn.rank.score,
         turn.test.score,
         cascade=cascade,
     )
+
+
+def _params(stages: Sequence[OperatingPoint], going_on: Sequence[str], scope: Scope) -> int:
+    """Weights of all stages, those of a front that two have in common once."""
+    before = dict(zip((s.name for s in stages[1:]), stages, strict=False))
+    return sum(scope.rests[s.name][before[s.name].name].params if s.name in going_on else s.params for s in stages)
 
 
 def _setting(turn: Turn) -> Setting:
@@ -197,13 +201,16 @@ class _Stock:
     def filled(self, bare: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:
         """Cascades with a file in every precision that was asked for; all new ones are timed in turns."""
         drafts = {p.name: self._drafts(p) for p in bare}
-        new = [draft for each in drafts.values() for draft in each if self._known(draft) is None]
-        took = host.stage_latencies(
-            {d.name: d.content for d in new}, {d.name: d.image for d in new}, threads=_THREADS, repeats=_REPEATS
-        )
-        kept = {d.name: self._written(d, took[d.name]) for d in new}
-        files = {name: {d.precision: kept.get(d.name) or self._known(d) for d in each} for name, each in drafts.items()}
-        return tuple(replace(p, files=files[p.name]) for p in bare)
+        known = {d.name: file for each in drafts.values() for d in each if (file := self._known(d))}
+        files = known | self._timed([d for each in drafts.values() for d in each if d.name not in known])
+        return tuple(replace(p, files={d.precision: files[d.name] for d in drafts[p.name]}) for p in bare)
+
+    def _timed(self, drafts: Sequence[_Draft]) -> dict[str, File]:
+        if not drafts:
+            return {}
+        contents, images = {d.name: d.content for d in drafts}, {d.name: d.image for d in drafts}
+        took = host.stage_latencies(contents, images, threads=_THREADS, repeats=_REPEATS)
+        return {d.name: self._written(d, took[d.name]) for d in drafts}
 
     def _drafts(self, point: OperatingPoint) -> list[_Draft]:
         """One for each precision that a cascade is wanted in."""

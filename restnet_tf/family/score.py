@@ -116,6 +116,14 @@ def scored(
     return points
 
 
+def anchors(family: Family, scorer: Scorer) -> Iterator[OperatingPoint]:
+    """The anchors with their scores."""
+    for role, logits in of_anchors(family).items():
+        cost = family.costs[role]
+        scores = scorer.judged(logits["rank"], "rank"), scorer.judged(logits["test"], "test")
+        yield OperatingPoint(role, ANCHOR, family.anchors[role].name, cost.macs, cost.params, *scores)
+
+
 def stitched(
     family: Family, scorer: Scorer, plan: Plan, fitted: Fitted, logits: Mapping[str, np.ndarray]
 ) -> OperatingPoint:
@@ -156,11 +164,7 @@ def images(split: Split, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
 def _all(
     family: Family, scorer: Scorer, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], rivals: Sequence[Control]
 ) -> Iterator[OperatingPoint]:
-    anchors = of_anchors(family)
-    for role, anchor in family.anchors.items():
-        cost = family.costs[role]
-        scores = scorer.judged(anchors[role]["rank"], "rank"), scorer.judged(anchors[role]["test"], "test")
-        yield OperatingPoint(role, ANCHOR, anchor.name, cost.macs, cost.params, *scores)
+    yield from anchors(family, scorer)
     for plan, logits in zip(chosen, of_variants(family, chosen), strict=True):
         yield stitched(family, scorer, plan, fitted[plan.name], logits)
     for rival in rivals:

@@ -96,14 +96,13 @@ def preview(family: Family) -> None:
     settings = family.settings
     if settings.cascades < 1 or len(family.anchors) < 2:
         return
+    anchors = tuple(score.anchors(family, Scorer(family)))
+    logits = score.of_anchors(family)
     candidates = [
-        Candidate(role, family.costs[role].macs, {name: score.probabilities(values) for name, values in logits.items()})
-        for role, logits in score.of_anchors(family).items()
+        Candidate(p.name, p.macs, {name: score.probabilities(v) for name, v in logits[p.name].items()}) for p in anchors
     ]
-    params = {role: cost.params for role, cost in family.costs.items()}
-    routes = {role: anchor.name for role, anchor in family.anchors.items()}
-    points = cascades.planned(candidates, scope(family, {}), params, routes)
-    for line in terminal.cascades(points, family.metric):
+    made = cascades.planned(candidates, anchors, scope(family, {}))
+    for line in terminal.cascades((*anchors, *made), family.metric):
         family.report.say(line)
 
 
