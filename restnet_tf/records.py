@@ -138,6 +138,10 @@ FACTS: dict[str, tuple[str, ...]] = {
     "enough_nets": ("count",),
     "low_score": ("limit",),
     "low_overall": ("limit",),
+    "no_better_on_mean": ("rival",),
+    "on_chord": (),
+    "dominated_on_mean": ("rival",),
+    "simpler": ("rival",),
 }
 
 

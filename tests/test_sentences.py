@@ -56,6 +56,19 @@ EVERY = {
     "enough_nets": (Reason("enough_nets", count=20), "20 nets of one start are enough"),
     "low_score": (Reason("low_score", limit=0.5), "a score below --least 0.5"),
     "low_overall": (Reason("low_overall", limit=0.25), "an overall score below --least-overall 0.25"),
+    "no_better_on_mean": (
+        Reason("no_better_on_mean", rival="small"),
+        "small costs no more on the mean, and a lead over it is no more than noise",
+    ),
+    "on_chord": (Reason("on_chord"), "a coin that picks one of its stages does as well at this mean cost, up to noise"),
+    "dominated_on_mean": (
+        Reason("dominated_on_mean", rival="small>large"),
+        "small>large costs no more on the mean and does no worse",
+    ),
+    "simpler": (
+        Reason("simpler", rival="small>large"),
+        "small>large is simpler, costs as much on the mean and does as well, up to noise",
+    ),
 }
 
 
