@@ -27,9 +27,9 @@ ROUNDING = 1 + 1e-9  # of costs: sums of the same numbers in another order
 class Course:
     """``thresholds`` ``(s, k - 1)`` of s settings in order of ``mean_macs`` ``(s,)``, and ``hits`` ``(s, n)``.
 
-    All on the rank split. ``hits`` are of a chain whose thresholds were chosen without the image. ``differing``
-    ``(s,)`` is the share of images that its last stage would answer otherwise, ``agreement`` that of those which
-    are answered as the dearest candidate does.
+    All on the rank split. ``hits`` are of a chain whose thresholds were chosen without the image. ``agreeing``
+    ``(s, n)`` are the images that are answered as the dearest candidate does, and ``differing`` ``(s,)`` the share of
+    those that the chain's last stage would answer otherwise.
     """
 
     chain: StageChain
@@ -37,13 +37,18 @@ class Course:
     thresholds: np.ndarray
     mean_macs: np.ndarray
     hits: np.ndarray
+    agreeing: np.ndarray
     differing: np.ndarray
-    agreement: np.ndarray
 
     @cached_property
     def scores(self) -> np.ndarray:
         """The share of hits ``(s,)``."""
         return self.hits.mean(axis=1)
+
+    @cached_property
+    def agreement(self) -> np.ndarray:
+        """The share of images that are answered as the dearest candidate does ``(s,)``."""
+        return self.agreeing.mean(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +98,8 @@ def _of_two(chain: StageChain, stages: Mapping[str, _Stage], confidence: str) ->
         first.thresholds[kept, None],
         mean_macs[kept],
         hits=np.where(onward, last.right, first.right),
+        agreeing=np.where(onward, last.agrees, first.agrees),
         differing=(~onward & (first.answers != last.answers)).mean(axis=1),
-        agreement=np.where(onward, last.agrees, first.agrees).mean(axis=1),
     )
 
 
@@ -113,8 +118,8 @@ def _of_three(
         np.stack([first.thresholds[path[:, 0]], second.thresholds[path[:, 1]]], axis=1),
         mean_macs,
         hits=_held_out(chain, stages, mean_macs, fold_paths),
+        agreeing=np.where(one, np.where(two, last.agrees, second.agrees), first.agrees),
         differing=differing.mean(axis=1),
-        agreement=np.where(one, np.where(two, last.agrees, second.agrees), first.agrees).mean(axis=1),
     )
 
 

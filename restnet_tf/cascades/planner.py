@@ -35,7 +35,8 @@ class Policy:
     ``held_out`` is its score on the rank split with thresholds that were chosen without the image: that of ``turn``
     may be a little higher where three stages leave a choice. ``over_chord`` and ``over_rival`` are leads on the rank
     split with their standard errors: over a coin that picks one of its stages, and over ``rival``, of the networks of
-    fixed cost and no more mean cost the one nearest to it.
+    fixed cost and no more mean cost the one nearest to it. A lead that is no more than its error is nevertheless none
+    of noise: there the agreement with the dearest candidate has decided.
     """
 
     chain: StageChain
@@ -135,8 +136,8 @@ def _policy(place: Place, grounds: Grounds, labels: Mapping[str, np.ndarray]) ->
         for i in sorted({*_shown(len(course.mean_macs)), place.setting})
     }
     lead, error = grounds.over_chord(course)
-    _, rival = proof.over_fixed(course, grounds.macs, grounds.right)
-    nearest = int(rival[place.setting])
+    _, ratio = grounds.rival_leads(course)
+    nearest = int(ratio[place.setting].argmin())
     over, over_error = proof.leads(place.hits[None], grounds.right[nearest][None])
     return Policy(
         course.chain,

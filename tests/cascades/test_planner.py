@@ -96,7 +96,7 @@ def test_confidences_that_say_nothing_make_no_cascade():
         planned = plan(stages, TRUTH)
         offered += bool(planned.policies)
         assert all(r.code in ("on_chord", "no_better_on_mean") for r in reasons(planned).values())
-    assert offered <= 6
+    assert offered <= 2
 
 
 def test_three_stages_are_weighed_with_all_pairs():

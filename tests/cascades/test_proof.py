@@ -16,7 +16,13 @@ RANDOM = np.random.default_rng(0)
 HITS = RANDOM.random((4, 77)) < np.array([[0.5], [0.6], [0.7], [0.8]])
 CHAIN = StageChain(("small", "large"), (10, 90), (False, False))
 COURSE = Course(
-    CHAIN, "max", np.zeros((4, 1)), np.array([10.0, 30.0, 60.0, 100.0]), HITS, np.array([0.3, 0.2, 0.1, 0]), np.ones(4)
+    CHAIN,
+    "max",
+    thresholds=np.zeros((4, 1)),
+    mean_macs=np.array([10.0, 30.0, 60.0, 100.0]),
+    hits=HITS,
+    agreeing=HITS,
+    differing=np.array([0.3, 0.2, 0.1, 0]),
 )
 
 
@@ -28,37 +34,40 @@ def test_leads_are_those_of_scores():
 
 def test_the_chord_is_a_coin_between_the_stages():
     macs, right = np.array([10.0, 90.0]), HITS[[0, 3]]
-    lead, error = proof.over_chord(COURSE, macs, right)
-    share = (60 - 10) / (90 - 10)
-    difference = HITS[2] - ((1 - share) * right[0] + share * right[1])
+    shares = proof.chord(COURSE.mean_macs, macs, right.mean(axis=1))
+    assert shares.tolist() == [[1, 0], [0.75, 0.25], [0.375, 0.625], [0, 1]]
+    lead, error = proof.over_mixtures(HITS, right, shares)
+    difference = HITS[2] - (0.375 * right[0] + 0.625 * right[1])
     assert (lead[2], error[2]) == pytest.approx((difference.mean(), difference.std() / 77**0.5))
-    assert lead[0] == pytest.approx(0)
-    assert lead[3] == pytest.approx(0)  # dearer than the last stage alone: beside that
+    mean = (HITS - shares @ right).mean(axis=0)
+    assert proof.along_mixtures(HITS, right, shares) == (
+        pytest.approx(mean.mean()),
+        pytest.approx(mean.std() / 77**0.5),
+    )
+    assert (lead[[0, 3]], error[[0, 3]]) == (pytest.approx(0), pytest.approx(0, abs=1e-6))
 
 
 def test_of_three_stages_a_useless_one_is_not_on_the_chord():
     macs, scores = np.array([10.0, 50.0, 90.0]), np.array([0.5, 0.4, 0.9])
     assert proof._hull(macs, scores) == [0, 2]
-    assert proof._mixtures(np.array([50.0]), macs, scores).tolist() == [[0.5, 0, 0.5]]
+    assert proof.chord(np.array([50.0]), macs, scores).tolist() == [[0.5, 0, 0.5]]
     assert proof._hull(macs, np.array([0.5, 0.8, 0.9])) == [0, 1, 2]
     assert proof._hull(macs, np.array([0.9, 0.8, 0.9])) == [0]
 
 
-def test_only_networks_of_no_more_cost_are_rivals():
-    best = np.ones((1, 77), bool)
-    ratio, rival = proof.over_fixed(COURSE, np.array([1.0, 60.0]), np.concatenate([HITS[:1], best]))
-    assert ratio[0] == 0
-    assert ratio[1] > 0
-    assert (rival[2], rival[3]) == (1, 1)
-    assert ratio[2] < 0
-
-
 def test_the_useful_range_ends_where_nothing_is_left():
     """By labels first; where they cannot tell, by the answers that would still become others."""
-    flat = np.repeat(HITS[:1], 4, axis=0)
-    flat[1:, :30] = True
-    early = replace(COURSE, hits=flat, differing=np.array([0.3, 0.0, 0, 0]))
-    late = replace(COURSE, hits=flat, differing=np.array([0.3, 0.2, 0.1, 0]))
-    assert proof.useful_end(early) == 1
-    assert proof.useful_end(late) == 3
-    assert proof.useful_end(replace(late, hits=np.repeat(HITS[:1], 4, axis=0))) == 0
+    gains = np.repeat(HITS[:1], 4, axis=0)
+    gains[1:, :30] = True
+    early = replace(COURSE, hits=gains, differing=np.array([0.3, 0.0, 0, 0]))
+    late = replace(COURSE, hits=gains, differing=np.array([0.3, 0.2, 0.1, 0]))
+    assert (proof.useful_end(early), proof.useful_end(late)) == (1, 3)
+    late_gain = gains.copy()
+    late_gain[1, :30] = HITS[0, :30]
+    assert proof.useful_end(replace(early, hits=late_gain)) == 2
+
+
+def test_a_worse_last_stage_leaves_nothing_to_gain():
+    losses = np.repeat(HITS[:1], 4, axis=0)
+    losses[1:, :30] = False
+    assert proof.useful_end(replace(COURSE, hits=losses)) == 0
