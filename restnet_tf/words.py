@@ -29,7 +29,7 @@ _SENTENCES = {
     "enough_nets": "{count} nets of one start are enough",
     "low_score": "a score below --least {limit:g}",
     "low_overall": "an overall score below --least-overall {limit:g}",
-    "no_better_on_mean": "{rival} costs no more on the mean, and a lead over it is no more than noise",
+    "no_better_on_mean": "{rival} costs no more on the mean, and the lead over it is no more than noise",
     "on_chord": "a coin that picks one of its stages does as well at this mean cost, up to noise",
     "dominated_on_mean": "{rival} costs no more on the mean and does no worse",
     "simpler": "{rival} is simpler, costs as much on the mean and does as well, up to noise",

@@ -58,7 +58,7 @@ EVERY = {
     "low_overall": (Reason("low_overall", limit=0.25), "an overall score below --least-overall 0.25"),
     "no_better_on_mean": (
         Reason("no_better_on_mean", rival="small"),
-        "small costs no more on the mean, and a lead over it is no more than noise",
+        "small costs no more on the mean, and the lead over it is no more than noise",
     ),
     "on_chord": (Reason("on_chord"), "a coin that picks one of its stages does as well at this mean cost, up to noise"),
     "dominated_on_mean": (

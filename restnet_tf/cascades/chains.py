@@ -13,7 +13,7 @@ _MOST_IN_THREES = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class StageCandidate:
     """A network of fixed cost that a stage can be, with its probabilities ``(n, c)`` by split ("rank", "test").
 
     ``resumes`` maps the name of a possible stage before it to the MACs that going on from that one's own front
@@ -25,13 +25,13 @@ class Candidate:
     probabilities: Mapping[str, np.ndarray]
     resumes: Mapping[str, int] = field(default_factory=dict)
 
-    def after(self, stage: Candidate) -> int:
+    def after(self, stage: StageCandidate) -> int:
         """The MACs that this one adds behind another stage."""
         return min(self.macs, self.resumes.get(stage.name, self.macs))
 
 
 @dataclass(frozen=True)
-class Chain:
+class StageChain:
     """Stages by name, cheapest first, the MACs that each adds when it runs, and whether it goes on from a front."""
 
     stages: tuple[str, ...]
@@ -54,7 +54,7 @@ class Chain:
         return len(self.stages), self.worst_macs, self.name
 
 
-def chains(candidates: Iterable[Candidate], front: Sequence[Candidate]) -> tuple[Chain, ...]:
+def chains(candidates: Iterable[StageCandidate], front: Sequence[StageCandidate]) -> tuple[StageChain, ...]:
     """All chains of two, and those of three whose stages are on the front or near it; each stage dearer than the last.
 
     A chain that can go on from its first stage's front does so: its answers are the same, and it costs less.
@@ -64,25 +64,25 @@ def chains(candidates: Iterable[Candidate], front: Sequence[Candidate]) -> tuple
     return tuple(_chain(stages) for stages in (*pairs, *threes) if _dearer_each(stages))
 
 
-def by_cost(candidates: Iterable[Candidate]) -> list[Candidate]:
+def by_cost(candidates: Iterable[StageCandidate]) -> list[StageCandidate]:
     """The cheapest first."""
     return sorted(candidates, key=lambda c: (c.macs, c.name))
 
 
-def _dearer_each(stages: Sequence[Candidate]) -> bool:
+def _dearer_each(stages: Sequence[StageCandidate]) -> bool:
     return all(one.macs < other.macs for one, other in pairwise(stages))
 
 
-def _chain(stages: Sequence[Candidate]) -> Chain:
+def _chain(stages: Sequence[StageCandidate]) -> StageChain:
     added = [later.after(stage) for stage, later in pairwise(stages)]
-    return Chain(
+    return StageChain(
         tuple(s.name for s in stages),
         (stages[0].macs, *added),
         (False, *(more < later.macs for more, later in zip(added, stages[1:], strict=True))),
     )
 
 
-def _thinned(front: list[Candidate]) -> list[Candidate]:
+def _thinned(front: list[StageCandidate]) -> list[StageCandidate]:
     """At most so many, both ends among them, spread evenly over the order of their costs."""
     if len(front) <= _MOST_IN_THREES:
         return front

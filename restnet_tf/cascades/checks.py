@@ -8,7 +8,7 @@ from math import sqrt
 
 import numpy as np
 
-from restnet_tf.cascades.chains import Candidate
+from restnet_tf.cascades.chains import StageCandidate
 from restnet_tf.records import RestnetError, RestnetWarning
 
 # With these the share that goes on is known to within 14 points at worst (two standard errors of a half), and so is
@@ -20,11 +20,11 @@ _NEARLY_ALL_RIGHT = 0.97
 _SIGNIFICANT = 3.0  # standard errors
 
 
-def check(candidates: Sequence[Candidate], labels: Mapping[str, np.ndarray], labelled: bool) -> None:
+def check(candidates: Sequence[StageCandidate], labels: Mapping[str, np.ndarray], labelled: bool) -> None:
     """Raise ``RestnetError`` for what cannot be planned from; warn of anchors that know the images by heart."""
     if (n := len(labels["rank"])) < LEAST:
         raise RestnetError(
-            f"{n} images in the rank split; a cascade's thresholds need {LEAST} or more, so give more images"
+            f"{n} images in the rank split; a cascade's thresholds need {LEAST} or more, so give more images for it"
         )
     twice = {c.name for c in candidates if sum(c.name == other.name for other in candidates) > 1}
     if twice:
@@ -37,7 +37,7 @@ def check(candidates: Sequence[Candidate], labels: Mapping[str, np.ndarray], lab
         _warn_of_memory(candidates, labels)
 
 
-def _check_shape(candidate: Candidate, probabilities: np.ndarray, first: np.ndarray, labels: np.ndarray) -> None:
+def _check_shape(candidate: StageCandidate, probabilities: np.ndarray, first: np.ndarray, labels: np.ndarray) -> None:
     if len(probabilities) != len(labels):
         raise ValueError(f"{candidate.name} has answers to {len(probabilities)} images, not to {len(labels)}")
     classes = probabilities.shape[1]
@@ -65,7 +65,7 @@ def _check_probabilities(name: str, probabilities: np.ndarray) -> None:
     )
 
 
-def _warn_of_memory(candidates: Sequence[Candidate], labels: Mapping[str, np.ndarray]) -> None:
+def _warn_of_memory(candidates: Sequence[StageCandidate], labels: Mapping[str, np.ndarray]) -> None:
     for candidate in candidates:
         rank, test = (float(np.mean(candidate.probabilities[s].argmax(axis=1) == labels[s])) for s in ("rank", "test"))
         if _memorised(rank, test, len(labels["rank"]), len(labels["test"])):

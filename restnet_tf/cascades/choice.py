@@ -17,6 +17,7 @@ def spread(weighed: Sequence[Weighed], count: int, least: float) -> list[Place]:
 
     At each step the simplest chain that is within a standard error of the best there. The last step is the end of
     the chain that is the best at the end of its own range; of those within a standard error of it, the cheapest.
+    The worst case is a budget of its own, so one place is for the best chain of half the others' worst case or less.
     """
     ends = [p for w in weighed if (p := w.dearest(0, np.inf)) is not None]
     places: list[Place] = []
@@ -27,14 +28,27 @@ def spread(weighed: Sequence[Weighed], count: int, least: float) -> list[Place]:
             place = min(_as_good(within), key=lambda p: p.course.chain.simplicity, default=None)
             if place is not None and not any(_beats(before, place) for before in places):
                 places.append(place)
-    return places
+    return _with_lower_worst_case(places, ends, count)
+
+
+def _with_lower_worst_case(places: list[Place], ends: Sequence[Place], count: int) -> list[Place]:
+    """With one more at the end of its range, or with that instead of the one of the nearest mean cost."""
+    least = min((p.course.chain.worst_macs for p in places), default=0)
+    best = max((p for p in ends if p.course.chain.worst_macs <= least / 2), key=_merit, default=None)
+    if best is None or count < 2:
+        return places
+    nearest = min(places, key=lambda p: abs(p.mean_macs - best.mean_macs))
+    others = places if len(places) < count else [p for p in places if p is not nearest]
+    return sorted([*others, best], key=lambda p: p.mean_macs)
 
 
 def why_not(weighed: Weighed, places: Sequence[Place], count: int) -> Reason:
     """Why a chain that is worth having is not among the places that were chosen."""
-    own = [Place(weighed.course, int(setting)) for setting in np.nonzero(weighed.worthy)[0]]
+    course, own = weighed.course, weighed.worthy
     for place in places:
-        if all(place.mean_macs <= p.mean_macs and _beats(place, p) for p in own):
+        lead, error = (x[0] for x in proof.leads(place.hits[None], course.hits[own]))
+        better = (lead > error) | ((lead >= 0) & (place.agreement >= course.agreement[own]))
+        if (better & (place.mean_macs <= course.mean_macs[own])).all():
             return Reason("dominated_on_mean", rival=place.course.chain.name)
     for place in places:
         near = weighed.dearest(0, place.mean_macs)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from restnet_tf.cascades.chains import Candidate, Chain
+from restnet_tf.cascades.chains import StageCandidate, StageChain
 from restnet_tf.cascades.thresholds import at_deferral
 from tflite_export.confidence import CONFIDENCES
 
@@ -26,23 +27,28 @@ ROUNDING = 1 + 1e-9  # of costs: sums of the same numbers in another order
 class Course:
     """``thresholds`` ``(s, k - 1)`` of s settings in order of ``mean_macs`` ``(s,)``, and ``hits`` ``(s, n)``.
 
-    All on the rank split. ``hits`` are of a chain whose thresholds were chosen without the image. ``differing``
-    ``(s,)`` is the share of images that its last stage would answer otherwise, ``agreement`` that of those which
-    are answered as the dearest candidate does.
+    All on the rank split. ``hits`` are of a chain whose thresholds were chosen without the image. ``agreeing``
+    ``(s, n)`` are the images that are answered as the dearest candidate does, and ``differing`` ``(s,)`` the share of
+    those that the chain's last stage would answer otherwise.
     """
 
-    chain: Chain
+    chain: StageChain
     confidence: str
     thresholds: np.ndarray
     mean_macs: np.ndarray
     hits: np.ndarray
+    agreeing: np.ndarray
     differing: np.ndarray
-    agreement: np.ndarray
 
-    @property
+    @cached_property
     def scores(self) -> np.ndarray:
         """The share of hits ``(s,)``."""
         return self.hits.mean(axis=1)
+
+    @cached_property
+    def agreement(self) -> np.ndarray:
+        """The share of images that are answered as the dearest candidate does ``(s,)``."""
+        return self.agreeing.mean(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +62,7 @@ class _Stage:
     onward: np.ndarray
 
     @classmethod
-    def of(cls, candidate: Candidate, labels: np.ndarray, reference: np.ndarray, confidence: str) -> _Stage:
+    def of(cls, candidate: StageCandidate, labels: np.ndarray, reference: np.ndarray, confidence: str) -> _Stage:
         probabilities = candidate.probabilities["rank"]
         answers, sureness = probabilities.argmax(axis=1), CONFIDENCES[confidence].of(probabilities)
         thresholds = at_deferral(sureness, np.linspace(0, 1, _STEPS))
@@ -65,7 +71,7 @@ class _Stage:
 
 
 def courses(
-    chains: Sequence[Chain], candidates: Sequence[Candidate], labels: np.ndarray, confidence: str
+    chains: Sequence[StageChain], candidates: Sequence[StageCandidate], labels: np.ndarray, confidence: str
 ) -> list[Course]:
     """The course of each chain, in their order; ``labels`` ``(n,)`` of the rank split, the dearest candidate last."""
     names = {name for chain in chains for name in chain.stages}
@@ -81,7 +87,7 @@ def courses(
     ]
 
 
-def _of_two(chain: Chain, stages: Mapping[str, _Stage], confidence: str) -> Course:
+def _of_two(chain: StageChain, stages: Mapping[str, _Stage], confidence: str) -> Course:
     first, last = (stages[name] for name in chain.stages)
     mean_macs = chain.macs[0] + first.onward.mean(axis=1) * chain.macs[1]
     kept = _distinct(mean_macs)
@@ -92,13 +98,13 @@ def _of_two(chain: Chain, stages: Mapping[str, _Stage], confidence: str) -> Cour
         first.thresholds[kept, None],
         mean_macs[kept],
         hits=np.where(onward, last.right, first.right),
+        agreeing=np.where(onward, last.agrees, first.agrees),
         differing=(~onward & (first.answers != last.answers)).mean(axis=1),
-        agreement=np.where(onward, last.agrees, first.agrees).mean(axis=1),
     )
 
 
 def _of_three(
-    chain: Chain, stages: Mapping[str, _Stage], confidence: str, path: np.ndarray, fold_paths: Sequence[np.ndarray]
+    chain: StageChain, stages: Mapping[str, _Stage], confidence: str, path: np.ndarray, fold_paths: Sequence[np.ndarray]
 ) -> Course:
     """From the path ``(p, 2)`` of steps for all images, and those for all but each fold."""
     first, second, last = (stages[name] for name in chain.stages)
@@ -112,13 +118,13 @@ def _of_three(
         np.stack([first.thresholds[path[:, 0]], second.thresholds[path[:, 1]]], axis=1),
         mean_macs,
         hits=_held_out(chain, stages, mean_macs, fold_paths),
+        agreeing=np.where(one, np.where(two, last.agrees, second.agrees), first.agrees),
         differing=differing.mean(axis=1),
-        agreement=np.where(one, np.where(two, last.agrees, second.agrees), first.agrees).mean(axis=1),
     )
 
 
 def _held_out(
-    chain: Chain, stages: Mapping[str, _Stage], mean_macs: np.ndarray, fold_paths: Sequence[np.ndarray]
+    chain: StageChain, stages: Mapping[str, _Stage], mean_macs: np.ndarray, fold_paths: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Hits ``(s, n)`` on each fold at the thresholds that the others choose for a mean cost ``(s,)``."""
     first, second, last = (stages[name] for name in chain.stages)
@@ -137,7 +143,9 @@ def _distinct(mean_macs: np.ndarray) -> np.ndarray:
     return np.append(mean_macs[1:] > mean_macs[:-1] * ROUNDING, True)
 
 
-def _mean_macs(chain: Chain, stages: Mapping[str, _Stage], path: np.ndarray, images: slice | np.ndarray) -> np.ndarray:
+def _mean_macs(
+    chain: StageChain, stages: Mapping[str, _Stage], path: np.ndarray, images: slice | np.ndarray
+) -> np.ndarray:
     """Of each pair of steps ``(p, 2)`` over some of the images; it never falls along a path."""
     one, two = (stages[name].onward[:, images][steps] for name, steps in zip(chain.stages, path.T, strict=False))
     return chain.macs[0] + one.mean(axis=1) * chain.macs[1] + (one & two).mean(axis=1) * chain.macs[2]
@@ -149,7 +157,9 @@ def _fold(images: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
     return held, ~held
 
 
-def _paths(chains: Sequence[Chain], stages: Mapping[str, _Stage]) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
+def _paths(
+    chains: Sequence[StageChain], stages: Mapping[str, _Stage]
+) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
     """For each chain of three the best path for all images and those for all but each fold."""
     if not chains:
         return []
@@ -160,7 +170,7 @@ def _paths(chains: Sequence[Chain], stages: Mapping[str, _Stage]) -> list[tuple[
     return [(of_chain[0], tuple(of_chain[1:])) for of_chain in paths]
 
 
-def _grids(chain: Chain, stages: Mapping[str, _Stage]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _grids(chain: StageChain, stages: Mapping[str, _Stage]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Scores and mean MACs ``(steps, steps)`` at every two steps, over all images and over all but each fold."""
     first, second, last = (stages[name] for name in chain.stages)
     gain = last.right.astype(np.float32) - second.right

@@ -17,7 +17,7 @@ Stages = Sequence[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SplitOutcome:
     """Of n images of a split: which are answered as wanted, the share on which each stage runs, the mean MACs.
 
     ``errors`` are the standard errors of the shares and ``mean_macs_error`` that of the mean.
@@ -35,8 +35,8 @@ class Turn:
     """One place of the dial: thresholds, and what comes of them on both splits."""
 
     thresholds: tuple[float, ...]
-    rank: Outcome
-    test: Outcome
+    rank: SplitOutcome
+    test: SplitOutcome
 
 
 def turn(
@@ -82,13 +82,13 @@ def _outcome(
     confidence: str,
     thresholds: Sequence[float],
     split: str,
-) -> Outcome:
+) -> SplitOutcome:
     scores, stage = hand([s[split] for s in stages], thresholds, confidence)
     answers = scores.argmax(axis=1)
     agreement = float(np.mean(answers == stages[-1][split].argmax(axis=1)))
     shares = reach(stage, len(stages))
     cost, n = np.cumsum(macs)[stage], len(stage)
-    return Outcome(
+    return SplitOutcome(
         Score.of(answers == labels[split], agreement=agreement),
         shares,
         float(cost.mean()),

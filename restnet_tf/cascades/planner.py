@@ -13,7 +13,7 @@ from math import sqrt
 import numpy as np
 
 from restnet_tf.cascades import choice, proof, weighing
-from restnet_tf.cascades.chains import Candidate, Chain, by_cost, chains
+from restnet_tf.cascades.chains import StageCandidate, StageChain, by_cost, chains
 from restnet_tf.cascades.checks import check
 from restnet_tf.cascades.courses import ROUNDING, Course, courses
 from restnet_tf.cascades.outcome import Turn, turn
@@ -32,24 +32,28 @@ _PROOF = 2.0
 class Policy:
     """A chain at its thresholds (``turn``), and its curve from never going on to always.
 
-    ``over_chord`` and ``over_rival`` are leads on the rank split with their standard errors: over a coin that picks
-    one of its stages, and over ``rival``, of the networks of fixed cost and no more mean cost the one nearest to it.
+    ``held_out`` is its score on the rank split with thresholds that were chosen without the image: that of ``turn``
+    may be a little higher where three stages leave a choice. ``over_chord`` and ``over_rival`` are leads on the rank
+    split with their standard errors: over a coin that picks one of its stages, and over ``rival``, of the networks of
+    fixed cost and no more mean cost the one nearest to it. A lead that is no more than its error is nevertheless none
+    of noise: there the agreement with the dearest candidate has decided.
     """
 
-    chain: Chain
+    chain: StageChain
     confidence: str
     turn: Turn
     curve: tuple[Turn, ...]
+    held_out: float
     over_chord: tuple[float, float]
     over_rival: tuple[float, float]
     rival: str
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ChainVerdict:
     """A chain that is not taken, and why."""
 
-    chain: Chain
+    chain: StageChain
     reason: Reason
 
 
@@ -58,11 +62,11 @@ class Planned:
     """The cascades worth having, the cheapest on the mean first, and all other chains that were weighed."""
 
     policies: tuple[Policy, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[ChainVerdict, ...] = ()
 
 
 def plan(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[StageCandidate],
     labels: Mapping[str, np.ndarray],
     *,
     count: int = 4,
@@ -90,11 +94,11 @@ def plan(
     refused |= {w.course.chain: w.reason or choice.why_not(w, places, count) for w in _others(weighed, places)}
     return Planned(
         tuple(_policy(_best_confidence(place, grounds, confidences), grounds, labels) for place in places),
-        tuple(Verdict(chain, reason) for chain, reason in refused.items()),
+        tuple(ChainVerdict(chain, reason) for chain, reason in refused.items()),
     )
 
 
-def _courses(every: Sequence[Chain], grounds: Grounds, confidence: str) -> list[Course]:
+def _courses(every: Sequence[StageChain], grounds: Grounds, confidence: str) -> list[Course]:
     return courses(every, grounds.candidates, grounds.labels, confidence)
 
 
@@ -132,14 +136,15 @@ def _policy(place: Place, grounds: Grounds, labels: Mapping[str, np.ndarray]) ->
         for i in sorted({*_shown(len(course.mean_macs)), place.setting})
     }
     lead, error = grounds.over_chord(course)
-    _, rival = proof.over_fixed(course, grounds.macs, grounds.right)
-    nearest = int(rival[place.setting])
+    _, ratio = grounds.rival_leads(course)
+    nearest = int(ratio[place.setting].argmin())
     over, over_error = proof.leads(place.hits[None], grounds.right[nearest][None])
     return Policy(
         course.chain,
         course.confidence,
         turns[place.setting],
         tuple(turns.values()),
+        place.score,
         (float(lead[place.setting]), float(error[place.setting])),
         (over.item(), over_error.item()),
         grounds.candidates[nearest].name,

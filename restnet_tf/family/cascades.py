@@ -11,7 +11,7 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.cascades import outcome, planner
-from restnet_tf.cascades.chains import Candidate
+from restnet_tf.cascades.chains import StageCandidate
 from restnet_tf.cascades.outcome import Turn
 from restnet_tf.cascades.planner import Policy
 from restnet_tf.cascades.thresholds import hand
@@ -85,7 +85,7 @@ def split(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def planned(
-    candidates: Sequence[Candidate], statics: Sequence[OperatingPoint], scope: Scope
+    candidates: Sequence[StageCandidate], statics: Sequence[OperatingPoint], scope: Scope
 ) -> tuple[OperatingPoint, ...]:
     """The cascades that are worth having, without files; raises ``RestnetError`` as the planner does.
 
@@ -114,18 +114,18 @@ def added(
     return stock.filled(planned(candidates, statics, scope))
 
 
-def _labels(candidates: Sequence[Candidate], scope: Scope) -> Mapping[str, np.ndarray]:
+def _labels(candidates: Sequence[StageCandidate], scope: Scope) -> Mapping[str, np.ndarray]:
     if scope.labels is not None:
         return scope.labels
     largest = max(candidates, key=lambda c: (c.macs, c.name))
     return {name: p.argmax(axis=1) for name, p in largest.probabilities.items()}
 
 
-def _candidates(shop: Shop, statics: Sequence[OperatingPoint], scope: Scope) -> list[Candidate]:
+def _candidates(shop: Shop, statics: Sequence[OperatingPoint], scope: Scope) -> list[StageCandidate]:
     """All that may be a stage, with what its file answers: in the precision asked for first."""
     precisions = scope.of(scope.precisions[0], [p.name for p in statics])
     return [
-        Candidate(p.name, p.macs, shop.answers.of(p.name, precision), resumes(scope, p.name))
+        StageCandidate(p.name, p.macs, shop.answers.of(p.name, precision), resumes(scope, p.name))
         for p, precision in zip(statics, precisions, strict=True)
     ]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf.cascades.chains import Candidate
+from restnet_tf.cascades.chains import StageCandidate
 from restnet_tf.family import anchor_pieces, cascades, compute, opening, score
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS
@@ -99,7 +99,8 @@ def preview(family: Family) -> None:
     anchors = tuple(score.anchors(family, Scorer(family)))
     logits = score.of_anchors(family)
     candidates = [
-        Candidate(p.name, p.macs, {name: score.probabilities(v) for name, v in logits[p.name].items()}) for p in anchors
+        StageCandidate(p.name, p.macs, {name: score.probabilities(v) for name, v in logits[p.name].items()})
+        for p in anchors
     ]
     made = cascades.planned(candidates, anchors, scope(family, {}))
     for line in terminal.cascades((*anchors, *made), family.metric):
