@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,13 @@ def signature(stages: Sequence[Stage], confidence: str, key: str = SIGNATURE) ->
     """Stages, cheapest first, as one entry point; ``flatbuffer.called`` lists all subgraphs of its own.
 
     Inputs are ``image`` and ``threshold_1`` and so on, outputs ``scores`` and ``stage``, the place of the stage that
-    answered. Where the stages' ends differ, its own hold what any of them can. Raises TfliteError for under two
-    stages, images or scores of several shapes, and an unknown confidence.
+    answered. Where the stages' ends differ, its own hold what any of them can, and its image is the largest: the others
+    are resized from it. Raises TfliteError for under two stages, images of other channels, scores of several shapes,
+    and an unknown confidence.
     """
-    _check(stages, confidence)
-    image = ends.common([s.graph.inputs[0] for s in stages if s.resumes is None], INPUT_KEY)
-    scores = ends.common([stage.scores for stage in stages], OUTPUT_KEY)
+    if confidence not in CONFIDENCES:
+        raise TfliteError(f"unknown confidence {confidence!r}; choose one of {', '.join(CONFIDENCES)}")
+    image, scores = image_of(stages), ends.common([stage.scores for stage in stages], OUTPUT_KEY)
     thresholds = [emit.activation((1,), "FLOAT32", threshold_key(n)) for n in range(len(stages) - 1)]
     main = _Chain(stages, CONFIDENCES[confidence], image, scores).first(thresholds, key)
     inputs = {INPUT_KEY: main.inputs[0]} | {threshold_key(n): t for n, t in enumerate(main.inputs[1:])}
@@ -86,16 +88,39 @@ def finish(model: Model, made_of: Sequence[Model], metadata: Mapping[str, Any] |
     link.finish(model, made_of, metadata)
 
 
-def _check(stages: Sequence[Stage], confidence: str) -> None:
+def image_of(stages: Sequence[Stage]) -> Tensor:
+    """The image that a cascade of these stages takes; raises TfliteError for stages that cannot be joined."""
     if len(stages) < 2:
         raise TfliteError(f"{len(stages)} stages; a cascade takes two or more")
-    if confidence not in CONFIDENCES:
-        raise TfliteError(f"unknown confidence {confidence!r}; choose one of {', '.join(CONFIDENCES)}")
-    images = {s.graph.inputs[0].shape for s in stages if s.resumes is None}
-    answers = {s.scores.shape for s in stages}
-    for name, shapes in (("images", images), ("scores", answers)):
+    images = [s.graph.inputs[0] for s in stages if s.resumes is None]
+    for name, shapes in (
+        ("images of several kinds", {(len(x.shape), x.shape[-1]): x.shape for x in images}.values()),
+        ("scores of several shapes", {s.scores.shape for s in stages}),
+    ):
         if len(shapes) > 1:
-            raise TfliteError(f"the stages have {name} of several shapes: {', '.join(map(str, sorted(shapes)))}")
+            raise TfliteError(f"the stages have {name}: {', '.join(map(str, sorted(shapes)))}")
+    return ends.common(sorted(images, key=lambda x: -prod(x.shape)), INPUT_KEY)
+
+
+def alone(stage: Stage, image: Tensor) -> Subgraph:
+    """A stage that takes the image, as the network that it is in a cascade of such images."""
+    taken, lead = _taking(stage, image)
+    return Subgraph([*lead, *stage.graph.operators], [taken], [stage.scores])
+
+
+def _taking(stage: Stage, image: Tensor) -> tuple[Tensor, list[Operator]]:
+    """An image of a cascade's form as a stage's subgraph is given it, and what makes of it the stage's own."""
+    own = stage.graph.inputs[0]
+    if ends.same(image, own) and image.shape == own.shape:
+        return own, []
+    taken = emit.activation(image.shape, image.type, INPUT_KEY, like=image)
+    if image.shape == own.shape:
+        return taken, ends.converted(taken, own)
+    h, w = own.shape[1:3]
+    resized = emit.resize_bilinear(taken, (h, w))
+    if ends.same(image, own):
+        return taken, [emit.with_inputs(resized, resized.inputs, [own])]
+    return taken, [resized, *ends.converted(resized.outputs[0], own)]
 
 
 @dataclass(frozen=True)
@@ -153,12 +178,9 @@ class _Chain:
         return [*stage.graph.operators, *conversion], answer if conversion else stage.scores
 
     def _taken(self, number: int) -> tuple[Tensor, list[Operator]]:
-        """The image as a stage's subgraph is given it, and what makes of it the stage's own."""
-        stage = self.stages[number]
-        if stage.resumes is None and ends.same(self.image, stage.graph.inputs[0]):
-            return stage.graph.inputs[0], []
-        image = emit.activation(self.image.shape, self.image.type, INPUT_KEY, like=self.image)
-        return image, [] if stage.resumes is not None else ends.converted(image, stage.graph.inputs[0])
+        if self.stages[number].resumes is None:
+            return _taking(self.stages[number], self.image)
+        return emit.activation(self.image.shape, self.image.type, INPUT_KEY, like=self.image), []
 
     def _needed(self, number: int) -> bool:
         """Whether a stage or one behind it takes the image."""

@@ -240,8 +240,8 @@ def test_what_cannot_be_joined_is_refused():
         cascades.file(pair[:1], "max", [])
     with pytest.raises(TfliteError, match="unknown confidence 'luck'; choose one of max, margin, entropy"):
         cascades.file(pair, "luck", [])
-    x, y = (emit.activation(shape, "INT8", "x", like=pair[0].scores) for shape in ((1, 9, 9, 3), (1, 7)))
-    with pytest.raises(TfliteError, match=r"images of several shapes: \(1, 8, 8, 3\), \(1, 9, 9, 3\)"):
+    x, y = (emit.activation(shape, "INT8", "x", like=pair[0].scores) for shape in ((1, 9, 9, 1), (1, 7)))
+    with pytest.raises(TfliteError, match=r"images of several kinds: \(1, 8, 8, 3\), \(1, 9, 9, 1\)"):
         cascades.file([pair[0], Stage(Subgraph([], [x], [pair[1].scores]))], "max", [])
     with pytest.raises(TfliteError, match=r"scores of several shapes: \(1, 3\), \(1, 7\)"):
         cascades.file([pair[0], Stage(Subgraph([], [pair[1].graph.inputs[0]], [y]))], "max", [])
@@ -269,3 +269,27 @@ def test_stages_of_unlike_steps_answer_as_they_do_alone_within_a_step():
     alone = np.stack([run(image=one[None])["scores"][0] for one in x])
     assert set(stage.tolist()) == {1}
     assert np.abs(scores.astype(int) - alone).max() <= 24  # a coarser image moves the scores a little
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32", "int8>float32"])
+def test_a_stage_of_smaller_images_is_given_them_resized(precision: str):
+    first, last = precision.split(">")[0], precision.split(">")[-1]
+    small, large = graph("small", first), graph("large", last)
+    wide = emit.activation((1, 2 * SIDE, 2 * SIDE, 3), large.inputs[0].type, "image", like=large.inputs[0])
+    shrink = emit.resize_bilinear(wide, (SIDE, SIDE))
+    pooled = emit.with_inputs(shrink, shrink.inputs, [large.inputs[0]])
+    pair = [Stage(small), Stage(Subgraph([pooled, *large.operators], [wide], [large.outputs[0]]))]
+    image = cascades.image_of(pair)
+    assert image.shape == (1, 2 * SIDE, 2 * SIDE, 3)
+    x = np.random.default_rng(0).uniform(0, 255, (6, *image.shape[1:])).astype(np.float32)
+    run = runner(cascades.file(pair, "max", []))
+    raw = quantise(x, run.get_input_details()["image"])
+    for threshold, stage in ((NEVER, 0), (ALWAYS, 1)):
+        lone = runner(link.alone(cascades.alone(pair[stage], image), []))
+        for one in raw:
+            answer = run(image=one[None], threshold_1=np.array([threshold], np.float32))
+            expected = lone(image=one[None])["scores"]
+            if answer["scores"].dtype != expected.dtype:
+                expected = dequantise(expected, lone.get_output_details()["scores"])
+            np.testing.assert_array_equal(answer["scores"], expected)
+            assert answer["stage"][0] == stage
