@@ -29,7 +29,11 @@ from tflite_export.flatbuffer import Model, Operator, Signature, Subgraph, Tenso
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
 
 STAGE_KEY = "stage"
+# Between the stages of a cascade's name, or their precisions; and what stands for it where a shell reads.
+GOES_ON, IN_FILES = ">", "-then-"
 _THRESHOLD = "threshold_"
+# At or below every confidence, and above every one.
+_ANSWERS, _ABOVE = 0.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,51 @@ class Stage:
     def scores(self) -> Tensor:
         """What it answers."""
         return self.graph.outputs[0]
+
+
+@dataclass(frozen=True)
+class CascadeEntry:
+    """What a file says of a cascade in it: the names of its stages, its confidence and the thresholds chosen."""
+
+    stages: tuple[str, ...]
+    confidence: str
+    thresholds: tuple[float, ...]
+
+
+def is_cascade(signature: Signature) -> bool:
+    """Whether an entry point is a cascade's."""
+    return STAGE_KEY in signature.outputs
+
+
+def holds_one(model: Model) -> bool:
+    """Whether a file is one cascade and nothing else."""
+    return len(model.signatures) == 1 and is_cascade(model.signatures[0])
+
+
+def entry(content: bytes, key: str = SIGNATURE) -> CascadeEntry:
+    """What a file says of its cascade of that entry point; raises TfliteError where it says nothing."""
+    entries = link.points(content).get("points") or ()
+    try:
+        noted = next(e for e in entries if key in (SIGNATURE, e["name"]) and "cascade" in e)["cascade"]
+        chosen = tuple(float(t) for t in noted["thresholds"])
+        return CascadeEntry(tuple(map(str, noted["stages"])), str(noted["confidence"]), chosen)
+    except (StopIteration, KeyError, TypeError, ValueError):
+        raise TfliteError(f"the file does not say the stages and thresholds of {key}; link it with restnet-tf") from None
+
+
+def thresholds(content: bytes, key: str = SIGNATURE) -> tuple[float, ...]:
+    """Those chosen, as a file's metadata have them; raises TfliteError as ``entry`` does."""
+    return entry(content, key).thresholds
+
+
+def answering(stage: int, stages: int) -> tuple[float, ...]:
+    """Thresholds at which that stage of so many answers, whatever the image."""
+    return (*(_ABOVE,) * stage, *(_ANSWERS,) * (stages - 1 - stage))
+
+
+def in_files(name: str) -> str:
+    """A point's name or precision as files are called."""
+    return name.replace(GOES_ON, IN_FILES)
 
 
 def threshold_key(number: int) -> str:

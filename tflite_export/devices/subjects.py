@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from tflite_export import cascades
 from tflite_export.devices.measurements import Measurement
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Model, Operator, only, read
+from tflite_export.flatbuffer import Model, Operator, read
 
 _GRID = 5  # random values along a side, between which images are interpolated
 
@@ -33,7 +34,7 @@ class Subject:
     @property
     def name(self) -> str:
         """As the file is called, without ``.tflite``."""
-        return f"{self.point}.{self.precision}"
+        return cascades.in_files(f"{self.point}.{self.precision}")
 
     def measured(
         self,
@@ -88,24 +89,24 @@ def tried(subject: Subject, one: Callable[[Subject], Findings]) -> Findings:
 
 
 def opened(subject: Subject) -> Model:
-    """The file as objects; raises ``TfliteError`` for one with several signatures or subgraphs."""
+    """The file as objects; raises ``TfliteError`` for one with several signatures, or subgraphs but of a cascade."""
     model = read(subject.content)
     count = max(len(model.signatures), len(model.subgraphs))
-    if count > 1:
+    if count > 1 and not cascades.holds_one(model):
         raise TfliteError(f"it has {count} signatures or subgraphs; give a point's own file, not an elastic one")
     return model
 
 
 def is_weight_only(subject: Subject) -> bool:
     """Whether an operator reads float activations and integer weights, or weights of half precision."""
-    return any(_mixed(operator) for operator in only(opened(subject)).operators)
+    return any(_mixed(operator) for operator in _operators(subject))
 
 
 def is_float(subject: Subject) -> bool:
     """Whether any operator computes in float between its input and its output."""
     return any(
         operator.name not in ("QUANTIZE", "DEQUANTIZE") and any(t.type.startswith("FLOAT") for t in operator.outputs)
-        for operator in only(opened(subject)).operators
+        for operator in _operators(subject)
     )
 
 
@@ -118,6 +119,11 @@ def smooth_images(shape: tuple[int, int, int], n: int, seed: int = 0) -> np.ndar
     grid = np.random.default_rng(seed).uniform(0, 255, (n, _GRID, _GRID, c))
     down, across = (_interpolation(size) for size in (h, w))
     return np.einsum("hi,nijc,wj->nhwc", down, grid, across).astype(np.float32)
+
+
+def _operators(subject: Subject) -> Iterator[Operator]:
+    for graph in opened(subject).subgraphs:
+        yield from graph.operators
 
 
 def _interpolation(size: int) -> np.ndarray:
