@@ -22,6 +22,11 @@ DEVICE_UNITS = {
     "cycles": "count",
     "difference": "count",  # the largest of any output from the reference's, in steps of its scale
 }
+# Before a figure: what an image costs in the mean, where not all cost the same; the bare name is the worst case.
+MEAN = "mean."
+# What has one: what running costs, of the run itself and of a device.
+MEANS = ("macs", "latency")
+DEVICE_MEANS = ("latency", "cycles")
 _SCALES: dict[str, dict[str, float]] = {
     "count": {"": 1, "K": 1e3, "M": 1e6, "G": 1e9},
     "bytes": {"": 1, "B": 1, "KB": 1e3, "KIB": 1024, "MB": 1e6, "MIB": 1024**2},
@@ -40,7 +45,7 @@ class Term:
     @property
     def device(self) -> str:
         """The device whose figure it limits; empty for what the run itself knows."""
-        return self.name.rpartition(".")[0]
+        return self.name.removeprefix(MEAN).rpartition(".")[0]
 
     @property
     def figure(self) -> str:
@@ -80,9 +85,12 @@ def _term(text: str) -> Term:
     if match is None:
         raise TfliteError(f"budget term {text!r} is not understood; write name<=number with a unit; {_known()}")
     name, number, unit = match[1].lower(), float(match[2]), match[3].upper()
-    device, _, figure = name.rpartition(".")
+    bare = name.removeprefix(MEAN)
+    device, _, figure = bare.rpartition(".")
     if figure not in (DEVICE_UNITS if device else UNITS):
         raise TfliteError(f"unknown budget term {name!r}; {_known()}")
+    if bare != name and figure not in (DEVICE_MEANS if device else MEANS):
+        raise TfliteError(f"{name} is no budget term: {figure} is the same for every image; write {bare}; {_means()}")
     scales = _SCALES[DEVICE_UNITS[figure] if device else UNITS[figure]]
     if unit not in scales:
         units = ", ".join(u or "none" for u in scales)
@@ -93,5 +101,10 @@ def _term(text: str) -> Term:
 def _known() -> str:
     return (
         f"terms are: {', '.join(UNITS)}; for example macs<=30M, flash<=500KB, ram<=128KB, latency<=10ms;"
-        f" and of a device: {', '.join(DEVICE_UNITS)}; for example tflm.arena<=64KB"
+        f" and of a device: {', '.join(DEVICE_UNITS)}; for example tflm.arena<=64KB; {_means()}"
     )
+
+
+def _means() -> str:
+    names = [*(MEAN + name for name in MEANS), *(f"{MEAN}DEVICE.{name}" for name in DEVICE_MEANS)]
+    return f"means of all images are {', '.join(names)}"

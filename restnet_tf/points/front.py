@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.points.points import ANCHOR, CASCADE, CONTROL, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Reason
 
 T = TypeVar("T")
@@ -29,23 +29,33 @@ def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
     more right images than the standard error of the paired difference, or, where the images cannot
     tell them apart, by no fewer right images and no higher KL to the large anchor. The test split
     has no say, and an anchor is always shipped. What was decided of a point before does not count.
+    Cascades stay as they are, and beat no point that always costs the same: their worst case is dearer.
     """
     points = tuple(replace(p, status=SHIPPED, reason=None) if p.kind == STITCHED else p for p in points)
-    family = [p for p in points if p.kind != CONTROL]
+    family = [p for p in points if p.kind not in (CONTROL, CASCADE)]
     return tuple(_decided(p, family) if p.kind == STITCHED else p for p in points)
 
 
-def chord(points: Iterable[OperatingPoint], macs: int, split: str = "test") -> float:
+def chord(points: Iterable[OperatingPoint], macs: float, split: str = "test") -> float:
     """The score on the straight line between the two anchors that a cost lies between; 0..1."""
     anchors = sorted((p for p in points if p.kind == ANCHOR), key=lambda p: p.macs)
     return float(np.interp(macs, [p.macs for p in anchors], [getattr(p, split).value for p in anchors]))
 
 
-def above_chord(points: Iterable[OperatingPoint], split: str = "test") -> float:
-    """Mean score of the shipped points between the anchors, less the chord at their costs."""
+def above_chord(points: Iterable[OperatingPoint], split: str = "test", kind: str = STITCHED) -> float:
+    """Mean score of the shipped points of a kind, less the chord at their mean costs on the same split."""
     points = tuple(points)
-    middle = [p for p in points if p.kind == STITCHED and p.status == SHIPPED]
-    return float(np.mean([getattr(p, split).value - chord(points, p.macs, split) for p in middle] or [0.0]))
+    leads = [
+        getattr(p, split).value - chord(points, mean_macs(p, split), split)
+        for p in points
+        if p.kind == kind and p.status == SHIPPED
+    ]
+    return float(np.mean(leads or [0.0]))
+
+
+def mean_macs(point: OperatingPoint, split: str) -> float:
+    """Of an image of the rank or the test split."""
+    return point.test_mean_macs if split == "test" else point.mean_macs
 
 
 def _decided(point: OperatingPoint, family: Iterable[OperatingPoint]) -> OperatingPoint:

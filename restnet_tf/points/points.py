@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import sqrt
@@ -76,7 +76,20 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the share (Wilson 1927)."""
+        """The 95 % interval of the share."""
+        return Share(self.value, self.n).interval
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of n images, 0..1."""
+
+    value: float
+    n: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval (Wilson 1927)."""
         z = 1.959964
         centre = (self.value + z * z / (2 * self.n)) / (1 + z * z / self.n)
         half = z / (1 + z * z / self.n) * sqrt(self.value * (1 - self.value) / self.n + z * z / (4 * self.n**2))
@@ -136,7 +149,11 @@ class Dial:
     @property
     def mean_latency_us(self) -> float:
         """Of an image, as the images of the rank split go on."""
-        return mean_cost(np.diff(self.latencies_us, prepend=0.0), self.rank_reach)
+        return self.mean_us(self.rank_reach)
+
+    def mean_us(self, reach: Sequence[float]) -> float:
+        """Of an image, where each stage runs on such a share of them."""
+        return mean_cost(np.diff(self.latencies_us, prepend=0.0), reach)
 
 
 @dataclass(frozen=True)
@@ -163,6 +180,11 @@ class File:
     def mean_latency_us(self) -> float:
         """Of an image, as those of the rank split go on; the latency itself of what always costs the same."""
         return self.latency_median_us if self.dial is None else self.dial.mean_latency_us
+
+    @property
+    def test_mean_latency_us(self) -> float:
+        """Of an image, as those of the test split went on."""
+        return self.latency_median_us if self.dial is None else self.dial.mean_us(self.dial.test_reach)
 
 
 @dataclass(frozen=True)

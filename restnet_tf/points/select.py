@@ -26,6 +26,8 @@ FIGURES = {
     "flash": BudgetFigure(lambda p, f: f.flash_bytes, SOURCES["flash"]),
     "ram": BudgetFigure(lambda p, f: f.arena_bytes, SOURCES["ram"]),
     "latency": BudgetFigure(lambda p, f: f.latency_median_us, SOURCES["latency"]),
+    "mean.macs": BudgetFigure(lambda p, f: p.mean_macs, SOURCES["macs"]),
+    "mean.latency": BudgetFigure(lambda p, f: f.mean_latency_us, SOURCES["latency"]),
 }
 
 

@@ -11,7 +11,7 @@ from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, File, OperatingP
 from restnet_tf.points.select import Choice
 from restnet_tf.report import figures
 from restnet_tf.report.contents import Report
-from restnet_tf.report.figures import Line
+from restnet_tf.report.figure import Figure, Line
 from tflite_export.budget import parse
 from tflite_export.devices import devices
 
@@ -200,5 +200,5 @@ def _bases(report: Report, point: OperatingPoint, precision: str, names: Sequenc
     return tuple(_basis(line, figures.spoken(listed[name], report.words)) for name in names)
 
 
-def _basis(line: Line, figure: figures.Figure) -> Basis:
+def _basis(line: Line, figure: Figure) -> Basis:
     return Basis(line.point.name, line.precision, figure.bare, figure.unit.phrase(figure.read(line)))

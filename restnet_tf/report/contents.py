@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from restnet_tf.points.points import CONTROL, DOMINATED, STITCHED, OperatingPoint
+from restnet_tf.points.points import CASCADE, CONTROL, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from tflite_export.devices.measurements import Measurement
 
 STITCH = "stitch"
@@ -13,12 +13,16 @@ STITCH = "stitch"
 
 @dataclass(frozen=True)
 class RoutePart:
-    """A stretch of a route: of an anchor by its role, or a stitch; ``macs`` is None where unknown."""
+    """A stretch of a route: of an anchor by its role, a stitch, or a stage; ``macs`` is None where unknown.
+
+    ``reach`` is the share of images that it runs on.
+    """
 
     role: str
     text: str
     macs: int | None
     note: str = ""
+    reach: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ class Report:
     ``--out`` and empty where they were not kept, ``facts`` its settings and versions in words. ``anchors`` are names
     by role, the costliest first. ``cka`` is ``(large cuts, small cuts)``, empty where the family has others than a
     large and a small anchor; ``parts`` and ``ladders`` are by point, ``optimised`` the options of
-    ``restnet-tf optimize`` by the point that they made; ``optimisable`` are those that it takes.
+    ``restnet-tf optimize`` by the point that they made; ``optimisable`` are those that it takes. ``examples`` are
+    pictures of images, as PNG, by the cascade that they go through.
     """
 
     run: str
@@ -97,33 +102,38 @@ class Report:
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
     optimised: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     optimisable: frozenset[str] = frozenset()
+    examples: Mapping[str, bytes] = field(default_factory=dict)
     method: Wording = Wording()
 
     @property
     def ordered(self) -> tuple[OperatingPoint, ...]:
-        """The points as tables list them: by MACs, controls last."""
+        """The points as tables list them: by mean MACs, controls last."""
         return ordered(self.points)
 
     @property
     def words(self) -> dict[str, str]:
         """What stands for the names in braces of heads and sources."""
-        return words(self.metric, self.method)
+        return words(self.metric, self.method, self.points)
 
 
-def words(metric: str, method: Wording) -> dict[str, str]:
-    """What stands for the names in braces of heads and sources, of points of a method."""
+def words(metric: str, method: Wording, points: Iterable[OperatingPoint]) -> dict[str, str]:
+    """What stands for the names in braces of heads and sources, of points of a method.
+
+    Where there are cascades, a cost is the mean or the worst case, and says which.
+    """
     own = {"ran": method.ran, "ranked": method.ranked, "loss": method.loss, "of": method.of}
-    return {"metric": metric, **own}
+    return {"metric": metric, "worst": "worst " if any(p.cascade for p in points) else "", **own}
 
 
 def ordered(points: tuple[OperatingPoint, ...]) -> tuple[OperatingPoint, ...]:
-    """By MACs, controls last."""
-    return tuple(sorted(points, key=lambda p: (p.kind == CONTROL, p.macs, p.name)))
+    """By mean MACs, controls last."""
+    return tuple(sorted(points, key=lambda p: (p.kind == CONTROL, p.mean_macs, p.name)))
 
 
 def standing(point: OperatingPoint) -> str:
-    """In a word: anchor, control, shipped or dominated."""
-    return point.status if point.kind == STITCHED else point.kind
+    """In a word: anchor, cascade, control, shipped or dominated."""
+    decided = point.kind == STITCHED or (point.kind == CASCADE and point.status != SHIPPED)
+    return point.status if decided else point.kind
 
 
 def aside(point: OperatingPoint) -> bool:

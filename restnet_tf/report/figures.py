@@ -11,79 +11,34 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from restnet_tf.points.front import chord
-from restnet_tf.points.points import SOURCES, STITCHED, File, OperatingPoint
-from restnet_tf.report import units
+from restnet_tf.points.points import (
+    CASCADE,
+    SOURCES,
+    STITCHED,
+    File,
+    Share,
+)
+from restnet_tf.report import dials, units
 from restnet_tf.report.contents import Candidate, Ladder, standing
+from restnet_tf.report.figure import (
+    ACROSS,
+    BENCH,
+    CARD,
+    CASCADES,
+    CSV,
+    EVERYWHERE,
+    FILE,
+    ONLY_CSV,
+    POINT,
+    TABLE,
+    TABLES,
+    UP,
+    Figure,
+    Line,
+)
 from restnet_tf.report.units import Unit
 from restnet_tf.words import sentence
 from tflite_export.devices.measurements import KINDS, UNITS, Measurement
-
-# Where a figure is shown: tables of the page and Markdown, on the terminal, in CSV, on the card of a point.
-TABLE, TERMINAL, CSV, CARD, BENCH = "table", "terminal", "csv", "card", "bench"
-EVERYWHERE = frozenset((TABLE, TERMINAL, CSV, CARD))
-_TABLES = frozenset((TABLE, TERMINAL, CSV))
-_CSV = frozenset((CSV,))
-# What it is a figure of; and the axis of the plot that it may stand along.
-POINT, FILE = "point", "file"
-ACROSS, UP = "across", "up"
-
-
-@dataclass(frozen=True)
-class Line:
-    """What a row of a table is of: a point among its family, and one of its files where the table has a row a file."""
-
-    point: OperatingPoint
-    family: tuple[OperatingPoint, ...]
-    precision: str = ""
-
-    @property
-    def file(self) -> File | None:
-        """The file in this precision; None where the run has none."""
-        return self.point.files.get(self.precision)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A column of tables: what it is called, how it is read of a line, written, and where it comes from.
-
-    ``name`` is that of CSV and of scripts, ``label`` the head; ``{metric}`` and the like stand for the run's words.
-    ``source`` is empty for words. ``over`` is a device, which stands before the label; ``kind`` says where a figure
-    comes from, where a table may hold others of its name. ``title`` and ``note`` are what the plot says along its axis;
-    ``stand_in`` names the figure of a point that is drawn there where it has no file; ``term`` is what a budget calls
-    it.
-    """
-
-    name: str
-    label: str
-    read: Callable[[Line], Any]
-    unit: Unit = units.WORDS
-    source: str = ""
-    of: frozenset[str] = frozenset((POINT,))
-    views: frozenset[str] = EVERYWHERE
-    over: str = ""
-    kind: str = ""
-    title: str = ""
-    note: str = ""
-    axis: str = ""
-    stand_in: str = ""
-    term: str = ""
-
-    @property
-    def bare(self) -> str:
-        """The label without its unit."""
-        return f"{self.over}: {self.label}" if self.over else self.label
-
-    @property
-    def head(self) -> str:
-        """The head of its column in one line."""
-        unit = f", {self.unit.word}" if self.unit.word else ""
-        return f"{self.bare}{unit}" + (f" ({self.kind})" if self.over else "")
-
-    @property
-    def stacked(self) -> str:
-        """The head of its column on a terminal, which is narrow."""
-        middle = f"{self.label} {self.unit.word}".rstrip()
-        return "\n".join(part for part in (self.over, middle, f"({self.kind})" if self.kind else "") if part)
 
 
 def _file(
@@ -96,23 +51,31 @@ def _file(
 
 
 def _between(line: Line, value: Any) -> Any:
-    """What only points between the anchors have."""
-    return value if line.point.kind == STITCHED else None
+    """What anchors and controls have none of."""
+    return value if line.point.kind in (STITCHED, CASCADE) else None
 
 
 FIGURES = (
-    Figure("point", "point", lambda of: of.point.name, of=frozenset((POINT, FILE)), views=_TABLES | {BENCH}),
-    Figure("standing", "front", lambda of: standing(of.point), views=_TABLES),
-    Figure("kind", "kind", lambda of: of.point.kind, views=_CSV),
-    Figure("status", "status", lambda of: of.point.status, views=_CSV),
-    Figure("test_images", "test images", lambda of: of.point.test.n, units.COUNT, views=_CSV),
-    Figure("rank_images", "rank images", lambda of: of.point.rank.n, units.COUNT, views=_CSV),
+    Figure(
+        "point",
+        "point",
+        lambda of: of.point.name,
+        of=frozenset((POINT, FILE)),
+        views=TABLES | {BENCH, CASCADES},
+    ),
+    Figure("standing", "front", lambda of: standing(of.point), views=TABLES),
+    Figure("kind", "kind", lambda of: of.point.kind, views=ONLY_CSV),
+    Figure("status", "status", lambda of: of.point.status, views=ONLY_CSV),
+    Figure("test_images", "test images", lambda of: of.point.test.n, units.COUNT, views=ONLY_CSV),
+    Figure("rank_images", "rank images", lambda of: of.point.rank.n, units.COUNT, views=ONLY_CSV),
     Figure(
         "keras_test_score",
         "{metric}",
         lambda of: of.point.test,
         units.SCORE,
         "{ran} on the test split; interval by Wilson",
+        views=EVERYWHERE | {CASCADES},
+        turned=lambda of, setting: Share(setting.test_score, of.point.test.n),
     ),
     Figure(
         "keras_rank_score",
@@ -121,14 +84,15 @@ FIGURES = (
         units.SHARE,
         "{ran} {ranked}",
         views=frozenset((TABLE, CSV)),
+        turned=lambda of, setting: setting.rank_score,
     ),
     Figure(
         "chord_test_score",
         "chord",
-        lambda of: _between(of, chord(of.family, of.point.macs)),
+        lambda of: _between(of, chord(of.family, of.point.test_mean_macs)),
         units.SHARE,
-        "straight line between the anchors over MACs, test split",
-        views=_TABLES,
+        "straight line between the anchors over MACs (mean ones of cascades), test split",
+        views=TABLES | {CASCADES},
     ),
     Figure(
         "keras_test_agreement",
@@ -151,12 +115,64 @@ FIGURES = (
         axis=UP,
     ),
     Figure(
+        "test_goes_on",
+        "goes on",
+        dials.chosen(lambda dial, point: dials.deferral(dial.test_reach, point.test.n)),
+        units.DEFERRAL,
+        "share of test images on which a stage is below its threshold; interval by Wilson",
+        views=EVERYWHERE | {CASCADES},
+        turned=lambda of, setting: dials.deferral(setting.test_reach, of.point.test.n),
+    ),
+    Figure(
+        "rank_goes_on",
+        "goes on, rank split",
+        dials.chosen(lambda dial, point: dials.deferral(dial.rank_reach, point.rank.n)),
+        units.DEFERRAL,
+        "share of rank images on which a stage is below its threshold; interval by Wilson",
+        views=frozenset((TABLE, CSV, CARD)),
+        turned=lambda of, setting: dials.deferral(setting.rank_reach, of.point.rank.n),
+    ),
+    Figure(
+        "thresholds",
+        "thresholds",
+        dials.chosen(lambda dial, point: dial.thresholds),
+        units.THRESHOLDS,
+        "a stage answers at or above its own; chosen on the rank split",
+        views=EVERYWHERE | {CASCADES},
+        turned=lambda of, setting: setting.thresholds,
+    ),
+    Figure(
+        "test_mean_macs",
+        "mean MMACs, test",
+        dials.mean(lambda of: of.point.test_mean_macs),
+        units.MILLIONS,
+        "what stages add, by the share of test images that each ran on",
+        views=frozenset((TABLE, CSV, CARD, CASCADES)),
+        title="mean MACs of one image",
+        axis=ACROSS,
+        turned=lambda of, setting: dials.mean_macs(of, setting.test_reach),
+        worst="macs",
+    ),
+    Figure(
+        "mean_macs",
+        "mean MMACs",
+        dials.mean(lambda of: of.point.mean_macs),
+        units.MILLIONS,
+        "what stages add, by the share of rank images that each ran on",
+        views=EVERYWHERE | {CASCADES},
+        title="mean MACs, rank split",
+        term="mean.macs",
+        turned=lambda of, setting: dials.mean_macs(of, setting.rank_reach),
+        worst="macs",
+    ),
+    Figure(
         "macs",
-        "MMACs",
+        "{worst}MMACs",
         lambda of: of.point.macs,
         units.MILLIONS,
         SOURCES["macs"],
-        title="MACs of one image",
+        views=EVERYWHERE | {CASCADES},
+        title="{worst}MACs of one image",
         axis=ACROSS,
         term="macs",
     ),
@@ -172,19 +188,19 @@ FIGURES = (
     Figure(
         "unshared_params",
         "unshared",
-        lambda of: _between(of, of.point.unshared_params),
+        lambda of: of.point.unshared_params if of.point.kind == STITCHED else None,
         units.THOUSANDS,
         "parameters that no anchor has, counted in the fitted stitch",
     ),
     Figure("rung", "rung", lambda of: of.point.rung),
     Figure("route", "route", lambda of: of.point.route),
-    Figure("reason", "why not", lambda of: sentence(of.point.reason), views=_TABLES),
+    Figure("reason", "why not", lambda of: sentence(of.point.reason), views=TABLES),
     Figure(
         "precision",
         "precision",
         lambda of: of.precision,
         of=frozenset((FILE,)),
-        views=_TABLES | {BENCH},
+        views=TABLES | {BENCH},
     ),
     _file(
         "interpreter_test_score",
@@ -221,13 +237,56 @@ FIGURES = (
         kind="plan",
         views=EVERYWHERE | {BENCH},
     ),
+    Figure(
+        "test_goes_on_in_file",
+        "goes on",
+        dials.chosen(lambda dial, point: dials.deferral(dial.test_reach, point.test.n)),
+        units.DEFERRAL,
+        "share of test images on which a stage of the file is below its threshold, run by the interpreter",
+        frozenset((FILE,)),
+        frozenset((TABLE, CSV)),
+    ),
+    Figure(
+        "thresholds_of_file",
+        "thresholds",
+        dials.chosen(lambda dial, point: dial.thresholds),
+        units.THRESHOLDS,
+        "a stage answers at or above its own; chosen on the rank split, in the file's metadata",
+        frozenset((FILE,)),
+        TABLES,
+    ),
+    Figure(
+        "test_mean_host_latency",
+        "mean latency, test",
+        dials.mean(lambda of: of.file and of.file.test_mean_latency_us),
+        units.MILLISECONDS,
+        "medians on the building host by the stage that answers, by the share of test images that it answered",
+        frozenset((FILE,)),
+        frozenset((TABLE, CSV)),
+        title="mean latency (building host)",
+        axis=ACROSS,
+        turned=lambda of, setting: dials.mean_latency(of, setting.test_reach),
+        worst="host_latency_median",
+    ),
+    Figure(
+        "mean_host_latency",
+        "mean latency",
+        dials.mean(lambda of: of.file and of.file.mean_latency_us),
+        units.MILLISECONDS,
+        "medians on the building host by the stage that answers, by the share of rank images that it answered",
+        frozenset((FILE,)),
+        title="mean latency (building host), rank split",
+        term="mean.latency",
+        turned=lambda of, setting: dials.mean_latency(of, setting.rank_reach),
+        worst="host_latency_median",
+    ),
     _file(
         "host_latency_median",
-        "latency",
+        "{worst}latency",
         lambda file: file.latency_median_us,
         units.MILLISECONDS,
         SOURCES["latency"],
-        title="latency (building host)",
+        title="{worst}latency (building host)",
         axis=ACROSS,
         term="latency",
     ),
@@ -244,10 +303,10 @@ FIGURES = (
         lambda file: f"{file.tool}, {file.threads} thread{'s' if file.threads > 1 else ''}",
         views=frozenset((TABLE, CARD)),
     ),
-    _file("host_threads", "threads", lambda file: file.threads, units.COUNT, views=_CSV),
-    _file("host_tool", "tool", lambda file: file.tool, views=_CSV),
-    _file("file", "file", lambda file: file.path, views=_CSV),
-    _file("sha256", "sha256", lambda file: file.sha256, views=_CSV),
+    _file("host_threads", "threads", lambda file: file.threads, units.COUNT, views=ONLY_CSV),
+    _file("host_tool", "tool", lambda file: file.tool, views=ONLY_CSV),
+    _file("file", "file", lambda file: file.path, views=ONLY_CSV),
+    _file("sha256", "sha256", lambda file: file.sha256, views=ONLY_CSV),
 )
 
 

@@ -12,7 +12,7 @@ from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint
 from restnet_tf.points.select import Choice
 from restnet_tf.report import figures
 from restnet_tf.report.contents import Candidate, Report, standing
-from restnet_tf.report.figures import CARD, FILE, POINT, Figure, Line
+from restnet_tf.report.figure import CARD, FILE, POINT, Figure, Line
 from restnet_tf.words import sentence
 
 _LINES = ("interpreter_test_score", "interpreter_rank_score")  # what is told of a choice beside its costs
@@ -76,11 +76,17 @@ def _values(line: Line, of: str, drawn: Iterable[Figure]) -> dict[str, Any]:
 
 def _budget(report: Report) -> dict[str, Any]:
     """What a budget may limit, and the files that it chooses among: the first that it allows is its choice."""
-    limits = [figures.spoken(f, report.words) for f in figures.FIGURES if f.term]
+    choices = select.choices(report.points)
+    limits = [figures.spoken(f, report.words) for f in figures.FIGURES if f.term and _tells(f, choices, report)]
     return {
         "terms": [{"name": f.term, "label": f.title, "kind": f.unit.kind} for f in limits],
-        "choices": [_choice(choice, [f.term for f in limits], report) for choice in select.choices(report.points)],
+        "choices": [_choice(choice, [f.term for f in limits], report) for choice in choices],
     }
+
+
+def _tells(figure: Figure, choices: Iterable[Choice], report: Report) -> bool:
+    """Whether a figure says anything of this run's files: means are the costs themselves where no cascade is."""
+    return any(figure.read(Line(c.point, report.points, c.precision)) is not None for c in choices)
 
 
 def _choice(choice: Choice, terms: Iterable[str], report: Report) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from restnet_tf.report import figures, tables
 from restnet_tf.report.contents import Report
-from restnet_tf.report.figures import CSV, FILE, POINT, Figure, Line
+from restnet_tf.report.figure import CSV, FILE, POINT, Figure, Line
 from restnet_tf.report.tables import Table
 
 

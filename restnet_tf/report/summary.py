@@ -11,12 +11,11 @@ from typing import Any
 from restnet_tf.points import front
 from restnet_tf.points.points import ANCHOR, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Tally
-from restnet_tf.report import advice, units
+from restnet_tf.report import advice, savings, units
 from restnet_tf.schema import SCHEMA
 from restnet_tf.words import sentence
 
 _NAMED = 8  # points at most; a longer list is the table's
-_ON_CHORD = 0.05  # in points of a per cent: what rounds to nothing
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ def family(
         *_beaten(points, nouns),
         *_files(path),
         *_from_chord(points, str(meta["metric"])),
+        *savings.sentences(points, str(meta["metric"])),
         *_trained(meta),
     ]
 
@@ -76,6 +76,7 @@ def composed(
         *_beaten(points, _NETS),
         *_files(path),
         *_compared(points),
+        *savings.sentences(points, str(meta["metric"])),
         *(f"paths that ended for {sentence(one.reason)}: {one.count}" for one in _ended(meta)),
         *_correlated(meta["correlation"], meta["nets"]),
         *_folded(meta["folded"]),
@@ -136,14 +137,8 @@ def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     if not count:
         return []
     whose = f"its {metric} lies" if count == 1 else f"on average their {metric} lies"
-    test, rank = (_apart(100 * front.above_chord(points, split)) for split in ("test", "rank"))
+    test, rank = (savings.apart(100 * front.above_chord(points, split)) for split in ("test", "rank"))
     return [f"{whose} {test} the chord between the anchors on the test split, {rank} it on the rank split"]
-
-
-def _apart(lead: float) -> str:
-    if abs(lead) < _ON_CHORD:
-        return "on"
-    return f"{abs(lead):.1f} points {'above' if lead > 0 else 'below'}"
 
 
 def _trained(meta: Mapping[str, Any]) -> list[str]:

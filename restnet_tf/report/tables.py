@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from restnet_tf.points.points import OperatingPoint
-from restnet_tf.report import figures, units
+from restnet_tf.report import figures, savings, units
 from restnet_tf.report.contents import Report
-from restnet_tf.report.figures import FILE, POINT, TABLE, Figure, Line
+from restnet_tf.report.figure import CASCADES, FILE, POINT, TABLE, Figure, Line
 from restnet_tf.report.units import Cell
 from tflite_export.devices.measurements import Measurement
 
@@ -32,8 +32,9 @@ class Table:
 
 
 def tables(report: Report) -> tuple[Table, ...]:
-    """All tables that have rows: points, files, devices, ladder."""
-    all_of_them = (networks(report), files(report), devices(report), ladder(report))
+    """All tables that have rows: points, cascades, files, devices, ladder."""
+    of_cascades = cascades(report.points, report.words, "Cascades")
+    all_of_them = (networks(report), of_cascades, files(report), devices(report), ladder(report))
     return tuple(table for table in all_of_them if table.rows)
 
 
@@ -43,6 +44,18 @@ def networks(report: Report) -> Table:
     note = f"{ran[0].upper()}{ran[1:]} on {report.points[0].test.n} test images; every point, with a file or without."
     columns = figures.shown(TABLE, POINT)
     return filled("points", "Points", note, columns, of_points(report.points, report.ordered), report.words)
+
+
+def cascades(points: Sequence[OperatingPoint], words: Mapping[str, str], title: str) -> Table:
+    """One row a cascade that is shipped, and one a stage of them: what each costs in the mean and at worst."""
+    there = savings.shipped(points)
+    stages = savings.stages(there, points)
+    lines = of_points(points, sorted((*there, *stages), key=lambda p: (p.mean_macs, p.name)))
+    note = (
+        "Cascades with their stages. A stage goes on to the next where it is less sure than its threshold, so that a"
+        " cascade has a mean cost and a worst case; the chord is that at the mean cost of the test split."
+    )
+    return filled("cascades", title, note, figures.shown(CASCADES, POINT), lines, words)
 
 
 def files(report: Report) -> Table:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from io import StringIO
 from typing import TYPE_CHECKING, Literal
 
 from restnet_tf.points.points import ANCHOR, File, OperatingPoint
-from restnet_tf.report import contents, figures, tables
+from restnet_tf.report import contents, figures, savings, tables
 from restnet_tf.report.contents import Wording
-from restnet_tf.report.figures import BENCH, FILE, POINT, TERMINAL
+from restnet_tf.report.figure import BENCH, FILE, POINT, TERMINAL
 from tflite_export.devices.measurements import Measurement
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from restnet_tf.points.points import Verified
 
 _WIDE = ("route", "reason")  # may take more lines than one
+_WIDTH = 200  # columns of lines that are told where no table can be
 
 
 def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = "KL") -> Table:
@@ -25,7 +27,18 @@ def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = 
     lines = tables.of_points(points, contents.ordered(points))
     title = f"Operating points ({metric} on {points[0].test.n} test images)"
     columns = figures.shown(TERMINAL, POINT)
-    return _drawn(tables.filled("points", title, "", columns, lines, contents.words(metric, Wording(loss=loss))))
+    words = contents.words(metric, Wording(loss=loss), points)
+    return _drawn(tables.filled("points", title, "", columns, lines, words))
+
+
+def cascades(points: Iterable[OperatingPoint], metric: str) -> list[str]:
+    """The cascades that are shipped with their stages, and what the best saves, as lines; none where none is."""
+    points = tuple(points)
+    if not (there := savings.shipped(points)):
+        return []
+    title = f"Cascades ({metric} on {there[0].test.n} test images; set on {there[0].rank.n} of the rank split)"
+    table = tables.cascades(points, contents.words(metric, Wording(), points), title)
+    return [*_printed(_drawn(table)), *savings.saved(points, metric)]
 
 
 def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
@@ -35,7 +48,8 @@ def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
     host = f"; latency by {_host(file)}" if (file := next((line.file for line in lines), None)) else ""
     title = f"Shipped files ({metric} run by the interpreter on the test split{host})"
     columns = figures.shown(TERMINAL, FILE)
-    return _drawn(tables.filled("files", title, "", columns, lines, contents.words(metric, Wording())))
+    words = contents.words(metric, Wording(), points)
+    return _drawn(tables.filled("files", title, "", columns, lines, words))
 
 
 def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoint]) -> Table:
@@ -86,6 +100,15 @@ def _drawn(table: tables.Table) -> Table:
     for line, cells in zip(table.lines, table.rows, strict=True):
         drawn.add_row(*(escape(cell.text) for cell in cells), style=_style(line.point))
     return drawn
+
+
+def _printed(table: Table) -> list[str]:
+    """The lines of a table, for where lines alone are told."""
+    from rich.console import Console
+
+    text = StringIO()
+    Console(file=text, width=_WIDTH).print(table)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
 def _style(point: OperatingPoint) -> str | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from restnet_tf.points.points import Score
+from restnet_tf.points.points import Score, Share
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,22 @@ def _unit(kind: str, word: str, base: str, scale: Callable[[float], float], digi
     return Unit(kind, word, cell, {f"_{base}": lambda value: value})
 
 
-def _interval(score: Score) -> Cell:
+def _interval(score: Score | Share) -> Cell:
     low, high = (100 * end for end in score.interval)
     return Cell(f"{100 * score.value:.1f} [{low:.1f}, {high:.1f}]", 100 * score.value)
+
+
+def _several(kind: str, of_each: Unit, most: int = 2) -> Unit:
+    """Of a value for each stage but the last: in a row, and sorted by the first."""
+
+    def cell(values: Sequence[Any]) -> Cell:
+        return Cell(", ".join(of_each.cell(value).text for value in values), of_each.cell(values[0]).value)
+
+    def part(read: Callable[[Any], Any], at: int) -> Callable[[Any], Any]:
+        return lambda values: read(values[at]) if at < len(values) else None
+
+    parts = {f"_{at + 1}{end}": part(read, at) for at in range(most) for end, read in of_each.parts.items()}
+    return Unit(kind, of_each.word, cell, parts)
 
 
 WORDS = Unit("words", "", lambda text: Cell(str(text), str(text)), {"": str})
@@ -101,5 +114,8 @@ MILLIONS = Unit(
 )
 KILOBYTES = _unit("bytes", "KB", "bytes", lambda size: size / 1e3, 1)
 MILLISECONDS = _unit("time", "ms", "us", lambda time: time / 1e3, 3)
+# Of a cascade, whose stages but the last go on.
+DEFERRAL = _several("deferral", SCORE)
+THRESHOLDS = _several("thresholds", Unit("threshold", "", lambda t: Cell(f"{t:.4g}", t), {"": lambda t: t}))
 # Of what devices report, by the kind of its unit.
 MEASURED = {"bytes": KILOBYTES, "time": MILLISECONDS, "count": COUNT}

@@ -111,7 +111,11 @@ class Run:
 
     def tflite_path(self, point: str, precision: str) -> Path:
         """A point's file in one precision."""
-        return self.path / "tflite" / f"{point}.{precision}.tflite"
+        return self.path / "tflite" / f"{_in_files(point)}.{_in_files(precision)}.tflite"
+
+    def examples_path(self, point: str) -> Path:
+        """A picture of test images that a cascade answers early or late."""
+        return self.path / "examples" / f"{_in_files(point)}.png"
 
     def elastic_path(self, precision: str) -> Path:
         """All points in one file."""
@@ -347,6 +351,11 @@ class Run:
             f"{self.record_path} is of format {content['format']} and this version keeps runs in format {_FORMAT}:"
             " build it again into another --out, or use the version that built it"
         )
+
+
+def _in_files(name: str) -> str:
+    """As files are called, where a shell would take the name of a cascade for a redirection."""
+    return name.replace(">", "-then-")
 
 
 def _short(value: Any) -> str:

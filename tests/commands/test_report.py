@@ -41,6 +41,7 @@ from restnet_tf.records import Piece, Plan, Reason, RestnetError, Stitch
 from restnet_tf.report import advice, figures, pagedata, sheets, units, webpage
 from restnet_tf.report import tables as report
 from restnet_tf.report.contents import Report
+from restnet_tf.report.figure import ACROSS, Figure, Line
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.similarity.features import Statistics
@@ -625,10 +626,10 @@ def test_every_axis_draws(page: chromium.Page, family: Report) -> None:
 def test_a_figure_of_any_unit_may_be_an_axis(
     family: Report, unit: units.Unit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(line: figures.Line) -> Any:
+    def read(line: Line) -> Any:
         return line.point.test if unit is units.SCORE else line.point.test.value
 
-    added = figures.Figure("added", "added", read, unit, "made up", title="what was added", axis=figures.ACROSS)
+    added = Figure("added", "added", read, unit, "made up", title="what was added", axis=ACROSS)
     monkeypatch.setattr(figures, "FIGURES", (*figures.FIGURES, added))
     with chromium.Page(written(family, tmp_path)) as opened:
         at = opened.evaluate("X_AXES.findIndex((a) => a.name === 'added')")

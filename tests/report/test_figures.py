@@ -19,7 +19,7 @@ from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED
 from restnet_tf.records import Reason
 from restnet_tf.report import figures, pagedata, sheets, tables, terminal, units, webpage
 from restnet_tf.report.contents import Report
-from restnet_tf.report.figures import ACROSS, FILE, POINT, Figure, Line
+from restnet_tf.report.figure import ACROSS, CSV, FILE, POINT, Figure, Line
 
 FAMILY = (
     point("small", 1_000_000, 120, ANCHOR),
@@ -141,4 +141,4 @@ def test_every_figure_is_of_something_and_shown_somewhere():
         assert figure.of <= {POINT, FILE}
         assert figure.of
         assert figure.views or figure.axis
-        assert bool(figure.source) == (figure.unit is not units.WORDS) or figure.views == {figures.CSV}
+        assert bool(figure.source) == (figure.unit is not units.WORDS) or figure.views == {CSV}
