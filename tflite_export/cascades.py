@@ -81,7 +81,9 @@ def entry(content: bytes, key: str = SIGNATURE) -> CascadeEntry:
         chosen = tuple(float(t) for t in noted["thresholds"])
         return CascadeEntry(tuple(map(str, noted["stages"])), str(noted["confidence"]), chosen)
     except (StopIteration, KeyError, TypeError, ValueError):
-        raise TfliteError(f"the file does not say the stages and thresholds of {key}; link it with restnet-tf") from None
+        raise TfliteError(
+            f"the file does not say the stages and thresholds of {key}; link it with restnet-tf"
+        ) from None
 
 
 def thresholds(content: bytes, key: str = SIGNATURE) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ from restnet_tf.points.points import (
     Cascade,
     Dial,
     File,
+    Notch,
     OperatingPoint,
     Score,
     Setting,
@@ -91,10 +92,16 @@ def planned(
 
     ``candidates`` are what the ``statics``, the points of those names, answer.
     """
-    plans = planner.plan(
-        candidates, _labels(candidates, scope), count=scope.count, terms=scope.terms, labelled=scope.labels is not None
+    labels = _labels(candidates, scope)
+    plans = planner.plan(candidates, labels, count=scope.count, terms=scope.terms, labelled=scope.labels is not None)
+    by_chain: dict[str, list[Policy]] = {}
+    for policy in plans.policies:
+        by_chain.setdefault(policy.chain.name, []).append(policy)
+    answers = {c.name: c.probabilities for c in candidates}
+    return tuple(
+        _point(policies, _notches(policies, answers, labels), scope, {p.name: p for p in statics})
+        for policies in by_chain.values()
     )
-    return tuple(_point(policy, scope, {p.name: p for p in statics}) for policy in plans.policies)
 
 
 def added(
@@ -135,28 +142,42 @@ def resumes(scope: Scope, name: str) -> dict[str, int]:
     return {first: rest.macs for first, rest in scope.rests.get(name, {}).items()}
 
 
-def _point(policy: Policy, scope: Scope, statics: Mapping[str, OperatingPoint]) -> OperatingPoint:
-    chain, turn = policy.chain, policy.turn
+def _notches(
+    policies: Sequence[Policy], answers: Mapping[str, Mapping[str, np.ndarray]], labels: Mapping[str, np.ndarray]
+) -> tuple[Turn, ...]:
+    """The dial of a chain at each place that was chosen, by the confidence of the last: a file has one."""
+    chain, last = policies[-1].chain, policies[-1]
+    reaches = [policy.turn.rank.reach for policy in policies]
+    return outcome.settle([answers[n] for n in chain.stages], labels, chain.macs, last.confidence, reaches)
+
+
+def _point(
+    policies: Sequence[Policy], turns: Sequence[Turn], scope: Scope, statics: Mapping[str, OperatingPoint]
+) -> OperatingPoint:
+    chain, last = policies[-1].chain, turns[-1]
     stages = [statics[name] for name in chain.stages]
     going_on = tuple(name for name, resumed in zip(chain.stages, chain.resumed, strict=True) if resumed)
     cascade = Cascade(
         chain.stages,
         chain.macs,
-        policy.confidence,
-        turn.thresholds,
-        turn.rank.reach,
-        turn.test.reach,
-        tuple(map(_setting, policy.curve)),
+        policies[-1].confidence,
+        last.thresholds,
+        last.rank.reach,
+        last.test.reach,
+        tuple(map(_setting, policies[-1].curve)),
         going_on,
+        tuple(Notch(t.thresholds, t.rank.reach, t.test.reach, t.rank.score, t.test.score) for t in turns),
     )
+    route = ", where unsure ".join(stage.route for stage in stages)
+    params = _params(stages, going_on, scope)
     return OperatingPoint(
         APART.join(chain.stages),
         CASCADE,
-        ", where unsure ".join(stage.route for stage in stages),
+        route,
         sum(chain.macs),
-        _params(stages, going_on, scope),
-        turn.rank.score,
-        turn.test.score,
+        params,
+        last.rank.score,
+        last.test.score,
         cascade=cascade,
     )
 

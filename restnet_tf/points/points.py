@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import sqrt
 from pathlib import Path
@@ -108,13 +108,25 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Notch:
+    """A position of a cascade's dial that was chosen, with its scores; shares as in ``Setting``."""
+
+    thresholds: tuple[float, ...]
+    rank_reach: tuple[float, ...]
+    test_reach: tuple[float, ...]
+    rank: Score
+    test: Score
+
+
+@dataclass(frozen=True)
 class Cascade:
     """What a cascade is made of: its stages' names, cheapest first, and what each adds where it runs, in MACs.
 
     A stage answers where its ``confidence`` is at or above its threshold; the last one always answers. The chosen
     thresholds and what they give on either split stand in the file of each precision (``Dial``) and, for the precision
     that decided, here. ``curve`` goes from never to always going on. ``resumes`` are the stages that go on from the
-    front of the one before them.
+    front of the one before them. ``notches`` are the positions that were chosen, the cheapest on average first; the
+    dial stands on the last one.
     """
 
     stages: tuple[str, ...]
@@ -125,6 +137,7 @@ class Cascade:
     test_reach: tuple[float, ...]
     curve: tuple[Setting, ...] = ()
     resumes: tuple[str, ...] = ()
+    notches: tuple[Notch, ...] = ()
 
     @property
     def resumed(self) -> bool:
@@ -219,6 +232,24 @@ class OperatingPoint:
     def test_mean_macs(self) -> float:
         """Of an image, as those of the test split went on."""
         return self.macs if self.cascade is None else mean_cost(self.cascade.macs, self.cascade.test_reach)
+
+
+def turned(point: OperatingPoint) -> tuple[OperatingPoint, ...]:
+    """A cascade once for each notch of its dial, with that one's scores and costs; any other point as it is."""
+    cascade = point.cascade
+    if cascade is None or not cascade.notches:
+        return (point,)
+    return tuple(
+        replace(
+            point,
+            rank=notch.rank,
+            test=notch.test,
+            cascade=replace(
+                cascade, thresholds=notch.thresholds, rank_reach=notch.rank_reach, test_reach=notch.test_reach
+            ),
+        )
+        for notch in cascade.notches
+    )
 
 
 @dataclass(frozen=True)
