@@ -26,12 +26,14 @@ _VERSIONS = {
     "RESIZE_BILINEAR": {"FLOAT32": 3, "INT8": 3, "INT16": 4},
     "MUL": {"FLOAT32": 1},
     "ADD": {"FLOAT32": 1, "INT8": 2, "INT16": 2},
-    "RESHAPE": {"FLOAT32": 1, "INT8": 1, "INT16": 1},
+    "RESHAPE": {"FLOAT32": 1, "INT8": 1, "UINT8": 1, "INT16": 1},
+    "TRANSPOSE": {"FLOAT32": 1, "INT8": 2, "INT16": 2},
+    "GATHER": {"FLOAT32": 1, "INT8": 2},
     "SLICE": {"FLOAT32": 1, "INT8": 2, "INT16": 4},
     "CONCATENATION": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
     "SOFTMAX": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
     "DEQUANTIZE": {"FLOAT16": 3, "INT8": 2, "INT16": 3, "UINT8": 1},
-    "QUANTIZE": {"FLOAT32": 1, "INT8": 1, "INT16": 2},
+    "QUANTIZE": {"FLOAT32": 1, "INT8": 1, "UINT8": 1, "INT16": 2},
     "EQUAL": {"INT32": 1},
     "LESS": {"FLOAT32": 1},
     "LESS_EQUAL": {"INT32": 1},
@@ -149,6 +151,18 @@ def concatenate(parts: Sequence[Tensor], y: Tensor, axis: int = 1) -> Operator:
     """Tokens ``(1, t, c)`` one behind the other, or whatever along another axis; all quantised as ``y`` is."""
     options = schema().ConcatenationOptionsT(axis=axis)
     return _operator("CONCATENATION", list(parts), y, "ConcatenationOptions", options)
+
+
+def transpose(x: Tensor, order: Sequence[int], y: Tensor) -> Operator:
+    """The same values with the axes in another order."""
+    axes = constant(np.array(order, np.int32), "ends/axes")
+    return _operator("TRANSPOSE", [x, axes], y, "TransposeOptions", schema().TransposeOptionsT())
+
+
+def gather(x: Tensor, order: Sequence[int], y: Tensor) -> Operator:
+    """The columns of ``(1, n)`` with these indices, in their order."""
+    indices = constant(np.array(order, np.int32), "ends/order")
+    return _operator("GATHER", [x, indices], y, "GatherOptions", schema().GatherOptionsT(axis=1))
 
 
 def softmax(x: Tensor, y: Tensor) -> Operator:

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a compiled anchor, and how many of them lie before each of its cuts.
+"""Multiply-accumulates of a compiled anchor and before each of its cuts; both costs of any subgraph.
 
 Counted as in the papers' FLOPs columns: convolutions and matrix products, no element-wise operation.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from tflite_export.flatbuffer import Operator, Tensor
+from tflite_export.flatbuffer import Operator, Subgraph, Tensor, called
 from tflite_export.link import Object, leading_to
 
 
@@ -17,8 +17,37 @@ def before_cuts(anchor: Object) -> tuple[int, dict[str, int]]:
     return _leading_to(anchor.scores, anchor), {name: _leading_to(cut, anchor) for name, cut in anchor.cuts.items()}
 
 
+def of_graph(graph: Subgraph) -> int:
+    """MACs of one run of a subgraph; of an IF those of the dearer branch, of a WHILE those of one turn."""
+    return sum(of_operator(operator) for operator in graph.operators)
+
+
+def of_operator(operator: Operator) -> int:
+    """MACs of one run of an operator; 0 for one that does nothing but element by element."""
+    if operator.name in _MACS:
+        return _MACS[operator.name](operator)
+    branches = [of_graph(graph) for graph in operator.calls]
+    return max(branches, default=0) if operator.name == "IF" else sum(branches)
+
+
+def parameters(graph: Subgraph) -> int:
+    """Values of all constants that are weights or biases of a subgraph and of what it runs, each buffer once.
+
+    Norms are folded into convolutions in a file, so there are fewer than in the network that it was made of.
+    """
+    operators = [op for one in called([graph]) for op in one.operators]
+    held = {id(t.buffer): prod(t.shape) for op in operators for t in op.inputs if t is not None and _weight(op, t)}
+    return sum(held.values())
+
+
+def _weight(operator: Operator, tensor: Tensor) -> bool:
+    """Whether a constant is what was learned, and no shape (TRANSPOSE_CONV reads one first), axis or index."""
+    bias = operator.name in _MACS and tensor is not operator.inputs[0]
+    return tensor.constant and (bias or tensor.type not in ("INT32", "INT64", "BOOL"))
+
+
 def _leading_to(end: Tensor, anchor: Object) -> int:
-    return sum(_MACS[op.name](op) for op in leading_to([end], anchor.graph) if op.name in _MACS)
+    return sum(of_operator(op) for op in leading_to([end], anchor.graph))
 
 
 def _shape(operator: Operator, index: int) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ _INTEGERS = frozenset({"INT32", "INT64", "BOOL"})
 # TensorFlow leaves smaller weights in float for ``dynamic``: they cost more than they save.
 LEAST_QUANTISED = 1024
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
-_VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
+VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _check_operators(graph: Subgraph, banned: Sequence[str]) -> None:
     for operator in graph.operators:
         if operator.name in banned:
             raise TfliteError(f"the file still needs {operator.name}, in a form that cannot be lowered")
-        if operator.name in _VARIABLE_OPERATORS:
+        if operator.name in VARIABLE_OPERATORS:
             raise TfliteError(
                 f"the file reads its weights from variables ({operator.name}), which nothing sets; "
                 "convert from a module that holds the variables themselves"

@@ -92,7 +92,7 @@ class Emitter:
 
     def convolution(self, x: Tensor, kernel: np.ndarray, bias: np.ndarray, like: Tensor, name: str) -> Tensor:
         """A 1x1 map ``(c_in, c_out)`` of a grid, quantised ``like`` another tensor."""
-        weights, offsets = _weights(kernel, bias, x, self._precision)
+        weights, offsets = conv_weights(kernel, bias, x, self._precision)
         if weights.type == "FLOAT16":
             weights, offsets = (self._add(emit.dequantize(half)) for half in (weights, offsets))
         y = _named(name, (*x.shape[:-1], len(bias)), like)
@@ -169,8 +169,8 @@ def _placed(values: np.ndarray, total: Tensor) -> tuple[Tensor, Any]:
     return emit.constant(integers, "stitch/positions", np.array([scale])), emit.quantisation(wide, zero)
 
 
-def _weights(kernel: np.ndarray, bias: np.ndarray, source: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    """Kernel and bias in the form that the precision and the front's quantisation ask for."""
+def conv_weights(kernel: np.ndarray, bias: np.ndarray, source: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Kernel ``(c_in, c_out)`` and bias in the form that the precision and the input's quantisation ask for."""
     kernel = np.ascontiguousarray(kernel.T, np.float32)[:, None, None]
     bias = np.asarray(bias, np.float32)
     labels = ("stitch/kernel", "stitch/bias")
