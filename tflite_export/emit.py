@@ -155,13 +155,13 @@ def concatenate(parts: Sequence[Tensor], y: Tensor, axis: int = 1) -> Operator:
 
 def transpose(x: Tensor, order: Sequence[int], y: Tensor) -> Operator:
     """The same values with the axes in another order."""
-    axes = constant(np.array(order, np.int32), "ends/axes")
+    axes = constant(np.array(order, np.int32), "adapter/axes")
     return _operator("TRANSPOSE", [x, axes], y, "TransposeOptions", schema().TransposeOptionsT())
 
 
 def gather(x: Tensor, order: Sequence[int], y: Tensor) -> Operator:
     """The columns of ``(1, n)`` with these indices, in their order."""
-    indices = constant(np.array(order, np.int32), "ends/order")
+    indices = constant(np.array(order, np.int32), "adapter/order")
     return _operator("GATHER", [x, indices], y, "GatherOptions", schema().GatherOptionsT(axis=1))
 
 
