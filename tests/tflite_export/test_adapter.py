@@ -15,7 +15,8 @@ import paths
 import pytest
 from classifiers import CLASSES, IMAGE
 
-from tflite_export import adapter, classifier, macs, preprocessing, probabilities
+from tflite_export import adapter, cascades, classifier, macs, preprocessing, probabilities
+from tflite_export.cascades import Stage
 from tflite_export.classifier import Classifier
 from tflite_export.devices import host, tflm_wheel
 from tflite_export.errors import TfliteError
@@ -329,6 +330,31 @@ def test_what_a_file_calls_comes_along():
     scores = host.scores(adapter.alone(graph, one), [images])
     own = host.scores(classifiers.branching(), [resized(images, IMAGE[:2])])
     np.testing.assert_allclose(scores, own[:, [3, 1]], atol=1e-6)
+
+
+def test_adapted_files_are_stages_of_a_cascade():
+    small = of(classifiers.file("UINT8", (1 / 128, 128)))
+    large = of(classifiers.file("FLOAT32", softmax=False, channels_first=True, seed=1))
+    own = {"image": (8, 9, 3), "kind": "uint8"}
+    graphs = (
+        adapter.adapted(small, **own, preprocess="-1to1", classes=[3, 0, 2]),
+        adapter.adapted(large, **own, classes=[0, 1, 2], logits=True),
+    )
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 9, 3)).astype(np.uint8)
+    alone = [
+        host.scores(adapter.alone(graph, one), [images]) for graph, one in zip(graphs, (small, large), strict=True)
+    ]
+    content = cascades.file([Stage(graph) for graph in graphs], "max")
+    middle = np.median(alone[0].max(1))
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_content=content).get_signature_runner()
+    for threshold in (0.0, middle, 1.1):
+        for image, *rows in zip(images, *alone, strict=True):
+            answer = runner(image=image[None], threshold_1=np.array([threshold], np.float32))
+            stage = int(rows[0].max() < threshold)
+            assert answer["stage"] == stage
+            np.testing.assert_allclose(answer["scores"][0], rows[stage], atol=1e-6)
 
 
 def test_costs_are_those_of_the_file_and_of_what_is_put_before_it():
