@@ -25,6 +25,7 @@ def other(values: np.ndarray) -> StageCandidate:
     ("values", "message"),
     [
         (np.log(SMALL.probabilities["rank"]), "odd gives no probabilities: scores from -"),
+        (np.tile([1.0, 0.2, -0.1, -0.1, 0.0], (300, 1)), "scores from -0.1 to 1, with sums from 1 to 1"),
         (4 * SMALL.probabilities["rank"], "end the model in a softmax"),
         (np.where(np.arange(300)[:, None] == 7, np.nan, SMALL.probabilities["rank"]), "no probabilities"),
         (np.full((300, 7), 1 / 7), "odd tells 7 classes apart and another stage 5"),
@@ -76,6 +77,11 @@ def by_heart(test: float) -> StageCandidate:
 def test_images_that_a_network_knows_by_heart():
     with pytest.warns(RestnetWarning, match=r"large is right on 100.0% of the rank images \(90.0% of test\)"):
         plan([SMALL, by_heart(0.9)], TRUTH)
+
+
+def test_images_that_are_too_easy_on_both_splits():
+    with pytest.warns(RestnetWarning, match=r"100.0% of the rank images \(100.0% of test\)"):
+        plan([SMALL, by_heart(1)], TRUTH)
 
 
 def test_a_fall_from_rank_to_test():

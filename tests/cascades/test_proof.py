@@ -71,3 +71,14 @@ def test_a_worse_last_stage_leaves_nothing_to_gain():
     losses = np.repeat(HITS[:1], 4, axis=0)
     losses[1:, :30] = False
     assert proof.useful_end(replace(COURSE, hits=losses)) == 0
+
+
+def test_few_images_tell_little_of_what_is_left():
+    """One image in 77 that would still change may be two, and a gain of one image in ten more."""
+    gains = np.repeat(HITS[:1], 4, axis=0)
+    gains[3, :3] = ~gains[3, :3]
+    gain, error = proof.leads(gains[3:], gains[:1])
+    little = 0.001 * 0.3 / (gain + error).item()
+    sure, unsure = (replace(COURSE, hits=gains, differing=np.array([0.3, d, 0, 0])) for d in (0, 0.9 * little))
+    assert proof.useful_end(sure) == 1
+    assert proof.useful_end(unsure) == 2

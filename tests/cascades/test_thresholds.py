@@ -25,9 +25,9 @@ def test_a_stage_answers_where_its_confidence_equals_the_threshold():
 
 
 def test_the_comparison_is_one_of_float32():
-    """0.8 as a double lies below the float32 that is nearest to it."""
-    assert hand([of_two(0.8), of_two(1)], [0.8], "max")[1].tolist() == [0]
-    assert hand([of_two(0.7), of_two(1)], [float(np.float32(0.7))], "max")[1].tolist() == [0]
+    """Of these numbers some lie above the float32 that is nearest to them, others below."""
+    for threshold in (0.7, 0.8, 0.9):
+        assert hand([of_two(threshold), of_two(1)], np.array([threshold]), "max")[1].tolist() == [0]
 
 
 def test_0_always_answers_and_above_1_always_goes_on():

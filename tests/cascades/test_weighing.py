@@ -66,6 +66,10 @@ def test_likeness_to_a_worse_network_is_none():
     result = weighed(SMALL, stage("large", first(80, answer=2), UNSURE))
     assert not result.worthy.any()
     assert result.reason == Reason("no_better_on_mean", rival="small")
+    unsure = np.arange(200) < 80
+    wrong = unsure & (np.arange(200) % 2 == 0) | (np.arange(200) == 100)  # one more than the small one
+    result = weighed(stage("small", first(40), unsure), stage("large", np.where(wrong, 2, 0), unsure))
+    assert not result.worthy.any()
 
 
 def test_likeness_does_not_outweigh_a_loss():
