@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restnet_tf.anchors.zoo import load
-    from restnet_tf.commands.api import build, compose
+    from restnet_tf.commands.api import build, cascade, compose
     from restnet_tf.commands.open_run import open_run
     from restnet_tf.commands.select import select
     from restnet_tf.graph.split import cuts, split
     from restnet_tf.similarity.cka import cka
     from restnet_tf.similarity.matrix import similarity
 
-__all__ = ("build", "cka", "compose", "cuts", "load", "open_run", "select", "similarity", "split")
+__all__ = ("build", "cascade", "cka", "compose", "cuts", "load", "open_run", "select", "similarity", "split")
 
 _HOMES = {
     "build": "restnet_tf.commands.api",
+    "cascade": "restnet_tf.commands.api",
     "cka": "restnet_tf.similarity.cka",
     "compose": "restnet_tf.commands.api",
     "cuts": "restnet_tf.graph.split",

@@ -131,6 +131,26 @@ def file(stages: Sequence[Stage], confidence: str, metadata: Mapping[str, Any] |
     return write(model)
 
 
+def elastic(
+    whole: Mapping[str, Stage],
+    chains: Mapping[str, tuple[Sequence[Stage], str]],
+    metadata: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Networks and cascades of them (stages and their confidence) as signatures of one file, by name.
+
+    Equal weights are there once. Raises TfliteError as ``signature`` does.
+    """
+    entries = [
+        Signature(name, one.graph, {INPUT_KEY: one.graph.inputs[0]}, {OUTPUT_KEY: one.scores})
+        for name, one in whole.items()
+    ]
+    entries += [signature(stages, confidence, name) for name, (stages, confidence) in chains.items()]
+    every = [*whole.values(), *(stage for stages, _ in chains.values() for stage in stages)]
+    model = Model(called(entry.subgraph for entry in entries), entries)
+    link.finish(model, [source for stage in every for source in stage.made_of], metadata)
+    return write(model, names=False)
+
+
 def image_of(stages: Sequence[Stage]) -> Tensor:
     """The image that a cascade of these stages takes; raises TfliteError for stages that cannot be joined."""
     if len(stages) < 2:

@@ -22,10 +22,7 @@ _SIGNIFICANT = 3.0  # standard errors
 
 def check(candidates: Sequence[StageCandidate], labels: Mapping[str, np.ndarray], labelled: bool) -> None:
     """Raise ``RestnetError`` for what cannot be planned from; warn of anchors that know the images by heart."""
-    if (n := len(labels["rank"])) < LEAST:
-        raise RestnetError(
-            f"{n} images in the rank split; a cascade's thresholds need {LEAST} or more, so give more images for it"
-        )
+    check_count(len(labels["rank"]))
     twice = {c.name for c in candidates if sum(c.name == other.name for other in candidates) > 1}
     if twice:
         raise ValueError(f"candidates of one name: {', '.join(sorted(twice))}")
@@ -35,6 +32,14 @@ def check(candidates: Sequence[StageCandidate], labels: Mapping[str, np.ndarray]
             _check_probabilities(candidate.name, probabilities)
     if labelled:
         _warn_of_memory(candidates, labels)
+
+
+def check_count(images: int) -> None:
+    """Refuse (``RestnetError``) too few images of the rank split."""
+    if images < LEAST:
+        raise RestnetError(
+            f"{images} images in the rank split; the thresholds of a cascade need {LEAST} or more, so give more images"
+        )
 
 
 def _check_shape(candidate: StageCandidate, probabilities: np.ndarray, first: np.ndarray, labels: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import click
 from restnet_tf.cli import (
     bench,
     build,
+    cascade,
     compose,
     export,
     inspect,
@@ -25,6 +26,7 @@ from restnet_tf.cli import (
     cls=screen.Group,
     commands=(
         build.build,
+        cascade.cascade,
         compose.compose,
         inspect.inspect,
         similarity.similarity,
@@ -41,4 +43,4 @@ from restnet_tf.cli import (
 )
 @click.version_option(package_name="restnet-tf")
 def main() -> None:
-    """Turn pretrained Keras models into a family of TFLite models between them, by stitching."""
+    """Turn pretrained models into a family of TFLite models between and below them: cascades and stitches."""

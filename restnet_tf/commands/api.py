@@ -28,6 +28,21 @@ def build(*, method: str = methods.FIRST, report: Reporter | None = None, **opti
     return building.build(method, _record("build", method, options), report or Silent())
 
 
+def cascade(
+    *models: str | Path, report: Reporter | None = None, prepare: Callable[[], None] = lambda: None, **options: Any
+) -> Done:
+    """Join two or three models as they are, the cheapest first: the next runs only where the one before is unsure.
+
+    ``models`` are names, files of Keras models, or ``.tflite`` files; ``options`` are those of ``restnet-tf cascade``
+    with an underscore for a dash: ``data`` names the images that choose the thresholds. Nothing is trained. ``report``
+    hears how it goes; ``prepare`` runs before TensorFlow is imported. Returns what ``build`` returns. Raises
+    ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an option that is none.
+    """
+    method = methods.of("cascade")[0]
+    named = {"models": list(models)} if models else {}
+    return building.build(method, _record("cascade", method, named | options), report or Silent(), prepare)
+
+
 def compose(*, report: Reporter | None = None, prepare: Callable[[], None] = lambda: None, **options: Any) -> Done:
     """Compose nets of the fragments of a pool for a few labelled images, without training.
 

@@ -37,7 +37,9 @@ from tflite_export.devices import host
 from tflite_export.devices.records import Latency
 
 if TYPE_CHECKING:
+    from restnet_tf.family.family import Settings
     from restnet_tf.family.shop import Shop
+    from restnet_tf.run.directory import Run
     from tflite_export.budget import Term
 
 APART = ">"  # between stages in a name, and between the precisions of stages
@@ -115,10 +117,25 @@ def added(
     statics = sorted((p for p in listed if p.kind in (ANCHOR, STITCHED) and p.status == SHIPPED), key=lambda p: p.macs)
     if scope.count < 1 or len(statics) < 2:
         return ()
+    images = sum(len(batch) for batch in shop.images("rank", shop.shapes[statics[0].name]))
     shop.report.stage("cascades of all files, on the rank split")
     candidates = _candidates(shop, statics, scope)
     stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier})
     return stock.filled(planned(candidates, statics, scope))
+
+
+def forget(run: Run, earlier: Sequence[OperatingPoint], kept: Sequence[OperatingPoint]) -> None:
+    """Delete the files of points that are not among those that are kept, as what is beaten by now."""
+    names = {(p.name, precision) for p in kept for precision in p.files}
+    for point in earlier:
+        for precision in point.files:
+            if (point.name, precision) not in names:
+                run.tflite_path(point.name, precision).unlink(missing_ok=True)
+
+
+def asked_for(settings: Settings) -> dict[str, Any]:
+    """How many cascades were asked for, in which precisions, as a run keeps it."""
+    return {"count": settings.cascades, "precisions": list(settings.cascade_precisions)}
 
 
 def _labels(candidates: Sequence[StageCandidate], scope: Scope) -> Mapping[str, np.ndarray]:

@@ -24,7 +24,7 @@ from restnet_tf.report import terminal
 
 if TYPE_CHECKING:
     from restnet_tf.family.controls import Control
-    from restnet_tf.family.family import Family, Settings
+    from restnet_tf.family.family import Family
     from restnet_tf.fitting.ladder import Fitted
     from restnet_tf.records import Plan
 
@@ -56,11 +56,7 @@ def settle(
     files = shop.stocked(stock)
     settled = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
     settled += cascades.added(shop, settled, scope(family, _rests(members, settled)), meta, earlier)
-    kept = {(p.name, precision) for p in settled for precision in p.files}
-    for p in candidates:  # what is beaten by now
-        for precision in p.files:
-            if (p.name, precision) not in kept:
-                family.run.tflite_path(p.name, precision).unlink(missing_ok=True)
+    cascades.forget(family.run, candidates, settled)
     shop.publish(settled, meta, title(family))
     family.run.note_forms(opening.forms(settings))
     return settled
@@ -133,13 +129,8 @@ def _meta(family: Family, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
         "training_macs": spent,
         "whole_large_training_macs": whole,
         "versions": opening.versions(opening.TOOLS),
-        "cascades": cascades_of(family.settings),
+        "cascades": cascades.asked_for(family.settings),
     }
-
-
-def cascades_of(settings: Settings) -> dict[str, Any]:
-    """How many cascades were asked for, in which precisions."""
-    return {"count": settings.cascades, "precisions": list(settings.cascade_precisions)}
 
 
 def training_macs(family: Family, fitted: Mapping[str, Fitted]) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ _REPEATS = 50
 class Shop:
     """What makes and measures files of a run, whatever the method.
 
-    ``shapes`` are the input shapes of points, ``images`` and ``judge`` as in ``measure``.
+    ``shapes`` are the input shapes of points, ``images`` and ``judge`` as in ``measure``. ``precisions`` are those of
+    points that are not made in all.
     """
 
     run: Run
@@ -37,6 +38,7 @@ class Shop:
     judge: Judge
     report: Reporter
     repeats: int = _REPEATS
+    precisions: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def answers(self) -> Answers:
@@ -48,7 +50,7 @@ class Shop:
         jobs = [
             Job(p.name, precision, self.shapes[p.name])
             for p in stock
-            for precision in self.makers
+            for precision in self.precisions.get(p.name, tuple(self.makers))
             if precision not in p.files
         ]
         if not jobs:

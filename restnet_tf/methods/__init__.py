@@ -29,6 +29,7 @@ class Entry:
 METHODS = {
     "restnet": Entry("ReStNet", "build", anchors="two anchors"),
     "snnet": Entry("SN-Net", "build", anchors="two or more, trained together"),
+    "cascade": Entry("Cascade", "cascade", usage="SMALL LARGE --data IMAGES"),
     "stitchnet": Entry("StitchNet", "compose", usage="--pool A --pool B --data IMAGES"),
 }
 # What built runs that name no method.

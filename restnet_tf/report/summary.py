@@ -56,8 +56,13 @@ def family(
         *_files(path),
         *_from_chord(points, str(meta["metric"])),
         *savings.sentences(points, str(meta["metric"])),
-        *_trained(meta),
+        *_trained(meta, points),
     ]
+
+
+def cascaded(path: Path, meta: Mapping[str, Any], points: Sequence[OperatingPoint]) -> list[str]:
+    """What cascades of models as they are came to, in sentences; as ``family``."""
+    return [*savings.sentences(points, str(meta["metric"])), *_files(path)]
 
 
 def composed(
@@ -141,8 +146,10 @@ def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     return [f"{whose} {test} the chord between the anchors on the test split, {rank} it on the rank split"]
 
 
-def _trained(meta: Mapping[str, Any]) -> list[str]:
+def _trained(meta: Mapping[str, Any], points: Sequence[OperatingPoint]) -> list[str]:
     spent, whole = meta["training_macs"], meta["whole_large_training_macs"]
+    if not any(p.kind == STITCHED for p in points):
+        return []
     if not spent:
         return ["nothing was trained: the stitches are what the closed form gives"]
     if not whole:

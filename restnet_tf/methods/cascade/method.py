@@ -1,0 +1,182 @@
+"""Cascades of two or three models as they are: the cheap one first, the next only where it is unsure.
+
+Nothing is trained. The models answer to the rank split, which chooses thresholds, and are joined into one file. After
+Wang et al. 2022 (Wisdom of Committees, arXiv 2012.01988), in files that run on microcontrollers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restnet_tf import atomic
+from restnet_tf.anchors import applications
+from restnet_tf.cascades import checks
+from restnet_tf.data.splits import Split
+from restnet_tf.family import additions, cascades, opening
+from restnet_tf.family.answers import SPLITS, Shape
+from restnet_tf.family.cascades import Scope
+from restnet_tf.family.family import Family
+from restnet_tf.family.shop import Shop
+from restnet_tf.methods.cascade import makers, stages
+from restnet_tf.methods.cascade.options import ROLES, Options
+from restnet_tf.methods.cascade.stages import Stages
+from restnet_tf.points import points
+from restnet_tf.points.points import ANCHOR, OperatingPoint, Score
+from restnet_tf.progress import Reporter
+from restnet_tf.records import RestnetError
+from restnet_tf.report import summary as words
+from restnet_tf.report.contents import Wording
+from restnet_tf.run.directory import Run
+from restnet_tf.work.sources import ModelSource
+
+_NAME = __name__.split(".")[-2]  # its folder's
+WORDING = Wording(ran="run by the interpreter", climbs=False)
+_BATCH = 64
+
+
+def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Stages:
+    """Load the models and the images; ``prepare`` runs before TensorFlow is imported, which reads the images too."""
+    prepare()
+    settings = opening.settings(options, order="both", max_points=0)
+    data = opening.images(options, report)
+    run = Run(out(options))
+    atomic.check_writable(run.path)
+    report.stage("loading the models")
+    files = stages.opened(options, data)
+    named = dict(zip(ROLES, options.models, strict=False))
+    modes = dict(zip(ROLES, stages.modes(options), strict=False))
+    models = {role: _model(options, spec, modes[role]) for role, spec in named.items() if role not in files}
+    loaded = {role: (source, source.load()) for role, source in models.items()}
+    family = opening.family(options, settings, data, loaded, run, report) if loaded else None
+    return Stages(run, data, options, settings, report, files, family)
+
+
+def out(options: Options) -> Path:
+    """The run directory: the user's, or the one of these inputs."""
+    return options.out or opening.default_out(options.models, options.data)
+
+
+def identity(work: Stages) -> dict[str, Any]:
+    """All that decides the result."""
+    data, options = work.data, work.options
+    anchors = {} if work.family is None else work.family.anchors
+    hashes = {role: a.sha256 for role, a in anchors.items()} | {r: s.sha256 for r, s in work.files.items()}
+    inputs = {f"{role} model": opening.hashed(work.names[role], hashes[role]) for role in work.roles}
+    told = {"preprocess": options.preprocess, "logits": options.logits, "classes": list(options.classes)}
+    return inputs | {"method": _NAME, "data": opening.hashed(data.name, data.sha256), "seed": options.seed} | told
+
+
+def check(work: Stages) -> None:
+    """Refuse (the domain error) models that cannot stand for one another, and images too few to choose on."""
+    stages.check(work)
+    stages.image_of(work)
+    checks.check_count(len(work.data.rank))
+
+
+def build(work: Stages) -> None:
+    """Files of every model, what they answer, the cascades of them, and what speaks of all."""
+    shop, meta, earlier = _shop(work), _meta(work), _earlier(work)
+    models = _models(work, shop, earlier)
+    chains = cascades.added(shop, models, _scope(work), meta, earlier)
+    cascades.forget(shop.run, earlier, (*models, *chains))
+    shop.publish([*models, *chains], meta, f"cascades of {' and '.join(work.names.values())} on {work.data.name}")
+    work.run.note_forms(opening.forms(work.settings))
+    work.run.finish("points")
+
+
+def extend(work: Stages) -> None:
+    """Make the files that the options of a finished run ask for and it lacks; nothing is answered anew."""
+    meta, listed = points.read(work.run.points_path)
+    additions.check_named(work.run, listed, work.options.also)
+    if meta.get("cascades") != cascades.asked_for(work.settings):
+        build(work)
+
+
+def reopen(work: Stages) -> Family:
+    """Refused: models as they are have no routes between them to be trained."""
+    raise RestnetError(f"{work.run.path} holds models as they are and cascades; this takes runs of restnet-tf build")
+
+
+def summary(work: Stages, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
+    """What the cascades save, and where the files are."""
+    return words.cascaded(work.run.path, meta, listed)
+
+
+def _model(options: Options, spec: str, mode: str) -> ModelSource:
+    """What names a Keras model: a name, a file, or a weights file with its architecture."""
+    base, arch = applications.divided(spec)
+    return ModelSource(base, options.weights, options.weights_dir, arch, mode or "none")
+
+
+def _shop(work: Stages) -> Shop:
+    truths: dict[str, np.ndarray] = {}
+
+    def judge(point: str, precision: str, split: str, outputs: np.ndarray) -> Score:
+        if split not in truths:
+            truths[split] = _truth(work, shop, split)
+        return Score.of(np.equal(outputs.argmax(axis=1), truths[split]))
+
+    def images(split: str, shape: Shape) -> Iterator[np.ndarray]:
+        part: Split = getattr(work.data, split)
+        return (np.asarray(batch) for batch in part.batches(shape, _BATCH))
+
+    own = {role: (precision,) for role, precision in work.own.items()}
+    asked = {role: own.get(role, work.settings.precisions) for role in work.roles}
+    shop = Shop(work.run, makers.of(work), work.shapes, images, judge, work.report, precisions=asked)
+    return shop
+
+
+def _truth(work: Stages, shop: Shop, split: str) -> np.ndarray:
+    """The class that each image of a split should be given: its label, or what the largest model says."""
+    labels = getattr(work.data, split).labels
+    if labels is not None:
+        return np.asarray(labels)
+    largest = work.roles[-1]
+    return shop.answers.of(largest, _deciding(work)[largest])[split].argmax(axis=1)
+
+
+def _deciding(work: Stages) -> dict[str, str]:
+    """By model the precision that decides: its own, or the first that was asked for."""
+    scope = _scope(work)
+    return dict(zip(work.roles, scope.of(scope.precisions[0], work.roles), strict=True))
+
+
+def _scope(work: Stages) -> Scope:
+    labels = {name: getattr(work.data, name).labels for name in SPLITS} if work.labelled else None
+    settings = work.settings
+    return Scope(labels, settings.cascade_precisions, settings.cascades, work.budget, own=work.own)
+
+
+def _models(work: Stages, shop: Shop, earlier: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """The models with their files, scored by that of the precision that decides."""
+    unknown, before = Score.of(np.zeros(0, bool)), {p.name: p for p in earlier}
+    bare = [
+        before.get(role) or OperatingPoint(role, ANCHOR, work.names[role], *work.costs[role], unknown, unknown)
+        for role in work.roles
+    ]
+    files, deciding = shop.stocked(bare), _deciding(work)
+    scores = {p.name: files[p.name][deciding[p.name]] for p in bare}
+    return [replace(p, files=files[p.name], rank=scores[p.name].rank, test=scores[p.name].test) for p in bare]
+
+
+def _earlier(work: Stages) -> tuple[OperatingPoint, ...]:
+    """What a finished run has already."""
+    return points.read(work.run.points_path)[1] if work.run.done("points") else ()
+
+
+def _meta(work: Stages) -> dict[str, Any]:
+    return {
+        "anchors": work.names,
+        "data": work.data.name,
+        "metric": "accuracy" if work.labelled else "agreement",
+        "class_names": work.data.class_names,
+        "training_macs": 0,
+        "whole_large_training_macs": 0,
+        "versions": opening.versions(opening.TOOLS),
+        "cascades": cascades.asked_for(work.settings),
+    }

@@ -1,0 +1,247 @@
+"""The models of a cascade, opened: Keras models as a family, ``.tflite`` files as classifiers, all with one image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restnet_tf.family.family import Family, Settings
+from restnet_tf.methods.cascade.options import ROLES, Options
+from restnet_tf.records import RestnetError
+from tflite_export import adapter, classifier, probabilities
+from tflite_export.classifier import Classifier
+from tflite_export.devices import host
+from tflite_export.flatbuffer import Subgraph
+
+if TYPE_CHECKING:
+    from restnet_tf.anchors.head import HeadFit
+    from restnet_tf.data.splits import Data
+    from restnet_tf.progress import Reporter
+    from restnet_tf.run.directory import Run
+    from tflite_export.budget import Term
+
+_ENDING = ".tflite"
+_TRIED_IMAGES = 32
+# By what a classifier computes in: what images its file takes here. Bytes are signed, as the targets' kernels are.
+_KINDS = {"int8": "int8", "uint8": "int8", "int16x8": "int16"}
+
+
+@dataclass(frozen=True)
+class FileStage:
+    """A ``.tflite`` file as a stage: what it is, what it expects, and the order that its classes are wanted in."""
+
+    classifier: Classifier
+    sha256: str
+    preprocess: str
+    logits: bool
+    classes: tuple[int, ...] | None
+
+    @property
+    def precision(self) -> str:
+        """What it is called by among the files of a run."""
+        return "int8" if self.classifier.precision == "uint8" else self.classifier.precision
+
+    @property
+    def graph(self) -> Subgraph:
+        """From a raw image of its own size to class probabilities."""
+        one = self.classifier
+        kind = _KINDS.get(one.precision, "float32")
+        return adapter.adapted(
+            one,
+            image=one.image,
+            kind=kind,
+            preprocess=self.preprocess,
+            logits=self.logits,
+            classes=self.classes,
+            scores=kind,
+        )
+
+    @property
+    def content(self) -> bytes:
+        """The same as a file of its own."""
+        return adapter.alone(self.graph, self.classifier)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The inputs of a cascade: ``files`` and the anchors of ``family`` by role; no family where all are files."""
+
+    run: Run
+    data: Data
+    options: Options
+    settings: Settings
+    report: Reporter
+    files: Mapping[str, FileStage]
+    family: Family[Options] | None
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What the models are called, in the order in which they were given."""
+        return ROLES[: len(self.options.models)]
+
+    @property
+    def heads(self) -> tuple[HeadFit, ...]:
+        """Classifiers that were fitted for the Keras models among them."""
+        return () if self.family is None else self.family.heads
+
+    @property
+    def budget(self) -> tuple[Term, ...]:
+        """The user's limits."""
+        return self.settings.budget
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each model is called where it comes from."""
+        anchors = {} if self.family is None else {role: a.name for role, a in self.family.anchors.items()}
+        files = {role: stage.classifier.name for role, stage in self.files.items()}
+        return {role: (anchors | files)[role] for role in self.roles}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        """``(h, w, c)`` of the images that each takes."""
+        anchors = {} if self.family is None else {role: a.input_shape for role, a in self.family.anchors.items()}
+        return anchors | {role: stage.classifier.image for role, stage in self.files.items()}
+
+    @property
+    def costs(self) -> dict[str, tuple[int, int]]:
+        """MACs and weights of each."""
+        anchors = {} if self.family is None else {role: (c.macs, c.params) for role, c in self.family.costs.items()}
+        files = {role: (s.classifier.macs, s.classifier.parameters) for role, s in self.files.items()}
+        return anchors | files
+
+    @property
+    def own(self) -> dict[str, str]:
+        """The precision of those that have just one."""
+        return {role: stage.precision for role, stage in self.files.items()}
+
+    @property
+    def labelled(self) -> bool:
+        """Whether answers are held against labels, and not against the largest model's."""
+        return self.data.labelled
+
+
+def is_file(spec: str) -> bool:
+    """Whether a model is named as a ``.tflite`` file."""
+    return spec.lower().endswith(_ENDING)
+
+
+def opened(options: Options, data: Data) -> dict[str, FileStage]:
+    """The ``.tflite`` files among the models, by role; raises the domain error for one that cannot be a stage."""
+    names = _class_names(options)
+    files = {}
+    for role, spec, mode in zip(ROLES, options.models, modes(options), strict=False):
+        if is_file(spec):
+            files[role] = _file_stage(Path(spec), mode, options.logits, names.get(role), data)
+    if unused := sorted(set(names) - set(files)):
+        raise RestnetError(f"--classes {unused[0]}=...: {unused[0]} is no .tflite file among the models")
+    return files
+
+
+def check(stages: Stages) -> None:
+    """Refuse (``RestnetError``) models whose answers cannot stand for one another, and a dearer first stage."""
+    counts = {role: _count(stages, role) for role in stages.roles}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{role} {counts[role]}" for role in stages.roles)
+        raise RestnetError(
+            f"the models tell different numbers of classes apart ({told}); give --classes ROLE=FILE with the names of"
+            " a .tflite file's classes, one a line, or models of the same classes"
+        )
+    macs = {role: stages.costs[role][0] for role in stages.roles}
+    ordered = sorted(stages.roles, key=lambda role: macs[role])
+    if ordered != list(stages.roles):
+        costs = ", ".join(f"{stages.names[role]} {macs[role] / 1e6:.1f}M" for role in stages.roles)
+        specs = dict(zip(stages.roles, stages.options.models, strict=True))
+        raise RestnetError(
+            f"a cascade begins with its cheapest model, and these cost {costs} MACs; give them as"
+            f" {' '.join(specs[role] for role in ordered)}"
+        )
+    for stage in stages.files.values():
+        _check_probabilities(stages, stage)
+
+
+def modes(options: Options) -> list[str]:
+    """What each model expects of images, empty where nobody said; raises ``RestnetError`` for another count."""
+    named = [mode.strip() for mode in options.preprocess.split(",")]
+    if len(named) == 1:
+        return named * len(options.models)
+    if len(named) != len(options.models):
+        raise RestnetError(
+            f"--preprocess names {len(named)} modes for {len(options.models)} models; give one for all, or one a model"
+        )
+    return named
+
+
+def _class_names(options: Options) -> dict[str, list[str]]:
+    """The names of outputs by role."""
+    named = {}
+    for text in options.classes:
+        role, _, path = text.partition("=")
+        if role not in ROLES[: len(options.models)] or not path:
+            raise RestnetError(f"--classes {text!r} is not understood; write ROLE=FILE, as in small=labels.txt")
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RestnetError(f"cannot read the class names in {path}: {error}") from None
+        named[role] = [line.strip() for line in lines if line.strip()]
+    return named
+
+
+def _file_stage(path: Path, mode: str, logits: bool, names: Sequence[str] | None, data: Data) -> FileStage:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RestnetError(f"cannot read {path}: {error.strerror}") from None
+    one = classifier.of_file(content, path.name)
+    order = None if names is None else _order(one, names, data)
+    preprocess = mode or one.expects or "none"
+    return FileStage(one, hashlib.sha256(content).hexdigest(), preprocess, logits and one.ending != "SOFTMAX", order)
+
+
+def _order(one: Classifier, names: Sequence[str], data: Data) -> tuple[int, ...]:
+    """Which output of a file stands for each class of the data."""
+    if len(names) != one.classes:
+        raise RestnetError(f"{one.name} has {one.classes} classes and its list names {len(names)}; give one a line")
+    if data.class_names is None:
+        raise RestnetError(
+            f"{data.name} does not name its classes, so those of {one.name} cannot be put in their order; give folders"
+            " named by class, or a file whose classes are in the data's order"
+        )
+    places = {name.casefold(): place for place, name in enumerate(names)}
+    missing = [name for name in data.class_names if name.casefold() not in places]
+    if missing:
+        raise RestnetError(
+            f"{one.name} has no class {missing[0]!r} of {data.name}; its list has {', '.join(names[:5])}"
+        )
+    return tuple(places[name.casefold()] for name in data.class_names)
+
+
+def _count(stages: Stages, role: str) -> int:
+    if role in stages.files:
+        stage = stages.files[role]
+        return stage.classifier.classes if stage.classes is None else len(stage.classes)
+    assert stages.family is not None
+    return stages.family.anchors[role].classes
+
+
+def _check_probabilities(stages: Stages, stage: FileStage) -> None:
+    """Refuse (``TfliteError``) a file whose scores are no probabilities: nothing tells how sure those are."""
+    split = stages.data.rank.head(_TRIED_IMAGES)
+    batches = (np.asarray(batch) for batch in split.batches(stage.classifier.image, _TRIED_IMAGES))
+    whole = replace(stage, classes=None)  # of some classes the sum is less
+    probabilities.check(stage.classifier, host.scores(whole.content, batches))
+
+
+def image_of(stages: Stages) -> tuple[int, int, int]:
+    """``(h, w, c)`` of the largest image that a stage takes, which is the cascade's; refuses unlike channels."""
+    channels = {role: shape[2] for role, shape in stages.shapes.items()}
+    if len(set(channels.values())) > 1:
+        told = ", ".join(f"{stages.names[role]} {channels[role]}" for role in stages.roles)
+        raise RestnetError(
+            f"the models take images of different channels: {told}; give models of the same kind of images"
+        )
+    return max(stages.shapes.values(), key=lambda shape: shape[0] * shape[1])
