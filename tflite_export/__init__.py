@@ -48,8 +48,8 @@ A cascade runs a second network only where the first is unsure, and its dial can
 >>> networks = [tflite_export.Object(content) for _ in range(2)]
 >>> dial = {"stages": ["whole", "again"], "confidence": "max", "thresholds": [0.8], "reach": [1, 0.5]}
 >>> point = {"name": "whole>again", "cascade": dial | {"macs": [6336, 6336], "latency": [20, 20]}}
->>> stages = [Stage(network.graph) for network in networks]
->>> cascade = file(stages, "max", [network.model for network in networks], {"points": [point]})
+>>> stages = [Stage(network.graph, made_of=(network.model,)) for network in networks]
+>>> cascade = file(stages, "max", {"points": [point]})
 >>> path = "cascade.float32.tflite"
 >>> _ = open(path, "wb").write(cascade)
 >>> model = tflite_export.ElasticModel(path)

@@ -32,8 +32,9 @@ class Staging:
     """A cascade as its file describes it; the figures are those of validation images.
 
     A stage answers where its ``confidence`` is at or above its threshold, and the last one always answers. ``macs``
-    and ``latency`` (microseconds) are what each stage adds where it runs, ``reach`` the share of images that it runs
-    on at the chosen ``thresholds``. ``curve`` leads from never to always going on.
+    and ``latency`` (microseconds; empty where the file does not say) are what each stage adds where it runs,
+    ``reach`` the share of images that it runs on at the chosen ``thresholds``. ``curve`` leads from never to always
+    going on.
     """
 
     stages: tuple[str, ...]
@@ -130,7 +131,8 @@ def _staging(entry: Any) -> Staging:
     if not isinstance(confidence, str):
         raise ValueError(f"cascade.confidence: a name belongs here, not {confidence!r}")
     position = _position(entry, len(stages), "cascade")
-    macs, latency = (_numbers(entry, name, len(stages), "cascade") for name in ("macs", "latency"))
+    macs = _numbers(entry, "macs", len(stages), "cascade")
+    latency = _numbers(entry, "latency", len(stages), "cascade") if entry.get("latency") else ()
     curve = entry.get("curve") or []
     if not isinstance(curve, list):
         raise ValueError(f"cascade.curve: a list belongs here, not {curve!r}")

@@ -216,9 +216,10 @@ class MeanCostController:
             raise TfliteError(
                 f"{self._point.name} is no cascade, it has no dial to turn; the file's cascades: {cascades}"
             )
-        if added is None and cost not in budget.MEANS:
+        named = {"macs": cascade.macs, "latency": cascade.latency}
+        self._added = tuple(named.get(cost, ()) if added is None else added)
+        if not self._added:
             raise TfliteError(f"the file does not say {cost!r} of its stages; give added, what each of them adds")
-        self._added = tuple(added if added is not None else getattr(cascade, cost))
         self._regulator = Regulator(cascade, self._added, target, window=window, tolerance=tolerance)
         self._costs: deque[float] = deque(maxlen=window)
 

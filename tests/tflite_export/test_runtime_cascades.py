@@ -70,7 +70,7 @@ def elastic(files: dict[str, bytes], entries: Any) -> bytes:
         stages = [Stage(graph(files[stage])) for stage in name.split(">")]
         signatures.append(cascades.signature(stages, "max", name))
     model = Model(called([s.subgraph for s in signatures]), signatures)
-    cascades.finish(model, [read(content) for content in files.values()], {"points": entries})
+    link.finish(model, [read(content) for content in files.values()], {"points": entries})
     return write(model)
 
 
@@ -164,7 +164,8 @@ def test_warming_runs_every_stage(model: ElasticModel, monkeypatch: pytest.Monke
 def test_a_cascades_own_file_opens_alike(model: ElasticModel, files, tmp_path: Path):
     stages = [Stage(graph(files[name])) for name in ("small", "large")]
     own = tmp_path / "small-then-large.float32.tflite"
-    own.write_bytes(cascades.file(stages, "max", [read(files["large"])], {"points": [CASCADE]}))
+    entry = {**CASCADE, "cascade": {name: value for name, value in DIAL.items() if name != "latency"}}
+    own.write_bytes(cascades.file(stages, "max", {"points": [entry]}))
     alone = ElasticModel(own)
     assert (alone.point.name, alone.input_shape()) == (PAIR, (8, 8, 3))
     alone.warm()
@@ -173,6 +174,12 @@ def test_a_cascades_own_file_opens_alike(model: ElasticModel, files, tmp_path: P
             expected = model.run(x, PAIR, thresholds)
             np.testing.assert_array_equal(alone.run(x, thresholds=thresholds), expected)
             assert alone.stage == model.stage
+    # Latencies are not in it: they are another machine's.
+    with pytest.raises(TfliteError, match="does not say 'latency' of its stages; give added"):
+        MeanCostController(alone, PAIR, 500.0, "latency")
+    assert MeanCostController(alone, PAIR, 500.0, "latency", added=(100.0, 900.0)).thresholds
+    with pytest.raises(TfliteError, match="does not say the latency of its points"):
+        LatencyController(alone, 500)
 
 
 # --- what the file says ---------------------------------------------------------------------------
@@ -199,7 +206,7 @@ def test_a_cascades_entry_is_read(model: ElasticModel):
         ({"thresholds": ["a"]}, "cascade.thresholds: 1 numbers"),
         ({"thresholds": [float("nan")]}, "cascade.thresholds: 1 numbers"),
         ({"macs": [1e4]}, "cascade.macs: 2 numbers"),
-        ({"latency": None}, "cascade.latency: 2 numbers"),
+        ({"latency": [1]}, "cascade.latency: 2 numbers"),
         ({"latency": [1, -1]}, "cascade.latency: 2 numbers"),
         ({"reach": [0.5, 1.0]}, "cascade.reach: shares from 1 down"),
         ({"curve": 3}, "cascade.curve: a list"),
