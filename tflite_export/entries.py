@@ -14,8 +14,8 @@ from typing import Any
 from tflite_export import budget
 from tflite_export.errors import TfliteError
 
-# What always answers and what always goes on: confidences are 0 at the least and 1 at most.
-STOPS, GOES_ON = 0.0, 2.0
+# Thresholds at which a stage never goes on and always: confidences are 0 at the least and 1 at most.
+NEVER, ALWAYS = 0.0, 2.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from math import ceil
 
 import numpy as np
 
-from tflite_export.entries import GOES_ON, STOPS, Staging
+from tflite_export.entries import ALWAYS, NEVER, Staging
 from tflite_export.errors import TfliteError
 
 _END = float(np.nextafter(1.0, 0.0))  # just before it
@@ -88,7 +88,7 @@ def _track(cascade: Staging, added: Sequence[float]) -> tuple[np.ndarray, np.nda
     No threshold falls on the way: a setting where one would is left out.
     """
     count = len(cascade.stages) - 1
-    track = [(0.0, (STOPS,) * count)]
+    track = [(0.0, (NEVER,) * count)]
     shares = ((float(np.dot(added[1:], s.reach[1:])) / sum(added[1:]), s.thresholds) for s in cascade.settings)
     for share, thresholds in sorted(shares):
         rising = all(new >= old for new, old in zip(thresholds, track[-1][1], strict=True))
@@ -96,5 +96,5 @@ def _track(cascade: Staging, added: Sequence[float]) -> tuple[np.ndarray, np.nda
             track.append((share, thresholds))
     # Up to the very end a threshold goes to 1 and no further: beyond, turning it changes nothing.
     track.append((_END, tuple(max(threshold, 1.0) for threshold in track[-1][1])))
-    track.append((1.0, (GOES_ON,) * count))
+    track.append((1.0, (ALWAYS,) * count))
     return np.array([share for share, _ in track]), np.array([thresholds for _, thresholds in track]).T

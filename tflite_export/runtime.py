@@ -17,7 +17,7 @@ import numpy as np
 from tflite_export import budget, link
 from tflite_export.cascades import STAGE_KEY, threshold_key
 from tflite_export.chatter import captured
-from tflite_export.entries import GOES_ON, Point, described
+from tflite_export.entries import ALWAYS, Point, described
 from tflite_export.errors import TfliteError
 from tflite_export.integers import dequantise, quantise
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
@@ -118,7 +118,7 @@ class ElasticModel:
     def warm(self) -> None:
         """Run every point once, all stages of it: the first run of each packs its weights, which takes milliseconds."""
         for point in self.points:
-            everywhere = (GOES_ON,) * len(point.cascade.thresholds) if point.cascade else None
+            everywhere = (ALWAYS,) * len(point.cascade.thresholds) if point.cascade else None
             self.run(np.zeros(self.input_shape(point), np.float32), point, everywhere)
         self.stage = 0
 
