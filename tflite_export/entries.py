@@ -19,8 +19,8 @@ NEVER, ALWAYS = 0.0, 2.0
 
 
 @dataclass(frozen=True)
-class Position:
-    """One position of a cascade's dial: k - 1 thresholds, and the share of images that each of k stages runs on."""
+class Mark:
+    """A mark on a cascade's dial: k - 1 thresholds, and the share of images that each of k stages runs on."""
 
     thresholds: tuple[float, ...]
     reach: tuple[float, ...]
@@ -43,12 +43,12 @@ class Staging:
     macs: tuple[float, ...]
     latency: tuple[float, ...]
     reach: tuple[float, ...]
-    curve: tuple[Position, ...] = ()
+    curve: tuple[Mark, ...] = ()
 
     @property
-    def settings(self) -> tuple[Position, ...]:
+    def settings(self) -> tuple[Mark, ...]:
         """What is known between the ends of the dial: the curve, or the chosen thresholds alone."""
-        return self.curve or (Position(self.thresholds, self.reach),)
+        return self.curve or (Mark(self.thresholds, self.reach),)
 
 
 @dataclass(frozen=True)
@@ -130,24 +130,24 @@ def _staging(entry: Any) -> Staging:
         raise ValueError(f"cascade.stages: two names or more belong here, not {stages!r}")
     if not isinstance(confidence, str):
         raise ValueError(f"cascade.confidence: a name belongs here, not {confidence!r}")
-    position = _position(entry, len(stages), "cascade")
+    chosen = _mark(entry, len(stages), "cascade")
     macs = _numbers(entry, "macs", len(stages), "cascade")
     latency = _numbers(entry, "latency", len(stages), "cascade") if entry.get("latency") else ()
     curve = entry.get("curve") or []
     if not isinstance(curve, list):
         raise ValueError(f"cascade.curve: a list belongs here, not {curve!r}")
-    positions = tuple(_position(one, len(stages), f"cascade.curve[{n}]") for n, one in enumerate(curve))
-    return Staging(tuple(stages), confidence, position.thresholds, macs, latency, position.reach, positions)
+    marks = tuple(_mark(one, len(stages), f"cascade.curve[{n}]") for n, one in enumerate(curve))
+    return Staging(tuple(stages), confidence, chosen.thresholds, macs, latency, chosen.reach, marks)
 
 
-def _position(entry: Any, stages: int, at: str) -> Position:
+def _mark(entry: Any, stages: int, at: str) -> Mark:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{at}: an object belongs here, not {entry!r}")
     thresholds, reach = _numbers(entry, "thresholds", stages - 1, at), _numbers(entry, "reach", stages, at)
     if reach[0] != 1 or any(later > earlier for earlier, later in pairwise(reach)):
         raise ValueError(f"{at}.reach: shares from 1 down belong here, not {list(reach)}")
     score = entry.get("score")
-    return Position(thresholds, reach, None if score is None else float(score))
+    return Mark(thresholds, reach, None if score is None else float(score))
 
 
 def _numbers(entry: Mapping[str, Any], name: str, count: int, at: str) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tflite_export.entries import Position, Staging
+from tflite_export.entries import Mark, Staging
 from tflite_export.errors import TfliteError
 from tflite_export.regulator import Regulator
 
@@ -20,7 +20,7 @@ TWO = Staging(
     macs=(10.0, 100.0),
     latency=(1.0, 9.0),
     reach=(1.0, 0.3),
-    curve=tuple(Position((t,), (1.0, t**3)) for t in np.linspace(0, 1, 21)),
+    curve=tuple(Mark((t,), (1.0, t**3)) for t in np.linspace(0, 1, 21)),
 )
 THREE = Staging(
     ("small", "middle", "large"),
@@ -29,7 +29,7 @@ THREE = Staging(
     macs=(10.0, 30.0, 100.0),
     latency=(1.0, 3.0, 9.0),
     reach=(1.0, 0.4, 0.2),
-    curve=tuple(Position((t, t / 2), (1.0, t**3, t**4)) for t in np.linspace(0, 1, 21)),
+    curve=tuple(Mark((t, t / 2), (1.0, t**3, t**4)) for t in np.linspace(0, 1, 21)),
 )
 # Confidences u ** (1 / 3) lie under t as the curve says; those of the harder half are far lower.
 EASY, HARD = 1 / 3, 1.0
@@ -106,7 +106,7 @@ def test_at_its_ends_a_stage_always_or_never_answers():
 
 
 def test_thresholds_never_fall_along_the_dial():
-    crooked = replace(THREE, curve=(*THREE.curve, Position((0.1, 0.9), (1.0, 0.5, 0.3))))
+    crooked = replace(THREE, curve=(*THREE.curve, Mark((0.1, 0.9), (1.0, 0.5, 0.3))))
     track = [Regulator(crooked, crooked.macs, target).thresholds for target in np.linspace(10, 140, 200)]
     assert (np.diff(track, axis=0) >= 0).all()
 
