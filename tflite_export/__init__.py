@@ -42,9 +42,26 @@ An elastic file holds every route, each weight once, and what a program may choo
 >>> controller.observe(latency_us=40).name
 'whole'
 
+A cascade runs a second network only where the first is unsure, and its dial can hold a mean cost:
+
+>>> from tflite_export.cascades import Stage, file
+>>> networks = [tflite_export.Object(content) for _ in range(2)]
+>>> dial = {"stages": ["whole", "again"], "confidence": "max", "thresholds": [0.8], "reach": [1, 0.5]}
+>>> point = {"name": "whole>again", "cascade": dial | {"macs": [6336, 6336], "latency": [20, 20]}}
+>>> stages = [Stage(network.graph, made_of=(network.model,)) for network in networks]
+>>> cascade = file(stages, "max", {"points": [point]})
+>>> path = "cascade.float32.tflite"
+>>> _ = open(path, "wb").write(cascade)
+>>> model = tflite_export.ElasticModel(path)
+>>> model.run(np.zeros((8, 8, 3)), thresholds=[1.1]).shape, model.stage
+((2,), 1)
+>>> controller = tflite_export.MeanCostController(model, "whole>again", target=12e3)
+>>> controller.run(np.zeros((8, 8, 3))).shape, controller.mean
+((2,), 12672.0)
+
 What cannot be done is one line that says why:
 
->>> model.select("macs<=1K")
+>>> tflite_export.ElasticModel("elastic.float32.tflite").select("macs<=1K")
 Traceback (most recent call last):
     ...
 tflite_export.errors.TfliteError: no point meets the budget; the nearest, whole, misses macs<=1K by 534%
@@ -60,7 +77,7 @@ if TYPE_CHECKING:
     from tflite_export.errors import TfliteError
     from tflite_export.link import Object, Route, elastic, variant
     from tflite_export.memory import ArenaPlan, LiveRange, plan, ranges
-    from tflite_export.runtime import ElasticModel, LatencyController
+    from tflite_export.runtime import ElasticModel, LatencyController, MeanCostController
 
 # Where each public name is defined. None is that of a module here, which would hide it once imported.
 _MODULES = {
@@ -68,6 +85,7 @@ _MODULES = {
     "ElasticModel": "runtime",
     "LatencyController": "runtime",
     "LiveRange": "memory",
+    "MeanCostController": "runtime",
     "Object": "link",
     "Route": "link",
     "TfliteError": "errors",
@@ -82,6 +100,7 @@ __all__ = [
     "ElasticModel",
     "LatencyController",
     "LiveRange",
+    "MeanCostController",
     "Object",
     "Route",
     "TfliteError",

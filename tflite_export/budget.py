@@ -45,12 +45,17 @@ class Term:
     @property
     def device(self) -> str:
         """The device whose figure it limits; empty for what the run itself knows."""
-        return self.name.removeprefix(MEAN).rpartition(".")[0]
+        return device_of(self.name)
 
     @property
     def figure(self) -> str:
         """What it limits, without the device."""
         return self.name.rpartition(".")[2]
+
+
+def device_of(name: str) -> str:
+    """The device of a term's name, as tflm in tflm.arena; empty for what the run itself knows."""
+    return name.removeprefix(MEAN).rpartition(".")[0]
 
 
 def parse(text: str) -> tuple[Term, ...]:

@@ -13,13 +13,14 @@ import click
     "--budget",
     required=True,
     metavar="TERMS",
-    help='As in "macs<=30M, flash<=500KB, latency<=10ms, tflm.arena<=64KB, ethos-u55-128.cycles<=2M".',
+    help='As in "macs<=30M, flash<=500KB, latency<=10ms, tflm.arena<=64KB, mean.macs<=9M, mean.latency<=3ms".',
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def select(run: Path, budget: str, as_json: bool) -> None:
     """Choose the best operating point of RUN that meets a budget; exit 1 when none does.
 
-    DEVICE.FIGURE limits what `restnet-tf bench` measured on a device.
+    DEVICE.FIGURE limits what `restnet-tf bench` measured on a device. A cascade has two costs: the bare name is the
+    worst case, where all stages run, and `mean.` before macs, latency, DEVICE.latency or DEVICE.cycles is the mean.
 
     \b
     Example:

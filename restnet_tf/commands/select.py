@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from restnet_tf.points import points
 from restnet_tf.points import select as selecting
-from restnet_tf.points.points import File, OperatingPoint
+from restnet_tf.points.points import File, OperatingPoint, Share
 from restnet_tf.points.select import Choice
+from restnet_tf.points.stage_sums import StageSum
 from restnet_tf.run.directory import Run
 from tflite_export import budget as budgets
 from tflite_export.devices import measurements
@@ -59,7 +62,8 @@ def select(run: str | Path, budget: str) -> Selection:
     """Choose the shipped file of a finished run that meets a budget and scores best on the rank split.
 
     ``budget`` is terms by commas, as in ``"macs<=30M, flash<=500KB, latency<=10ms, tflm.arena<=64KB"``: counts,
-    bytes, seconds; ``DEVICE.FIGURE`` limits what a device has measured. Ties go to the cheaper file. Raises
+    bytes, seconds; ``DEVICE.FIGURE`` limits what a device has measured, ``mean.`` before MACs, latencies and cycles
+    what an image of a cascade costs in the mean. Ties go to the cheaper file. Raises
     ``RestnetError`` where nothing meets it (the error names what the nearest misses), where no device has measured
     what it limits, and where the run is not finished; ``TfliteError`` for a term that is not understood.
     """
@@ -71,8 +75,14 @@ def select(run: str | Path, budget: str) -> Selection:
 
 
 def as_json(selection: Selection) -> str:
-    """The point, the precision and the file, as JSON."""
-    content = {"point": selection.point.name, "precision": selection.precision, "file": str(selection.path)}
+    """The point, the precision and the file, as JSON; of a cascade its thresholds too."""
+    content: dict[str, Any] = {
+        "point": selection.point.name,
+        "precision": selection.precision,
+        "file": str(selection.path),
+    }
+    if selection.file.dial is not None:
+        content |= {"thresholds": list(selection.file.dial.thresholds)}
     return json.dumps(content, indent=1)
 
 
@@ -85,14 +95,41 @@ def lines(selection: Selection) -> list[str]:
     return [
         f"{point.name} {selection.precision}: {point.route}",
         f"  {selection.metric} {score}",
-        *(_figure(name, figure.of(point, file), figure.source) for name, figure in selecting.FIGURES.items()),
+        *_dial(point, file),
+        *(
+            _figure(name, figure.of(point, file), figure.source)
+            for name, figure in selecting.FIGURES.items()
+            if point.cascade or not name.startswith(budgets.MEAN)
+        ),
         *(
             _figure(f"{m.device}.{m.figure}", m.value, f"{measurements.KINDS[m.kind]}, {m.tool}")
             for m in selection.measured
         ),
+        *(line for total in selection.choice.sums for line in _summed(total, selection.measured)),
         f"  file {selection.path}",
         *(unmeasured if selection.better else []),
     ]
+
+
+def _dial(point: OperatingPoint, file: File) -> list[str]:
+    """How a cascade is set, and on what share of the test images each stage goes on."""
+    if point.cascade is None or file.dial is None:
+        return []
+    dial, stages, n = file.dial, point.cascade.stages, file.test.n
+    lines = []
+    for stage, threshold, reach in zip(stages, dial.thresholds, dial.test_reach[1:], strict=False):
+        low, high = (100 * end for end in Share(reach, n).interval)
+        share = f"{100 * reach:.1f} % [{low:.1f}, {high:.1f}] of {n} test images"
+        lines.append(f"  goes on behind {stage} for {share}: {point.cascade.confidence} under {threshold:.6g}")
+    return lines
+
+
+def _summed(total: StageSum, measured: Sequence[Measurement]) -> list[str]:
+    """What a device makes of the stages, and of all of them where it has not measured the cascade."""
+    name, source = f"{total.device}.{total.figure}", f"{measurements.KINDS[total.kind]}, {total.tool}"
+    worst = _figure(name, total.worst, f"summed over stages; {source}")
+    mean = _figure(budgets.MEAN + name, total.mean, f"summed over stages as rank images go on; {source}")
+    return [mean] if any((m.device, m.figure) == (total.device, total.figure) for m in measured) else [worst, mean]
 
 
 def _figure(name: str, value: float, source: str) -> str:

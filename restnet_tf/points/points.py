@@ -27,6 +27,8 @@ SOURCES = {
     "flash": "size of the point's own file",
     "ram": "planned from the file",
     "latency": "measured on the building host, median",
+    "mean_macs": "expected as the images of the rank split go on, counted in the graph",
+    "mean_latency": "expected as the images of the rank split go on, measured on the building host",
 }
 ANCHOR, STITCHED, CONTROL, CASCADE = "anchor", "stitched", "control", "cascade"
 SHIPPED, DOMINATED = "shipped", "dominated"
@@ -319,6 +321,7 @@ def to_metadata(points: Iterable[OperatingPoint], precision: str, meta: Mapping[
                 "latency_tool": file.tool,
                 "latency_threads": file.threads,
             }
+            | _of_cascade(p, file)
         )
     return {
         "format": 1,
@@ -351,6 +354,19 @@ def own_metadata(
     }
     named = {"metric": meta["metric"], "labels": meta["class_names"], "sources": SOURCES}
     return {"format": 1, "precision": precision, **named, "points": [entry]}
+
+
+def _of_cascade(point: OperatingPoint, file: File) -> dict[str, Any]:
+    """What only a cascade has to say: its means, and itself with the time that each stage adds; nothing of others."""
+    if point.cascade is None or file.dial is None:
+        return {}
+    # Medians of stages that take next to no time may lie the wrong way round.
+    added = [round(max(0.0, float(us)), 3) for us in np.diff(file.dial.latencies_us, prepend=0.0)]
+    return {
+        "mean_macs": round(mean_cost(point.cascade.macs, file.dial.rank_reach)),
+        "mean_latency": round(file.mean_latency_us, 3),
+        "cascade": _cascade_entry(point.cascade, file.dial) | {"latency": added},
+    }
 
 
 def _cascade_entry(cascade: Cascade, dial: Dial) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from restnet_tf.points.points import CONTROL, SHIPPED, SOURCES, File, OperatingPoint
+from restnet_tf.points import stage_sums
+from restnet_tf.points.points import CONTROL, SHIPPED, SOURCES, File, OperatingPoint, mean_cost
+from restnet_tf.points.stage_sums import StageSum, is_of
 from restnet_tf.records import Excess, Reason, RestnetError
-from tflite_export.budget import Term, amount, over
+from tflite_export.budget import DEVICE_MEANS, MEAN, Term, amount, device_of, over
 from tflite_export.devices import devices
 from tflite_export.devices.measurements import Measurement
 
@@ -20,14 +22,22 @@ class BudgetFigure:
     source: str
 
 
+def _mean_macs(point: OperatingPoint, file: File) -> float:
+    """As images go on by the thresholds of this file."""
+    if point.cascade is None or file.dial is None:
+        return point.mean_macs
+    return mean_cost(point.cascade.macs, file.dial.rank_reach)
+
+
+# The bare name is the worst case.
 FIGURES = {
     "macs": BudgetFigure(lambda p, f: p.macs, SOURCES["macs"]),
     "params": BudgetFigure(lambda p, f: p.params, SOURCES["params"]),
     "flash": BudgetFigure(lambda p, f: f.flash_bytes, SOURCES["flash"]),
     "ram": BudgetFigure(lambda p, f: f.arena_bytes, SOURCES["ram"]),
     "latency": BudgetFigure(lambda p, f: f.latency_median_us, SOURCES["latency"]),
-    "mean.macs": BudgetFigure(lambda p, f: p.mean_macs, SOURCES["macs"]),
-    "mean.latency": BudgetFigure(lambda p, f: f.mean_latency_us, SOURCES["latency"]),
+    "mean.macs": BudgetFigure(_mean_macs, SOURCES["mean_macs"]),
+    "mean.latency": BudgetFigure(lambda p, f: f.mean_latency_us, SOURCES["mean_latency"]),
 }
 
 
@@ -35,14 +45,15 @@ FIGURES = {
 class Choice:
     """The point that a budget selects and the precision of its file.
 
-    ``measured`` is what devices say of that file; ``unknown`` names the files that would do better but that a
-    device of the budget has not measured.
+    ``measured`` is what devices say of that file, and ``sums`` what they say of a cascade's stages; ``unknown`` names
+    the files that would do better but that a device of the budget has not measured.
     """
 
     point: OperatingPoint
     precision: str
     measured: tuple[Measurement, ...] = ()
     unknown: tuple[str, ...] = ()
+    sums: tuple[StageSum, ...] = ()
 
     @property
     def file(self) -> File:
@@ -51,7 +62,7 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """As its file is called, without ``.tflite``."""
+        """Of the point and the precision, as in ``large.int8``."""
         return f"{self.point.name}.{self.precision}"
 
     @property
@@ -63,8 +74,21 @@ class Choice:
     def figures(self) -> dict[str, float]:
         """What a budget may limit, by term; the host's latency is the run's own until a bench has another."""
         own = {name: figure.of(self.point, self.file) for name, figure in FIGURES.items()}
-        bench = {f"{m.device}.{m.figure}".lower(): m.value for m in self.measured}
-        return own | {"host.latency": own["latency"]} | bench
+        host = {"host.latency": own["latency"], "mean.host.latency": own["mean.latency"]}
+        return own | host | self._summed | self._benched
+
+    @property
+    def _summed(self) -> dict[str, float]:
+        """By term what devices say of the stages."""
+        sums = {f"{s.device}.{s.figure}".lower(): s for s in self.sums}
+        return {name: s.worst for name, s in sums.items()} | {MEAN + name: s.mean for name, s in sums.items()}
+
+    @property
+    def _benched(self) -> dict[str, float]:
+        """By term what devices say of the file; the mean of what always costs the same is that."""
+        every = {f"{m.device}.{m.figure}".lower(): m for m in self.measured}
+        same = {} if self.point.cascade else {MEAN + n: m for n, m in every.items() if m.figure in DEVICE_MEANS}
+        return {name: m.value for name, m in (every | same).items()}
 
 
 def choices(points: Iterable[OperatingPoint], measured: Iterable[Measurement] = ()) -> list[Choice]:
@@ -72,9 +96,15 @@ def choices(points: Iterable[OperatingPoint], measured: Iterable[Measurement] = 
 
     A budget takes the first one that it allows; of equals the first of the record.
     """
-    measured = tuple(measured)
+    points, measured = tuple(points), tuple(measured)
+    by_name = {point.name: point for point in points}
     files = [
-        Choice(point, precision, tuple(m for m in measured if _is_of(m, point, precision)))
+        Choice(
+            point,
+            precision,
+            tuple(m for m in measured if m.precision == precision and is_of(m, point)),
+            sums=stage_sums.of(point, precision, by_name, measured),
+        )
         for point in points
         if point.kind != CONTROL and point.status == SHIPPED
         for precision in sorted(point.files)
@@ -131,7 +161,8 @@ def unmeasured(ranked: Sequence[Choice], terms: Sequence[Term]) -> list[str]:
 
 def commands(names: Iterable[str], run: object) -> str:
     """The command that measures what terms of devices limit."""
-    names_of_devices = dict.fromkeys(devices.command(name.rpartition(".")[0]) for name in names if "." in name)
+    limited = [device for name in names if (device := device_of(name))]
+    names_of_devices = dict.fromkeys(devices.command(device) for device in limited)
     return f"restnet-tf bench {run} {' '.join(f'--device {name}' for name in names_of_devices)}"
 
 
@@ -141,10 +172,6 @@ def exceeded(terms: Iterable[Term], **figures: float) -> Reason | None:
         Excess(t.text, t.name, figures[t.name]) for t in terms if t.name in figures and figures[t.name] > t.limit
     )
     return Reason("over_budget", excess=missed) if missed else None
-
-
-def _is_of(m: Measurement, point: OperatingPoint, precision: str) -> bool:
-    return (m.point, m.precision) == (point.name, precision) and m.sha256 == point.files[precision].sha256
 
 
 def _terms_of(terms: Iterable[Term], choice: Choice) -> tuple[Term, ...]:

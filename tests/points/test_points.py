@@ -10,8 +10,22 @@ import pytest
 
 from restnet_tf import words
 from restnet_tf.points import front, points
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, SHIPPED, STITCHED, File, OperatingPoint, Score
+from restnet_tf.points.points import (
+    ANCHOR,
+    CASCADE,
+    CONTROL,
+    DOMINATED,
+    SHIPPED,
+    STITCHED,
+    Cascade,
+    Dial,
+    File,
+    OperatingPoint,
+    Score,
+    Setting,
+)
 from restnet_tf.records import Reason, RestnetError
+from tflite_export import entries
 
 
 def scored(n: int, right: int, kl: float | None = None) -> Score:
@@ -130,3 +144,28 @@ def test_what_is_no_list_of_points(tmp_path, text):
 def test_an_unfinished_build_is_told(tmp_path):
     with pytest.raises(RestnetError, match="has not finished; run it again"):
         points.read(tmp_path / "points.json")
+
+
+def test_an_elastic_file_tells_of_a_cascade_in_its_precision():
+    """In the words that the runtime reads; the file's own thresholds, not those of the precision that decided."""
+    settings = tuple(Setting((t,), (1.0, r), (1.0, r), s, s) for t, r, s in ((0.6, 0.1, 0.8), (0.9, 0.6, 0.9)))
+    dial = Dial((0.8,), (1.0, 0.25), (1.0, 0.3), (10.0, 9.5), settings)
+    made_of = Cascade(("small", "large"), (10, 100), "max", (0.7,), (1.0, 0.2), (1.0, 0.4))
+    files = {"int8": replace(FILE, dial=dial)}
+    cascade = replace(point("small>large", 110, 80, kind=CASCADE), cascade=made_of, files=files)
+    anchor = replace(ANCHORS[0], files={"int8": FILE})
+    notes = json.loads(
+        json.dumps(points.to_metadata([anchor, cascade], "int8", {"metric": "accuracy", "class_names": ["a"]}))
+    )
+    alone, both = (entries.described(entry) for entry in notes["points"])
+    assert (alone.cascade, alone.mean, alone.costs["mean.macs"]) == (None, {}, 10)
+    assert (both.macs, both.mean) == (110, {"macs": 35, "latency": 10.0 - 0.25 * 0.5})
+    assert both.cascade is not None
+    assert (both.cascade.stages, both.cascade.confidence) == (("small", "large"), "max")
+    assert (both.cascade.thresholds, both.cascade.reach) == ((0.8,), (1.0, 0.25))
+    assert (both.cascade.macs, both.cascade.latency) == ((10, 100), (10.0, 0.0))  # no stage takes less than nothing
+    assert [(m.thresholds, m.reach, m.score) for m in both.cascade.curve] == [
+        ((0.6,), (1.0, 0.1), 0.8),
+        ((0.9,), (1.0, 0.6), 0.9),
+    ]
+    assert {"mean_macs", "mean_latency"} < set(notes["sources"])

@@ -9,7 +9,18 @@ import pytest
 
 from restnet_tf import words
 from restnet_tf.points import select
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
+from restnet_tf.points.points import (
+    ANCHOR,
+    CASCADE,
+    CONTROL,
+    DOMINATED,
+    STITCHED,
+    Cascade,
+    Dial,
+    File,
+    OperatingPoint,
+    Score,
+)
 from restnet_tf.records import RestnetError
 from tflite_export.budget import parse
 from tflite_export.devices.measurements import Measurement
@@ -204,3 +215,103 @@ def test_devices_reject_no_plan_and_wait_for_their_bench():
     assert select.waiting(FAMILY, terms) == ["tflm.arena"]
     assert select.waiting(FAMILY, terms, ARENAS) == []
     assert select.waiting(FAMILY, parse("host.latency<=1us")) == []
+
+
+# ---- cascades ------------------------------------------------------------------------------------
+
+DIAL = Dial((0.8,), (1.0, 0.3), (1.0, 0.4), (40.0, 360.0))
+
+
+def joined(macs: tuple[int, int] = (10, 100), **files: File) -> OperatingPoint:
+    made_of = Cascade(("small", "large"), macs, "max", (0.8,), (1.0, 0.2), (1.0, 0.4))
+    files = files or {p: replace(file(9000, 95, latency=360), dial=DIAL) for p in ("float32", "int8")}
+    return replace(point("small>large", sum(macs), CASCADE, **files), cascade=made_of)
+
+
+WITH_CASCADE = (*FAMILY, joined())
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        ("macs<=110", "small>large"),
+        ("macs<=109", "large"),
+        ("mean.macs<=40, macs<=200", "small>large"),
+        ("mean.macs<=40, macs<=109", "small"),  # the other cost rules it out
+        ("mean.macs<=39", "small"),  # as this file's images go on, not as the deciding one's
+        ("mean.macs<=50, macs<=100", "p"),  # what always costs the same has that for its mean
+        ("mean.latency<=136us, latency<=360us", "small>large"),
+        ("latency<=359us", "large"),
+        ("mean.host.latency<=136us, flash<=9KB", "small>large"),
+        ("mean.host.latency<=135us, flash<=8KB", "large"),
+    ],
+)
+def test_a_budget_tells_the_worst_case_from_the_mean(budget: str, expected: str):
+    assert chosen(budget, WITH_CASCADE)[0] == expected
+
+
+def test_a_missed_mean_is_told_with_how_much():
+    with pytest.raises(RestnetError) as caught:
+        chosen("mean.macs<=5, mean.latency<=1s", WITH_CASCADE)
+    assert str(caught.value).endswith("misses mean.macs<=5 (it has 10, 100% over)")
+
+
+CYCLES = tuple(
+    said(name, p, "ethos-u55-128.cycles", value)
+    for p, name, value in (("int8", "small", 100), ("int8", "large", 900), ("float32", "large", 5000))
+)
+
+
+def figures_of(measured: tuple[Measurement, ...], precision: str = "int8", family=WITH_CASCADE) -> dict[str, float]:
+    (choice,) = (c for c in select.choices(family, measured) if c.name == f"small>large.{precision}")
+    return {name: value for name, value in choice.figures.items() if "ethos" in name}
+
+
+def test_a_device_that_takes_no_cascade_has_the_sums_of_its_stages():
+    assert figures_of(CYCLES) == {"ethos-u55-128.cycles": 1000, "mean.ethos-u55-128.cycles": 100 + 0.3 * 900}
+    assert figures_of(CYCLES, "float32") == {}  # not all stages of it
+    (total,) = next(c for c in select.choices(WITH_CASCADE, CYCLES) if c.name == "small>large.int8").sums
+    assert (total.kind, total.tool) == ("interpreter", "tool")
+    choice = select.select(WITH_CASCADE, parse("mean.ethos-u55-128.cycles<=400"), CYCLES)
+    assert choice.name == "small>large.int8"
+    assert select.select(WITH_CASCADE, parse("ethos-u55-128.cycles<=999"), CYCLES).name == "large.int8"
+
+
+def test_what_a_device_says_of_the_cascade_itself_comes_before_the_sum():
+    own = said("small>large", "int8", "ethos-u55-128.cycles", 1100)
+    assert figures_of((*CYCLES, own)) == {"ethos-u55-128.cycles": 1100, "mean.ethos-u55-128.cycles": 370}
+    assert figures_of((own,)) == {"ethos-u55-128.cycles": 1100}
+
+
+def test_stages_may_have_a_precision_each():
+    mixed = joined(**{"int8>float32": replace(file(9000, 95), dial=DIAL)})
+    assert figures_of(CYCLES, "int8>float32", (*FAMILY, mixed))["ethos-u55-128.cycles"] == 5100
+
+
+@pytest.mark.parametrize("change", [{"tool": "another"}, {"sha256": "1" * 64}, {"figure": "sram"}])
+def test_only_what_goes_together_is_summed(change: dict[str, str]):
+    assert figures_of((CYCLES[0], replace(CYCLES[1], **change))) == {}
+
+
+def test_the_host_runs_the_cascade_itself():
+    said_of_stages = tuple(said(name, "int8", "host.latency", 7) for name in ("small", "large"))
+    (choice,) = (c for c in select.choices(WITH_CASCADE, said_of_stages) if c.name == "small>large.int8")
+    assert (choice.sums, choice.figures["host.latency"], choice.figures["mean.host.latency"]) == ((), 360, 136)
+    (alone,) = (c for c in select.choices(WITH_CASCADE, said_of_stages) if c.name == "small.int8")
+    assert alone.figures["mean.host.latency"] == 7
+
+
+def test_a_mean_that_no_device_can_tell_is_named_with_the_command():
+    with pytest.raises(RestnetError) as caught:
+        by_device("mean.ethos-u55-128.cycles<=1M", ())
+    assert str(caught.value) == (
+        "mean.ethos-u55-128.cycles of no file of runs/x is known;"
+        " restnet-tf bench runs/x --device ethos-u55-128 would measure it"
+    )
+    with pytest.raises(TfliteError, match="unknown device 'tpu' in the budget"):
+        by_device("mean.tpu.latency<=1s")
+
+
+def test_a_mean_prunes_no_plan():
+    """A point over it may still be a stage."""
+    assert select.exceeded(parse("mean.macs<=1"), macs=1000, params=1) is None

@@ -31,6 +31,11 @@ from tflite_export.errors import TfliteError
         ("host.latency<=5ms", "host.latency", 5e3),
         ("android:R58_M.latency<1s", "android:r58_m.latency", 1e6),
         ("android:192.168.1.5:5555.memory<=1MiB", "android:192.168.1.5:5555.memory", 1024**2),
+        ("mean.macs<=60M", "mean.macs", 60e6),
+        ("Mean.latency<=2ms", "mean.latency", 2e3),
+        ("mean.host.latency<=5ms", "mean.host.latency", 5e3),
+        ("mean.ethos-u55-128.cycles<=2M", "mean.ethos-u55-128.cycles", 2e6),
+        ("mean.android:1.2:3.latency<=1s", "mean.android:1.2:3.latency", 1e6),
     ],
 )
 def test_units(text, name, limit):
@@ -39,7 +44,14 @@ def test_units(text, name, limit):
 
 @pytest.mark.parametrize(
     ("name", "device", "figure"),
-    [("macs", "", "macs"), ("tflm.arena", "tflm", "arena"), ("android:1.2:3.flash", "android:1.2:3", "flash")],
+    [
+        ("macs", "", "macs"),
+        ("tflm.arena", "tflm", "arena"),
+        ("android:1.2:3.flash", "android:1.2:3", "flash"),
+        ("mean.macs", "", "macs"),
+        ("mean.host.cycles", "host", "cycles"),
+        ("mean.android:1.2:3.cycles", "android:1.2:3", "cycles"),
+    ],
 )
 def test_a_devices_figure_is_what_stands_behind_the_last_dot(name, device, figure):
     (term,) = budget.parse(f"{name}<=1")
@@ -59,6 +71,12 @@ def test_several_terms():
         ("tflm.speed<=3", "unknown budget term 'tflm.speed'; terms are: macs"),
         ("tflm.speed<=3", "and of a device: latency, arena, head"),
         ("tflm.macs<=3", "unknown budget term 'tflm.macs'"),
+        ("mean<=3", "unknown budget term 'mean'"),
+        ("mean.speed<=3", "unknown budget term 'mean.speed'"),
+        ("mean.flash<=3", "mean.flash is no budget term: flash is the same for every image; write flash; means of"),
+        ("mean.params<=3", "write params; means of all images are mean.macs, mean.latency, mean.DEVICE.latency"),
+        ("mean.tflm.arena<=3", "arena is the same for every image; write tflm.arena; means"),
+        ("mean.macs<=3KB", "mean.macs has no unit 'KB'"),
         ("arena<=3", "unknown budget term 'arena'"),
         (".arena<=3", "unknown budget term '.arena'"),
         ("tflm.arena<=3ms", "tflm.arena has no unit 'ms'"),
@@ -95,6 +113,8 @@ def test_what_is_not_understood(text, message):
         ("tflm.arena", 105_488, "105 KB"),
         ("cycles", 1_021_669, "1.02 M"),
         ("coral:x.latency", 900, "900 us"),
+        ("mean.macs", 47_200_000, "47.2 M"),
+        ("mean.ethos-u55-128.cycles", 370, "370"),
     ],
 )
 def test_amounts(name, value, text):
