@@ -32,6 +32,11 @@ STAGE_KEY = "stage"
 # Between the stages of a cascade's name, or their precisions; and what stands for it where a shell reads.
 GOES_ON, IN_FILES = ">", "-then-"
 _THRESHOLD = "threshold_"
+# What an entry point of integers does in floats.
+_COMPARING = """
+ADD CAST DEQUANTIZE GREATER_EQUAL IF LESS LOG MAXIMUM MUL QUANTIZE REDUCE_MAX SUB SUM
+"""
+COMPARING = frozenset(_COMPARING.split())
 # At or below every confidence, and above every one.
 _ANSWERS, _ABOVE = 0.0, 2.0
 
@@ -73,7 +78,7 @@ def holds_one(model: Model) -> bool:
     return len(model.signatures) == 1 and is_cascade(model.signatures[0])
 
 
-def entry(content: bytes, key: str = SIGNATURE) -> CascadeEntry:
+def entry_of(content: bytes, key: str = SIGNATURE) -> CascadeEntry:
     """What a file says of its cascade of that entry point; raises TfliteError where it says nothing."""
     entries = link.points(content).get("points") or ()
     try:
@@ -81,12 +86,14 @@ def entry(content: bytes, key: str = SIGNATURE) -> CascadeEntry:
         chosen = tuple(float(t) for t in noted["thresholds"])
         return CascadeEntry(tuple(map(str, noted["stages"])), str(noted["confidence"]), chosen)
     except (StopIteration, KeyError, TypeError, ValueError):
-        raise TfliteError(f"the file does not say the stages and thresholds of {key}; link it with restnet-tf") from None
+        raise TfliteError(
+            f"the file does not say the stages and thresholds of {key}; link it with restnet-tf"
+        ) from None
 
 
 def thresholds(content: bytes, key: str = SIGNATURE) -> tuple[float, ...]:
-    """Those chosen, as a file's metadata have them; raises TfliteError as ``entry`` does."""
-    return entry(content, key).thresholds
+    """Those chosen, as a file's metadata have them; raises TfliteError as ``entry_of`` does."""
+    return entry_of(content, key).thresholds
 
 
 def answering(stage: int, stages: int) -> tuple[float, ...]:
