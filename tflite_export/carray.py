@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflite_export import cascades
+from tflite_export import cascades, template
 from tflite_export.devices import tflm_kernels
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import ALIGNMENT, Signature, Tensor, read, schema, write
@@ -90,7 +90,7 @@ def _dial(array: bytes, name: str, signature: Signature) -> str:
         for key, (side, tensor) in places.items()
     )
     chosen = "".join(
-        f"constexpr float {name}_{cascades.threshold_key(number)} = {literal(value)};\n"
+        f"constexpr float {name}_{cascades.threshold_key(number)} = {template.float32(value)};\n"
         for number, value in enumerate(entry.thresholds)
     )
     lines = "".join(f"    {_string(stage)},\n" for stage in entry.stages)
@@ -110,11 +110,6 @@ def dial_rule(confidence: str) -> str:
         f"A stage answers where its confidence ({confidence}, 0 to 1) is at or above its threshold; else\n"
         "// the next one runs, and the last one always answers. Threshold 0: always answers; above 1: never does."
     )
-
-
-def literal(value: float) -> str:
-    """A number as a C++ float."""
-    return f"{float(np.float32(value))!r}f"
 
 
 def labels(names: Sequence[str]) -> dict[str, str]:
@@ -211,7 +206,7 @@ def _end(name: str, tensor: Tensor) -> str:
     return (
         f"\n// {tensor.type}; value = scale * (number - zero point)\n"
         f"constexpr std::int32_t {name}_shape[] = {{{', '.join(map(str, tensor.shape))}}};\n"
-        f"constexpr float {name}_scale = {literal(scale)};\n"
+        f"constexpr float {name}_scale = {template.float32(scale)};\n"
         f"constexpr std::int32_t {name}_zero_point = {zero_point};\n"
     )
 

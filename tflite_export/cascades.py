@@ -31,14 +31,15 @@ from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
 STAGE_KEY = "stage"
 # Between the stages of a cascade's name, or their precisions; and what stands for it where a shell reads.
 GOES_ON, IN_FILES = ">", "-then-"
-_THRESHOLD = "threshold_"
+# What thresholds are called among the inputs, before their number from 1.
+THRESHOLD = "threshold_"
 # What an entry point of integers does in floats.
 _COMPARING = """
 ADD CAST DEQUANTIZE GREATER_EQUAL IF LESS LOG MAXIMUM MUL QUANTIZE REDUCE_MAX SUB SUM
 """
 COMPARING = frozenset(_COMPARING.split())
-# At or below every confidence, and above every one.
-_ANSWERS, _ABOVE = 0.0, 2.0
+# Thresholds: at or below every confidence, and above every one.
+BELOW, ABOVE = 0.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def thresholds(content: bytes, key: str = SIGNATURE) -> tuple[float, ...]:
 
 def answering(stage: int, stages: int) -> tuple[float, ...]:
     """Thresholds at which that stage of so many answers, whatever the image."""
-    return (*(_ABOVE,) * stage, *(_ANSWERS,) * (stages - 1 - stage))
+    return (*(ABOVE,) * stage, *(BELOW,) * (stages - 1 - stage))
 
 
 def in_files(name: str) -> str:
@@ -108,7 +109,7 @@ def in_files(name: str) -> str:
 
 def threshold_key(number: int) -> str:
     """What the threshold behind a stage is called among a file's inputs; the first stage is number 0."""
-    return f"{_THRESHOLD}{number + 1}"
+    return f"{THRESHOLD}{number + 1}"
 
 
 def signature(stages: Sequence[Stage], confidence: str, key: str = SIGNATURE) -> Signature:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tflite_export import carray, tail
+from tflite_export import carray, tail, template
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, read
 
@@ -171,7 +171,7 @@ def sources(
         guard=name.upper(),
         includes="".join(f'#include "{file}"\n' for file in dict.fromkeys([SHARED, *(f"{a}.h" for a in arrays)])),
         name=name,
-        thresholds=", ".join(map(carray.literal, thresholds)),
+        thresholds=", ".join(map(template.float32, thresholds)),
         stages=len(stages),
         values=math.prod(starts[0].shape),
         classes=ends[0].shape[-1],
@@ -206,4 +206,4 @@ def check(files: Sequence[bytes]) -> tuple[list[Tensor], list[Tensor]]:
 def _steps(tensor: Tensor) -> str:
     """Scale and zero point; floats get 1 and 0, so that one formula serves both."""
     scale, zero = (tensor.scales[0], tensor.zero_points[0]) if tensor.scales else (1.0, 0)
-    return f"{carray.literal(scale)}, {zero}"
+    return f"{template.float32(scale)}, {zero}"

@@ -36,7 +36,7 @@ class PointFile:
 class StageLoop:
     """A cascade of which a device is given the stages, since it takes no IF: the host compares between them.
 
-    ``stages`` are names of points, cheapest first; ``repeated_macs`` what runs twice where it goes on, since its last
+    ``stages`` are names of points, cheapest first; ``repeated_macs`` what runs twice where it goes on, since a
     stage begins with the front of the one before but has no file that goes on from there.
     """
 
@@ -127,7 +127,7 @@ class Target:
 def loop_remarks(parcel: Parcel) -> tuple[str, ...]:
     """What there is to know of cascades that a host compares."""
     return tuple(
-        f"{loop.name}: {loop.stages[-1]} runs from the image again, {loop.repeated_macs:,} MACs twice where it goes on"
+        f"{loop.name}: the front that its stages share runs twice where it goes on, {loop.repeated_macs:,} MACs more"
         for loop in parcel.loops
         if loop.repeated_macs
     )
