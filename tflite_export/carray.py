@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tflite_export import cascades, template
 from tflite_export.devices import tflm_kernels
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import ALIGNMENT, Tensor, read, schema, write
+from tflite_export.flatbuffer import ALIGNMENT, Signature, Tensor, read, schema, write
 from tflite_export.tail import Arena, arena
 
 _LINE = 16
@@ -75,6 +76,39 @@ def _points(name: str, several: Several) -> str:
     return (
         f"\n// Its points by rising cost; {how}.\n{stride}constexpr std::size_t {name}_points_size = {count};\n"
         f"constexpr const char* {name}_points[] = {{\n{lines}}};\n"
+    )
+
+
+def _dial(array: bytes, name: str, signature: Signature) -> str:
+    """How the header tells a cascade's thresholds, and the places of its inputs and outputs."""
+    entry, tensors = cascades.entry_of(array), signature.subgraph
+    places = {key: (tensors.inputs, tensor) for key, tensor in signature.inputs.items()}
+    places |= {key: (tensors.outputs, tensor) for key, tensor in signature.outputs.items()}
+    numbered = "".join(
+        f"constexpr std::size_t {name}_{'input' if side is tensors.inputs else 'output'}_{key} = "
+        f"{next(n for n, t in enumerate(side) if t is tensor)};\n"
+        for key, (side, tensor) in places.items()
+    )
+    chosen = "".join(
+        f"constexpr float {name}_{cascades.threshold_key(number)} = {template.float32(value)};\n"
+        for number, value in enumerate(entry.thresholds)
+    )
+    lines = "".join(f"    {_string(stage)},\n" for stage in entry.stages)
+    return (
+        f"\n// A cascade. {dial_rule(entry.confidence)}\n"
+        "// Places of its inputs, of which the thresholds are one float each, and of its outputs: the scores, and\n"
+        "// one int32, the stage that answered, from 0. Write all inputs before each run: the arena lends them away.\n"
+        f"{numbered}// The thresholds that were chosen when the file was made.\n{chosen}"
+        f"constexpr std::size_t {name}_stages_size = {len(entry.stages)};\n"
+        f"constexpr const char* {name}_stages[] = {{\n{lines}}};\n"
+    )
+
+
+def dial_rule(confidence: str) -> str:
+    """What thresholds mean, as lines of a C++ comment behind their first words."""
+    return (
+        f"A stage answers where its confidence ({confidence}, 0 to 1) is at or above its threshold; else\n"
+        "// the next one runs, and the last one always answers. Threshold 0: always answers; above 1: never does."
     )
 
 
@@ -145,12 +179,15 @@ def _told(array: bytes, about: str, needed: Arena, origin: bytes) -> str:
 
 
 def _header(array: bytes, name: str, told: str, needed: Arena, points: str) -> str:
-    graph = read(array).subgraphs[0]
+    model = read(array)
+    graph, cascade = model.subgraphs[0], cascades.holds_one(model)
     ends = "".join(
         _end(f"{name}_{side}{number if len(tensors) > 1 else ''}", tensor)
-        for side, tensors in (("input", graph.inputs), ("output", graph.outputs))
+        for side, every in (("input", graph.inputs), ("output", graph.outputs))
+        for tensors in (every[:1] if cascade else every,)
         for number, tensor in enumerate(tensors)
     )
+    points += _dial(array, name, model.signatures[0]) if cascade else ""
     return told + _guarded(
         name,
         "#include <cstddef>\n#include <cstdint>\n\n"
@@ -169,7 +206,7 @@ def _end(name: str, tensor: Tensor) -> str:
     return (
         f"\n// {tensor.type}; value = scale * (number - zero point)\n"
         f"constexpr std::int32_t {name}_shape[] = {{{', '.join(map(str, tensor.shape))}}};\n"
-        f"constexpr float {name}_scale = {float(np.float32(scale))!r}f;\n"
+        f"constexpr float {name}_scale = {template.float32(scale)};\n"
         f"constexpr std::int32_t {name}_zero_point = {zero_point};\n"
     )
 

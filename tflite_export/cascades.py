@@ -31,9 +31,15 @@ from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
 STAGE_KEY = "stage"
 # Between the stages of a cascade's name, or their precisions; and what stands for it where a shell reads.
 GOES_ON, IN_FILES = ">", "-then-"
-_THRESHOLD = "threshold_"
-# At or below every confidence, and above every one.
-_ANSWERS, _ABOVE = 0.0, 2.0
+# What thresholds are called among the inputs, before their number from 1.
+THRESHOLD = "threshold_"
+# What an entry point of integers does in floats.
+_COMPARING = """
+ADD CAST DEQUANTIZE GREATER_EQUAL IF LESS LOG MAXIMUM MUL QUANTIZE REDUCE_MAX SUB SUM
+"""
+COMPARING = frozenset(_COMPARING.split())
+# Thresholds: at or below every confidence, and above every one.
+BELOW, ABOVE = 0.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def holds_one(model: Model) -> bool:
     return len(model.signatures) == 1 and is_cascade(model.signatures[0])
 
 
-def entry(content: bytes, key: str = SIGNATURE) -> CascadeEntry:
+def entry_of(content: bytes, key: str = SIGNATURE) -> CascadeEntry:
     """What a file says of its cascade of that entry point; raises TfliteError where it says nothing."""
     entries = link.points(content).get("points") or ()
     try:
@@ -87,13 +93,13 @@ def entry(content: bytes, key: str = SIGNATURE) -> CascadeEntry:
 
 
 def thresholds(content: bytes, key: str = SIGNATURE) -> tuple[float, ...]:
-    """Those chosen, as a file's metadata have them; raises TfliteError as ``entry`` does."""
-    return entry(content, key).thresholds
+    """Those chosen, as a file's metadata have them; raises TfliteError as ``entry_of`` does."""
+    return entry_of(content, key).thresholds
 
 
 def answering(stage: int, stages: int) -> tuple[float, ...]:
     """Thresholds at which that stage of so many answers, whatever the image."""
-    return (*(_ABOVE,) * stage, *(_ANSWERS,) * (stages - 1 - stage))
+    return (*(ABOVE,) * stage, *(BELOW,) * (stages - 1 - stage))
 
 
 def in_files(name: str) -> str:
@@ -103,7 +109,7 @@ def in_files(name: str) -> str:
 
 def threshold_key(number: int) -> str:
     """What the threshold behind a stage is called among a file's inputs; the first stage is number 0."""
-    return f"{_THRESHOLD}{number + 1}"
+    return f"{THRESHOLD}{number + 1}"
 
 
 def signature(stages: Sequence[Stage], confidence: str, key: str = SIGNATURE) -> Signature:

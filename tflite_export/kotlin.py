@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tflite_export import template
+from tflite_export import cascades, template
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Signature, Tensor, read
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY
@@ -35,20 +35,67 @@ import org.tensorflow.lite.Interpreter
 class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
     private val litert = Interpreter(model, Interpreter.Options().setNumThreads(threads))
 
+{% if cascades %}
+    /** A cascade's stages, the shape of its images, and the thresholds that were chosen for its [confidence]. */
+    class Cascade(val stages: List<String>, val shape: IntArray, val confidence: String, val thresholds: FloatArray)
+
+    /** What a cascade answers: scores in the order of [LABELS], and the stage that gave them, from 0. */
+    class Answer(val scores: FloatArray, val stage: Int)
+
+    /**
+     * The thresholds of each cascade, one behind every stage but the last; change them to turn the dial.
+     * A stage answers where its confidence is at or above its threshold; else the next one runs, and the last one
+     * always answers. 0: always answers; above 1: never does.
+     */
+    val dials: Map<String, FloatArray> = CASCADES.mapValues { (_, cascade) -> cascade.thresholds.copyOf() }
+
+    /** What a cascade answers for raw RGB values 0..255, row by row; every call may take other thresholds. */
+    fun answer(
+        pixels: FloatArray,
+        cascade: String,
+        thresholds: FloatArray = dials.getValue(cascade),
+    ): Answer {
+        val about = CASCADES.getValue(cascade)
+        require(thresholds.size == about.thresholds.size) { "$cascade takes ${about.thresholds.size} thresholds" }
+        val inputs = mutableMapOf<String, Any>({{ input | kotlin }} to image(pixels, about.shape, cascade))
+        thresholds.forEachIndexed { number, value -> inputs["{{ threshold }}${number + 1}"] = floatArrayOf(value) }
+        val scores = Array(1) { {{ array }}(CLASSES) }
+        val stage = IntArray(1)
+        litert.runSignature(inputs, mapOf({{ output | kotlin }} to scores, {{ stage | kotlin }} to stage), cascade)
+        return Answer({{ read }}, stage[0])
+    }
+
+{% endif %}
+{% if points %}
     /** Scores in the order of [LABELS] of raw RGB values 0..255, row by row; every call may take another point. */
     fun classify(pixels: FloatArray, point: String): FloatArray {
-        val shape = POINTS.getValue(point)
+        val scores = Array(1) { {{ array }}(CLASSES) }
+        val inputs = mapOf({{ input | kotlin }} to image(pixels, POINTS.getValue(point), point))
+        litert.runSignature(inputs, mapOf({{ output | kotlin }} to scores), point)
+        return {{ read }}
+    }
+
+{% endif %}
+    /** The first run of a point packs its weights: run each once before it matters. */
+    fun warm() {
+{% if points %}
+        POINTS.forEach { (point, shape) -> classify(FloatArray(shape[0] * shape[1] * shape[2]), point) }
+{% endif %}
+{% if cascades %}
+        CASCADES.forEach { (name, about) ->
+            val pixels = FloatArray(about.shape[0] * about.shape[1] * about.shape[2])
+            answer(pixels, name, FloatArray(about.thresholds.size) { {{ above | float32 }} })
+        }
+{% endif %}
+    }
+
+    private fun image(pixels: FloatArray, shape: IntArray, point: String): ByteBuffer {
         require(pixels.size == shape[0] * shape[1] * shape[2]) { "$point takes ${shape.joinToString("x")} values" }
         val image = ByteBuffer.allocateDirect({{ bytes }} * pixels.size).order(ByteOrder.nativeOrder())
         for (value in pixels) image.{{ write }}
         image.rewind()
-        val scores = Array(1) { {{ array }}(CLASSES) }
-        litert.runSignature(mapOf({{ input | kotlin }} to image), mapOf({{ output | kotlin }} to scores), point)
-        return {{ read }}
+        return image
     }
-
-    /** The first run of a point packs its weights: run each once before it matters. */
-    fun warm() = POINTS.forEach { (point, shape) -> classify(FloatArray(shape[0] * shape[1] * shape[2]), point) }
 {% if quantisation %}
 
     private fun quantised(value: Float, low: Int, high: Int) =
@@ -57,12 +104,26 @@ class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
 
     companion object {
         const val CLASSES = {{ classes }}
+{% if points %}
         /** Height, width and channels of the images that each point takes. */
         val POINTS = mapOf(
 {% for name, shape in points %}
             {{ name | kotlin }} to intArrayOf({{ shape | join(", ") }}),
 {% endfor %}
         )
+{% endif %}
+{% if cascades %}
+        val CASCADES = mapOf(
+{% for name, shape, entry in cascades %}
+            {{ name | kotlin }} to Cascade(
+                listOf({{ entry.stages | map("kotlin") | join(", ") }}),
+                intArrayOf({{ shape | join(", ") }}),
+                {{ entry.confidence | kotlin }},
+                floatArrayOf({{ entry.thresholds | map("float32") | join(", ") }}),
+            ),
+{% endfor %}
+        )
+{% endif %}
         val LABELS = listOf({{ labels | map("kotlin") | join(", ") }})
     }
 }
@@ -70,7 +131,10 @@ class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
 
 
 def snippet(content: bytes, file: str, labels: Sequence[str]) -> str:
-    """A class that runs every signature of a file; raises TfliteError where their ends are not all alike."""
+    """A class that runs every signature of a file, cascades with their thresholds as they are set.
+
+    Raises TfliteError where their ends are not all alike, and for a cascade of which the file says no thresholds.
+    """
     signatures = read(content).signatures
     if not signatures:
         raise TfliteError(f"{file} has no signature that a program could call")
@@ -79,6 +143,7 @@ def snippet(content: bytes, file: str, labels: Sequence[str]) -> str:
     start, end = starts[0], ends[0]
     if len({(t.type, t.scales, t.zero_points) for t in starts}) > 1 or len({_kind(t) for t in ends}) > 1:
         raise TfliteError(f"the points of {file} take or give different kinds of numbers; export them one by one")
+    shapes = list(zip(signatures, starts, strict=True))
     size, write, _ = _WRITES[start.type]
     whole = start.type != "FLOAT32"
     low, high = (np.iinfo(start.type.lower()).min, np.iinfo(start.type.lower()).max) if whole else (0, 0)
@@ -93,7 +158,11 @@ def snippet(content: bytes, file: str, labels: Sequence[str]) -> str:
         read=_read(end),
         quantisation=(start.scales[0], start.zero_points[0]) if whole else None,
         classes=end.shape[-1],
-        points=[(s.key, t.shape[1:]) for s, t in zip(signatures, starts, strict=True)],
+        points=[(s.key, t.shape[1:]) for s, t in shapes if not cascades.is_cascade(s)],
+        cascades=[(s.key, t.shape[1:], cascades.entry_of(content, s.key)) for s, t in shapes if cascades.is_cascade(s)],
+        stage=cascades.STAGE_KEY,
+        threshold=cascades.THRESHOLD,
+        above=cascades.ABOVE,
         labels=labels,
     )
 

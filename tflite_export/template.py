@@ -10,6 +10,8 @@ import shlex
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import jinja2
 
@@ -25,6 +27,11 @@ def kotlin(value: str) -> str:
     return f'"{"".join(plain)}"'
 
 
+def float32(value: float) -> str:
+    """A number as a Kotlin or C++ float, to its last bit."""
+    return f"{float(np.float32(value))!r}f"
+
+
 @cache
 def _environment() -> jinja2.Environment:
     import jinja2
@@ -32,5 +39,5 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"kotlin": kotlin, "shell": shlex.quote}
+    environment.filters |= {"kotlin": kotlin, "float32": float32, "shell": shlex.quote}
     return environment

@@ -12,6 +12,7 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.run.directory import Run
 from tflite_export import budget
+from tflite_export.cascades import GOES_ON
 from tflite_export.devices import devices, measurements
 from tflite_export.devices.device import Device
 from tflite_export.devices.measurements import Measurement
@@ -49,12 +50,15 @@ def bench(
     every: list[Measurement] = []
     failures: list[str] = []
     for device in benches:
-        taken = subjects if precisions else [s for s in subjects if s.precision in device.tried]
+        able = _without_cascades(device, subjects, family, report)
+        if not able:
+            continue
+        taken = able if precisions else [s for s in able if {*s.precision.split(GOES_ON)} <= {*device.tried}]
         if not taken:
-            there = ", ".join(dict.fromkeys(s.precision for s in subjects))
+            there = ", ".join(dict.fromkeys(s.precision for s in able))
             failures.append(f"{device.name} takes {', '.join(device.tried)}, the run has {there}")
             continue
-        if left := len(subjects) - len(taken):
+        if left := len(able) - len(taken):
             tried = ", ".join(device.tried)
             report.say(f"{device.name}: {_files(left)} left out; it takes {tried} (--precision asks anyway)")
         report.stage(f"{_files(len(taken))} on {device.name}")
@@ -62,6 +66,18 @@ def bench(
         every += measured
         failures += faults
     return Benched(tuple(every), family, tuple(failures))
+
+
+def _without_cascades(
+    device: Device, subjects: Sequence[Subject], family: Sequence[OperatingPoint], report: Reporter
+) -> Sequence[Subject]:
+    """What a device can run: one that takes no IF runs the stages of cascades alone, whose figures add up."""
+    joined = {p.name for p in family if p.cascade is not None}
+    left = list(dict.fromkeys(s.point for s in subjects if s.point in joined))
+    if device.cascades or not left:
+        return subjects
+    report.say(f"{device.name}: {', '.join(left)} left out; it runs no IF, and what their stages take adds up")
+    return [s for s in subjects if s.point not in joined]
 
 
 def _measured(

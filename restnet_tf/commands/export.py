@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restnet_tf import atomic
+from restnet_tf.cascades import loops
 from restnet_tf.points import points
 from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.run.directory import Run
+from tflite_export.cascades import GOES_ON
 from tflite_export.devices import devices, exports
-from tflite_export.devices.exports import Parcel, PointFile, Target
+from tflite_export.devices.exports import Parcel, PointFile, StageLoop, Target
+from tflite_export.errors import TfliteError
 from tflite_export.precision import precision_named
 
 _FEW = 2
+# A point, and the reasons for which it is left out.
+Refused = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,18 @@ class Exported:
     """What was written, what was refused (a point and its reasons), and what to do next."""
 
     written: tuple[Path, ...]
-    refused: tuple[tuple[str, tuple[str, ...]], ...]
+    refused: tuple[Refused, ...]
     remarks: tuple[str, ...]
     advice: str
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Files to hand to a target, cascades whose stages are among them, and cascades that cannot be taken apart."""
+
+    files: tuple[PointFile, ...]
+    loops: tuple[StageLoop, ...]
+    refused: tuple[Refused, ...]
 
 
 def export(path: Path, request: Request, out: Path, report: Reporter) -> Exported:
@@ -54,26 +68,74 @@ def export(path: Path, request: Request, out: Path, report: Reporter) -> Exporte
         raise RestnetError(f"--together {request.together} is for {takers}; {title} takes the points' own files")
     run = Run(path)
     meta, family = points.read(run.points_path)
-    chosen, precision = _chosen(run, family, target, request)
-    files = [PointFile(p.name, precision, points.content(path, p.files[precision])) for p in chosen]
-    taken, refused = _sifted(files, target, request.every or request.point is not None, report)
+    chosen, precision, absent = _chosen(run, family, target, request)
+    strict = request.every or request.point is not None
+    parts = _parts(run, chosen, family, precision, target, request)
+    taken, refused = _sifted(parts.files, parts.refused, target, strict, report)
+    left, complete = _whole(parts.loops, taken)
+    if left and (strict or not taken):
+        raise RestnetError(_refusal(target, left))
     if request.together:
-        taken, _ = _sifted([_joined(run, target, request.together, taken)], target, True, report)
+        taken, _ = _sifted([_joined(run, target, request.together, taken)], (), target, True, report)
     elastic = run.elastic_path(precision)
     shared = elastic if request.point is None and elastic.exists() else None
     labels = tuple(str(name) for name in meta.get("class_names") or ())
-    export = target.export(Parcel(run.path.name, tuple(taken), labels, shared))
+    export = target.export(Parcel(run.path.name, tuple(taken), labels, shared, complete))
     for name, content in export.files.items():
         atomic.write_bytes(out / name, content)
     written = tuple(out / name for name in export.files)
-    return Exported(written, refused, export.remarks, export.advice.format(out=out))
+    return Exported(written, (*refused, *left, *absent), export.remarks, export.advice.format(out=out))
+
+
+def _parts(
+    run: Run,
+    chosen: Sequence[OperatingPoint],
+    family: Sequence[OperatingPoint],
+    precision: str,
+    target: Target,
+    request: Request,
+) -> _Parts:
+    """The files of points, by rising mean cost; cascades as their stages where the target takes no IF."""
+    together = target.together[request.together] if request.together else None
+    apart = [p for p in chosen if p.cascade is not None and (together or not target.rules.subgraphs)]
+    files = {(p.name, precision): _file(run, p, precision) for p in chosen if p not in apart}
+    done, refused = [], []
+    for point in apart:
+        try:
+            if together and not together.loops:
+                raise RestnetError(f"--together {request.together} takes points of one cost; its stages go there alone")
+            loop = loops.loop(point, precision, chosen if together else family)
+            own = {(f.name, f.precision): f for f in loops.stage_files(loop, family, run.path)}
+        except (RestnetError, TfliteError) as error:
+            refused.append((point.name, (str(error),)))
+        else:
+            files |= own
+            done.append(loop)
+    cost = {p.name: p.mean_macs for p in family}
+    ordered = sorted(files.values(), key=lambda f: (cost[f.name], f.name, f.precision))
+    return _Parts(tuple(ordered), tuple(done), tuple(refused))
+
+
+def _file(run: Run, point: OperatingPoint, precision: str) -> PointFile:
+    return PointFile(point.name, precision, points.content(run.path, point.files[precision]))
+
+
+def _whole(every: Sequence[StageLoop], taken: Sequence[PointFile]) -> tuple[tuple[Refused, ...], tuple[StageLoop, ...]]:
+    """Cascades of which the target refuses a stage, and those of which it takes all."""
+    there = {(file.name, file.precision) for file in taken}
+    lacks = {
+        loop: [name for number, name in enumerate(loop.stages) if (name, loop.precision_of(number)) not in there]
+        for loop in every
+    }
+    left = tuple((loop.name, (f"its stage {missing[0]} is refused",)) for loop, missing in lacks.items() if missing)
+    return left, tuple(loop for loop, missing in lacks.items() if not missing)
 
 
 def _chosen(
     run: Run, every: Sequence[OperatingPoint], target: Target, request: Request
-) -> tuple[list[OperatingPoint], str]:
-    """The points of the request that have a file, and the precision of it."""
-    family = sorted((p for p in every if p.kind != CONTROL and p.files), key=lambda p: (p.macs, p.name))
+) -> tuple[list[OperatingPoint], str, tuple[Refused, ...]]:
+    """The points of the request that have a file, the precision of it, and cascades that have none of it."""
+    family = sorted((p for p in every if p.kind != CONTROL and p.files), key=lambda p: (p.mean_macs, p.name))
     if request.point is not None:
         chosen = [p for p in family if p.name == request.point]
         if not chosen:
@@ -88,11 +150,17 @@ def _chosen(
             f"{run.path} has no files that {target.rules.title} takes, only {', '.join(sorted(has)) or 'none'};"
             f" build it with --precision {best[0]}"
         )
-    precision_named(precision)
+    for part in precision.split(GOES_ON):
+        precision_named(part)
+    absent = tuple(
+        (p.name, (f"it has no file of {precision}; ask for --precision '{next(iter(p.files))}'",))
+        for p in chosen
+        if p.cascade is not None and precision not in p.files
+    )
     chosen = [p for p in chosen if precision in p.files]
     if not chosen:
         raise RestnetError(f"{run.path} has no files of {precision}, only of {', '.join(sorted(has))}")
-    return chosen, precision
+    return chosen, precision, absent
 
 
 def _joined(run: Run, target: Target, how: str, files: Sequence[PointFile]) -> PointFile:
@@ -106,17 +174,17 @@ def _joined(run: Run, target: Target, how: str, files: Sequence[PointFile]) -> P
             f"cannot read {elastic}: {error.strerror}; points are joined from the elastic file of a run that was"
             f" built with --precision {precision} and not with --converter tf"
         ) from None
-    return target.together[how](content, [file.name for file in files], precision)
+    return target.together[how].join(content, [file.name for file in files], precision)
 
 
 def _sifted(
-    files: Iterable[PointFile], target: Target, strict: bool, report: Reporter
-) -> tuple[list[PointFile], tuple[tuple[str, tuple[str, ...]], ...]]:
-    """Files that the target takes, as it takes them, and the others' points with their reasons.
+    files: Iterable[PointFile], before: Sequence[Refused], target: Target, strict: bool, report: Reporter
+) -> tuple[list[PointFile], tuple[Refused, ...]]:
+    """Files that the target takes, as it takes them, and the others' points with their reasons, behind those before.
 
     Raises ``RestnetError`` with the reasons where none is left, or ``strict`` and one is refused.
     """
-    taken, refused = [], []
+    taken, refused = [], list(before)
     for file in files:
         report.stage(f"{file.stem} for {target.rules.title}")
         verdict = exports.judged(file, target)
@@ -125,12 +193,16 @@ def _sifted(
         else:
             refused.append((file.name, verdict.reasons))
     if refused and (strict or not taken):
-        words = "; ".join(f"{name}: {', '.join(reasons)}" for name, reasons in _alike(refused))
-        raise RestnetError(f"{target.rules.title} does not take {words}")
+        raise RestnetError(_refusal(target, refused))
     return taken, tuple(refused)
 
 
-def _alike(refused: Sequence[tuple[str, tuple[str, ...]]]) -> list[tuple[str, tuple[str, ...]]]:
+def _refusal(target: Target, refused: Sequence[Refused]) -> str:
+    words = "; ".join(f"{name}: {', '.join(reasons)}" for name, reasons in _alike(refused))
+    return f"{target.rules.title} does not take {words}"
+
+
+def _alike(refused: Sequence[Refused]) -> list[Refused]:
     """Points that are refused for the same reasons, of which the first few stand for all, in one entry."""
     names: dict[tuple[str, ...], list[str]] = {}
     for name, reasons in refused:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tflite_export import carray, kotlin, template
+from tflite_export import carray, cascades, kotlin, template
 from tflite_export.devices.device import Device
 from tflite_export.devices.exports import Export, Parcel, Target
 from tflite_export.devices.rules import Rules
 from tflite_export.devices.subjects import DeviceError, DeviceOptions, Findings, Subject, opened, tried
 from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Model
 from tflite_export.precision import PRECISIONS
 
 _FOLDER = "/data/local/tmp/restnet-tf"  # on the device, where its shell may write and run programs
@@ -84,7 +85,8 @@ def _stem(name: str, count: int) -> str:
 def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """Latency and peak memory of every file on the devices of ``--serial``, all of them at the same time.
 
-    Without a serial there must be one device. Raises ``TfliteError`` without adb, the binary or a usable device.
+    Those of a cascade are its worst case, where all stages run. Without a serial there must be one device. Raises
+    ``TfliteError`` without adb, the binary or a usable device.
     """
     binary = _binary(options)
     phones = _chosen(listed(_adb("devices", "-l")), options.serials)
@@ -178,7 +180,7 @@ def _told(subject: Subject, phone: Phone, options: DeviceOptions, binary: Path) 
 
 
 def _one(subject: Subject, phone: Phone, options: DeviceOptions, binary: Path) -> Findings:
-    opened(subject)
+    model = opened(subject)
     remote = f"{_FOLDER}/{subject.name}.tflite"
     with tempfile.TemporaryDirectory(prefix="restnet-tf-") as scratch:
         local = Path(scratch) / "model.tflite"
@@ -191,6 +193,7 @@ def _one(subject: Subject, phone: Phone, options: DeviceOptions, binary: Path) -
         "num_runs": options.repeats,
         "use_xnnpack": str(options.xnnpack).lower(),
         "report_peak_memory_footprint": "true",
+        **(_worst(model) if cascades.holds_one(model) else {}),
     }
     command = template.text(_COMMAND, program=_PROGRAM, flags=flags, end=_END, remote=remote)
     timing = parsed(_on(phone, "shell", command))
@@ -203,6 +206,17 @@ def _one(subject: Subject, phone: Phone, options: DeviceOptions, binary: Path) -
         f" {'XNNPACK' if timing.xnnpack else 'no XNNPACK'}, {timing.taken}"
     )
     return Findings(subject.measured(f"android:{phone.serial}", figures, kind="device", tool=tool))
+
+
+def _worst(model: Model) -> dict[str, str]:
+    """Flags by which all stages of a cascade run: the program would draw thresholds at random."""
+    ends = model.signatures[0].subgraph.inputs
+    high, values = f"{cascades.ABOVE:g}", ends[1:]
+    return {
+        "input_layer": ",".join(end.name for end in ends),
+        "input_layer_shape": ":".join(",".join(map(str, end.shape)) for end in ends),
+        "input_layer_value_range": ":".join(f"{end.name},{high},{high}" for end in values),
+    }
 
 
 def _on(phone: Phone, *command: str) -> str:

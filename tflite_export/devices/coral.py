@@ -7,6 +7,7 @@ measured by a script that runs on the board; its output is read here.
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from tflite_export import template
 from tflite_export.devices import captures
 from tflite_export.devices.device import Device
-from tflite_export.devices.exports import Export, Parcel, Target
+from tflite_export.devices.exports import Export, Parcel, StageLoop, Target, loop_remarks
 from tflite_export.devices.rules import Rules
 from tflite_export.devices.subjects import DeviceError, DeviceOptions, Findings, Subject, tried
 from tflite_export.errors import TfliteError
@@ -156,16 +157,28 @@ _RULES: dict[str, Callable[[Operator], str]] = {
 
 
 def export(parcel: Parcel) -> Export:
-    """The files as they are, what was checked, the labels, and the commands that would compile them."""
+    """The files as they are, what was checked, the labels, the commands that would compile them, and cascades' code."""
     files = {f"{point.stem}.tflite": point.content for point in parcel.points}
     texts = {
         "check.txt": template.text(_CHECK, source=_SOURCE, names=list(files)),
         "compile.sh": template.text(_COMPILE, names=list(files)),
         "labels.txt": "".join(f"{' '.join(label.split())}\n" for label in parcel.labels),
     }
+    if parcel.loops:
+        texts |= {
+            "cascades.json": json.dumps({loop.name: _loop(loop) for loop in parcel.loops}, indent=2) + "\n",
+            "cascade.py": (captures.HARNESS / "cascade.py").read_text(),
+        }
     remark = "the files keep the documented rules; nothing here has compiled them"
     advice = "on a machine with edgetpu_compiler: sh {out}/compile.sh"
-    return Export(files | {name: text.encode() for name, text in texts.items()}, (remark,), advice)
+    remarks = (remark, *loop_remarks(parcel))
+    return Export(files | {name: text.encode() for name, text in texts.items()}, remarks, advice)
+
+
+def _loop(loop: StageLoop) -> dict[str, Any]:
+    """What cascade.py reads."""
+    stages = [f"{name}.{loop.precision_of(number)}.tflite" for number, name in enumerate(loop.stages)]
+    return {"stages": stages, "confidence": loop.confidence, "thresholds": loop.thresholds}
 
 
 def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
@@ -211,4 +224,6 @@ def _one(subject: Subject, entry: Mapping[str, Any]) -> Findings:
 
 
 RULES = Rules("Coral's Edge TPU", _SOURCE, ("int8",), OPERATORS, faults=faults)
-DEVICE = Device("coral", measure, ("int8",), options=("log",), family=True, target=Target(RULES, export))
+DEVICE = Device(
+    "coral", measure, ("int8",), options=("log",), family=True, target=Target(RULES, export), cascades=False
+)

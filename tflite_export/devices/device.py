@@ -15,7 +15,7 @@ class Device:
 
     ``tried`` are the precisions that are measured where nobody asks for another. ``family`` says that what it measures
     carries a name of its own behind a colon: a phone's serial, a board. ``listing`` is what lists call it, empty where
-    another stands for it there; None: its name.
+    another stands for it there; None: its name. ``cascades`` says whether it runs those as one file.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Device:
     family: bool = False
     listing: str | None = None
     target: Target | None = None
+    cascades: bool = True
 
     def takes(self, option: str) -> bool:
         """Whether a command line option concerns it: ``device``, ``target``, ``together`` or of ``DeviceOptions``."""

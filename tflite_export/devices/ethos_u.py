@@ -20,7 +20,7 @@ from pathlib import Path
 from tflite_export import carray
 from tflite_export.devices import firmware
 from tflite_export.devices.device import Device
-from tflite_export.devices.exports import Export, Parcel, PointFile, Target
+from tflite_export.devices.exports import Export, Parcel, PointFile, Target, loop_remarks
 from tflite_export.devices.rules import Rules
 from tflite_export.devices.subjects import DeviceOptions, Findings, Subject, is_float, opened, tried
 from tflite_export.errors import TfliteError
@@ -121,12 +121,12 @@ def prepared(config: str, point: PointFile) -> PointFile:
 
 
 def export(config: str, parcel: Parcel) -> Export:
-    """Vela's files, and the same as C++ source."""
+    """Vela's files, the same as C++ source, and for each cascade the loop over its stages."""
     files = {f"{point.stem}_vela.tflite": point.content for point in parcel.points}
     files |= firmware.sources(parcel, f"of {parcel.run}, compiled by Vela for {config}")
     remark = "Vela leaves no operator on the CPU; nothing has run on the device"
     advice = "compile {out}/*.cc into your firmware beside TensorFlow Lite Micro with its Ethos-U kernel"
-    return Export(files, (remark,), advice)
+    return Export(files, (remark, *loop_remarks(parcel)), advice)
 
 
 def measure(device: str, subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
@@ -178,7 +178,7 @@ def _device(config: str) -> Device:
     rules = Rules(title, _SOURCE, ("int8", "int16x8"), frozenset(operators.split()))
     target = Target(rules, partial(export, config), partial(prepared, config), check_installed)
     listing = f"{config} and its sisters" if config == _LISTED else ""
-    return Device(config, partial(measure, config), ("int8",), listing=listing, target=target)
+    return Device(config, partial(measure, config), ("int8",), listing=listing, target=target, cascades=False)
 
 
 DEVICES = tuple(map(_device, CONFIGURATIONS))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tflite_export import cascades
 from tflite_export.carray import Several
 from tflite_export.devices.rules import Rules, refusals
 from tflite_export.errors import TfliteError
@@ -23,7 +24,7 @@ class PointFile:
     @property
     def stem(self) -> str:
         """What its files are called."""
-        return f"{self.name}.{self.precision}"
+        return cascades.in_files(f"{self.name}.{self.precision}")
 
     @property
     def networks(self) -> tuple[bytes, ...]:
@@ -32,16 +33,44 @@ class PointFile:
 
 
 @dataclass(frozen=True)
+class StageLoop:
+    """A cascade of which a device is given the stages, since it takes no IF: the host compares between them.
+
+    ``stages`` are names of points, cheapest first; ``repeated_macs`` what runs twice where it goes on, since a
+    stage begins with the front of the one before but has no file that goes on from there.
+    """
+
+    name: str
+    precision: str
+    stages: tuple[str, ...]
+    confidence: str
+    thresholds: tuple[float, ...]
+    repeated_macs: int = 0
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return cascades.in_files(f"{self.name}.{self.precision}")
+
+    def precision_of(self, stage: int) -> str:
+        """Of the file of a stage; a shorter list repeats its last for further stages."""
+        parts = self.precision.split(cascades.GOES_ON)
+        return parts[min(stage, len(parts) - 1)]
+
+
+@dataclass(frozen=True)
 class Parcel:
     """What is to be exported of a run, by name: points that the device takes, and the classes of their scores.
 
-    ``elastic`` is the file of all points, None where one was asked for alone or there is no such file.
+    ``loops`` are cascades whose stages are among the points. ``elastic`` is the file of all points, None where one was
+    asked for alone or there is no such file.
     """
 
     run: str
     points: tuple[PointFile, ...]
     labels: tuple[str, ...]
     elastic: Path | None = None
+    loops: tuple[StageLoop, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,18 +99,38 @@ def _nothing_needed() -> None:
 
 
 @dataclass(frozen=True)
+class Together:
+    """A way to join points in one array: those of an elastic file's content, named in order, in one precision.
+
+    ``loops`` says whether cascades go with them, as stages and code that compares.
+    """
+
+    join: Callable[[bytes, Sequence[str], str], PointFile]
+    loops: bool
+
+
+@dataclass(frozen=True)
 class Target:
     """How files are exported to a device: its rules, and functions from files to files.
 
     ``prepare`` compiles or tries a point's file that the rules allow, ``check`` sees to the programs that this takes;
-    both raise TfliteError. ``together`` joins points, named in order, of an elastic file's content in one precision.
+    both raise TfliteError. ``together`` are its ways to join points in one array, by name.
     """
 
     rules: Rules
     export: Callable[[Parcel], Export]
     prepare: Callable[[PointFile], PointFile] = _as_it_is
     check: Callable[[], None] = _nothing_needed
-    together: Mapping[str, Callable[[bytes, Sequence[str], str], PointFile]] = field(default_factory=dict)
+    together: Mapping[str, Together] = field(default_factory=dict)
+
+
+def loop_remarks(parcel: Parcel) -> tuple[str, ...]:
+    """What there is to know of cascades that a host compares."""
+    return tuple(
+        f"{loop.name}: the front that its stages share runs twice where it goes on, {loop.repeated_macs:,} MACs more"
+        for loop in parcel.loops
+        if loop.repeated_macs
+    )
 
 
 def judged(point: PointFile, target: Target) -> Verdict:

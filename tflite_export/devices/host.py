@@ -6,30 +6,38 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from tflite_export import cascades
 from tflite_export.chatter import captured
 from tflite_export.devices.device import Device
 from tflite_export.devices.records import Latency
 from tflite_export.devices.subjects import DeviceOptions, Findings, Subject, opened, smooth_images, tried
 from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import read
 from tflite_export.integers import dequantise, quantise
 from tflite_export.precision import PRECISIONS
+
+# What is timed in turns: a file, or a file at one of its settings.
+Turn = TypeVar("Turn")
 
 
 def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """Latency of the files that LiteRT can run, in turns, every repeat kept; the image is seeded and random.
 
-    A file that LiteRT cannot run is a failure of that file. Raises ``TfliteError`` for counts below one.
+    That of a cascade is its worst case, where the last stage answers. A file that LiteRT cannot run is a failure of
+    that file. Raises ``TfliteError`` for counts below one.
     """
     images: dict[str, np.ndarray] = {}
+    worst: dict[str, tuple[float, ...]] = {}
 
     def look(subject: Subject) -> Findings:
         opened(subject)
-        shape = _open(subject.content, options.threads, options.xnnpack, subject.name).get_input_details()[0]["shape"]
-        images[subject.name] = smooth_images(tuple(shape[1:]), 1)[0]
+        entry, *dial = _open(subject.content, options.threads, options.xnnpack, subject.name).get_input_details()
+        images[subject.name] = smooth_images(tuple(entry["shape"][1:]), 1)[0]
+        worst[subject.name] = cascades.answering(len(dial), len(dial) + 1)
         return Findings()
 
     for subject in subjects:
@@ -45,6 +53,7 @@ def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Fin
         threads=options.threads,
         repeats=options.repeats,
         xnnpack=options.xnnpack,
+        thresholds=worst,
     )
     for subject in running:
         took = timed[subject.name]
@@ -78,50 +87,81 @@ def latencies(
     warmup: int = 10,
     repeats: int = 100,
     xnnpack: bool = True,
+    thresholds: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Latency]:
     """Time several models in turns, so that what else the host does meets all of them alike.
 
     ``image`` is one raw image for all, or one a name where the models' inputs differ. Each round
     runs every model once, beginning with another one each time. Only the inference is timed, not
-    the writing of its input. Raises TfliteError for files that LiteRT cannot run, images that do
-    not fit or hold values that are not finite, and counts below one.
+    the writing of its input. ``thresholds`` of cascades, by name, are those that a file says where none are given.
+    Raises TfliteError for files that LiteRT cannot run, images that do not fit or hold values that are not finite,
+    thresholds of another count, and counts below one.
     """
-    if not models:
-        raise TfliteError("no models to time; give at least one")
-    if repeats < 1 or warmup < 0:
-        raise TfliteError(f"repeats={repeats} and warmup={warmup}; at least 1 and 0 are needed")
-    images = image if isinstance(image, Mapping) else dict.fromkeys(models, image)
-    missing = next((name for name in models if name not in images), None)
-    if missing is not None:
-        raise TfliteError(f"no image for {missing!r}; there are images for {', '.join(images)}")
-    opened = {name: _open(model, threads, xnnpack, name) for name, model in models.items()}
-    fed = {name: _single(interpreter, images[name], name) for name, interpreter in opened.items()}
-    rounds = _rounds(opened, fed, warmup + repeats)
-    return {name: _record(took[warmup:], opened[name], threads, models[name]) for name, took in rounds.items()}
+    dials = {name: [(thresholds or {}).get(name)] for name in models}
+    timed = _timed(models, image, dials, (threads, warmup, repeats, xnnpack))
+    return {name: took for name, (took,) in timed.items()}
 
 
-def scores(model: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> np.ndarray:
-    """Run a model on raw images and return its outputs, float32 (n, classes).
+def stage_latencies(
+    models: Mapping[str, bytes],
+    image: np.ndarray | Mapping[str, np.ndarray],
+    *,
+    threads: int = 1,
+    warmup: int = 10,
+    repeats: int = 100,
+    xnnpack: bool = True,
+) -> dict[str, tuple[Latency, ...]]:
+    """Time several models in turns, cascades once a round with each stage answering, the first one first.
+
+    So the last entry is a cascade's worst case; other models have one entry. Raises TfliteError as ``latencies`` does.
+    """
+    counts = {name: _stage_count(model) for name, model in models.items()}
+    dials = {name: [cascades.answering(n, count) for n in range(count)] for name, count in counts.items()}
+    return _timed(models, image, dials, (threads, warmup, repeats, xnnpack))
+
+
+def scores(
+    model: bytes, batches: Iterable[np.ndarray], threads: int = 2, thresholds: Sequence[float] | None = None
+) -> np.ndarray:
+    """Run a model on raw images and return its outputs, float32 (n, classes); raises as ``answers`` does."""
+    return answers(model, batches, threads, thresholds)[0]
+
+
+def stages(
+    model: bytes, batches: Iterable[np.ndarray], threads: int = 2, thresholds: Sequence[float] | None = None
+) -> np.ndarray:
+    """Run a model on raw images and return which stage answered, int32 (n,); raises as ``answers`` does."""
+    return answers(model, batches, threads, thresholds)[1]
+
+
+def answers(
+    model: bytes, batches: Iterable[np.ndarray], threads: int = 2, thresholds: Sequence[float] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run a model on raw images: its scores float32 (n, classes), and int32 (n,) which stage of a cascade answered.
 
     ``batches`` hold images (b, h, w, c) of 0..255, fed one at a time; integer inputs and outputs are
-    converted by the file's own scale and zero point. Raises TfliteError for files that LiteRT
-    cannot run, batches that do not fit or hold values that are not finite, and no images at all.
+    converted by the file's own scale and zero point. ``thresholds`` of a cascade are those that the file says where
+    none are given; what is no cascade has one stage, 0. Raises TfliteError for files that LiteRT cannot run, batches
+    that do not fit or hold values that are not finite, thresholds of another count, and no images at all.
     """
     interpreter = _open(model, threads, True, "model")
-    entry, exit_ = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    entry, (exit_, *stage) = interpreter.get_input_details()[0], interpreter.get_output_details()
+    dial = _dial(interpreter, model, thresholds, "model")
     rows: list[np.ndarray] = []
+    places: list[int] = []
     for batch in batches:
         for image in quantise(_fitting(entry, batch, "model"), entry):
-            interpreter.set_tensor(entry["index"], image[None])
+            _feed(interpreter, [image[None], *dial])
             interpreter.invoke()
             rows.append(interpreter.get_tensor(exit_["index"]).reshape(-1))
+            places.append(int(interpreter.get_tensor(stage[0]["index"])[0]) if stage else 0)
     if not rows:
         raise TfliteError("no images to score; the batches given hold none")
-    return dequantise(np.stack(rows), exit_)
+    return dequantise(np.stack(rows), exit_), np.array(places, np.int32)
 
 
 def _open(model: bytes, threads: int, xnnpack: bool, name: str) -> Any:
-    """Open a model with one image input of batch 1 and one output, ready to run."""
+    """Open a model with one image input of batch 1 and one output, or a cascade, ready to run."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     if threads < 1:
@@ -136,6 +176,8 @@ def _open(model: bytes, threads: int, xnnpack: bool, name: str) -> Any:
         except (ValueError, RuntimeError) as error:
             raise TfliteError(f"LiteRT cannot run {name!r} ({len(model)} bytes): {error}") from error
     ends = (interpreter.get_input_details(), interpreter.get_output_details())
+    if cascades.holds_one(read(model)):
+        return interpreter
     if any(len(side) != 1 for side in ends) or any(side[0]["shape"][0] != 1 for side in ends):
         shapes = [[tuple(map(int, end["shape"])) for end in side] for side in ends]
         raise TfliteError(f"{name!r} has inputs {shapes[0]} and outputs {shapes[1]}; one each, of batch 1, is needed")
@@ -157,16 +199,72 @@ def _single(interpreter: Any, image: np.ndarray, name: str) -> np.ndarray:
     return quantise(_fitting(entry, values, name), entry)
 
 
-def _rounds(opened: Mapping[str, Any], fed: Mapping[str, np.ndarray], count: int) -> dict[str, list[float]]:
-    """Run every model once a round and return the microseconds that each took."""
+def _stage_count(model: bytes) -> int:
+    """How many stages a file has; 1 where it is no cascade."""
+    whole = read(model)
+    return len(whole.signatures[0].inputs) if cascades.holds_one(whole) else 1
+
+
+def _dial(interpreter: Any, model: bytes, thresholds: Sequence[float] | None, name: str) -> list[np.ndarray]:
+    """What is given behind the image: nothing but to a cascade."""
+    count = len(interpreter.get_input_details()) - 1
+    chosen = cascades.thresholds(model) if thresholds is None and count else thresholds or ()
+    if len(chosen) != count:
+        raise TfliteError(f"{len(chosen)} thresholds given; {name!r} takes {count}")
+    return [np.array([value], np.float32) for value in chosen]
+
+
+def _feed(interpreter: Any, values: Sequence[np.ndarray]) -> None:
+    for details, value in zip(interpreter.get_input_details(), values, strict=True):
+        interpreter.set_tensor(details["index"], value)
+
+
+def _timed(
+    models: Mapping[str, bytes],
+    image: np.ndarray | Mapping[str, np.ndarray],
+    dials: Mapping[str, Sequence[Sequence[float] | None]],
+    options: tuple[int, int, int, bool],
+) -> dict[str, tuple[Latency, ...]]:
+    """Every model at each of its settings, in turns; None stands for what a file says."""
+    threads, warmup, repeats, xnnpack = options
+    if not models:
+        raise TfliteError("no models to time; give at least one")
+    if repeats < 1 or warmup < 0:
+        raise TfliteError(f"repeats={repeats} and warmup={warmup}; at least 1 and 0 are needed")
+    images = image if isinstance(image, Mapping) else dict.fromkeys(models, image)
+    missing = next((name for name in models if name not in images), None)
+    if missing is not None:
+        raise TfliteError(f"no image for {missing!r}; there are images for {', '.join(images)}")
+    opened = {name: _open(model, threads, xnnpack, name) for name, model in models.items()}
+    fed = {name: _single(interpreter, images[name], name) for name, interpreter in opened.items()}
+    turns = [(name, number) for name in models for number in range(len(dials[name]))]
+    given = {(name, n): _dial(opened[name], models[name], dials[name][n], name) for name, n in turns}
+    rounds = _rounds(
+        {turn: opened[turn[0]] for turn in turns}, {turn: fed[turn[0]] for turn in turns}, warmup + repeats, given
+    )
+    return {
+        name: tuple(
+            _record(rounds[name, n][warmup:], opened[name], threads, models[name]) for n in range(len(dials[name]))
+        )
+        for name in models
+    }
+
+
+def _rounds(
+    opened: Mapping[Turn, Any],
+    fed: Mapping[Turn, np.ndarray],
+    count: int,
+    dials: Mapping[Turn, Sequence[np.ndarray]] | None = None,
+) -> dict[Turn, list[float]]:
+    """Take every turn once a round and return the microseconds that each took; ``dials`` is given behind images."""
     names = list(opened)
-    took: dict[str, list[float]] = {name: [] for name in names}
-    indices = {name: interpreter.get_input_details()[0]["index"] for name, interpreter in opened.items()}
+    took: dict[Turn, list[float]] = {name: [] for name in names}
+    values = {name: [fed[name], *(dials or {}).get(name, ())] for name in names}
     for number in range(count):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            # The arena lends the input's place to later tensors, so it is written anew each time.
-            opened[name].set_tensor(indices[name], fed[name])
+            # The arena lends the inputs' places to later tensors, so they are written anew each time.
+            _feed(opened[name], values[name])
             start = time.perf_counter_ns()
             opened[name].invoke()
             took[name].append((time.perf_counter_ns() - start) / 1000)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tflite_export import cascades
 from tflite_export.flatbuffer import Model, Operator, Tensor, read
 from tflite_export.lowering import LOWERED
 from tflite_export.precision import precision_named
@@ -51,11 +52,11 @@ def refusals(content: bytes, rules: Rules, precision: str) -> tuple[Refusal, ...
 
     Raises TfliteError for an unknown precision and for bytes that are no ``.tflite`` file.
     """
-    precision_named(precision)
+    recipes = {part: precision_named(part) for part in precision.split(cascades.GOES_ON)}
     model = read(content)
     reasons = [*_entries(rules, model), *_shapes(rules, model), *_operators(rules, model)]
-    if precision not in rules.precisions:
-        return (_wrong_precision(rules, precision), *reasons)
+    if wrong := [part for part in recipes if part not in rules.precisions]:
+        return (_wrong_precision(rules, wrong[0]), *reasons)
     reasons += [*_types(rules, model, precision), *_kernels(rules, model)]
     if rules.faults is not None:
         reasons += [Refusal(fault, "change that layer of the anchor", rules.source) for fault in rules.faults(model)]
@@ -100,14 +101,19 @@ def _operators(rules: Rules, model: Model) -> Iterator[Refusal]:
 
 def _types(rules: Rules, model: Model, precision: str) -> Iterator[Refusal]:
     """A file that is not what its precision says is refused whatever its name: it may run, and be wrong."""
-    recipe = precision_named(precision)
-    ends = {end.upper() for end in recipe.ends}
-    kept = recipe.activations | {recipe.weights} | (set() if recipe.calibrated else {"FLOAT32"})
+    recipes = [precision_named(part) for part in precision.split(cascades.GOES_ON)]
+    activations = frozenset().union(*(recipe.activations for recipe in recipes))
+    ends = {end.upper() for recipe in recipes for end in recipe.ends}
+    kept = activations | {recipe.weights for recipe in recipes}
+    if not all(recipe.calibrated for recipe in recipes):
+        kept |= {"FLOAT32"}
+    # A confidence and its threshold are floats whatever the stages are; no layer is made of these operators alone.
+    comparing = cascades.COMPARING if any(map(cascades.is_cascade, model.signatures)) else ()
     for operator in _all(model):
-        if operator.name.startswith("CUSTOM"):
+        if operator.name.startswith("CUSTOM") or operator.name in comparing:
             continue
         for tensor in _operands(operator):
-            if tensor.type not in (kept if tensor.constant else recipe.activations | ends):
+            if tensor.type not in (kept if tensor.constant else activations | ends):
                 what = "weights" if tensor.constant else "activations"
                 reason = f"the file has {what} of {tensor.type} at {operator.name}, so it is not {precision} throughout"
                 yield Refusal(reason, f"build with --precision {rules.precisions[0]}", rules.source)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tflite_export import carray, flash, link, memory, router, tail
+from tflite_export import carray, cascades, flash, link, memory, router, tail
 from tflite_export.carray import Several
 from tflite_export.devices import firmware, reference_worker, tflm_kernels, tflm_wheel
 from tflite_export.devices.device import Device
-from tflite_export.devices.exports import Export, Parcel, PointFile, Target
+from tflite_export.devices.exports import Export, Parcel, PointFile, Target, Together, loop_remarks
 from tflite_export.devices.rules import Rules
 from tflite_export.devices.subjects import (
     DeviceError,
@@ -32,7 +32,7 @@ from tflite_export.devices.subjects import (
     tried,
 )
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import ALIGNMENT, Tensor, only
+from tflite_export.flatbuffer import ALIGNMENT, Model, Tensor, read
 from tflite_export.integers import quantise
 from tflite_export.lowering import LOWERED
 
@@ -64,7 +64,11 @@ def export(parcel: Parcel) -> Export:
     remark = "each point has run once in the tflite-micro wheel, in the arena that its header names"
     if not tflm_wheel.installed():
         remark = "not tried: pip install 'restnet-tf[mcu]' brings TensorFlow Lite Micro's wheel"
-    return Export(files, (remark,), "compile {out}/*.cc into your firmware; *_resolver.h registers the operators")
+    return Export(
+        files,
+        (remark, *loop_remarks(parcel)),
+        "compile {out}/*.cc into your firmware; *_resolver.h registers the operators",
+    )
 
 
 def prepared(point: PointFile) -> PointFile:
@@ -98,17 +102,28 @@ def _trials(point: PointFile) -> list[tuple[bytes, tuple[np.ndarray, ...]]]:
     """What to run of a point's file, with what is given beside the image: a router's choices."""
     several = point.several
     if several is None:
-        return [(carray.aligned(point.content), ())]
+        content = carray.aligned(point.content)
+        model = read(content)
+        if not cascades.holds_one(model):
+            return [(content, ())]
+        return [(content, tuple(np.array([cascades.thresholds(content), *_ends(model)], np.float32).T[..., None]))]
     if several.stride:
         return [(content, ()) for content in several.networks]
     return [(point.content, (np.arange(len(several.points), dtype=np.int32)[:, None],))]
 
 
+def _ends(model: Model) -> list[tuple[float, ...]]:
+    """Thresholds of a cascade's file at which each of its stages answers, the last one first; none of any other."""
+    count = len(model.signatures[0].inputs) if cascades.holds_one(model) else 1
+    return [cascades.answering(stage, count) for stage in reversed(range(count))]
+
+
 def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """The arena's total, head and tail in bytes, and the outputs' difference from LiteRT's reference kernels.
 
-    The images are seeded and random. Raises ``TfliteError`` where the wheel is not installed; a file that cannot be
-    run, or that answers otherwise than in LiteRT, is a failure of that file.
+    Cascades are compared with each of their stages answering. The images are seeded and random. Raises
+    ``TfliteError`` where the wheel is not installed; a file that cannot be run, or that answers otherwise than in
+    LiteRT, is a failure of that file.
     """
     if not tflm_wheel.installed():
         raise DeviceError("tflm needs tflite-micro, which the extra mcu brings: pip install 'restnet-tf[mcu]'")
@@ -123,8 +138,9 @@ def _one(subject: Subject) -> Findings:
             " at all; build with --precision int8, int16x8 or float32"
         )
     planned = memory.plan(memory.ranges(subject.content)).size
-    graph = only(opened(subject))
-    outputs, expected, ran = _run(subject, _inputs(graph.inputs[0]), planned)
+    model = opened(subject)
+    graph, settings = model.subgraphs[0], np.array(_ends(model), np.float32)
+    outputs, expected, ran = _run(subject, _inputs(graph.inputs[0]), planned, settings)
     figures: dict[str, float] = {"arena": ran.arena, "head": ran.head, "tail": ran.tail}
     figures |= _difference(outputs, expected, graph.outputs[0].scales)
     odd = f"{subject.name}: the arena's head is {ran.head} bytes on tflm, {planned} were planned"
@@ -143,23 +159,28 @@ def _inputs(entry: Tensor) -> np.ndarray:
     return quantise(smooth_images((h, w, c), _IMAGES), details)
 
 
-def _run(subject: Subject, inputs: np.ndarray, planned: int) -> tuple[np.ndarray, np.ndarray, tflm_wheel.Ran]:
-    """Outputs of TensorFlow Lite Micro and of LiteRT, and what the former says of its arena."""
+def _run(
+    subject: Subject, inputs: np.ndarray, planned: int, settings: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, tflm_wheel.Ran]:
+    """Outputs of TensorFlow Lite Micro and of LiteRT, all settings one behind the other, and the former's arena."""
+    rows = np.zeros((1, 0), np.float32) if settings is None else settings
     try:
-        ran = tflm_wheel.run(subject.content, inputs, planned + _SPARE)
+        ran = tflm_wheel.run(subject.content, inputs, planned + _SPARE, tuple(rows.T[..., None]))
     except TfliteError as error:
         remedies = (
             f"; build with --lower {name}" for name, operator in LOWERED.items() if f"'{operator}'" in error.log
         )
         raise TfliteError(f"{error}{''.join(remedies)}") from None
-    return ran.scores[0], _reference(subject.content, inputs), ran
+    outputs, expected = ran.scores, _reference(subject.content, inputs, rows)
+    return outputs.reshape(-1, outputs.shape[-1]), expected.reshape(-1, expected.shape[-1]), ran
 
 
-def _reference(content: bytes, inputs: np.ndarray) -> np.ndarray:
+def _reference(content: bytes, inputs: np.ndarray, settings: np.ndarray) -> np.ndarray:
     """LiteRT's outputs with its reference kernels; raises ``TfliteError`` where they fail, die or hang."""
     with tempfile.TemporaryDirectory(prefix="restnet-tf-") as scratch:
         folder = Path(scratch)
-        np.savez(folder / reference_worker.JOB, model=np.frombuffer(content, np.uint8), inputs=inputs)
+        model = np.frombuffer(content, np.uint8)
+        np.savez(folder / reference_worker.JOB, model=model, inputs=inputs, settings=settings)
         # -P: the folder of this package would hide the standard library's ``select``.
         command = [sys.executable, "-P", reference_worker.__file__, str(folder)]
         try:
@@ -200,5 +221,7 @@ DEVICE = Device(
     "tflm",
     measure,
     ("float32", "int8", "int16x8"),
-    target=Target(RULES, export, prepared, together={"image": image, "router": routed}),
+    target=Target(
+        RULES, export, prepared, together={"image": Together(image, True), "router": Together(routed, False)}
+    ),
 )
