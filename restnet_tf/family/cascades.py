@@ -12,6 +12,7 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.cascades import outcome, planner
 from restnet_tf.cascades.chains import StageCandidate
+from restnet_tf.cascades.checks import LEAST
 from restnet_tf.cascades.outcome import Turn
 from restnet_tf.cascades.planner import Policy
 from restnet_tf.cascades.thresholds import hand
@@ -39,6 +40,7 @@ from tflite_export.devices.records import Latency
 if TYPE_CHECKING:
     from restnet_tf.family.family import Settings
     from restnet_tf.family.shop import Shop
+    from restnet_tf.progress import Reporter
     from restnet_tf.run.directory import Run
     from tflite_export.budget import Term
 
@@ -88,13 +90,16 @@ def split(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def planned(
-    candidates: Sequence[StageCandidate], statics: Sequence[OperatingPoint], scope: Scope
+    candidates: Sequence[StageCandidate], statics: Sequence[OperatingPoint], scope: Scope, report: Reporter
 ) -> tuple[OperatingPoint, ...]:
     """The cascades that are worth having, without files; raises ``RestnetError`` as the planner does.
 
     ``candidates`` are what the ``statics``, the points of those names, answer.
     """
     labels = _labels(candidates, scope)
+    if (images := len(labels["rank"])) < LEAST:
+        report.say(f"no cascades: {images} rank images are too few to choose thresholds on; {LEAST} or more are needed")
+        return ()
     plans = planner.plan(candidates, labels, count=scope.count, terms=scope.terms, labelled=scope.labels is not None)
     by_chain: dict[str, list[Policy]] = {}
     for policy in plans.policies:
@@ -117,11 +122,10 @@ def added(
     statics = sorted((p for p in listed if p.kind in (ANCHOR, STITCHED) and p.status == SHIPPED), key=lambda p: p.macs)
     if scope.count < 1 or len(statics) < 2:
         return ()
-    images = sum(len(batch) for batch in shop.images("rank", shop.shapes[statics[0].name]))
     shop.report.stage("cascades of all files, on the rank split")
     candidates = _candidates(shop, statics, scope)
     stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier})
-    return stock.filled(planned(candidates, statics, scope))
+    return stock.filled(planned(candidates, statics, scope, shop.report))
 
 
 def forget(run: Run, earlier: Sequence[OperatingPoint], kept: Sequence[OperatingPoint]) -> None:

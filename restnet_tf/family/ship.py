@@ -98,7 +98,7 @@ def preview(family: Family) -> None:
         StageCandidate(p.name, p.macs, {name: score.probabilities(v) for name, v in logits[p.name].items()})
         for p in anchors
     ]
-    made = cascades.planned(candidates, anchors, scope(family, {}))
+    made = cascades.planned(candidates, anchors, scope(family, {}), family.report)
     for line in terminal.cascades((*anchors, *made), family.metric):
         family.report.say(line)
 
