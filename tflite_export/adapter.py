@@ -59,7 +59,7 @@ def adapted(
             f"{classifier.image[2]}; give images of {classifier.image[2]} or another file"
         )
     if logits and classifier.ending == "SOFTMAX":
-        raise TfliteError(f"{classifier.name} ends in a softmax already; leave --logits away")
+        raise TfliteError(f"{classifier.name} ends in a softmax already; leave out --logits")
     order = _order(classifier, classes)
     front = _front(classifier, x, of_mode(preprocess, image[2]))
     back = _back(classifier, order, logits, scores)

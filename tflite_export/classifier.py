@@ -74,6 +74,7 @@ def of_file(content: bytes, name: str) -> Classifier:
     graphs = called([graph])
     for one in graphs:
         _check_operators(one, name)
+        _check_operands(one, name)
         _close(one, name)
     _check_counts(graph, name)
     image, channels_first = _image(graph.inputs[0], name)
@@ -134,6 +135,15 @@ def _check_operators(graph: Subgraph, name: str) -> None:
         raise TfliteError(
             f"{name} keeps the variable {state.name!r} from one image to the next; export it without state"
         )
+
+
+def _check_operands(graph: Subgraph, name: str) -> None:
+    """Refuse operators that lack what they multiply, and subgraphs that call themselves."""
+    for operator in graph.operators:
+        try:
+            macs.of_operator(operator)
+        except (IndexError, RecursionError):
+            raise TfliteError(f"{name}: not a whole .tflite file: {operator.name} has not what it works on") from None
 
 
 def _close(graph: Subgraph, name: str) -> None:

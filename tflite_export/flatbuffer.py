@@ -254,10 +254,12 @@ def _room(models: Sequence[Model]) -> _Builder:
 def called(graphs: Iterable[Subgraph]) -> list[Subgraph]:
     """Subgraphs and, behind each, all that its operators run, every one once."""
     listed: dict[int, Subgraph] = {}
-    for graph in graphs:
-        if id(graph) not in listed:
+    waiting = list(graphs)[::-1]
+    while waiting:
+        graph = waiting.pop()
+        if id(graph) not in listed:  # a damaged file may call itself
             listed[id(graph)] = graph
-            listed |= {id(one): one for one in called(c for op in graph.operators for c in op.calls)}
+            waiting += [one for op in graph.operators for one in op.calls][::-1]
     return list(listed.values())
 
 

@@ -80,7 +80,7 @@ def of_mode(mode: str, channels: int) -> Preprocessing:
 
 def of_range(low: float, high: float, channels: int) -> str | None:
     """The mode whose values fill a range, such as that of a quantised input; None where none does."""
-    for mode, preprocessing in _modes(channels).items():
+    for mode, preprocessing in _modes(3 if channels == 3 else 1).items():
         least, most = preprocessing.range
         if max(abs(least - low), abs(most - high)) <= _SLACK * (most - least):
             return mode

@@ -369,7 +369,7 @@ def test_costs_are_those_of_the_file_and_of_what_is_put_before_it():
         ({"image": (6, 5, 1)}, "the images have 1 channel, net.tflite takes 3; give images of 3"),
         ({"kind": "float16"}, "images of 'float16'; choose one of float32, int8, uint8, int16"),
         ({"preprocess": "tf"}, "unknown preprocessing 'tf'"),
-        ({"logits": True}, "net.tflite ends in a softmax already; leave --logits away"),
+        ({"logits": True}, "net.tflite ends in a softmax already; leave out --logits"),
         ({"classes": [0, 4]}, r"classes \[0, 4\] of net.tflite; give two or more of 0..3, each once"),
         ({"classes": [1, 1]}, "each once"),
         ({"classes": [-1, 1]}, "each once"),

@@ -188,6 +188,16 @@ def scaleless(one: Subgraph) -> None:
     one.inputs[0].table.quantization = None
 
 
+def without_weights(one: Subgraph) -> None:
+    del one.operators[0].inputs[1:]
+
+
+def endless(one: Subgraph) -> None:
+    flag = emit.activation((1,), "BOOL", "flag")
+    one.inputs.append(flag)
+    one.operators.append(emit.branch(flag, one.inputs, [emit.activation((1, 4), "INT8", "y")], one, one))
+
+
 def scale_of_nothing(one: Subgraph) -> None:
     one.inputs[0].table.quantization = emit.quantisation(np.array([0.0]), np.array([0]))
 
@@ -223,6 +233,8 @@ _REFUSED: list[tuple[bytes | Callable[[Subgraph], None], str]] = [
     (strange_input, "has an image of INT32; convert it with ends of one of float32, int8, uint8, int16"),
     (strange_scores, "has scores of INT64; convert it with ends of one of float32, int8, uint8, int16"),
     (scaleless, "has an image of INT8 without a scale; convert it with float32 ends, or quantise it whole"),
+    (without_weights, "not a whole .tflite file: CONV_2D has not what it works on"),
+    (endless, "not a whole .tflite file: IF has not what it works on"),
     (scale_of_nothing, "has an image of INT8 without a scale"),
     (batch, "8 images at once ((8, 6, 5, 3)); convert it with a batch of 1"),
     (flat, "takes (1, 90), no image; an input (1, height, width, channels) is needed"),
