@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from restnet_tf.family import cascades, opening, score, ship
+from restnet_tf.family import opening, score, ship
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.family import Family
 from restnet_tf.family.score import Scorer
@@ -50,7 +50,10 @@ def link(family: Family) -> tuple[OperatingPoint, ...]:
     """
     meta, listed = points.read(family.run.points_path)
     left = [_without(family, p, stale(family)) for p in listed]
-    anew = {"versions": opening.versions(opening.TOOLS), "cascades": cascades.asked_for(family.settings)}
+    anew = {
+        "versions": opening.versions(opening.TOOLS),
+        "cascades": ship.asked_for(family),
+    }
     return ship.settle(members(family), Scorer(family), left, {**meta, **anew})
 
 
@@ -78,7 +81,7 @@ def lacks(family: Family) -> bool:
     fixed = [p for p in listed if p.kind != CASCADE]
     due = [p for p in fixed if p.files or p.name in settings.also or (settings.ship_all and p.kind != CONTROL)]
     lacking = any(name not in p.files for p in due for name in settings.precisions)
-    return bool(stale(family)) or lacking or meta.get("cascades") != cascades.asked_for(settings)
+    return bool(stale(family)) or lacking or meta.get("cascades") != ship.asked_for(family)
 
 
 def _without(family: Family, point: OperatingPoint, precisions: Sequence[str]) -> OperatingPoint:

@@ -38,7 +38,6 @@ from tflite_export.devices import host
 from tflite_export.devices.records import Latency
 
 if TYPE_CHECKING:
-    from restnet_tf.family.family import Settings
     from restnet_tf.family.shop import Shop
     from restnet_tf.progress import Reporter
     from restnet_tf.run.directory import Run
@@ -137,9 +136,9 @@ def forget(run: Run, earlier: Sequence[OperatingPoint], kept: Sequence[Operating
                 run.tflite_path(point.name, precision).unlink(missing_ok=True)
 
 
-def asked_for(settings: Settings) -> dict[str, Any]:
+def asked_for(count: int, precisions: Sequence[str]) -> dict[str, Any]:
     """How many cascades were asked for, in which precisions, as a run keeps it."""
-    return {"count": settings.cascades, "precisions": list(settings.cascade_precisions)}
+    return {"count": count, "precisions": list(precisions)}
 
 
 def _labels(candidates: Sequence[StageCandidate], scope: Scope) -> Mapping[str, np.ndarray]:
@@ -153,7 +152,7 @@ def _candidates(shop: Shop, statics: Sequence[OperatingPoint], scope: Scope) -> 
     """All that may be a stage, with what its file answers: in the precision asked for first."""
     precisions = scope.of(scope.precisions[0], [p.name for p in statics])
     return [
-        StageCandidate(p.name, p.macs, shop.answers.of(p.name, precision), resumes(scope, p.name))
+        StageCandidate(p.name, p.macs, shop.unseen(p.name, shop.answers.of(p.name, precision)), resumes(scope, p.name))
         for p, precision in zip(statics, precisions, strict=True)
     ]
 
@@ -306,7 +305,7 @@ class _Stock:
                 _, h, w, c = image.shape
                 content = _resized(stage, image)
                 every.append(self.shop.answers.resized(name, precision, (h, w, c), content))
-        return every
+        return [self.shop.unseen(name, answers) for name, answers in zip(cascade.stages, every, strict=True)]
 
     def _turns(self, cascade: Cascade, answers: Sequence[Mapping[str, np.ndarray]]) -> tuple[Turn, ...]:
         """The dial where it was planned to stand and along its whole way, by this file's own confidences."""

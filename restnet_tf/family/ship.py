@@ -129,8 +129,13 @@ def _meta(family: Family, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
         "training_macs": spent,
         "whole_large_training_macs": whole,
         "versions": opening.versions(opening.TOOLS),
-        "cascades": cascades.asked_for(family.settings),
+        "cascades": asked_for(family),
     }
+
+
+def asked_for(family: Family) -> dict[str, Any]:
+    """The cascades that the settings ask for, as a run keeps it."""
+    return cascades.asked_for(family.settings.cascades, family.settings.cascade_precisions)
 
 
 def training_macs(family: Family, fitted: Mapping[str, Fitted]) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from restnet_tf import atomic
 from restnet_tf.family import measure
 from restnet_tf.family.answers import Answers, Images, Shape
@@ -28,7 +30,8 @@ class Shop:
     """What makes and measures files of a run, whatever the method.
 
     ``shapes`` are the input shapes of points, ``images`` and ``judge`` as in ``measure``. ``precisions`` are those of
-    points that are not made in all.
+    points that are not made in all. ``held_out`` are answers ``(n, classes)`` to the rank split of points that were
+    fitted on it, each image without itself.
     """
 
     run: Run
@@ -39,11 +42,16 @@ class Shop:
     report: Reporter
     repeats: int = _REPEATS
     precisions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    held_out: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def answers(self) -> Answers:
         """What the files answer."""
         return Answers(self.run.tflite_path, self.shapes, self.images)
+
+    def unseen(self, point: str, answers: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What a point answers to images that it was not fitted on, by split."""
+        return {**answers, "rank": self.held_out[point]} if point in self.held_out else answers
 
     def stocked(self, stock: Sequence[OperatingPoint]) -> dict[str, dict[str, File]]:
         """A file of every point in every precision, by name; those that a point has already stay."""

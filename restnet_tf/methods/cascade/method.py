@@ -93,7 +93,7 @@ def extend(work: Stages) -> None:
     """Make the files that the options of a finished run ask for and it lacks; nothing is answered anew."""
     meta, listed = points.read(work.run.points_path)
     additions.check_named(work.run, listed, work.options.also)
-    if meta.get("cascades") != cascades.asked_for(work.settings):
+    if meta.get("cascades") != cascades.asked_for(work.settings.cascades, work.settings.cascade_precisions):
         build(work)
 
 
@@ -178,5 +178,5 @@ def _meta(work: Stages) -> dict[str, Any]:
         "training_macs": 0,
         "whole_large_training_macs": 0,
         "versions": opening.versions(opening.TOOLS),
-        "cascades": cascades.asked_for(work.settings),
+        "cascades": cascades.asked_for(work.settings.cascades, work.settings.cascade_precisions),
     }

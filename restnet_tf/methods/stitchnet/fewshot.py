@@ -40,12 +40,14 @@ class Validation:
 
     ``right`` says of every image whether the head fitted without its fold is right, ``loss`` is the mean log loss
     (nats) of these heads, ``knn`` the share that the nearest neighbours have right, ``penalty`` scikit-learn's C.
+    ``probabilities`` ``(n, classes)`` are what these heads answer.
     """
 
     right: np.ndarray
     loss: float
     knn: float
     penalty: float
+    probabilities: np.ndarray
 
     @property
     def accuracy(self) -> float:
@@ -128,7 +130,8 @@ def validated(features: np.ndarray, labels: np.ndarray, held: Sequence[np.ndarra
     losses = -logs[:, np.arange(len(labels)), labels].mean(axis=1)
     best = int(np.argmin(losses))
     right = logs[best].argmax(axis=1) == labels
-    return Validation(right, float(losses[best]), _neighbours(features, labels, held), PENALTIES[best])
+    neighbours, probabilities = _neighbours(features, labels, held), np.exp(logs[best]).astype(np.float32)
+    return Validation(right, float(losses[best]), neighbours, PENALTIES[best], probabilities)
 
 
 def head(features: np.ndarray, labels: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,9 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.data import splits
-from restnet_tf.family import additions, opening
+from restnet_tf.family import additions, cascades, opening
 from restnet_tf.family.answers import Shape
+from restnet_tf.family.cascades import Scope
 from restnet_tf.family.family import Family
 from restnet_tf.family.linker import Linker
 from restnet_tf.family.shop import Shop
@@ -30,7 +31,7 @@ from restnet_tf.methods.stitchnet.pieces import FLOAT, PoolPieces
 from restnet_tf.methods.stitchnet.search import Limits, SearchResult
 from restnet_tf.methods.stitchnet.verdicts import Verdicts
 from restnet_tf.points import points
-from restnet_tf.points.points import ANCHOR, STITCHED, OperatingPoint, Score
+from restnet_tf.points.points import ANCHOR, CASCADE, STITCHED, OperatingPoint, Score
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.report import summary as words
@@ -108,9 +109,11 @@ def build(composition: Composition) -> None:
 def extend(composition: Composition) -> None:
     """Make the files that the options of a finished run ask for and it lacks: what was searched and fitted stays."""
     run, precisions = composition.run, composition.settings.precisions
-    listed = points.read(run.points_path)[1]
+    meta, listed = points.read(run.points_path)
     additions.check_named(run, listed, composition.options.also)
-    if any(precision not in p.files for p in listed for precision in precisions):
+    asked = cascades.asked_for(composition.options.cascades, opening.cascade_precisions(composition.options))
+    lacking = any(precision not in p.files for p in listed if p.kind != CASCADE for precision in precisions)
+    if lacking or meta.get("cascades") != asked:
         build(composition)
 
 
@@ -137,13 +140,30 @@ def _ship(composition: Composition, chosen: Chosen, whole: SearchResult, members
         return (pixels[at : at + _BATCH] for at in range(0, len(pixels), _BATCH))
 
     makers = {p: linkers[p] for p in precisions}
-    shop = Shop(composition.run, makers, shapes, images, verdicts, composition.report, _REPEATS)
+    held_out = {name: nets.held_out(composition, net) for name, net in chosen.nets.items()}
+    run, earlier = composition.run, _earlier(composition)
+    shop = Shop(run, makers, shapes, images, verdicts, composition.report, _REPEATS, held_out=held_out)
     scored = [_point(composition, chosen, name, members) for name in chosen.nets]
     files = shop.stocked(scored)
     listed = [replace(p, files=files[p.name], test=verdicts.test(p.name)) for p in scored]
     folds = {name: [one.count, one.saved_macs] for name, one in pieces[FLOAT].folds.items() if one.count}
     meta = _meta(composition) | _told(composition, whole, members) | {"folded": folds}
-    shop.publish(listed, meta, f"composed of {len(composition.members)} members on {composition.data.name}")
+    chains = cascades.added(shop, listed, _scope(composition), meta, earlier)
+    cascades.forget(run, earlier, (*listed, *chains))
+    shop.publish([*listed, *chains], meta, f"composed of {len(composition.members)} members on {composition.data.name}")
+
+
+def _scope(composition: Composition) -> Scope:
+    """What cascades of nets and members may be: judged in cross-validation, as the nets are."""
+    settings, options = composition.settings, composition.options
+    labels = {"rank": composition.labels, "test": np.asarray(composition.data.test.labels)}
+    return Scope(labels, opening.cascade_precisions(options), options.cascades, settings.budget)
+
+
+def _earlier(composition: Composition) -> tuple[OperatingPoint, ...]:
+    """What a finished run has already."""
+    run = composition.run
+    return points.read(run.points_path)[1] if run.done("points") else ()
 
 
 def _point(composition: Composition, chosen: Chosen, name: str, members: Sequence[str]) -> OperatingPoint:
@@ -163,6 +183,7 @@ def _meta(composition: Composition) -> dict[str, Any]:
         "loss": "log loss",
         "class_names": composition.data.class_names,
         "versions": opening.versions(_TOOLS),
+        "cascades": cascades.asked_for(composition.options.cascades, opening.cascade_precisions(composition.options)),
         "training_macs": 0,
         "whole_large_training_macs": 0,
         "macs_before": {

@@ -140,6 +140,12 @@ def fitted(composition: Composition, nets: Sequence[Net]) -> Chosen:
     return Chosen({net.name: net for net in nets}, plans, by_name)
 
 
+def held_out(composition: Composition, net: Net) -> np.ndarray:
+    """What a net answers ``(n, classes)`` to each of the few images where it was fitted without it."""
+    _, features = search.refitted(composition.space, net)
+    return fewshot.validated(features, composition.labels, composition.folds).probabilities
+
+
 def correlation(nets: Sequence[Net]) -> dict[str, tuple[float, float]]:
     """Pearson's and Spearman's correlation of the overall score with validation accuracy and log loss."""
     from scipy import stats
