@@ -147,7 +147,7 @@ def _kept(
     family.report.stage("accuracy before and after")
     scorer = Scorer(family)
     before, after = (
-        {split: scorer(model, split) for split in ("rank", "test")}
+        scorer(model)
         for model in (variant.assemble(plan, family.anchors, s, logits=True) for s in (fitted.stitch, changed[0]))
     )
     name = f"{plan.name}.{treatment.suffix}"

@@ -25,7 +25,7 @@ from restnet_tf.work.tasks import Progress, Task
 if TYPE_CHECKING:
     import keras
 
-    from restnet_tf.data.splits import Split
+    from restnet_tf.data.splits import Data, Split
     from restnet_tf.family.controls import Control
     from restnet_tf.family.family import Family
     from restnet_tf.fitting.ladder import Fitted
@@ -36,12 +36,16 @@ class Scorer:
     """Scores networks on the rank and the test split of a family."""
 
     def __init__(self, family: Family) -> None:
-        self._splits = {name: getattr(family.data, name) for name in SPLITS}
+        self._splits = _splits(family.data)
         self._teacher = of_anchors(family)[family.largest]
 
-    def __call__(self, model: keras.Model, name: str) -> Score:
-        """Of a network from images to logits, on the split of that name."""
-        return self.judged(_logits(model, self._splits[name]), name)
+    def __call__(self, model: keras.Model) -> dict[str, Score]:
+        """Of a network from images to logits, by split."""
+        return self.by_split(_logits(model, self._splits))
+
+    def by_split(self, logits: Mapping[str, np.ndarray]) -> dict[str, Score]:
+        """Of a network's logits ``(n, classes)`` for each split."""
+        return {name: self.judged(values, name) for name, values in logits.items()}
 
     def judged(self, logits: np.ndarray, name: str) -> Score:
         """Of a network's logits ``(n, classes)`` for the split of that name."""
@@ -70,8 +74,7 @@ def of_anchors(family: Family) -> dict[str, dict[str, np.ndarray]]:
     family.report.stage("answers of the anchors on the rank and test split")
     logits: dict[str, dict[str, np.ndarray]] = {}
     for done, (role, anchor) in enumerate(family.anchors.items(), start=1):
-        model = to_logits(anchor)
-        logits[role] = {name: _logits(model, getattr(family.data, name)) for name in SPLITS}
+        logits[role] = _logits(to_logits(anchor), _splits(family.data))
         family.report.progress(done, len(family.anchors))
     atomic.write_npz(path, {f"{role}:{name}": v for role, each in logits.items() for name, v in each.items()})
     return logits
@@ -94,7 +97,7 @@ def answers(question: Question, progress: Progress) -> dict[str, np.ndarray]:
         raise RestnetError(f"{question.run} has no fitted point {question.plan.name}; run its build again")
     anchors = {piece.anchor: sources.anchor(question.anchors[piece.anchor]) for piece in question.plan.route}
     model = variant.assemble(question.plan, anchors, *fitted.stitches, logits=True)
-    return {name: _logits(model, getattr(sources.data(question.images), name)) for name in SPLITS}
+    return _logits(model, _splits(sources.data(question.images)))
 
 
 def of_variants(family: Family, plans: Sequence[Plan]) -> Iterator[dict[str, np.ndarray]]:
@@ -120,8 +123,9 @@ def anchors(family: Family, scorer: Scorer) -> Iterator[OperatingPoint]:
     """The anchors with their scores."""
     for role, logits in of_anchors(family).items():
         cost = family.costs[role]
-        scores = scorer.judged(logits["rank"], "rank"), scorer.judged(logits["test"], "test")
-        yield OperatingPoint(role, ANCHOR, family.anchors[role].name, cost.macs, cost.params, *scores)
+        scores = scorer.by_split(logits)
+        name = family.anchors[role].name
+        yield OperatingPoint(role, ANCHOR, name, cost.macs, cost.params, scores["rank"], scores["test"])
 
 
 def stitched(
@@ -168,10 +172,16 @@ def _all(
     for plan, logits in zip(chosen, of_variants(family, chosen), strict=True):
         yield stitched(family, scorer, plan, fitted[plan.name], logits)
     for rival in rivals:
-        scores = scorer(rival.model, "rank"), scorer(rival.model, "test")
-        yield OperatingPoint(rival.name, CONTROL, rival.route, rival.macs, rival.params, *scores, status=CONTROL)
+        scores = scorer(rival.model)
+        both = scores["rank"], scores["test"]
+        yield OperatingPoint(rival.name, CONTROL, rival.route, rival.macs, rival.params, *both, status=CONTROL)
 
 
-def _logits(model: keras.Model, split: Split) -> np.ndarray:
-    run = infer.compiled(model)
-    return np.concatenate([np.asarray(run(x)) for x in images(split, model.input_shape[1:])])
+def _splits(data: Data) -> dict[str, Split]:
+    return {name: getattr(data, name) for name in SPLITS}
+
+
+def _logits(model: keras.Model, splits: Mapping[str, Split]) -> dict[str, np.ndarray]:
+    """Compiled once: tracing a network takes longer than running a small one over all images."""
+    run, shape = infer.compiled(model), model.input_shape[1:]
+    return {name: np.concatenate([np.asarray(run(x)) for x in images(split, shape)]) for name, split in splits.items()}

@@ -55,10 +55,13 @@ def test_the_same_seed_gives_the_same_anchor(anchors, tmp_path):
 @pytest.mark.slow
 def test_a_family_between_two_unlike_transformers(anchors, tmp_path):
     """Of other widths, depths and token grids, and with a class token in one alone."""
-    out = tmp_path / "run"
+    out, data = tmp_path / "run", tmp_path / "some.npz"
+    test = splits.load("digits").test
+    images = np.concatenate(list(test.batches((8, 8, 1), len(test))))
+    np.savez(data, x=images.astype(np.uint8), y=test.labels)
     result = run(
-        "build", "--large", str(anchors["large"]), "--small", str(anchors["small"]), "--data", "digits",
-        "--out", str(out), "--effort", "0.001", "--max-points", "2", "--ship-all", "--lower", "gelu",
+        "build", "--large", str(anchors["large"]), "--small", str(anchors["small"]), "--data", str(data), "--out",
+        str(out), "--effort", "0.001", "--max-points", "2", "--ship-all", "--lower", "gelu",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "matched" in result.output
@@ -69,7 +72,7 @@ def test_a_family_between_two_unlike_transformers(anchors, tmp_path):
     assert all(set(p["files"]) == {"float32", "int8"} for p in stitched)
     model = ElasticModel(out / "elastic.float32.tflite")
     assert {p.name for p in model.points} == {"large", "small", *(p["name"] for p in stitched)}
-    image = np.asarray(next(iter(splits.load("digits").test.batches((8, 8, 3), 1))))[0]
+    image = np.repeat(images[0], 3, axis=-1)
     for point in model.points:
         assert model.run(image, point=point.name).sum() == pytest.approx(1, abs=1e-4)
     kinds = {c.kind for path in anchors.values() for c in cuts.find(zoo.load(str(path)).model)}

@@ -151,7 +151,7 @@ def test_a_build_that_is_stopped_in_every_stage_ends_in_the_same_bytes(run: Path
 @pytest.mark.slow
 def test_training_all_keeps_its_anchors_and_lists_the_old_ones(sources: Path, tmp_path: Path):
     out = tmp_path / "run"
-    done = build(asked(sources, out, "small", "middle", train="all", effort=0.002, max_points=3))
+    done = build(asked(sources, out, "small", "middle", train="all", max_points=3))
     by_name = {p.name: p for p in done.points}
     assert by_name["A before"].kind == by_name["B before"].kind == CONTROL
     assert by_name["A"].kind == ANCHOR
@@ -172,7 +172,7 @@ def test_training_all_keeps_its_anchors_and_lists_the_old_ones(sources: Path, tm
 def test_tuned_norms_are_linked_behind_every_stitch_of_a_route(sources: Path, tmp_path: Path):
     """Routes of three pieces have two sets of them; the anchors answer as they did."""
     out = tmp_path / "run"
-    changes = {"train": "norms", "sampling": "front", "precision": "float32,int8", "effort": 0.002}
+    changes = {"train": "norms", "sampling": "front", "precision": "float32,int8", "effort": 0.001}
     build(asked(sources, out, "small", "middle", controls=False, **ROUTES, **changes))
     image = networks.images(1)[0]
     with job.reopened(out, Silent()) as family:
