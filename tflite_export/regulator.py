@@ -56,15 +56,13 @@ class Regulator:
     def observe(self, cost: float) -> None:
         """Turn the dial by what an image cost.
 
-        What cannot be made up is forgotten: costs over the target where nothing is cheaper, costs under it where
-        nothing is dearer, and of one image more than a window may deviate by.
+        Where no position can hold the mean, as on a device that is far slower for a while, what is owed is remembered
+        up to the length of the dial, and the rest forgotten: it is made up soon after.
         """
         if not np.isfinite(cost) or cost < 0:
             raise TfliteError(f"a cost of {cost} is none; give a number of 0 or more")
-        step = self.gain * (self._target - cost) / self._range
-        if (step < 0 and self.position <= 0) or (step > 0 and self.position >= 1):
-            return
-        self.position = min(max(self.position + step, -1.0), 2.0)
+        moved = self.position + self.gain * (self._target - cost) / self._range
+        self.position = min(max(moved, -1.0), 2.0)
 
     @staticmethod
     def _check(stages: int, added: Sequence[float], target: float, window: int, tolerance: float) -> None:
