@@ -17,7 +17,7 @@ from restnet_tf.cascades.outcome import Turn
 from restnet_tf.cascades.planner import Policy
 from restnet_tf.cascades.thresholds import hand
 from restnet_tf.family import linker
-from restnet_tf.points import points
+from restnet_tf.points import metadata, points
 from restnet_tf.points.points import (
     ANCHOR,
     CASCADE,
@@ -266,7 +266,7 @@ class _Stock:
         chosen, *curve = self._turns(cascade, answers)
         dial = Dial(chosen.thresholds, chosen.rank.reach, chosen.test.reach, (), tuple(map(_setting, curve)))
         scores = chosen.rank.score, chosen.test.score
-        note = points.own_metadata(point, dial, scores, precision, self.meta)
+        note = metadata.own(point, dial, scores, precision, self.meta)
         content, images = cascades.file(stages, cascade.confidence, note), self._first_images(stages)
         _check(point.name, content, images, answers, dial.thresholds, cascade.confidence)
         return _Draft(point.name, precision, content, dial, scores, images[0])

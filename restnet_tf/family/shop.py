@@ -13,7 +13,7 @@ from restnet_tf import atomic
 from restnet_tf.family import measure
 from restnet_tf.family.answers import Answers, Images, Shape
 from restnet_tf.family.measure import Job, Judge
-from restnet_tf.points import points
+from restnet_tf.points import metadata, points
 from restnet_tf.points.points import File, OperatingPoint
 from restnet_tf.report import plots
 
@@ -75,7 +75,7 @@ class Shop:
             members = [p for p in listed if precision in p.files]
             chains = {p.name: p.cascade for p in members if p.cascade is not None}
             names = [p.name for p in members if p.cascade is None]
-            content = maker.elastic(names, points.to_metadata(members, precision, meta), chains)
+            content = maker.elastic(names, metadata.elastic(members, precision, meta), chains)
             if content is not None:
                 atomic.write_bytes(self.run.elastic_path(precision), content)
         self.run.write_json(self.run.points_path, points.to_json(listed, meta))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from restnet_tf import words
-from restnet_tf.points import front, points
+from restnet_tf.points import front, metadata, points
 from restnet_tf.points.points import (
     ANCHOR,
     CASCADE,
@@ -155,7 +155,7 @@ def test_an_elastic_file_tells_of_a_cascade_in_its_precision():
     cascade = replace(point("small>large", 110, 80, kind=CASCADE), cascade=made_of, files=files)
     anchor = replace(ANCHORS[0], files={"int8": FILE})
     notes = json.loads(
-        json.dumps(points.to_metadata([anchor, cascade], "int8", {"metric": "accuracy", "class_names": ["a"]}))
+        json.dumps(metadata.elastic([anchor, cascade], "int8", {"metric": "accuracy", "class_names": ["a"]}))
     )
     alone, both = (entries.described(entry) for entry in notes["points"])
     assert (alone.cascade, alone.mean, alone.costs["mean.macs"]) == (None, {}, 10)
