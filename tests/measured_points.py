@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from restnet_tf.points.points import STITCHED, File, OperatingPoint, Score
+from restnet_tf.points.points import CASCADE, STITCHED, Cascade, Dial, File, Notch, OperatingPoint, Score, Setting
 
 
 def scored(right: int, n: int = 200, kl: float | None = None) -> Score:
@@ -34,3 +35,32 @@ def point(name: str, macs: int, right: int = 100, kind: str = STITCHED, **more: 
     figures: dict[str, Any] = {"rank": scored(right, kl=0.1), "test": scored(right, kl=0.1)}
     figures |= {"files": {"float32": file(right), "int8": file(right, flash=300)}}
     return OperatingPoint(name, kind, f"the way of {name}", macs, 10 * macs, **{**figures, **more})
+
+
+def cascade(
+    small: OperatingPoint, large: OperatingPoint, goes_on: tuple[float, ...] = (0.25,), **more: Any
+) -> OperatingPoint:
+    """Two stages, ``goes_on`` of the rank images at each chosen position; of the test images a fifth more go on.
+
+    Right answers grow with the root of the share that goes on, so that the dial lies above the chord.
+    """
+    macs, low, high = (small.macs, large.macs), small.test.value, large.test.value
+
+    def setting(share: float) -> Setting:
+        reach = ((1.0, share), (1.0, min(1.0, 1.2 * share)))
+        value = round(200 * (low + (high - low) * share**0.5)) / 200
+        return Setting((1.01 if share == 1 else share,), *reach, value, value)
+
+    def notch(share: float) -> Notch:
+        s = setting(share)
+        return Notch(s.thresholds, s.rank_reach, s.test_reach, *(scored(round(200 * s.test_score)) for _ in "rt"))
+
+    curve, notches = tuple(setting(i / 8) for i in range(9)), tuple(map(notch, goes_on))
+    last = notches[-1]
+    own = Cascade((small.name, large.name), macs, "max", last.thresholds, last.rank_reach, last.test_reach, curve)
+    dial = Dial(last.thresholds, last.rank_reach, last.test_reach, (100.0, 900.0), curve)
+    right = round(200 * last.test.value)
+    figures: dict[str, Any] = {"rank": last.rank, "test": last.test}
+    figures["files"] = {p: replace(file(right, latency=900.0), dial=dial) for p in ("float32", "int8")}
+    figures["cascade"] = replace(own, notches=notches)
+    return point(f"{small.name}>{large.name}", sum(macs), kind=CASCADE, **{**figures, **more})

@@ -17,10 +17,10 @@ from restnet_tf import atomic, methods
 from restnet_tf.commands import build as building
 from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
 from restnet_tf.points import front, points
-from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.points.points import ANCHOR, CASCADE, SHIPPED, STITCHED, Cascade, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
-from restnet_tf.report import sheets, webpage
-from restnet_tf.report.contents import STITCH, Candidate, Ladder, Report, RoutePart
+from restnet_tf.report import savings, sheets, webpage
+from restnet_tf.report.contents import STAGE, STITCH, Candidate, Ladder, Report, RoutePart
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch
@@ -90,7 +90,14 @@ def gather(run: Run) -> Report:
         optimised=optimised,
         optimisable=frozenset(name for name, fitted in fits.items() if name in plans and _plain(fitted)),
         method=wording,
+        examples=_examples(run, listed),
     )
+
+
+def _examples(run: Run, listed: Sequence[OperatingPoint]) -> dict[str, bytes]:
+    """Pictures of images, by the cascade that they go through, of those that the run holds."""
+    paths = {p.name: run.examples_path(p.name) for p in savings.shipped(listed)}
+    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
 
 
 def _similarity(run: Run) -> tuple[np.ndarray, dict[str, tuple[str, ...]]]:
@@ -129,6 +136,7 @@ def _facts(
         "images": f"{listed[0].test.n} to test, {listed[0].rank.n} to rank",
         "metric": f"{meta['metric']}; intervals are of 95 %",
         **_standing(listed),
+        **_cascading(listed, str(meta["metric"])),
         "precisions": ", ".join(sorted({name for p in listed for name in p.files})),
         "settings": ", ".join(told),
         "versions": ", ".join(f"{name} {value}" for name, value in (meta.get("versions") or _versions(given)).items()),
@@ -150,6 +158,16 @@ def _standing(listed: tuple[OperatingPoint, ...]) -> dict[str, str]:
     lead = {split: f"{100 * front.above_chord(listed, split):+.1f} points" for split in ("test", "rank")}
     words = f"{lead['test']} on the test split, {lead['rank']} on the rank split"
     return count | {"from the chord, on average": words}
+
+
+def _cascading(listed: tuple[OperatingPoint, ...], metric: str) -> dict[str, str]:
+    """How many cascades are shipped, and where those lie; nothing of a run without any."""
+    every = [p for p in listed if p.kind == CASCADE]
+    if not every:
+        return {}
+    count = {"cascades": f"{len(savings.shipped(listed))} shipped of {len(every)}"}
+    said = savings.saved(listed, metric)
+    return count | ({"compute saved": said[0]} if said else {})
 
 
 def _versions(given: Mapping[str, Any]) -> dict[str, str]:
@@ -232,7 +250,23 @@ def _parts(
     counted = {role: (p.macs, noted[role]) if role in noted else _counted(run, p) for role, p in anchors.items()}
     whole = {role: (RoutePart(role, "whole", p.macs),) for role, p in anchors.items()}
     routes = [(p, plan) for p in listed if (plan := plans.get(p.name)) is not None]
-    return whole | {p.name: _stretches(p, plan, fits[p.name], counted) for p, plan in routes}
+    stages = {p.name: _stages(p.cascade, anchors) for p in listed if p.cascade}
+    return whole | {p.name: _stretches(p, plan, fits[p.name], counted) for p, plan in routes} | stages
+
+
+def _stages(cascade: Cascade, anchors: Mapping[str, OperatingPoint]) -> tuple[RoutePart, ...]:
+    """What each stage of a cascade adds where it runs, and how often it does."""
+    told = zip(cascade.stages, cascade.macs, cascade.rank_reach, strict=True)
+    return tuple(
+        RoutePart(
+            name if name in anchors else STAGE,
+            "whole" if name in anchors else name,
+            macs,
+            "" if reach == 1 else f"on {100 * reach:.0f} % of the rank images",
+            reach,
+        )
+        for name, macs, reach in told
+    )
 
 
 def _counted(run: Run, anchor: OperatingPoint) -> tuple[int, Mapping[str, int]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from restnet_tf.points import select
 from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, File, OperatingPoint
 from restnet_tf.points.select import Choice
-from restnet_tf.report import figures
+from restnet_tf.report import figures, units
 from restnet_tf.report.contents import Report
 from restnet_tf.report.figure import Figure, Line
 from tflite_export.budget import parse
@@ -68,14 +69,15 @@ def of(report: Report) -> tuple[Advice, ...]:
 
 def budget(points: Iterable[OperatingPoint]) -> tuple[str, Choice] | None:
     """A limit on MACs that a shipped point between the anchors meets (or an anchor where there is none), and the
-    file that it selects; None where no file is shipped."""
+    file that it selects; None where no file is shipped. Where there are cascades, it limits the mean."""
     points = tuple(points)
     files = select.choices(points)
     between = [c for c in files if c.point.kind != ANCHOR] or files
     if not between:
         return None
-    costs = sorted({c.point.macs for c in between})
-    limit = f"macs<={_rounded_up(costs[(len(costs) - 1) // 2])}"
+    costs = sorted({ceil(c.point.mean_macs) for c in between})
+    term = "mean.macs" if any(c.point.cascade for c in between) else "macs"
+    limit = f"{term}<={_rounded_up(costs[(len(costs) - 1) // 2])}"
     return limit, select.select(points, parse(limit))
 
 
@@ -94,7 +96,7 @@ def _selected(report: Report) -> Iterator[Advice]:
             "Choose a file for a device",
             ("select", report.run, "--budget", limit),
             f"Within this budget {choice.name} is the best on the rank split",
-            _bases(report, choice.point, choice.precision, ("macs", "interpreter_rank_score", "flash")),
+            _bases(report, choice.point, choice.precision, ("mean_macs", "macs", "interpreter_rank_score", "flash")),
         )
 
 
@@ -194,10 +196,11 @@ def _between(report: Report) -> list[OperatingPoint]:
 
 
 def _bases(report: Report, point: OperatingPoint, precision: str, names: Sequence[str]) -> tuple[Basis, ...]:
-    """Figures of the one list, by name, of a point or its file."""
+    """Figures of the one list, by name, of a point or its file; without those that the run does not tell."""
     line = Line(point, report.points, precision)
     listed = {figure.name: figure for figure in figures.FIGURES}
-    return tuple(_basis(line, figures.spoken(listed[name], report.words)) for name in names)
+    there = [listed[name] for name in names if not units.absent(listed[name].read(line))]
+    return tuple(_basis(line, figures.spoken(figure, report.words)) for figure in there)
 
 
 def _basis(line: Line, figure: Figure) -> Basis:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from restnet_tf.points.points import CASCADE, CONTROL, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from tflite_export.devices.measurements import Measurement
 
-STITCH = "stitch"
+STITCH, STAGE = "stitch", "stage"
 
 
 @dataclass(frozen=True)
 class RoutePart:
-    """A stretch of a route: of an anchor by its role, a stitch, or a stage; ``macs`` is None where unknown.
+    """A stretch of a route: of an anchor by its role, a stitch, or a stitched stage; ``macs`` is None where unknown.
 
     ``reach`` is the share of images that it runs on.
     """

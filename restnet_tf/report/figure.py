@@ -13,6 +13,7 @@ from restnet_tf.report.units import Unit
 # Where a figure is shown: tables of the page and Markdown, on the terminal, in CSV, on the card of a point.
 TABLE, TERMINAL, CSV, CARD, BENCH, CASCADES = "table", "terminal", "csv", "card", "bench", "cascades"
 EVERYWHERE = frozenset((TABLE, TERMINAL, CSV, CARD))
+WRITTEN = EVERYWHERE - {TERMINAL}
 TABLES = frozenset((TABLE, TERMINAL, CSV))
 ONLY_CSV = frozenset((CSV,))
 # What it is a figure of; and the axis of the plot that it may stand along.

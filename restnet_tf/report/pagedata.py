@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 from restnet_tf.points import select
-from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint
+from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint, turned
 from restnet_tf.points.select import Choice
-from restnet_tf.report import figures
+from restnet_tf.report import dials, figures, savings
 from restnet_tf.report.contents import Candidate, Report, standing
 from restnet_tf.report.figure import CARD, FILE, POINT, Figure, Line
 from restnet_tf.words import sentence
 
+_COLOURS = 6  # of chains, one after the other
 _LINES = ("interpreter_test_score", "interpreter_rank_score")  # what is told of a choice beside its costs
 
 
@@ -27,6 +28,7 @@ def data(report: Report) -> dict[str, Any]:
         "anchors": dict(report.anchors),
         "figures": [_figure(f) for f in drawn],
         "points": [_point(p, drawn, report) for p in report.points],
+        "cascades": _cascades(drawn, report),
         "budget": _budget(report),
         "cuts": {role: list(names) for role, names in report.cuts.items()},
         "cka": [[_short(value) for value in row] for row in report.cka],
@@ -38,7 +40,7 @@ def data(report: Report) -> dict[str, Any]:
 
 def _figures(report: Report) -> tuple[Figure, ...]:
     """What is drawn or told of a point: the figures of its file first, then its own, then those of devices."""
-    drawn = [f for f in figures.FIGURES if f.axis or f.stand_in or CARD in f.views]
+    drawn = [f for f in figures.FIGURES if f.axis or f.stand_in or f.turned or CARD in f.views]
     listed = [*(f for f in drawn if FILE in f.of), *(f for f in drawn if POINT in f.of)]
     return (*(figures.spoken(f, report.words) for f in listed), *figures.measured(report.measurements))
 
@@ -54,6 +56,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "axis": figure.axis,
         "note": figure.note,
         "standIn": figure.stand_in,
+        "worst": figure.worst,
     }
 
 
@@ -72,6 +75,31 @@ def _values(line: Line, of: str, drawn: Iterable[Figure]) -> dict[str, Any]:
     """The figures of a point or of its file by name, without those that it lacks."""
     values = {f.name: f.unit.plain(f.read(line)) for f in drawn if of in f.of}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _cascades(drawn: Sequence[Figure], report: Report) -> list[dict[str, Any]]:
+    """Every cascade that is shipped, along the dial of each of its files, and the positions that were chosen."""
+    there = [p for p in savings.shipped(report.points) if any(file.dial for file in p.files.values())]
+    return [
+        {
+            "point": p.name,
+            "colour": at % _COLOURS,
+            "notches": [_values(Line(q, report.points), POINT, drawn) for q in turned(p)],
+            "files": {n: _dial(Line(p, report.points, n), drawn) for n, file in sorted(p.files.items()) if file.dial},
+        }
+        for at, p in enumerate(there)
+    ]
+
+
+def _dial(line: Line, drawn: Iterable[Figure]) -> dict[str, Any]:
+    """What figures are at each position of a file's dial, by name; ``at`` is that which it is set to."""
+    settings = dials.turns(line)
+    along = {f.name: [f.unit.plain(f.turned(line, one)) for one in settings] for f in drawn if f.turned}
+    return {
+        "at": settings.index(dials.set_to(line)),
+        "length": len(settings),
+        "figures": {name: values for name, values in along.items() if any(value is not None for value in values)},
+    }
 
 
 def _budget(report: Report) -> dict[str, Any]:

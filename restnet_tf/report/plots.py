@@ -4,28 +4,60 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, SHIPPED, OperatingPoint
+from restnet_tf.points.points import (
+    ANCHOR,
+    CASCADE,
+    CONTROL,
+    DOMINATED,
+    SHIPPED,
+    Cascade,
+    OperatingPoint,
+    mean_cost,
+    turned,
+)
+from restnet_tf.report import savings
 
 _BLUE, _ORANGE, _GREY, _LIGHT = "#1f5fa8", "#d9731a", "#777777", "#b9c4d0"
+_DIALS = ("#7b3fa0", "#11806a", "#c2185b", "#7a6a00", "#00838f", "#5d4037")  # of chains, one after the other
 _NAMED = 12  # dominated points at most; names of more of them cover each other
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """What a picture has along its bottom: of a point in the mean and at worst, and where a cascade's stages run on
+    such shares of images."""
+
+    mean: Callable[[OperatingPoint], float]
+    worst: Callable[[OperatingPoint], float]
+    at: Callable[[OperatingPoint, Cascade, Sequence[float]], float]
+
+
+_MACS = _Cost(
+    lambda p: p.test_mean_macs / 1e6,
+    lambda p: p.macs / 1e6,
+    lambda p, cascade, reach: mean_cost(cascade.macs, reach) / 1e6,
+)
 
 
 def operating_points(points: Iterable[OperatingPoint], title: str, metric: str) -> bytes:
     """Test score against MACs and against host latency, with the chord, the intervals and the controls.
 
-    ``metric`` names the score: accuracy, or agreement with the large anchor.
+    A cascade stands at its mean cost, on the curve of its dial; a thin line leads to its worst case. ``metric`` names
+    the score: accuracy, or agreement with the large anchor.
     """
     points = tuple(points)
     figure, (left, right) = _figure(1, 2, (13, 5.2))
-    _scatter(left, points, lambda p: p.macs / 1e6)
-    left.set_xlabel("MACs of one image, millions (counted in the graph)")
+    mean = "mean " if savings.shipped(points) else ""
+    _scatter(left, points, _MACS)
+    left.set_xlabel(f"{mean}MACs of one image, millions (counted in the graph)")
     timed = tuple(p for p in points if "float32" in p.files)
-    _scatter(right, timed, lambda p: p.files["float32"].latency_median_us / 1e3)
-    right.set_xlabel("host latency of one image, ms (measured, median; float32)")
+    _scatter(right, timed, _latency("float32"))
+    right.set_xlabel(f"{mean}host latency of one image, ms (measured, median; float32)")
     host = next((p.files["float32"] for p in timed), None)
     if host:
         right.set_title(f"{host.tool}, {host.threads} thread", fontsize=9)
@@ -61,15 +93,91 @@ def heat_map(
     return _png(figure)
 
 
-def _scatter(axes: Any, points: Iterable[OperatingPoint], cost: Callable[[OperatingPoint], float]) -> None:
-    points = tuple(points)
+def examples(images: np.ndarray, confidences: np.ndarray, threshold: float, size: int = 12) -> bytes:
+    """A strip of ``size`` of the images ``(n, h, w, c)`` uint8, spread evenly from the surest to the least sure.
+
+    ``confidences`` ``(n,)`` are the first stage's; where they fall under the threshold a mark parts those that it
+    answers from those that go on.
+    """
+    confidences = np.asarray(confidences)
+    order = np.argsort(-confidences, kind="stable")
+    shown = order[np.unique(np.linspace(0, len(order) - 1, min(size, len(order))).round().astype(int))]
+    answered = int(np.sum(confidences[shown] >= threshold))
+    widths = np.insert(np.ones(len(shown)), answered, 0.12)
+    figure, every = _figure(1, len(widths), (len(shown), 1.5), widths.tolist())
+    mark, places = every[answered], np.delete(every, answered)
+    mark.axvline(0.5, color=_ORANGE, linestyle="--")
+    mark.axis("off")
+    for at, (axes, index) in enumerate(zip(places, shown, strict=True)):
+        _example(axes, images[index], float(confidences[index]), _BLUE if at < answered else _ORANGE)
+    share = 100 * float(np.mean(confidences < threshold))
+    figure.text(0.005, 0.985, f"the first stage answers {100 - share:.0f} %", va="top", fontsize=9, color=_BLUE)
+    gone = f"{share:.0f} % go on, as it is less sure than {threshold:.3g}"
+    figure.text(0.995, 0.985, gone, ha="right", va="top", fontsize=9, color=_ORANGE)
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.85), w_pad=0.03, h_pad=0.02)
+    return _png(figure)
+
+
+def _example(axes: Any, image: np.ndarray, confidence: float, colour: str) -> None:
+    axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(color=colour, linewidth=2)
+    axes.set_title(f"{confidence:.3f}", fontsize=8, color=colour, pad=3)
+
+
+def _latency(precision: str) -> _Cost:
+    """Of files in a precision; of a cascade's that was never timed by stages it is the worst case alone."""
+
+    def at(point: OperatingPoint, cascade: Cascade, reach: Sequence[float]) -> float:
+        file = point.files[precision]
+        return (file.latency_median_us if file.dial is None else file.dial.mean_us(reach)) / 1e3
+
+    return _Cost(
+        lambda p: p.files[precision].test_mean_latency_us / 1e3,
+        lambda p: p.files[precision].latency_median_us / 1e3,
+        at,
+    )
+
+
+def _cascades(axes: Any, points: Sequence[OperatingPoint], cost: _Cost) -> None:
+    """Every cascade as a curve along its dial, what was chosen on it, and how far its worst case lies."""
+    there = savings.shipped(points)
+    for at, point in enumerate(there):
+        if point.cascade is not None:
+            _cascade(axes, point, point.cascade, cost, _DIALS[at % len(_DIALS)])
+    if there:
+        axes.plot([], [], "-", color=_GREY, linewidth=1.6, label="a cascade along its dial")
+        axes.plot([], [], ":", color=_GREY, linewidth=1, label="up to its worst case")
+
+
+def _cascade(axes: Any, point: OperatingPoint, cascade: Cascade, cost: _Cost, colour: str) -> None:
+    if cascade.curve:
+        way = [(cost.at(point, cascade, s.test_reach), 100 * s.test_score) for s in cascade.curve]
+        axes.plot(*zip(*way, strict=True), color=colour, linewidth=1.6, alpha=0.85, zorder=3)
+    notches = [(p.cascade.test_reach, p.test) for p in turned(point) if p.cascade]
+    xs, ys = [cost.at(point, cascade, reach) for reach, _ in notches], [100 * score.value for _, score in notches]
+    for x, (_, score) in zip(xs, notches, strict=True):
+        axes.plot([x, x], [100 * end for end in score.interval], color=colour, alpha=0.25, linewidth=2, zorder=1)
+    worst = cost.worst(point)
+    axes.plot([xs[-1], worst], [ys[-1]] * 2, ":", color=colour, linewidth=1, alpha=0.8, zorder=1)
+    axes.plot([worst], [ys[-1]], "|", color=colour, markersize=9, zorder=1)
+    gone = " / ".join(" and ".join(f"{100 * share:.0f}" for share in reach[1:]) for reach, _ in notches)
+    label = f"{point.name}, {gone} % go on"
+    axes.scatter(xs, ys, c=colour, marker="D", s=42, edgecolors="white", linewidths=0.8, label=label, zorder=4)
+
+
+def _scatter(axes: Any, points: Iterable[OperatingPoint], costs: _Cost) -> None:
+    from matplotlib import patheffects
+
+    points, cost = tuple(points), costs.mean
+    curved = any(p.cascade for p in points)  # curves begin and end at anchors
     groups = (
         ("anchors", _BLUE, "s", [p for p in points if p.kind == ANCHOR]),
         (
             "shipped",
             _ORANGE,
             "o",
-            [p for p in points if p.kind not in (ANCHOR, CONTROL) and p.status == SHIPPED],
+            [p for p in points if p.kind not in (ANCHOR, CONTROL, CASCADE) and p.status == SHIPPED],
         ),
         ("dominated", _LIGHT, "o", [p for p in points if p.status == DOMINATED]),
         ("controls", _GREY, "x", [p for p in points if p.kind == CONTROL]),
@@ -83,14 +191,17 @@ def _scatter(axes: Any, points: Iterable[OperatingPoint], cost: Callable[[Operat
             axes.annotate(
                 point.name,
                 (cost(point), 100 * point.test.value),
-                (4, -10 if point.kind == CONTROL else 4),
+                (4, -10 if point.kind == CONTROL or (curved and point.kind == ANCHOR) else 4),
                 textcoords="offset points",
                 fontsize=7,
+                path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")],
+                zorder=5,
             )
         if group:
             axes.scatter(*_coordinates(group, cost), c=colour, marker=marker, label=label, zorder=2)
     anchors = sorted((p for p in points if p.kind == ANCHOR), key=cost)
-    if len(anchors) == 2:
+    _cascades(axes, points, costs)
+    if len(anchors) > 1:
         axes.plot(*_coordinates(anchors, cost), "--", color=_BLUE, linewidth=1, label="chord", zorder=0)
 
 
@@ -112,13 +223,15 @@ def _coordinates(
     return [cost(p) for p in points], [100 * p.test.value for p in points]
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+def _figure(
+    rows: int, columns: int, size: tuple[float, float], widths: Sequence[float] | None = None
+) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns)
+    return figure, figure.subplots(rows, columns, width_ratios=widths)
 
 
 def _png(figure: Any) -> bytes:

@@ -6,11 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from restnet_tf.points import front
-from restnet_tf.points.points import CASCADE, SHIPPED, Cascade, OperatingPoint, Setting, Share, mean_cost
-from restnet_tf.report import units
+from restnet_tf.points.points import (
+    ANCHOR,
+    CASCADE,
+    SHIPPED,
+    Cascade,
+    OperatingPoint,
+    Setting,
+    Share,
+    mean_cost,
+    turned,
+)
+from restnet_tf.report import dials, units
+from restnet_tf.report.figure import Line
 
 _NAMED = 8  # cascades at most; a longer list is the table's
-_ON_CHORD = 0.05  # in points of a per cent: what rounds to nothing
+_EQUAL = 0.05  # in points of a per cent: what rounds to nothing
 _LOSS = 0.01  # that a saving is told at
 _NOISE = 1.96  # standard errors of a paired difference: 95 %
 
@@ -40,6 +51,11 @@ def shipped(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
     return sorted((p for p in points if p.kind == CASCADE and p.status == SHIPPED), key=lambda p: p.mean_macs)
 
 
+def notched(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """The cascades that are shipped, each once for every position of its dial that was chosen."""
+    return sorted((q for p in shipped(points) for q in turned(p)), key=lambda p: p.mean_macs)
+
+
 def stages(cascades: Sequence[OperatingPoint], points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
     """The points that are stages of cascades, the cheapest first."""
     names = {name for p in cascades if p.cascade for name in p.cascade.stages}
@@ -55,34 +71,34 @@ def sentences(points: Sequence[OperatingPoint], metric: str) -> list[str]:
 
 def saved(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     """What the best cascade saves where its dial is set for a loss of one point at most against the largest stage."""
-    settings = [s for s in _settings(points) if s.setting.rank_score >= s.largest.rank.value - _LOSS]
-    if not settings:
+    best = min(_within(points), key=lambda s: (s.rank_cost, s.point.name), default=None)
+    if best is None or best.test_cost >= 1:
         return []
-    best = min(settings, key=lambda s: (s.rank_cost, s.point.name))
     score, other = Share(best.setting.test_score, best.largest.test.n), best.largest.test
     gain = 100 * (score.value - other.value)
-    change = f"{'gains' if gain > 0 else 'loses'} {abs(gain):.1f} points"
+    change = f"it {'gains' if gain > 0 else 'loses'} {abs(gain):.1f} points of {metric}"
+    if abs(gain) < _EQUAL:
+        change = f"its {metric} is the same"
     return [
-        f"set for a loss of one point at most on {best.largest.rank.n} rank images, {best.point.name} saves"
-        f" {1 - best.test_cost:.0%} of the MACs of {best.largest.name} on average over {other.n} test images, where it"
-        f" {change} of {metric}: {_phrase(score)} against {_phrase(other)}"
+        f"set for a loss of one point at most on {best.largest.rank.n} rank images,"
+        f" {_at(best.point.name, best.setting.test_reach)} saves"
+        f" {_percent(1 - best.test_cost)} of the MACs of {best.largest.name} on average over {other.n} test images,"
+        f" where {change}: {_phrase(score)} against {_phrase(other)}"
     ]
 
 
-def _settings(points: Sequence[OperatingPoint]) -> list[Saving]:
-    """All positions of the dials of what is shipped."""
+def _within(points: Sequence[OperatingPoint]) -> list[Saving]:
+    """The positions of dials that lose a point at most to the largest stage on the rank split.
+
+    Those that were chosen, which took care of noise; where none is near enough, all others.
+    """
     largest = _largest(points)
-    return [
-        Saving(p, p.cascade, setting, largest)
-        for p in shipped(points)
-        if p.cascade is not None and largest is not None
-        for setting in (*p.cascade.curve, _chosen(p, p.cascade))
-    ]
-
-
-def _chosen(point: OperatingPoint, cascade: Cascade) -> Setting:
-    reach = (cascade.rank_reach, cascade.test_reach)
-    return Setting(cascade.thresholds, *reach, point.rank.value, point.test.value)
+    if largest is None:
+        return []
+    chosen = [Saving(p, p.cascade, dials.set_to(Line(p, ())), largest) for p in notched(points) if p.cascade]
+    others = [Saving(p, p.cascade, s, largest) for p in shipped(points) if p.cascade for s in p.cascade.curve]
+    near = [[s for s in every if s.setting.rank_score >= largest.rank.value - _LOSS] for every in (chosen, others)]
+    return near[0] or near[1]
 
 
 def _largest(points: Sequence[OperatingPoint]) -> OperatingPoint | None:
@@ -101,18 +117,18 @@ def _counted(points: Sequence[OperatingPoint]) -> list[str]:
 
 def _beside_largest(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     """The cheapest cascade that the rank split cannot tell from the largest network; else the best one."""
-    largest, there = _largest(points), shipped(points)
+    largest, there = _largest(points), notched(points)
     if largest is None or not there:
         return []
     equal = [p for p in there if _lead(p, largest, "rank") >= 0]
     best = equal[0] if equal else max(there, key=lambda p: (p.rank.value, -p.mean_macs))
     lead, error = best.test.lead(largest.test)
-    n = largest.test.n
+    mean, worst = (_percent(macs / largest.macs) for macs in (best.test_mean_macs, best.macs))
+    named = _at(best.name, best.cascade.test_reach if best.cascade else ())
+    apart = f"{100 * lead:+.1f} ± {100 * _NOISE * error:.1f} points image by image"
     return [
-        f"{best.name} has {_verdict(lead, error, metric, largest.name, n)}, at"
-        f" {best.test_mean_macs / largest.macs:.0%} of its MACs on average and {best.macs / largest.macs:.0%} at worst:"
-        f" {_phrase(best.test)} against {_phrase(largest.test)}, {100 * lead:+.1f} ± {100 * _NOISE * error:.1f} points"
-        " image by image"
+        f"{named} has {_verdict(lead, error, metric, largest)}, at {mean} of its MACs on average and {worst} at"
+        f" worst: {_phrase(best.test)} against {_phrase(largest.test)}, {apart}"
     ]
 
 
@@ -122,27 +138,41 @@ def _lead(point: OperatingPoint, other: OperatingPoint, split: str) -> float:
     return lead + error
 
 
-def _verdict(lead: float, error: float, metric: str, largest: str, n: int) -> str:
-    if abs(lead) <= _NOISE * error or not lead:
-        return f"the {metric} of {largest}, within the noise of {n} test images"
-    return f"a {'higher' if lead > 0 else 'lower'} {metric} than {largest} on {n} test images"
+def _verdict(lead: float, error: float, metric: str, largest: OperatingPoint) -> str:
+    n = largest.test.n
+    if abs(lead) <= _NOISE * error:
+        return f"the {metric} of {largest.name}, within the noise of {n} test images"
+    return f"a {'higher' if lead > 0 else 'lower'} {metric} than {largest.name} on {n} test images"
 
 
 def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     """How far the cascades lie from the line between the anchors, at their mean costs."""
-    count = len(shipped(points))
+    count = len(notched(points))
     if not count:
         return []
+    anchors = [p for p in points if p.kind == ANCHOR]
     whose = f"its {metric} lies" if count == 1 else f"on average the cascades' {metric} lies"
-    test, rank = (apart(100 * front.above_chord(points, split, CASCADE)) for split in ("test", "rank"))
+    test, rank = (
+        from_chord(100 * front.above_chord([*anchors, *notched(points)], split, CASCADE)) for split in ("test", "rank")
+    )
     return [f"{whose} {test} the chord at equal mean MACs on the test split, {rank} it on the rank split"]
 
 
-def apart(lead: float) -> str:
+def from_chord(lead: float) -> str:
     """How far from the chord, in points of a per cent."""
-    if abs(lead) < _ON_CHORD:
+    if abs(lead) < _EQUAL:
         return "on"
     return f"{abs(lead):.1f} points {'above' if lead > 0 else 'below'}"
+
+
+def _at(name: str, reach: Sequence[float]) -> str:
+    """A cascade with the shares of test images on which its stages go on."""
+    shares = " and ".join(_percent(share) for share in reach[1:])
+    return f"{name} with {shares} going on"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _phrase(score: object) -> str:

@@ -142,7 +142,7 @@ def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     if not count:
         return []
     whose = f"its {metric} lies" if count == 1 else f"on average their {metric} lies"
-    test, rank = (savings.apart(100 * front.above_chord(points, split)) for split in ("test", "rank"))
+    test, rank = (savings.from_chord(100 * front.above_chord(points, split)) for split in ("test", "rank"))
     return [f"{whose} {test} the chord between the anchors on the test split, {rank} it on the rank split"]
 
 

@@ -47,8 +47,8 @@ def networks(report: Report) -> Table:
 
 
 def cascades(points: Sequence[OperatingPoint], words: Mapping[str, str], title: str) -> Table:
-    """One row a cascade that is shipped, and one a stage of them: what each costs in the mean and at worst."""
-    there = savings.shipped(points)
+    """One row a cascade that is shipped and position of its dial, one a stage: costs in the mean and at worst."""
+    there = savings.notched(points)
     stages = savings.stages(there, points)
     lines = of_points(points, sorted((*there, *stages), key=lambda p: (p.mean_macs, p.name)))
     note = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from restnet_tf.points.points import CONTROL, OperatingPoint
-from restnet_tf.report import advice, contents, pagedata, tables, units
-from restnet_tf.report.contents import Report, RoutePart
+from restnet_tf.report import advice, contents, pagedata, savings, tables, units
+from restnet_tf.report.contents import STAGE, Report, RoutePart
 
 _PAGE = Path(__file__).parent / "page"
 _MIDDLES = 4  # colours for anchors between the costliest and the cheapest
-_SCRIPTS = ("shared.js", "plot.js", "budget.js", "heat.js", "table.js")
+_SCRIPTS = ("shared.js", "plot.js", "dial.js", "budget.js", "heat.js", "table.js")
 
 
 def html(report: Report) -> str:
@@ -27,6 +28,8 @@ def html(report: Report) -> str:
         keys=[{"colour": _colour(role, report), "words": _key(role, report)} for role in report.anchors],
         routes=[_route(p, report) for p in report.ordered],
         tables=tables.tables(report),
+        cascades=savings.shipped(report.points),
+        examples={name: b64encode(picture).decode() for name, picture in report.examples.items()},
         dimmed={p.name for p in report.points if contents.aside(p)},
         sources=_sources(report),
         data=pagedata.data(report),
@@ -52,18 +55,27 @@ def _own(name: str) -> Markup:
 def _route(point: OperatingPoint, report: Report) -> dict[str, Any]:
     """A bar as long as the point's MACs, of the anchors' pieces with the stitch between them."""
     parts = report.parts.get(point.name) or (RoutePart(CONTROL, point.route, point.macs),)
-    longest = max(p.macs for p in report.points)
+    longest = max(p.mean_macs for p in report.points)
     counted = all(part.macs is not None for part in parts)
     return {
         "point": point,
-        "macs": units.millions(point.macs),
+        "macs": _costs(point),
         "dim": contents.aside(point),
-        "width": f"{100 * point.macs / longest:.2f}",
-        "parts": [
-            {"colour": _colour(part.role, report), "share": part.macs if counted else 1, "words": _says(part, report)}
-            for part in parts
-        ],
+        "width": f"{100 * point.mean_macs / longest:.2f}",
+        "parts": [_part(part, counted, report) for part in parts],
     }
+
+
+def _costs(point: OperatingPoint) -> str:
+    if point.cascade is None:
+        return f"{units.millions(point.macs)} MMACs"
+    return f"{units.millions(point.mean_macs)} MMACs on average, {units.millions(point.macs)} at worst"
+
+
+def _part(part: RoutePart, counted: bool, report: Report) -> dict[str, Any]:
+    """A part as long as what it adds to the point's mean MACs; all alike where these are not known."""
+    share = (part.macs or 0) * part.reach if counted else 1
+    return {"colour": _colour(part.role, report), "share": share, "words": _says(part, report)}
 
 
 def _key(role: str, report: Report) -> str:
@@ -82,7 +94,7 @@ def _colour(role: str, report: Report) -> str:
 
 
 def _says(part: RoutePart, report: Report) -> str:
-    name = report.anchors.get(part.role, "" if part.role == CONTROL else part.role)
+    name = report.anchors.get(part.role, "" if part.role in (CONTROL, STAGE) else part.role)
     macs = "MACs not known" if part.macs is None else f"{units.millions(part.macs)} MMACs"
     return ", ".join(words for words in (f"{name} {part.text}".strip(), macs, part.note) if words)
 

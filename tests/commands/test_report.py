@@ -36,9 +36,9 @@ from restnet_tf.commands import report as reporting
 from restnet_tf.fitting.ladder import Fitted, RungResult
 from restnet_tf.graph import costs, cuts
 from restnet_tf.points import points, select
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score, Share
 from restnet_tf.records import Piece, Plan, Reason, RestnetError, Stitch
-from restnet_tf.report import advice, figures, pagedata, sheets, units, webpage
+from restnet_tf.report import advice, figures, pagedata, plots, savings, sheets, units, webpage
 from restnet_tf.report import tables as report
 from restnet_tf.report.contents import Report
 from restnet_tf.report.figure import ACROSS, Figure, Line
@@ -720,6 +720,163 @@ def test_text_of_users_runs_nothing(found: Report, tmp_path: Path) -> None:
         opened.evaluate("pairCard(document.querySelector('#heat rect'), 0, 0)")
         assert EVIL in opened.evaluate("card.textContent")
         assert opened.complaints == []
+
+
+# ---- cascades ----------------------------------------------------------------------------------
+
+
+def with_cascades(found: Report) -> Report:
+    """Two cascades of the anchors, one with two positions that were chosen, and pictures of examples of one."""
+    anchors = {p.name: p for p in found.points if p.kind == ANCHOR}
+    joined = measured_points.cascade(anchors["small"], anchors["large"], (0.25, 0.5))
+    other = replace(measured_points.cascade(anchors["small"], anchors["large"], (0.125,)), name="L1-S0>large")
+    picture = plots.examples(np.zeros((3, 8, 8, 1), np.uint8), np.linspace(0, 1, 3), 0.5)
+    return replace(found, points=(*found.points, joined, other), examples={joined.name: picture})
+
+
+@pytest.fixture(scope="module")
+def cascading(found: Report, tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
+    path = written(with_cascades(found), tmp_path_factory.mktemp("cascading"))
+    with chromium.Page(path) as opened:
+        yield opened
+        assert opened.complaints == []
+
+
+def turn(page: chromium.Page, at: int) -> None:
+    page.evaluate(f"byId('dial-at').value = {at}; byId('dial-at').dispatchEvent(new Event('input'))")
+
+
+def figure_of(page: chromium.Page, name: str) -> str:
+    return page.evaluate(f"document.querySelector('#dial-figures [data-figure={name}] dd').textContent")
+
+
+@needs_chromium
+def test_the_dial_says_what_each_position_gives(cascading: chromium.Page, found: Report) -> None:
+    joined = with_cascades(found).points[-2]
+    at = [p.name for p in savings.shipped(with_cascades(found).points)]
+    cascading.evaluate(f"byId('cascade').value = {at.index(joined.name)}; redial()")
+    cascading.evaluate("byId('precision').value = 'int8'; byId('precision').dispatchEvent(new Event('change'))")
+    dial = joined.files["int8"].dial
+    assert dial is not None
+    assert cascading.evaluate("byId('dial-place').textContent") == "int8: as chosen on the rank split"
+    assert cascading.evaluate("Number(byId('dial-at').value)") == 4
+    for position, setting in enumerate(dial.curve):
+        turn(cascading, position)
+        assert figure_of(cascading, "thresholds_of_file").startswith(f"{setting.thresholds[0]:g}a stage")
+        deferral = Share(setting.test_reach[1], joined.test.n)
+        words = "{:.1f} % [{:.1f}, {:.1f}]".format(*(100 * v for v in (deferral.value, *deferral.interval)))
+        assert figure_of(cascading, "test_goes_on_in_file").startswith(words)
+        assert figure_of(cascading, "interpreter_test_score").startswith(f"{100 * setting.test_score:.1f} % [")
+        latency = dial.mean_us(setting.test_reach)
+        assert figure_of(cascading, "test_mean_host_latency") == f"{latency:.4g} usat worst 900 us"
+        assert figure_of(cascading, "mean_macs").endswith(f"at worst {joined.macs / 1e3:.4g} K")
+    assert cascading.evaluate("byId('dial-place').textContent") == "int8: all that can go on do"
+    cascading.evaluate("byId('dial-chosen').click()")
+    assert cascading.evaluate("Number(byId('dial-at').value)") == 4
+
+
+@needs_chromium
+def test_the_plot_shows_dials_what_was_chosen_and_where_the_slider_is(cascading: chromium.Page, found: Report) -> None:
+    count = "(s) => document.querySelectorAll(`#plot svg ${s}`).length"
+    seen = lambda selector: cascading.evaluate(f"({count})({json.dumps(selector)})")  # noqa: E731
+    cascading.evaluate("byId('dial-chosen').click()")
+    assert cascading.evaluate("X_AXES[0].label") == "mean MACs of one image"
+    assert (seen(".curve"), seen(".notch"), seen(".worst.end"), seen(".turned")) == (2, 1, 2, 0)
+    turn(cascading, 7)
+    assert seen(".turned") == 1
+    before = cascading.evaluate("document.querySelector('.turned').getAttribute('cx')")
+    turn(cascading, 6)
+    assert float(cascading.evaluate("document.querySelector('.turned').getAttribute('cx')")) < float(before)
+    worst = cascading.evaluate("X_AXES.findIndex((a) => a.label.startsWith('worst MACs'))")
+    cascading.evaluate(f"byId('x-axis').value = {worst}; drawPlot()")
+    assert (seen(".curve"), seen(".worst"), seen(".mark.cascade[data-point]")) == (0, 0, 2)
+    for x in range(cascading.evaluate("X_AXES.length")):
+        for y in range(cascading.evaluate("Y_AXES.length")):
+            cascading.evaluate(f"byId('x-axis').value = {x}; byId('y-axis').value = {y}; drawPlot()")
+            assert "NaN" not in cascading.evaluate("byId('plot').innerHTML")
+    cascading.evaluate("byId('x-axis').value = 0; byId('y-axis').value = 0; drawPlot()")
+
+
+@needs_chromium
+def test_a_mark_chooses_its_dial(cascading: chromium.Page) -> None:
+    for name in ("L1-S0>large", "small>large"):
+        mark = f"document.querySelector('.mark[data-point=\"{name}\"]')"
+        cascading.evaluate(f"{mark}.dispatchEvent(new Event('click'))")
+        assert cascading.evaluate("byId('cascade').selectedOptions[0].textContent") == name
+
+
+@needs_chromium
+def test_sliders_know_the_mean_and_the_worst_case(cascading: chromium.Page, found: Report) -> None:
+    report = with_cascades(found)
+    names = ("macs", "mean.macs", "latency", "mean.latency")
+    rng, told = random.Random(1), set()
+    for _ in range(40):
+        for name in names:
+            place = rng.choice((300, rng.randrange(300)))
+            node = f"byId('limit-{name}')"
+            cascading.evaluate(f"{node}.value = {place}; {node}.dispatchEvent(new Event('input'))")
+        command = cascading.evaluate("byId('choice-command').textContent")
+        budget = re.fullmatch(r"restnet-tf select '.*' --budget \"(.*)\"", command)
+        assert budget, command
+        first = cascading.evaluate("document.querySelector('#choice strong').textContent")
+        expected = chosen(report, budget[1])
+        assert first == expected or expected.startswith(first)
+        told.add(first.split()[0])
+    assert {"small>large", "no"} <= told
+    for name in names:
+        cascading.evaluate(f"byId('limit-{name}').value = 300; byId('limit-{name}').dispatchEvent(new Event('input'))")
+
+
+@needs_chromium
+def test_without_cascades_nothing_speaks_of_them(page: chromium.Page) -> None:
+    assert page.evaluate("byId('dial').hidden")
+    assert page.evaluate("document.querySelectorAll('#examples, #cascades, .curve, .worst').length") == 0
+    assert "mean" not in page.evaluate("byId('sliders').textContent")
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [390, 1280])
+def test_cascades_fit_the_screen(found: Report, tmp_path: Path, width: int) -> None:
+    with chromium.Page(written(with_cascades(found), tmp_path), width=width) as opened:
+        assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        assert opened.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 100)")
+        assert opened.complaints == []
+
+
+def test_a_cascade_has_rows_a_route_and_a_picture(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    meta, known = points.read(run.points_path)
+    anchors = {p.name: p for p in known if p.kind == ANCHOR}
+    joined = measured_points.cascade(anchors["small"], anchors["large"])
+    mixed = measured_points.cascade(known[2], anchors["large"])
+    run.write_json(run.points_path, points.to_json((*known, joined, mixed), meta))
+    picture = plots.examples(np.zeros((3, 8, 8, 1), np.uint8), np.linspace(0, 1, 3), 0.5)
+    atomic.write_bytes(run.examples_path(joined.name), picture)
+    told = reporting.gather(run)
+    assert told.examples == {joined.name: picture}
+    assert told.facts["cascades"] == "2 shipped of 2"
+    assert [(p.role, p.macs, p.reach) for p in told.parts[joined.name]] == [
+        ("small", anchors["small"].macs, 1.0),
+        ("large", anchors["large"].macs, 0.25),
+    ]
+    assert told.parts[joined.name][1].note == "on 25 % of the rank images"
+    assert [(p.role, p.text) for p in told.parts[mixed.name]] == [("stage", "L1-S0"), ("large", "whole")]
+    _, rows = Seen(webpage.html(told)).table("cascades")
+    assert {("small>large",), ("small",), ("large",), ("L1-S0>large",), ("L1-S0",)} == set(rows)
+    csv_rows = [r for r in csv.DictReader(sheets.as_csv(told).splitlines()) if r["point"] == joined.name]
+    assert [float(r["mean_macs_count"]) for r in csv_rows] == [joined.mean_macs] * 2
+    assert [float(r["rank_goes_on_1_share"]) for r in csv_rows] == [0.25] * 2
+    assert "## Cascades" in sheets.markdown(told)
+
+
+def test_text_of_a_user_in_a_cascade_is_text(found: Report) -> None:
+    known = with_cascades(found)
+    worse = replace(known, points=(*known.points[:-1], replace(known.points[-1], name=EVIL)), examples={EVIL: b"png"})
+    seen = Seen(webpage.html(worse))
+    assert [given["alt"] for tag, given in seen.tags if tag == "img"] == [
+        f"test images that {EVIL} answers early and late"
+    ]
+    assert sum(tag == "script" for tag, _ in seen.tags) == 2
 
 
 # ---- one rule, in Python and in the page ---------------------------------------------------------

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from measured_points import cascade, point
 
 from restnet_tf.methods.snnet import draws
 from restnet_tf.methods.stitchnet import nets
 from restnet_tf.methods.stitchnet.search import Net
 from restnet_tf.points import front
+from restnet_tf.points.points import ANCHOR, CASCADE, DOMINATED, SHIPPED, STITCHED
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
 
@@ -34,6 +37,25 @@ def test_what_costs_more_or_is_no_better_is_no_rival():
     points = [(1, 5), (2, 3), (2, 4), (3, 3)]
     better = [front.rivals(p, points, lambda p: p[0], lambda one, other: one[1] < other[1]) for p in points]
     assert better == [[], [], [(2, 3)], []]
+
+
+def test_a_cascade_stays_as_it_is_and_beats_nothing_of_fixed_cost():
+    small, large = point("small", 10, 120, ANCHOR), point("large", 100, 180, ANCHOR)
+    stitched = point("L1-S0", 150, 150)
+    joined = cascade(small, large, (0.9,))  # better than the stitched point, at fewer MACs even at worst
+    beaten = replace(joined, name="beaten", status=DOMINATED)
+    decided = front.decide((small, large, joined, beaten, replace(stitched, macs=120)))
+    assert decided[2:4] == (joined, beaten)
+    assert [p.status for p in front.decide((small, joined, stitched))] == [SHIPPED] * 3
+    assert [p.status for p in front.decide((small, replace(large, kind=STITCHED, macs=110), stitched))][-1] == DOMINATED
+
+
+def test_the_chord_of_cascades_is_at_the_mean_cost_of_the_split():
+    small, large = point("small", 10, 100, ANCHOR), point("large", 90, 180, ANCHOR)
+    joined = cascade(small, large, (0.25,))  # 140 right at 10 + 0.25 * 90 MACs, or at 10 + 0.3 * 90 on the test split
+    assert front.above_chord((small, large, joined), kind=CASCADE) == pytest.approx(0.7 - 0.5 - 0.4 * 27 / 80)
+    assert front.above_chord((small, large, joined), "rank", CASCADE) == pytest.approx(0.7 - 0.5 - 0.4 * 22.5 / 80)
+    assert front.above_chord((small, large, joined)) == 0.0
 
 
 @given(PAIRS)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 import pytest
-from measured_points import file, point, scored
+from measured_points import cascade, file, point, scored
 
 from restnet_tf.cli.main import main
 from restnet_tf.points import select
@@ -75,6 +75,14 @@ def test_the_limit_is_rounded_up(macs):
     limit, choice = advice.budget([replace(SMALL, macs=macs)])
     assert choice.point.name == "small"
     assert macs <= parse(limit)[0].limit <= macs * 1.001 + 1
+
+
+def test_where_there_are_cascades_the_budget_limits_the_mean():
+    family = (SMALL, ONE, cascade(SMALL, LARGE, (0.25, 0.9)), LARGE)
+    step = advice.of(with_points(*family))[0]
+    assert step.words[-1] == "mean.macs<=5.013M"
+    assert select.select(family, parse(step.words[-1])).point.name == "L1-S0"
+    assert [basis.label for basis in step.basis] == ["mean MMACs", "worst MMACs", "rank split", "flash"]
 
 
 def test_a_run_without_files_has_no_advice():

@@ -11,11 +11,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from measured_points import file, point, scored
+from measured_points import cascade, file, point, scored
 from rich.console import Console
 
 from restnet_tf.points import select
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, Share
 from restnet_tf.records import Reason
 from restnet_tf.report import figures, pagedata, sheets, tables, terminal, units, webpage
 from restnet_tf.report.contents import Report
@@ -28,6 +28,7 @@ FAMILY = (
     point("large", 9_000_000, 180, ANCHOR),
     point("distilled", 1_000_000, 110, CONTROL, status=CONTROL, files={}),
 )
+WITH_CASCADE = (*FAMILY, cascade(FAMILY[0], FAMILY[3]))
 REPORT = Report("runs/demo", "l + s", "accuracy", {"large": "l", "small": "s"}, {"data": "d"}, "build", FAMILY)
 OF_A_POINT = Figure(
     "letters", "letters", lambda of: len(of.point.name) / 7, units.NATS, "counted in the name", axis=ACROSS
@@ -88,7 +89,8 @@ def test_an_entry_of_the_list_stands_everywhere(figure, table, draw, monkeypatch
 
 def test_scripts_know_no_figure_by_its_name():
     scripts = "\n".join(path.read_text() for path in Path(webpage.__file__).parent.glob("page/*.js"))
-    plain = {"point", "kind", "file", "precision", "reason", "standing", "status"}  # words of a point or a pair
+    # Words of a point, a pair or a way to write values.
+    plain = {"point", "kind", "file", "precision", "reason", "standing", "status", "thresholds"}
     names = {f.name for f in figures.FIGURES} | {f.term for f in figures.FIGURES if f.term}
     assert not [name for name in names - plain if re.search(rf"\b{name}\b", scripts)]
 
@@ -101,10 +103,47 @@ def test_names_are_one_entry_each():
 
 def test_figures_that_a_budget_limits_are_those_that_select_reads():
     limited = [figure for figure in figures.FIGURES if figure.term]
-    assert {figure.term for figure in limited} == {"macs", "flash", "ram", "latency"}
-    for choice in select.choices(FAMILY):
-        line = Line(choice.point, FAMILY, choice.precision)
-        assert {f.term: f.read(line) for f in limited} == {f.term: choice.figures[f.term] for f in limited}
+    assert {figure.term for figure in limited} == {"macs", "flash", "ram", "latency", "mean.macs", "mean.latency"}
+    for family in (FAMILY, WITH_CASCADE):
+        for choice in select.choices(family):
+            read = {f.term: f.read(Line(choice.point, family, choice.precision)) for f in limited}
+            told = {term: value for term, value in read.items() if value is not None}
+            assert told == {term: choice.figures[term] for term in told}
+            assert set(read) - set(told) == (set() if family is WITH_CASCADE else {"mean.macs", "mean.latency"})
+
+
+def test_what_the_dial_turns_is_told_of_every_position():
+    of_small_large = pagedata.data(replace(REPORT, points=WITH_CASCADE))["cascades"][0]
+    dial = of_small_large["files"]["int8"]
+    assert (of_small_large["point"], dial["length"], dial["at"]) == ("small>large", 9, 2)
+    turned = {f.name for f in figures.FIGURES if f.turned}
+    assert set(dial["figures"]) == turned
+    assert dial["figures"]["mean_macs"] == [1e6 + share / 8 * 9e6 for share in range(9)]
+    assert dial["figures"]["mean_host_latency"] == [100 + 800 * share / 8 for share in range(9)]
+    assert dial["figures"]["test_mean_macs"][2] == pytest.approx(1e6 + 0.3 * 9e6)
+    assert [n["test_mean_macs"] for n in of_small_large["notches"]] == [pytest.approx(1e6 + 0.3 * 9e6)]
+    assert pagedata.data(REPORT)["cascades"] == []
+
+
+def test_a_file_of_its_own_thresholds_has_a_dial_of_its_own():
+    joined = WITH_CASCADE[-1]
+    own = replace(joined.files["int8"].dial, thresholds=(0.3,), rank_reach=(1.0, 0.5), curve=())
+    joined = replace(joined, files={"int8": replace(joined.files["int8"], dial=own)})
+    dial = pagedata.data(replace(REPORT, points=(*FAMILY, joined)))["cascades"][0]["files"]["int8"]
+    assert (dial["length"], dial["at"]) == (10, 4)
+    assert dial["figures"]["thresholds_of_file"][4] == [0.3, None]
+    line = Line(joined, (*FAMILY, joined), "int8")
+    assert next(f for f in figures.FIGURES if f.name == "mean_macs").read(line) == 1e6 + 0.5 * 9e6
+
+
+def test_a_share_that_goes_on_has_an_interval_a_stage():
+    shares = (Share(0.25, 200), Share(0.05, 200))
+    assert units.DEFERRAL.shown(shares).text == "25.0 [19.5, 31.4], 5.0 [2.7, 9.0]"
+    assert list(units.DEFERRAL.spread(shares)) == [
+        f"_{stage}{end}" for stage in (1, 2) for end in ("_share", "_low95_share", "_high95_share")
+    ]
+    assert units.DEFERRAL.plain(shares[:1]) == [0.25, *shares[0].interval, None, None, None]
+    assert units.THRESHOLDS.shown((0.83, 1.01)).text == "0.83, 1.01"
 
 
 @pytest.mark.parametrize("value", [None, "", float("nan"), float("inf")])

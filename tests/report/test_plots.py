@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from measured_points import cascade
 from PIL import Image
 
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
@@ -68,6 +69,40 @@ def test_what_is_given_is_what_is_drawn(other):
     png = drawn(other)
     size(png)
     assert png != drawn()
+
+
+SMALL, LARGE = POINTS[:2]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_cascades_are_drawn_along_their_dials(count):
+    joined = tuple(
+        replace(cascade(SMALL, LARGE, (0.25, 0.5)), name=f"small>large{i}", macs=100_000_000 + i) for i in range(count)
+    )
+    png = drawn((*POINTS, *joined))
+    assert size(png) == (1430, 572)
+    own = joined[0].cascade
+    others = [
+        replace(own, curve=own.curve[::2]),
+        replace(own, notches=own.notches[1:]),
+        replace(own, macs=(20_000_000, 90_000_000)),
+    ]
+    changed = [replace(joined[0], cascade=other) for other in others]
+    changed += [replace(joined[0], macs=150_000_000), replace(joined[0], files={})]
+    assert len({png, *(drawn((*POINTS, one, *joined[1:])) for one in changed)}) == 1 + len(changed)
+    assert drawn((*POINTS, replace(joined[0], status=DOMINATED, files={}))) != png
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_strip_of_examples_goes_from_sure_to_unsure(channels):
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, channels), np.uint8)
+    sure = np.linspace(1, 0.1, 40)
+    strip = plots.examples(images, sure, 0.5)
+    size(strip)
+    assert strip == plots.examples(images[::-1], sure[::-1], 0.5)  # whatever order they come in
+    assert len({strip, *(plots.examples(images, sure, t) for t in (0.0, 0.9, 1.1))}) == 4
+    assert size(plots.examples(images, sure, 0.5, size=6))[0] < size(strip)[0]
+    size(plots.examples(images[:1], sure[:1], 0.5))
 
 
 def test_heat_map():

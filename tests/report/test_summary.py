@@ -20,6 +20,7 @@ BEATEN = point("L2-S0", 6_000_000, 130, status=DOMINATED)
 NOWHERE = Path("no such run")
 META = {"metric": "accuracy", "training_macs": 2 * 10**12, "whole_large_training_macs": 3 * 10**12}
 SEARCH = {
+    "metric": "accuracy",
     "anchors": {"A": "one", "B": "two"},
     "nets": 1,
     "ended": [{"reason": {"code": "too_deep", "count": 16}, "count": 3}],

@@ -273,3 +273,9 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(RestnetError, match=r"cannot write to .*; give another --out"), Run(path).opened(INPUTS):
             pass
+
+
+def test_a_cascade_is_called_by_what_no_shell_takes_for_something_else():
+    run = Run(Path("runs/a"))
+    assert run.tflite_path("a>b>c", "int8>float32") == Path("runs/a/tflite/a-then-b-then-c.int8-then-float32.tflite")
+    assert run.examples_path("a>b") == Path("runs/a/examples/a-then-b.png")

@@ -2,14 +2,15 @@
 const axesOf = (axis) => data.figures.filter((figure) => figure.axis === axis);
 const ended = (figure, end) => `${figure.label}${end ? `, ${end}` : ""}`;
 // What every point has comes first.
-const X_AXES = axesOf("across").sort((a, b) => (a.of === "file") - (b.of === "file"));
+const X_AXES = axesOf("across").filter((axis) => data.points.some((p) => [...Object.keys(p.files), ""].some((f) =>
+  valueOf(axis, p, f) !== undefined))).sort((a, b) => (a.of === "file") - (b.of === "file"));
 const standIn = (axis, p) => (axis.standIn ? p.figures[axis.standIn] : undefined);
+const hundredfold = (axis) => (axis.kind === "score" || axis.kind === "share" ? 100 : 1);
 // What a mark stands at: its value, as its file has it or in its stead the network, with an interval where it has one.
 function heightOf(axis, p, precision) {
   const own = valueOf(axis, p, precision), value = own ?? standIn(axis, p);
   if (value === undefined) return null;
-  const scale = axis.kind === "score" || axis.kind === "share" ? 100 : 1;
-  const [y, low, high] = (Array.isArray(value) ? value : [value, value, value]).map((v) => v * scale);
+  const [y, low, high] = (Array.isArray(value) ? value : [value, value, value]).map((v) => v * hundredfold(axis));
   return { y, low, high, hollow: own === undefined };
 }
 const PRECISIONS = [...new Set(data.points.flatMap((p) => Object.keys(p.files)))].sort();
@@ -17,6 +18,7 @@ const Y_AXES = axesOf("up").filter((axis) => data.points.some((p) => [...PRECISI
 const SHAPES = {
   anchor: () => drawn("rect", { class: "shape", x: -6, y: -6, width: 12, height: 12 }),
   control: () => drawn("path", { class: "shape", d: "M-5-5L5 5M-5 5L5-5" }),
+  cascade: () => drawn("path", { class: "shape", d: "M0-8L8 0L0 8L-8 0Z" }),
   shipped: () => drawn("circle", { class: "shape", r: 6 }),
   dominated: () => drawn("circle", { class: "shape", r: 5 }),
 };
@@ -79,7 +81,7 @@ function label(canvas, marks, box, chord) {
     const [x, y] = [0, 1].map((axis) => chord[left][axis] + (at - left) * (chord[left + 1][axis] - chord[left][axis]));
     taken.push([x - 1, y - 1, x + 1, y + 1]);
   }
-  const order = ["anchor", "shipped", "control", "dominated"];
+  const order = ["anchor", "cascade", "shipped", "control", "dominated"];
   for (const m of [...marks].sort((a, b) => order.indexOf(a.p.standing) - order.indexOf(b.p.standing))) {
     const wide = 6.7 * m.p.name.length;
     for (const [x, y] of [[10, -8], [10, 16], [-10 - wide, -8], [-10 - wide, 16], [-wide / 2, -13], [-wide / 2, 23],
@@ -94,15 +96,61 @@ function label(canvas, marks, box, chord) {
   }
 }
 
+const colourOf = (p) => CASCADES.find((c) => c.point === p.name)?.colour;
+const dialClass = (p) => (colourOf(p) === undefined ? "" : ` dial${colourOf(p)}`);
+// A cascade's values along the dial of its file on both axes; none where either has no such figure.
+function curveOf(c, axes, precision) {
+  const xs = alongOf(axes.x, c, precision), ys = alongOf(axes.y, c, precision);
+  return xs && ys ? xs.map((x, i) => [x, hundredfold(axes.y) * [ys[i]].flat()[0]]) : [];
+}
+
+// The other positions that were chosen, which are the network's and no file's.
+function notchesOf(c, axes) {
+  const y = figureNamed.get(axes.y.standIn) || axes.y;
+  const both = c.notches.slice(0, -1).map((n) => [n[axes.x.name], [n[y.name]].flat()[0]]);
+  return both.filter((n) => n.every((v) => v !== undefined)).map(([x, v]) => [x, hundredfold(axes.y) * v]);
+}
+
+// Dials as curves, and what was chosen on them.
+function drawCurves(canvas, axes, precision, sx, sy, range) {
+  const clip = (y) => Math.max(range[0], Math.min(range[1], y));
+  for (const c of CASCADES) {
+    const curve = curveOf(c, axes, precision).map(([x, y]) => [sx(x), sy(clip(y))]);
+    if (!curve.length) continue;
+    canvas.append(drawn("path", { class: `curve dial${c.colour}`, d: `M${curve.join("L")}` }));
+    for (const [x, y] of notchesOf(c, axes)) canvas.append(drawn("path",
+      { class: `notch dial${c.colour}`, d: "M0-5L5 0L0 5L-5 0Z", transform: `translate(${sx(x)} ${sy(clip(y))})` }));
+  }
+}
+
+// Where the slider has turned the dial that it is of.
+function drawTurned(canvas, axes, precision, sx, sy, range) {
+  const c = CASCADES[dialed()], curve = c ? curveOf(c, axes, precision) : [];
+  if (!curve.length || turnedTo(c, precision) === c.files[precision].at) return;
+  const [x, y] = curve[turnedTo(c, precision)];
+  const cy = sy(Math.max(range[0], Math.min(range[1], y)));
+  canvas.append(drawn("circle", { class: `turned dial${c.colour}`, cx: sx(x), cy, r: 6, "data-turned": c.point }));
+}
+
+// From the mean of a cascade to its worst case, which the mark's own axis may name.
+function drawWorst(canvas, m, axis, precision, sx) {
+  const worst = figureNamed.get(axis.worst), value = worst && valueOf(worst, m.p, precision);
+  if (m.p.standing !== "cascade" || value === undefined) return;
+  const x = sx(value);
+  canvas.append(drawn("path", { class: `worst${dialClass(m.p)}`, d: `M${m.cx} ${m.cy}H${x}` }),
+    drawn("path", { class: `worst end${dialClass(m.p)}`, d: `M${x} ${m.cy - 5}V${m.cy + 5}` }));
+}
+
 function mark(m, y, precision, box, sy) {
   const clip = (y) => Math.max(box.top, Math.min(box.bottom, sy(y)));
   const chosen = picked && picked.point === m.p.name && picked.precision === precision;
   const node = drawn("g", {
-    class: `mark ${m.p.standing}${m.hollow ? " hollow" : ""}${chosen ? " picked" : ""}`,
+    class: `mark ${m.p.standing}${dialClass(m.p)}${m.hollow ? " hollow" : ""}${chosen ? " picked" : ""}`,
     transform: `translate(${m.cx} ${m.cy})`, tabindex: 0, role: "img", "data-point": m.p.name,
     "aria-label": `${m.p.name}, ${m.p.standing}, ${y.label} ${written(y.kind, valueOf(y, m.p, precision) ?? standIn(y, m.p))}`,
   }, drawn("line", { class: "bar", y1: clip(m.low) - m.cy, y2: clip(m.high) - m.cy }),
     drawn("circle", { class: "ring", r: 10 }), drawn("circle", { r: 14, fill: "transparent" }), SHAPES[m.p.standing]());
+  node.addEventListener("click", () => chooseCascade(m.p.name));
   for (const event of ["mouseenter", "focus", "click"])
     node.addEventListener(event, () => pointCard(node, m.p, precision));
   for (const event of ["mouseleave", "blur"]) node.addEventListener(event, hideCard);
@@ -127,7 +175,8 @@ function drawPlot() {
     byId("plot-note").textContent = `No ${precision} file has this figure; choose other files or another axis.`;
     return;
   }
-  const least = Math.min(...shown.map((m) => m.x)), most = Math.max(...shown.map((m) => m.x));
+  const ahead = CASCADES.flatMap((c) => curveOf(c, axes, precision).map(([x]) => x));
+  const least = Math.min(...shown.map((m) => m.x), ...ahead), most = Math.max(...shown.map((m) => m.x), ...ahead);
   const pad = 0.06 * (most - least || most || 1), xs = [Math.max(0, least - pad), most + pad];
   const sx = (v) => box.left + ((v - xs[0]) / (xs[1] - xs[0])) * (box.right - box.left);
   const sy = (v) => box.bottom - ((v - range[0]) / (range[1] - range[0])) * (box.bottom - box.top);
@@ -135,26 +184,31 @@ function drawPlot() {
   const chord = ends.length > 1 ? ends.map((m) => [sx(m.x), sy(m.y)]) : null;
   if (chord) canvas.append(drawn("path", { class: "chord", d: `M${chord.join("L")}` }));
   const marks = shown.map((m) => ({ ...m, cx: sx(m.x), cy: sy(m.y) }));
+  for (const m of marks) drawWorst(canvas, m, axes.x, precision, sx);
+  drawCurves(canvas, axes, precision, sx, sy, range);
   // Along the axis, so that the tab key goes from left to right.
   for (const m of [...marks].sort((a, b) => a.x - b.x)) canvas.append(mark(m, axes.y, precision, box, sy));
   label(canvas, marks, box, chord);
+  drawTurned(canvas, axes, precision, sx, sy, range);
   const away = off.map((m) => `${m.p.name} ${m.y.toPrecision(3)}`).join(", ");
   const hollow = shown.some((m) => m.hollow)
     ? `; hollow ones and controls have no file: ${figureNamed.get(axes.y.standIn).source}. ` : ". ";
-  byId("plot-note").textContent = `Across: ${axes.x.source}. `
+  const curves = canvas.querySelector(".curve") ? "A curve is a cascade as its dial is turned. " : "";
+  const worst = canvas.querySelector(".worst") ? "A dotted line leads to the worst case. " : "";
+  byId("plot-note").textContent = `Across: ${axes.x.source}. ${curves}${worst}`
     + (axes.y.standIn ? `Up: filled marks are ${precision} files, ${axes.y.source}${hollow}` : `Up: ${axes.y.source}. `)
     + (away ? `Off the axis: ${away}.` : "");
 }
 
 function legend(shown, withChord) {
-  const words = { anchor: "anchor", shipped: "shipped", dominated: "dominated", control: "control" };
+  const words = { anchor: "anchor", cascade: "cascade", shipped: "shipped", dominated: "dominated", control: "control" };
   const list = element("ul", { class: "legend" });
   for (const [standing, word] of Object.entries(words)) {
     const such = shown.filter((m) => m.p.standing === standing);
     if (!such.length) continue;
     const hollow = such.every((m) => m.hollow) ? " hollow" : "";
     const icon = drawn("svg", { width: 14, height: 14, viewBox: "-8 -8 16 16", "aria-hidden": "true" },
-      drawn("g", { class: `mark ${standing}${hollow}` }, SHAPES[standing]()));
+      drawn("g", { class: `mark ${standing}${hollow}${dialClass(such[0].p)}` }, SHAPES[standing]()));
     list.append(element("li", {}, icon, word));
   }
   const dash = drawn("svg", { width: 22, height: 14, viewBox: "0 0 22 14", "aria-hidden": "true" },

@@ -39,6 +39,9 @@ const WRITE = {
   share: (v) => `${percent(v)} %`,
   nats: (v) => `${v.toFixed(3)} nats`,
   ratio: (v) => v.toFixed(3),
+  // A value for each stage but the last, three of a share: itself and its interval.
+  deferral: (v) => [0, 3].filter((i) => i < v.length && v[i] !== null).map((i) => interval(v.slice(i, i + 3))).join(", "),
+  thresholds: (v) => v.filter((t) => t !== null).map((t) => String(Number(t.toPrecision(4)))).join(", "),
 };
 const written = (kind, value) => (WRITE[kind] ? WRITE[kind](value) : amount(kind, value, 4));
 const figureNamed = new Map(data.figures.map((figure) => [figure.name, figure]));
