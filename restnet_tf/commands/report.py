@@ -61,12 +61,14 @@ def gather(run: Run) -> Report:
     method = building.method_of(run.path, run.inputs())
     wording = methods.named(method).WORDING
     try:
-        plans = {plan.name: plan for plan in plans_file.read_plans(run.plans_path)}
         names = {p.name for p in listed if p.kind == STITCHED}
+        # A run that joins models as they are stitches nothing, and has neither plans nor similarities.
+        stitches = bool(names) or run.plans_path.exists()
+        plans = {plan.name: plan for plan in plans_file.read_plans(run.plans_path)} if stitches else {}
         fits = {n: fitted for n in run.fitted_names() if n in names and (fitted := run.load_fitted(n))}
         anchors = _anchors(meta, listed)
         optimised = {name: tuple(options) for name, options in meta.get("optimised", {}).items()}
-        cka, cuts = _similarity(run) if set(anchors) == set(_ROLES) else (np.zeros((0, 0)), {})
+        cka, cuts = _similarity(run) if stitches and set(anchors) == set(_ROLES) else (np.zeros((0, 0)), {})
         facts = _facts(run, meta, listed, methods.options(method).reported)
         title, metric = f"{' + '.join(anchors.values())} on {meta['data']}", str(meta["metric"])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:

@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from restnet_tf.points import front
 from restnet_tf.points.points import (
     ANCHOR,
     CASCADE,
     SHIPPED,
-    Cascade,
     OperatingPoint,
-    Setting,
-    Share,
-    mean_cost,
     turned,
 )
-from restnet_tf.report import dials, units
-from restnet_tf.report.figure import Line
+from restnet_tf.report import units
 
 _NAMED = 8  # cascades at most; a longer list is the table's
 _EQUAL = 0.05  # in points of a per cent: what rounds to nothing
 _LOSS = 0.01  # that a saving is told at
 _NOISE = 1.96  # standard errors of a paired difference: 95 %
-
-
-@dataclass(frozen=True)
-class Saving:
-    """A cascade at one position of its dial, beside the largest network."""
-
-    point: OperatingPoint
-    cascade: Cascade
-    setting: Setting
-    largest: OperatingPoint
-
-    @property
-    def rank_cost(self) -> float:
-        """Mean MACs of an image of the rank split, as a share of the largest network's."""
-        return mean_cost(self.cascade.macs, self.setting.rank_reach) / self.largest.macs
-
-    @property
-    def test_cost(self) -> float:
-        """Mean MACs of an image of the test split, as a share of the largest network's."""
-        return mean_cost(self.cascade.macs, self.setting.test_reach) / self.largest.macs
 
 
 def shipped(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
@@ -63,42 +37,43 @@ def stages(cascades: Sequence[OperatingPoint], points: Sequence[OperatingPoint])
 
 
 def sentences(points: Sequence[OperatingPoint], metric: str) -> list[str]:
-    """How many cascades ship, beside the largest stage and the chord; nothing where a run has none."""
+    """How many cascades ship, the best beside the largest stage, all beside the chord; nothing where a run has none."""
     if not any(p.kind == CASCADE for p in points):
         return []
-    return [*_counted(points), *_beside_largest(points, metric), *_from_chord(points, metric), *saved(points, metric)]
+    return [*_counted(points), *_beside_largest(points, metric), *_from_chord(points, metric)]
 
 
 def saved(points: Sequence[OperatingPoint], metric: str) -> list[str]:
-    """What the best cascade saves where its dial is set for a loss of one point at most against the largest stage."""
-    best = min(_within(points), key=lambda s: (s.rank_cost, s.point.name), default=None)
-    if best is None or best.test_cost >= 1:
+    """What is saved by a loss of one point at most against the largest stage; nothing where the rank split shows none.
+
+    That split decides, which position that is; what it saves and loses is told of the test split.
+    """
+    largest, best = _largest(points), next(iter(_as_good(points)), None)
+    if largest is None or best is None or best.test_mean_macs >= largest.macs:
         return []
-    score, other = Share(best.setting.test_score, best.largest.test.n), best.largest.test
-    gain = 100 * (score.value - other.value)
+    gain = 100 * (best.test.value - largest.test.value)
     change = f"it {'gains' if gain > 0 else 'loses'} {abs(gain):.1f} points of {metric}"
     if abs(gain) < _EQUAL:
         change = f"its {metric} is the same"
     return [
-        f"set for a loss of one point at most on {best.largest.rank.n} rank images,"
-        f" {_at(best.point.name, best.setting.test_reach)} saves"
-        f" {_percent(1 - best.test_cost)} of the MACs of {best.largest.name} on average over {other.n} test images,"
-        f" where {change}: {_phrase(score)} against {_phrase(other)}"
+        f"set for a loss of one point at most on {largest.rank.n} rank images, {_set(best)} saves"
+        f" {_percent(1 - best.test_mean_macs / largest.macs)} of the MACs of {largest.name} on average over"
+        f" {largest.test.n} test images, where {change}: {_phrase(best.test)} against {_phrase(largest.test)}"
     ]
 
 
-def _within(points: Sequence[OperatingPoint]) -> list[Saving]:
-    """The positions of dials that lose a point at most to the largest stage on the rank split.
+def _as_good(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """The cascades that lose a point at most to the largest stage on the rank split, the cheapest first.
 
-    Those that were chosen, which took care of noise; where none is near enough, all others.
+    By one standard error of the paired difference: of several positions the luckiest would be the cheapest.
     """
     largest = _largest(points)
-    if largest is None:
-        return []
-    chosen = [Saving(p, p.cascade, dials.set_to(Line(p, ())), largest) for p in notched(points) if p.cascade]
-    others = [Saving(p, p.cascade, s, largest) for p in shipped(points) if p.cascade for s in p.cascade.curve]
-    near = [[s for s in every if s.setting.rank_score >= largest.rank.value - _LOSS] for every in (chosen, others)]
-    return near[0] or near[1]
+    return [] if largest is None else [p for p in notched(points) if _surely(p, largest) >= -_LOSS]
+
+
+def _surely(point: OperatingPoint, largest: OperatingPoint) -> float:
+    lead, error = point.rank.lead(largest.rank)
+    return lead - error
 
 
 def _largest(points: Sequence[OperatingPoint]) -> OperatingPoint | None:
@@ -116,26 +91,18 @@ def _counted(points: Sequence[OperatingPoint]) -> list[str]:
 
 
 def _beside_largest(points: Sequence[OperatingPoint], metric: str) -> list[str]:
-    """The cheapest cascade that the rank split cannot tell from the largest network; else the best one."""
+    """The cheapest cascade that is as good on the rank split; where none is, the best one."""
     largest, there = _largest(points), notched(points)
     if largest is None or not there:
         return []
-    equal = [p for p in there if _lead(p, largest, "rank") >= 0]
-    best = equal[0] if equal else max(there, key=lambda p: (p.rank.value, -p.mean_macs))
+    best = next(iter(_as_good(points)), None) or max(there, key=lambda p: (p.rank.value, -p.mean_macs))
     lead, error = best.test.lead(largest.test)
     mean, worst = (_percent(macs / largest.macs) for macs in (best.test_mean_macs, best.macs))
-    named = _at(best.name, best.cascade.test_reach if best.cascade else ())
     apart = f"{100 * lead:+.1f} ± {100 * _NOISE * error:.1f} points image by image"
     return [
-        f"{named} has {_verdict(lead, error, metric, largest)}, at {mean} of its MACs on average and {worst} at"
+        f"{_set(best)} has {_verdict(lead, error, metric, largest)}, at {mean} of its MACs on average and {worst} at"
         f" worst: {_phrase(best.test)} against {_phrase(largest.test)}, {apart}"
     ]
-
-
-def _lead(point: OperatingPoint, other: OperatingPoint, split: str) -> float:
-    """By how much a score lies above one standard error under the other."""
-    lead, error = getattr(point, split).lead(getattr(other, split))
-    return lead + error
 
 
 def _verdict(lead: float, error: float, metric: str, largest: OperatingPoint) -> str:
@@ -165,10 +132,10 @@ def from_chord(lead: float) -> str:
     return f"{abs(lead):.1f} points {'above' if lead > 0 else 'below'}"
 
 
-def _at(name: str, reach: Sequence[float]) -> str:
+def _set(point: OperatingPoint) -> str:
     """A cascade with the shares of test images on which its stages go on."""
-    shares = " and ".join(_percent(share) for share in reach[1:])
-    return f"{name} with {shares} going on"
+    reach = point.cascade.test_reach if point.cascade else ()
+    return f"{point.name} with {' and '.join(map(_percent, reach[1:]))} going on"
 
 
 def _percent(share: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from measured_points import cascade, point, scored
 from rich.console import Console
 
@@ -14,6 +15,14 @@ SMALL, LARGE = point("small", 1_000_000, 120, ANCHOR), point("large", 9_000_000,
 STATIC = (SMALL, LARGE)
 ONE = cascade(SMALL, LARGE, (0.25,))  # 150 of 200 right, a quarter goes on
 TWO = cascade(SMALL, LARGE, (0.25, 0.9))
+
+
+def tried(*rights: tuple[int, int], shares: tuple[float, ...] = (0.25, 0.5, 0.9)) -> OperatingPoint:
+    """With so many of 200 images right on the rank and the test split at each position."""
+    of = cascade(SMALL, LARGE, shares)
+    told = zip(of.cascade.notches, rights, strict=True)
+    notches = tuple(replace(notch, rank=scored(rank), test=scored(test)) for notch, (rank, test) in told)
+    return replace(of, cascade=replace(of.cascade, notches=notches))
 
 
 def said(*points: OperatingPoint) -> list[str]:
@@ -41,17 +50,12 @@ def test_a_cascade_that_is_worse_is_not_said_to_be_as_good():
 
 
 def test_of_those_that_do_as_well_the_cheapest_is_told_with_its_noise():
-    good = cascade(SMALL, LARGE, (0.25, 0.5, 0.9))
-    told = zip(good.cascade.notches, (178, 180, 184), strict=True)
-    notches = [replace(n, rank=scored(180), test=scored(right)) for n, right in told]
-    good = replace(good, cascade=replace(good.cascade, notches=tuple(notches)))
-    line = said(*STATIC, good)[1]
+    line = said(*STATIC, tried((180, 178), (180, 180), (180, 184)))[1]
     assert line.startswith(
         "small>large with 30 % going on has the accuracy of large, within the noise of 200 test images, at 41 %"
     )
     assert line.endswith("-1.0 ± 1.4 points image by image")
-    better = replace(good, cascade=replace(good.cascade, notches=(replace(notches[0], test=scored(190)),)))
-    assert "has a higher accuracy than large" in said(*STATIC, better)[1]
+    assert "has a higher accuracy than large" in said(*STATIC, tried((180, 190), shares=(0.25,)))[1]
 
 
 def test_the_chord_is_that_at_the_mean_cost_of_the_same_split():
@@ -63,40 +67,31 @@ def test_the_chord_is_that_at_the_mean_cost_of_the_same_split():
     assert said(*STATIC, TWO)[2].startswith("on average the cascades' accuracy lies ")
 
 
-def within_a_point(of: OperatingPoint, share: float) -> OperatingPoint:
-    """Where so many rank images go on, and nowhere else, a cascade has the large network's answers on them."""
-    own = of.cascade
-    curve = [replace(s, rank_score=0.895 if s.rank_reach[1] == share else 0.5) for s in own.curve]
-    notches = [replace(n, rank=scored(179 if n.rank_reach[1] == share else 100)) for n in own.notches]
-    return replace(of, cascade=replace(own, curve=tuple(curve), notches=tuple(notches)))
+@pytest.mark.parametrize(
+    ("of", "share"),
+    [
+        (tried((180, 170), (180, 180), (180, 180)), 30),
+        (tried((179, 170), (180, 180), (180, 180)), 30),  # half a point less, and no more by one standard error
+        (tried((178, 180), (180, 170), (180, 180)), 60),  # a point less, but for noise
+        (tried((170, 180), (170, 180), (190, 180)), None),  # what goes on nearly always saves nothing
+        (tried((170, 180), (170, 180), (170, 180)), None),
+    ],
+)
+def test_what_is_saved_is_decided_on_the_rank_split(of, share):
+    lines = savings.saved((*STATIC, of), "accuracy")
+    assert [line.partition(" with ")[2].partition(" ")[0] for line in lines] == ([] if share is None else [str(share)])
 
 
-def test_what_is_saved_is_set_on_the_rank_split_and_told_of_the_test_split():
-    """At a position that was chosen; where none loses a point at most, at another one."""
-    saves = "small>large with 60 % going on saves 29 % of the MACs of large on average over 200 test images, where"
-    chosen = within_a_point(cascade(SMALL, LARGE, (0.25, 0.5)), 0.5)
-    assert saves in said(*STATIC, chosen)[-1]
-    sooner = (replace(chosen.cascade.curve[2], rank_score=0.9), *chosen.cascade.curve)
-    assert saves in said(*STATIC, replace(chosen, cascade=replace(chosen.cascade, curve=sooner)))[-1]
-    assert saves in said(*STATIC, within_a_point(ONE, 0.5))[-1]
-
-
-def test_what_saves_nothing_is_not_told():
-    assert not [line for line in said(*STATIC, within_a_point(ONE, 1.0)) if "saves" in line]
-
-
-def test_a_loss_on_the_test_split_is_told():
-    lucky = replace(ONE.cascade.notches[0], rank=scored(178), test=scored(170))
-    of = replace(ONE, cascade=replace(ONE.cascade, notches=(lucky,)))
-    assert said(*STATIC, of)[-1] == (
+def test_what_is_saved_is_told_of_the_test_split():
+    (line,) = savings.saved((*STATIC, tried((180, 170), shares=(0.25,))), "accuracy")
+    assert line == (
         "set for a loss of one point at most on 200 rank images, small>large with 30 % going on saves 59 % of the MACs"
         " of large on average over 200 test images, where it loses 5.0 points of accuracy: 85.0 % [79.4, 89.3] against"
         " 90.0 % [85.1, 93.4]"
     )
-    same = replace(of, cascade=replace(of.cascade, notches=(replace(lucky, test=scored(180)),)))
-    assert "where its accuracy is the same: " in said(*STATIC, same)[-1]
-    none = replace(of, cascade=replace(of.cascade, curve=(), notches=(replace(lucky, rank=scored(170)),)))
-    assert not [line for line in said(*STATIC, none) if "saves" in line]
+    assert "it gains 1.0 points" in savings.saved((*STATIC, tried((180, 182), shares=(0.25,))), "accuracy")[0]
+    same = savings.saved((*STATIC, tried((180, 180), shares=(0.25,))), "accuracy")[0]
+    assert "where its accuracy is the same: " in same
 
 
 def test_the_table_has_each_position_between_its_stages():
@@ -108,7 +103,7 @@ def test_the_table_has_each_position_between_its_stages():
         ["1.00", "1.00", "1.00"], ["3.70", "3.25", "10.0"], ["9.00", "9.00", "9.00"], ["10.0", "9.10", "10.0"],
     ]  # fmt: skip
     assert lines[0] == "Cascades (accuracy on 200 test images; set on 200 of the rank split)"
-    family = (*STATIC, within_a_point(TWO, 0.25))
+    family = (*STATIC, tried((180, 180), shares=(0.25,)))
     assert terminal.cascades(family, "accuracy")[-1] == savings.saved(family, "accuracy")[0]
 
 
