@@ -33,6 +33,7 @@ from tflite_export.link import Object
 _MATCHED = "matched"
 _ROLES = ("large", "small")
 _OF_FILES = ("converter", "budget")  # what decides no point, or not all of it: told as the user gave it
+_BARE = "models"  # given as words without an option before them
 _VERSION = " version"
 
 
@@ -145,14 +146,18 @@ def _facts(
         "training": f"{meta['training_macs'] / 1e12:.2f}T MACs; fine-tuning all of the large anchor on as many images:"
         f" {meta['whole_large_training_macs'] / 1e12:.2f}T"
         if meta["training_macs"]
-        else "none: closed form alone",
+        else "none: closed form alone"
+        if any(p.kind == STITCHED for p in listed)
+        else "none",
         "finished": datetime.fromtimestamp(run.points_path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
 
 def _standing(listed: tuple[OperatingPoint, ...]) -> dict[str, str]:
-    """How many points between the anchors are shipped, and where those lie."""
+    """How many points between the anchors are shipped, and where those lie; nothing of a run that made none."""
     between = [p for p in listed if p.kind == STITCHED]
+    if not between:
+        return {}
     shipped = [p for p in between if p.status == SHIPPED]
     count = {"points between the anchors": f"{len(shipped)} shipped of {len(between)}"}
     if not shipped:
@@ -188,10 +193,10 @@ def _build(run: Run, method: str) -> tuple[str, ...]:
     if (kept := run.options()) is None:
         return ()
     usual, command = methods.defaults(method), methods.METHODS[method].command
-    words = [command, *(("--method", method) if method != methods.of(command)[0] else ())]
+    words = [command, *(("--method", method) if method != methods.of(command)[0] else ()), *kept.get(_BARE, ())]
     for name, value in kept.items():
         option = name.replace("_", "-")
-        if name not in usual or value is None or value in (usual[name], []):
+        if name == _BARE or name not in usual or value is None or value in (usual[name], []):
             continue
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")

@@ -869,6 +869,28 @@ def test_a_cascade_has_rows_a_route_and_a_picture(finished: Path, tmp_path: Path
     assert "## Cascades" in sheets.markdown(told)
 
 
+def test_models_joined_as_they_are_have_a_report_without_plans(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    meta, known = points.read(run.points_path)
+    large, small = known[:2]
+    listed = (large, small, measured_points.cascade(small, large))
+    run.write_json(run.points_path, points.to_json(listed, meta | {"training_macs": 0, "whole_large_training_macs": 0}))
+    run.plans_path.unlink()
+    (run.path / "similarity.npz").unlink()
+    record = json.loads((run.path / "run.json").read_text())
+    options = {"models": ["a b.keras", "c.tflite"], "data": "d.npz", "cascades": 2}
+    run.write_json(
+        run.path / "run.json",
+        record | {"inputs": record["inputs"] | {"method": "cascade"}, "options": options},
+    )
+    told = reporting.gather(run)
+    assert told.build == ("cascade", "a b.keras", "c.tflite", "--data", "d.npz", "--cascades", "2")
+    assert main.commands["cascade"].make_context("cascade", list(told.build[1:])).params["data"] == "d.npz"
+    assert (told.pairs, told.cka, told.facts["training"]) == ((), (), "none")
+    assert "points between the anchors" not in told.facts
+    assert "small&gt;large" in webpage.html(told)
+
+
 def test_text_of_a_user_in_a_cascade_is_text(found: Report) -> None:
     known = with_cascades(found)
     worse = replace(known, points=(*known.points[:-1], replace(known.points[-1], name=EVIL)), examples={EVIL: b"png"})
