@@ -782,6 +782,12 @@ def test_the_plot_shows_dials_what_was_chosen_and_where_the_slider_is(cascading:
     cascading.evaluate("byId('dial-chosen').click()")
     assert cascading.evaluate("X_AXES[0].label") == "mean MACs of one image"
     assert (seen(".curve"), seen(".notch"), seen(".worst.end"), seen(".turned")) == (2, 1, 2, 0)
+    notch, mark = (
+        cascading.evaluate(f"document.querySelector('{which}').getAttribute('transform').match(/[0-9.]+/g).map(Number)")
+        for which in (".notch", '.mark[data-point="small>large"]')
+    )
+    assert notch[0] < mark[0]  # cheaper
+    assert notch[1] > mark[1]  # and worse
     turn(cascading, 7)
     assert seen(".turned") == 1
     before = cascading.evaluate("document.querySelector('.turned').getAttribute('cx')")
@@ -822,6 +828,8 @@ def test_sliders_know_the_mean_and_the_worst_case(cascading: chromium.Page, foun
         expected = chosen(report, budget[1])
         assert first == expected or expected.startswith(first)
         told.add(first.split()[0])
+        if first.startswith("small>large"):
+            assert cascading.evaluate("byId('dial-place').textContent").startswith(f"{first.split()[1]}: ")
     assert {"small>large", "no"} <= told
     for name in names:
         cascading.evaluate(f"byId('limit-{name}').value = 300; byId('limit-{name}').dispatchEvent(new Event('input'))")

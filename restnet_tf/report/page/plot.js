@@ -104,21 +104,23 @@ function curveOf(c, axes, precision) {
   return xs && ys ? xs.map((x, i) => [x, hundredfold(axes.y) * [ys[i]].flat()[0]]) : [];
 }
 
-// The other positions that were chosen, which are the network's and no file's.
-function notchesOf(c, axes) {
-  const y = figureNamed.get(axes.y.standIn) || axes.y;
-  const both = c.notches.slice(0, -1).map((n) => [n[axes.x.name], [n[y.name]].flat()[0]]);
-  return both.filter((n) => n.every((v) => v !== undefined)).map(([x, v]) => [x, hundredfold(axes.y) * v]);
+// The other positions that were chosen, where the file's own curve has that cost.
+function notchesOf(c, axis, curve) {
+  return c.notches.slice(0, -1).map((notch) => notch[axis.name]).flatMap((x) => {
+    const after = curve.findIndex(([cost]) => cost >= x), [x1, y1] = curve[after] || [], [x0, y0] = curve[after - 1] || [];
+    return after > 0 ? [[x, y0 + ((x - x0) / (x1 - x0 || 1)) * (y1 - y0)]] : [];
+  });
 }
 
 // Dials as curves, and what was chosen on them.
 function drawCurves(canvas, axes, precision, sx, sy, range) {
   const clip = (y) => Math.max(range[0], Math.min(range[1], y));
   for (const c of CASCADES) {
-    const curve = curveOf(c, axes, precision).map(([x, y]) => [sx(x), sy(clip(y))]);
+    const curve = curveOf(c, axes, precision);
     if (!curve.length) continue;
-    canvas.append(drawn("path", { class: `curve dial${c.colour}`, d: `M${curve.join("L")}` }));
-    for (const [x, y] of notchesOf(c, axes)) canvas.append(drawn("path",
+    const way = curve.map(([x, y]) => [sx(x), sy(clip(y))]);
+    canvas.append(drawn("path", { class: `curve dial${c.colour}`, d: `M${way.join("L")}` }));
+    for (const [x, y] of notchesOf(c, axes.x, curve)) canvas.append(drawn("path",
       { class: `notch dial${c.colour}`, d: "M0-5L5 0L0 5L-5 0Z", transform: `translate(${sx(x)} ${sy(clip(y))})` }));
   }
 }
