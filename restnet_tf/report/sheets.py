@@ -27,7 +27,7 @@ def as_csv(report: Report) -> str:
         *figures.shown(CSV, POINT),
         *(figure for figure in figures.shown(CSV, FILE) if POINT not in figure.of),
         *figures.climbed(report.ladders),
-        *figures.measured(report.measurements),
+        *tables.of_devices(report.points, report.measurements),
     )
     rows = [_record(columns, line) for line in _lines(report)]
     text = io.StringIO()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from restnet_tf.points.points import OperatingPoint
-from restnet_tf.report import figures, savings, units
+from restnet_tf.report import figures, savings, stage_figures, units
 from restnet_tf.report.contents import Report
 from restnet_tf.report.figure import CASCADES, FILE, POINT, TABLE, Figure, Line
 from restnet_tf.report.units import Cell
@@ -71,7 +71,7 @@ def files(report: Report) -> Table:
 def devices(report: Report) -> Table:
     """One row a file, one column a device, figure, kind and tool: nothing that differs in these shares a column."""
     lines = of_measured(report.points, report.ordered, report.measurements)
-    columns = (*_named(FILE), *figures.measured(report.measurements))
+    columns = (*_named(FILE), *of_devices(report.points, report.measurements))
     note = "Of each figure the head says whether it was measured, interpreted, estimated or planned."
     return filled(_DEVICES, "Devices, interpreters and compilers", note, columns, lines, report.words)
 
@@ -109,11 +109,19 @@ def of_files(family: Sequence[OperatingPoint], points: Iterable[OperatingPoint])
 def of_measured(
     family: Sequence[OperatingPoint], points: Iterable[OperatingPoint], measurements: Iterable[Measurement]
 ) -> tuple[Line, ...]:
-    """A line a file that a device measured, even one that ``points.json`` has forgotten since."""
-    precisions = {(m.point, m.precision) for m in measurements}
+    """A line a file that a device measured, even one that ``points.json`` has forgotten since, or that is a cascade
+    whose stages it measured."""
+    measurements = tuple(measurements)
+    precisions = {(m.point, m.precision) for m in measurements} | stage_figures.lines(family, measurements)
     return tuple(
         Line(p, tuple(family), precision) for p in points for name, precision in sorted(precisions) if name == p.name
     )
+
+
+def of_devices(family: Sequence[OperatingPoint], measurements: Iterable[Measurement]) -> tuple[Figure, ...]:
+    """What devices measured of files, and what that comes to for cascades of which they ran the stages."""
+    measurements = tuple(measurements)
+    return (*figures.measured(measurements), *stage_figures.summed(family, measurements))
 
 
 def sources(report: Report) -> tuple[tuple[str, str, str], ...]:

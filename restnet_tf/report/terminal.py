@@ -59,7 +59,7 @@ def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoin
     """
     points = tuple(points)
     lines = tables.of_measured(points, contents.ordered(points), measurements)
-    columns = (*figures.shown(BENCH, FILE), *figures.measured(measurements))
+    columns = (*figures.shown(BENCH, FILE), *tables.of_devices(points, measurements))
     return _drawn(tables.filled("devices", "What devices, interpreters and compilers say", "", columns, lines, {}))
 
 

@@ -20,6 +20,7 @@ from restnet_tf.records import Reason
 from restnet_tf.report import figures, pagedata, sheets, tables, terminal, units, webpage
 from restnet_tf.report.contents import Report
 from restnet_tf.report.figure import ACROSS, CSV, FILE, POINT, Figure, Line
+from tflite_export.devices.measurements import Measurement
 
 FAMILY = (
     point("small", 1_000_000, 120, ANCHOR),
@@ -181,3 +182,26 @@ def test_every_figure_is_of_something_and_shown_somewhere():
         assert figure.of
         assert figure.views or figure.axis
         assert bool(figure.source) == (figure.unit is not units.WORDS) or figure.views == {CSV}
+
+
+def test_devices_that_run_stages_alone_have_a_worst_case_and_a_mean():
+    of_stage = Measurement("small", "int8", "ethos-u55-128", "cycles", 1000.0, "compiler", "Vela 5", "ab" * 32)
+    both = (of_stage, replace(of_stage, point="large", value=8000.0))
+    report = replace(REPORT, points=WITH_CASCADE, measurements=both)
+    table = tables.devices(report)
+    cells = {cells[0].text: [cell.text for cell in cells[2:]] for cells in table.rows}
+    assert [column.label for column in table.columns[2:]] == [
+        "cycles",
+        "mean cycles of stages",
+        "worst cycles of stages",
+    ]
+    assert cells == {"small": ["1000", "", ""], "large": ["8000", "", ""], "small>large": ["", "3000", "9000"]}
+    assert "sum of the stages' own files, by the share of rank images" in table.columns[3].source
+    rows = {(r["point"], r["precision"]): r for r in csv.DictReader(sheets.as_csv(report).splitlines())}
+    row = rows["small>large", "int8"]
+    assert [value for head, value in row.items() if head.startswith("ethos-u55-128")] == ["", "3000.0", "9000.0"]
+    with (console := Console(width=300)).capture() as captured:
+        console.print(terminal.measured(both, WITH_CASCADE))
+    assert "mean cycles of stages" in captured.get()
+    alone = tables.devices(replace(report, measurements=both[:1]))
+    assert [column.label for column in alone.columns[2:]] == ["cycles"]
