@@ -64,8 +64,9 @@ class Wording:
     climbs: bool = True
 
 
+_BY_FILE = "run by the interpreter"
 COMPOSED = Wording(
-    ran="run by the interpreter",
+    ran=_BY_FILE,
     ranked="in cross-validation on the few images, which decides",
     loss="log loss",
     of="of the labels",
@@ -121,8 +122,10 @@ def words(metric: str, method: Wording, points: Iterable[OperatingPoint]) -> dic
 
     Where there are cascades, a cost is the mean or the worst case, and says which.
     """
-    own = {"ran": method.ran, "ranked": method.ranked, "loss": method.loss, "of": method.of}
-    return {"metric": metric, "worst": "worst " if any(p.cascade for p in points) else "", **own}
+    own = {"ranked": method.ranked, "loss": method.loss, "of": method.of}
+    cascading = any(p.cascade for p in points)
+    ran = f"{method.ran} (cascades by the interpreter)" if cascading and method.ran != _BY_FILE else method.ran
+    return {"metric": metric, "worst": "worst " if cascading else "", "ran": ran, **own}
 
 
 def ordered(points: tuple[OperatingPoint, ...]) -> tuple[OperatingPoint, ...]:

@@ -18,7 +18,7 @@ from restnet_tf.points import select
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, Share
 from restnet_tf.records import Reason
 from restnet_tf.report import figures, pagedata, sheets, tables, terminal, units, webpage
-from restnet_tf.report.contents import Report
+from restnet_tf.report.contents import COMPOSED, Report
 from restnet_tf.report.figure import ACROSS, CSV, FILE, POINT, Figure, Line
 from tflite_export.devices.measurements import Measurement
 
@@ -205,3 +205,14 @@ def test_devices_that_run_stages_alone_have_a_worst_case_and_a_mean():
     assert "mean cycles of stages" in captured.get()
     alone = tables.devices(replace(report, measurements=both[:1]))
     assert [column.label for column in alone.columns[2:]] == ["cycles"]
+
+
+def test_the_scores_of_cascades_are_those_of_files():
+    source = {c.name: c.source for c in tables.networks(replace(REPORT, points=WITH_CASCADE)).columns}
+    assert (
+        source["keras_test_score"] == "run in Keras (cascades by the interpreter) on the test split; interval by Wilson"
+    )
+    assert tables.networks(replace(REPORT, points=WITH_CASCADE, method=COMPOSED)).note.startswith(
+        "Run by the interpreter on"
+    )
+    assert tables.networks(REPORT).note.startswith("Run in Keras on")
