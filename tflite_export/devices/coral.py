@@ -177,7 +177,7 @@ def export(parcel: Parcel) -> Export:
 
 def _loop(loop: StageLoop) -> dict[str, Any]:
     """What cascade.py reads."""
-    stages = [f"{name}.{loop.precision_of(number)}.tflite" for number, name in enumerate(loop.stages)]
+    stages = [f"{name}.{precision}.tflite" for name, precision in loop.files]
     return {"stages": stages, "confidence": loop.confidence, "thresholds": loop.thresholds}
 
 

@@ -52,10 +52,11 @@ class StageLoop:
         """What its files are called."""
         return cascades.in_files(f"{self.name}.{self.precision}")
 
-    def precision_of(self, stage: int) -> str:
-        """Of the file of a stage; a shorter list repeats its last for further stages."""
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Point and precision of each stage's file; a shorter list of precisions repeats its last."""
         parts = self.precision.split(cascades.GOES_ON)
-        return parts[min(stage, len(parts) - 1)]
+        return tuple((name, parts[min(n, len(parts) - 1)]) for n, name in enumerate(self.stages))
 
 
 @dataclass(frozen=True)

@@ -179,10 +179,7 @@ np.savez(sys.argv[1] + "/answers.npz", scores=[s for s, _ in answers], stages=[s
 
 def exported(folder: Path, name: str, precision: str, thresholds: tuple[float, ...], measure: str = "max") -> None:
     loop = StageLoop(name, precision, tuple(name.split(">")), measure, thresholds)
-    files_ = tuple(
-        PointFile(n, loop.precision_of(i), cascade_files.stage(n, loop.precision_of(i)))
-        for i, n in enumerate(loop.stages)
-    )
+    files_ = tuple(PointFile(n, p, cascade_files.stage(n, p)) for n, p in loop.files)
     for file, content in coral.export(Parcel("demo", files_, (), None, (loop,))).files.items():
         (folder / file).write_bytes(content)
 
