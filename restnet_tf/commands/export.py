@@ -106,7 +106,8 @@ def _parts(
     for point in apart:
         try:
             if together and not together.loops:
-                raise RestnetError(f"--together {request.together} takes points of one cost; its stages go there alone")
+                others = " or ".join(f"--together {how}" for how, way in target.together.items() if way.loops)
+                raise RestnetError(f"a {request.together} holds no cascades; give {others}, or export it alone")
             _check_precisions(precision, target)
             loop = loops.loop(point, precision, chosen if together else family)
             own = {(f.name, f.precision): f for f in loops.stage_files(loop, family, run.path)}

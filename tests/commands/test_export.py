@@ -424,7 +424,9 @@ def test_one_image_comes_with_a_loop_for_each_cascade_and_a_router_with_none(cas
     subprocess.run(["g++", *flags, "-o", "main", "main.cc", "points_int8.cc"], cwd=folder, check=True)
     routed = export(cascading, "--target", "tflm", "--together", "router", "--out", str(cascading.parent / "routed"))
     assert routed.exit_code == 0, routed.output
-    assert "refused small>large: --together router takes points of one cost" in routed.stdout
+    assert (
+        "refused small>large: a router holds no cascades; give --together image, or export it alone\n" in routed.stdout
+    )
     assert "router_int8.cc" in {path.name for path in (cascading.parent / "routed").iterdir()}
 
 
@@ -433,6 +435,7 @@ def test_coral_gets_stages_and_the_code_that_compares(cascading: Path):
     assert result.exit_code == 0, result.output
     files = {f"{name}.int8.tflite" for name in MACS}
     assert out(cascading) == files | {"check.txt", "compile.sh", "labels.txt", "cascades.json", "cascade.py"}
+    assert "cascades come as their stages; cascade.py runs them until one is sure\n" in result.stdout
     loops = json.loads((cascading.parent / "out" / "cascades.json").read_text())
     assert loops["small>large"] == {
         "stages": ["small.int8.tflite", "large.int8.tflite"],

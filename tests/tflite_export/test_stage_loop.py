@@ -177,6 +177,23 @@ def test_stages_may_be_entries_of_one_image(tmp_path: Path) -> None:
         assert said == flash.entry(image.content, place)
 
 
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
+def test_the_loop_compiles_for_microcontrollers(core: str, tmp_path: Path) -> None:
+    needs.programs("arm-none-eabi-g++").or_skip()
+    chosen = loop("small>middle>large", "int8")
+    firmware_of(chosen, points(chosen), tmp_path)
+    (tmp_path / "main.cc").write_text(
+        '#include "small_then_middle_then_large_int8.h"\n'
+        "struct Runner {\n  std::int8_t* Input(std::size_t) { return nullptr; }\n"
+        "  const std::int8_t* Run(std::size_t) { return nullptr; }\n};\n"
+        "int main() {\n  Runner runner;\n  const float pixels[192] = {};\n  float scores[3];\n"
+        "  return model_small_then_middle_then_large_int8_run(runner, pixels, scores);\n}\n"
+    )
+    command = ["arm-none-eabi-g++", f"-mcpu={core}", "-mthumb", *STRICT, "-c", "main.cc"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_confidence_has_a_function_and_every_header_says_what_it_means(tmp_path: Path) -> None:
     assert stage_loop.CONFIDENCES.keys() == confidence.CONFIDENCES.keys()
     chosen = loop("small>middle>large", "int8", thresholds=(0.75, 0.5))

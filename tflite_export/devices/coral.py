@@ -171,7 +171,7 @@ def export(parcel: Parcel) -> Export:
         }
     remark = "the files keep the documented rules; nothing here has compiled them"
     advice = "on a machine with edgetpu_compiler: sh {out}/compile.sh"
-    remarks = (remark, *loop_remarks(parcel))
+    remarks = (remark, *loop_remarks(parcel, "cascade.py"))
     return Export(files | {name: text.encode() for name, text in texts.items()}, remarks, advice)
 
 

@@ -125,13 +125,14 @@ class Target:
     together: Mapping[str, Together] = field(default_factory=dict)
 
 
-def loop_remarks(parcel: Parcel) -> tuple[str, ...]:
-    """What there is to know of cascades that a host compares."""
-    return tuple(
+def loop_remarks(parcel: Parcel, code: str) -> tuple[str, ...]:
+    """What there is to know of cascades that a host compares, by which code; nothing where there are none."""
+    repeated = (
         f"{loop.name}: the front that its stages share runs twice where it goes on, {loop.repeated_macs:,} MACs more"
         for loop in parcel.loops
         if loop.repeated_macs
     )
+    return (f"cascades come as their stages; {code} runs them until one is sure", *repeated) if parcel.loops else ()
 
 
 def judged(point: PointFile, target: Target) -> Verdict:

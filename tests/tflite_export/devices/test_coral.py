@@ -169,8 +169,8 @@ LOOP = """
 import json, sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from cascade import Cascade
-cascade = Cascade(sys.argv[1] + "/cascades.json", sys.argv[2])
+from cascade import CoralCascade
+cascade = CoralCascade(sys.argv[1] + "/cascades.json", sys.argv[2])
 cascade.thresholds = json.loads(sys.argv[3]) or cascade.thresholds
 answers = [cascade.run(image) for image in np.load(sys.argv[1] + "/images.npy")]
 np.savez(sys.argv[1] + "/answers.npz", scores=[s for s, _ in answers], stages=[stage for _, stage in answers])
