@@ -44,7 +44,13 @@ def _entropy(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _emitted_max(scores: Tensor) -> list[Operator]:
-    """The largest of the scores' own integers, which is one step as a float."""
+    """The largest of the scores' own integers, which is one step as a float.
+
+    TensorFlow Lite Micro has no REDUCE_MAX of 16 bits; that of the floats is the same value.
+    """
+    if scores.type == "INT16":
+        lead = emit.dequantize(scores)
+        return [lead, emit.reduced(lead.outputs[0], "REDUCE_MAX")]
     largest = emit.reduced(scores, "REDUCE_MAX")
     return [largest, *_floats(largest.outputs[0])]
 

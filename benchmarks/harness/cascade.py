@@ -1,7 +1,7 @@
 """Cascades on a Coral board: runs stages one after the other until one is sure. Copy it there with its folder.
 
-    from cascade import Cascade
-    scores, stage = Cascade("cascades.json", "small>large").run(image)
+    from cascade import CoralCascade
+    scores, stage = CoralCascade("cascades.json", "small>large").run(image)
 
 It needs ``tflite_runtime`` (``pycoral`` brings it) or LiteRT, and NumPy. ``cascades.json`` names the files of the
 stages; of a file that ``edgetpu_compiler`` has made another of, ``NAME_edgetpu.tflite``, that one runs on the
@@ -40,7 +40,7 @@ def one_less_entropy(scores: Any) -> Any:
 CONFIDENCES = {"max": largest, "margin": margin, "entropy": one_less_entropy}
 
 
-class Cascade:
+class CoralCascade:
     """One cascade of a ``cascades.json``; ``thresholds`` may be turned at any time.
 
     A stage answers where its confidence is at or above its threshold; else the next one runs, and the last one always

@@ -24,19 +24,16 @@ def loop(point: OperatingPoint, precision: str, family: Iterable[OperatingPoint]
     made = StageLoop(
         point.name, precision, cascade.stages, cascade.confidence, thresholds, _repeated_macs(point, by_name)
     )
-    for number, name in enumerate(made.stages):
-        if name not in by_name or made.precision_of(number) not in by_name[name].files:
-            raise RestnetError(f"its stage {name} has no file of {made.precision_of(number)} in the run")
+    for name, own in made.files:
+        if name not in by_name or own not in by_name[name].files:
+            raise RestnetError(f"its stage {name} has no file of {own} in the run")
     return made
 
 
 def stage_files(loop: StageLoop, family: Iterable[OperatingPoint], run: Path) -> tuple[PointFile, ...]:
     """The files of a loop's stages; raises TfliteError where one loop cannot feed them (``stage_loop.check``)."""
     by_name = {p.name: p for p in family}
-    precisions = {name: loop.precision_of(number) for number, name in enumerate(loop.stages)}
-    files = tuple(
-        PointFile(name, own, points.content(run, by_name[name].files[own])) for name, own in precisions.items()
-    )
+    files = tuple(PointFile(name, own, points.content(run, by_name[name].files[own])) for name, own in loop.files)
     stage_loop.check([file.content for file in files])
     return files
 

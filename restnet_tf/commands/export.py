@@ -52,6 +52,7 @@ class _Parts:
     files: tuple[PointFile, ...]
     loops: tuple[StageLoop, ...]
     refused: tuple[Refused, ...]
+    alone: frozenset[tuple[str, str]]  # files, by point and precision, that were asked for by themselves
 
 
 def export(path: Path, request: Request, out: Path, report: Reporter) -> Exported:
@@ -73,6 +74,8 @@ def export(path: Path, request: Request, out: Path, report: Reporter) -> Exporte
     parts = _parts(run, chosen, family, precision, target, request)
     taken, refused = _sifted(parts.files, parts.refused, target, strict, report)
     left, complete = _whole(parts.loops, taken)
+    needed = parts.alone | {stage for loop in complete for stage in loop.files}
+    taken = [file for file in taken if (file.name, file.precision) in needed]
     if left and (strict or not taken):
         raise RestnetError(_refusal(target, left))
     if request.together:
@@ -99,11 +102,13 @@ def _parts(
     together = target.together[request.together] if request.together else None
     apart = [p for p in chosen if p.cascade is not None and (together or not target.rules.subgraphs)]
     files = {(p.name, precision): _file(run, p, precision) for p in chosen if p not in apart}
-    done, refused = [], []
+    alone, done, refused = frozenset(files), [], []
     for point in apart:
         try:
             if together and not together.loops:
-                raise RestnetError(f"--together {request.together} takes points of one cost; its stages go there alone")
+                others = " or ".join(f"--together {how}" for how, way in target.together.items() if way.loops)
+                raise RestnetError(f"a {request.together} holds no cascades; give {others}, or export it alone")
+            _check_precisions(precision, target)
             loop = loops.loop(point, precision, chosen if together else family)
             own = {(f.name, f.precision): f for f in loops.stage_files(loop, family, run.path)}
         except (RestnetError, TfliteError) as error:
@@ -113,7 +118,15 @@ def _parts(
             done.append(loop)
     cost = {p.name: p.mean_macs for p in family}
     ordered = sorted(files.values(), key=lambda f: (cost[f.name], f.name, f.precision))
-    return _Parts(tuple(ordered), tuple(done), tuple(refused))
+    return _Parts(tuple(ordered), tuple(done), tuple(refused), alone)
+
+
+def _check_precisions(precision: str, target: Target) -> None:
+    for part in precision.split(GOES_ON):
+        if part not in target.rules.precisions:
+            raise RestnetError(
+                f"a stage of {part} does not run there; build with --precision {target.rules.precisions[0]}"
+            )
 
 
 def _file(run: Run, point: OperatingPoint, precision: str) -> PointFile:
@@ -123,10 +136,7 @@ def _file(run: Run, point: OperatingPoint, precision: str) -> PointFile:
 def _whole(every: Sequence[StageLoop], taken: Sequence[PointFile]) -> tuple[tuple[Refused, ...], tuple[StageLoop, ...]]:
     """Cascades of which the target refuses a stage, and those of which it takes all."""
     there = {(file.name, file.precision) for file in taken}
-    lacks = {
-        loop: [name for number, name in enumerate(loop.stages) if (name, loop.precision_of(number)) not in there]
-        for loop in every
-    }
+    lacks = {loop: [name for name, precision in loop.files if (name, precision) not in there] for loop in every}
     left = tuple((loop.name, (f"its stage {missing[0]} is refused",)) for loop, missing in lacks.items() if missing)
     return left, tuple(loop for loop, missing in lacks.items() if not missing)
 

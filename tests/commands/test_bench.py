@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cascade_files
 import needs
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from restnet_tf.cli.main import main
 from restnet_tf.commands import bench, build
 from restnet_tf.methods.restnet import options as restnet
 from restnet_tf.points import points
-from restnet_tf.points.points import ANCHOR, CONTROL, File, OperatingPoint, Score
+from restnet_tf.points.points import ANCHOR, CASCADE, CONTROL, Cascade, File, OperatingPoint, Score
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
 from restnet_tf.report import terminal
@@ -254,3 +255,55 @@ def test_an_unknown_device_is_refused_before_a_build_begins(tmp_path: Path) -> N
     with pytest.raises(TfliteError, match="unknown device 'tpu' in the budget; known are host"):
         build.build("restnet", options, Silent())
     assert not (tmp_path / "out").exists()
+
+
+# ---- cascades ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cascading(run: Run) -> Run:
+    """The run with a cascade beside its points."""
+    name, files_ = "small>large", {}
+    for precision in ("int8", "int8>float32"):
+        content = cascade_files.cascade(name, precision, (0.5,))
+        subject, path = Subject(name, precision, content), run.tflite_path(name, precision)
+        path.write_bytes(content)
+        relative = str(path.relative_to(run.path))
+        files_[precision] = File(relative, subject.sha256, 1, 1, SCORE, SCORE, 5.0, 6.0, (5.0,), 1, "LiteRT")
+    cascade = Cascade(("small", "large"), (10, 100), "max", (0.5,), (1.0, 0.5), (1.0, 0.5))
+    joined = OperatingPoint(name, CASCADE, name, 110, 100, SCORE, SCORE, files=files_, cascade=cascade)
+    meta, every = points.read(run.points_path)
+    run.write_json(run.points_path, points.to_json([*every, joined], {"metric": meta["metric"]}))
+    return run
+
+
+def test_a_device_that_runs_no_if_leaves_cascades_out_with_a_word(cascading: Run, monkeypatch: Any) -> None:
+    given: list[str] = []
+
+    def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
+        given.extend(subject.name for subject in subjects)
+        yield Findings()
+
+    monkeypatch.setitem(devices.DEVICES, "d", Device("d", measure, ("int8",), cascades=False))
+    report = Silent()
+    done = bench.bench(cascading.path, ["d"], DeviceOptions(), report)
+    assert done.failures == ()
+    assert given == ["small.int8", "L1-S0.int8"]
+    assert "d: small>large left out; it runs no IF, and what their stages take adds up" in report.lines
+    assert bench.bench(cascading.path, ["d"], DeviceOptions(), report, only_points=["small>large"]).failures == ()
+
+
+@needs.MICRO.mark
+def test_cascades_are_measured_where_they_run_in_every_precision_of_their_stages(cascading: Run) -> None:
+    words = ["--device", "tflm", "--device", "host", "--repeats", "3", "--point", "small>large"]
+    done = ask("bench", cascading.path, *words)
+    assert done.exit_code == 0, done.stderr
+    figures = {(m.device, m.precision, m.figure) for m in measurements.read(cascading.measurements_path)}
+    for precision in ("int8", "int8>float32"):
+        assert ("host", precision, "latency") in figures
+        assert ("tflm", precision, "arena") in figures
+    assert "warning" not in done.stderr
+
+
+def test_only_devices_without_if_leave_cascades_out() -> None:
+    assert {d.name.split("-")[0] for d in devices.DEVICES.values() if not d.cascades} == {"ethos", "coral"}

@@ -6,8 +6,11 @@ import hashlib
 import importlib.util
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cascade_files
 import needs
 import networks
 import numpy as np
@@ -17,8 +20,19 @@ from operators import file, operator, tensor
 
 from restnet_tf.cli.main import main
 from restnet_tf.points import points
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score
-from tflite_export import flash, router
+from restnet_tf.points.points import (
+    ANCHOR,
+    CASCADE,
+    CONTROL,
+    DOMINATED,
+    STITCHED,
+    Cascade,
+    Dial,
+    File,
+    OperatingPoint,
+    Score,
+)
+from tflite_export import cascades, flash, link, router
 from tflite_export.convert import convert
 from tflite_export.devices import tflm_wheel
 from tflite_export.flatbuffer import Model, read, write
@@ -30,7 +44,7 @@ needs_vela = needs.VELA.mark
 LABELS = ["cat", 'the "dog"', "$fish"]
 
 
-def point(name: str, files: dict[str, bytes], kind: str = STITCHED, **changed: str) -> OperatingPoint:
+def point(name: str, files: dict[str, bytes], kind: str = STITCHED, **changed: Any) -> OperatingPoint:
     score = Score.of(np.array([True, False]))
     entries = {
         precision: File(
@@ -319,3 +333,207 @@ def test_the_same_export_gives_the_same_bytes(run: Path):
     first = {p.name: p.read_bytes() for p in (run.parent / "out").iterdir()}
     assert export(run, "--target", "tflm").exit_code == 0
     assert {p.name: p.read_bytes() for p in (run.parent / "out").iterdir()} == first
+
+
+# ---- cascades ------------------------------------------------------------------------------------
+
+MACS = {"small": 10, "middle": 30, "large": 100}
+NAMES = ("small>large", "small>middle>large")
+
+
+def cascade_point(name: str, files: dict[str, bytes], **more: Any) -> OperatingPoint:
+    stages = tuple(name.split(">"))
+    macs, reach = tuple(MACS[s] for s in stages), tuple(0.5**n for n in range(len(stages)))
+    # What decided stands in the cascade, what was chosen for a file in its dial.
+    cascade = Cascade(stages, macs, "max", (0.0,) * (len(stages) - 1), reach, reach, **more)
+    made = point(name, files, CASCADE, cascade=cascade)
+    dialled = {
+        p: replace(
+            entry,
+            path=f"tflite/{cascades.in_files(name)}.{cascades.in_files(p)}.tflite",
+            dial=Dial(cascade_files.dial(name, p.split(">")[0]), reach, reach, (1.0,) * len(stages)),
+        )
+        for p, entry in made.files.items()
+    }
+    return replace(made, files=dialled, macs=sum(macs))
+
+
+@pytest.fixture
+def cascading(tmp_path: Path) -> Path:
+    """A finished run of three networks and their cascades, the last of which is dominated."""
+    path = tmp_path / "demo"
+    everyone = [
+        replace(point(name, {p: cascade_files.stage(name, p) for p in ("int8", "float32")}), macs=macs)
+        for name, macs in MACS.items()
+    ]
+    for name in NAMES:
+        precisions = ("int8", "float32", *(("int8>float32",) if name == NAMES[0] else ()))
+        files = {p: cascade_files.cascade(name, p, cascade_files.dial(name, p.split(">")[0])) for p in precisions}
+        everyone.append(cascade_point(name, files))
+    written(path, everyone)
+    models = [read(cascade_files.stage(name, "int8")) for name in MACS]
+    for name, model in zip(MACS, models, strict=True):
+        model.signatures[0].key = name
+    whole = Model([m.subgraphs[0] for m in models], [m.signatures[0] for m in models])
+    notes = {"points": [{"name": name, "macs": macs} for name, macs in MACS.items()]}
+    link.finish(whole, models, notes)
+    (path / "elastic.int8.tflite").write_bytes(write(whole))
+    return path
+
+
+def written(path: Path, everyone: list[OperatingPoint]) -> None:
+    (path / "tflite").mkdir(parents=True, exist_ok=True)
+    for one in everyone:
+        for precision, entry in one.files.items():
+            if one.cascade is None:
+                content = cascade_files.stage(one.name, precision)
+            else:
+                dial = entry.dial.thresholds if entry.dial else ()
+                content = cascade_files.cascade(one.name, precision, dial)
+            (path / entry.path).write_bytes(content)
+    (path / "points.json").write_text(
+        json.dumps(points.to_json(everyone, {"metric": "accuracy", "class_names": LABELS}))
+    )
+
+
+def source_files(*stems: str) -> set[str]:
+    return {f"{stem}{end}" for stem in stems for end in (".h", ".cc", "_resolver.h")} | {"labels.h", "labels.cc"}
+
+
+def test_tflm_takes_a_cascade_as_one_network(cascading: Path):
+    result = export(cascading, "--target", "tflm")
+    assert result.exit_code == 0, result.output
+    stems = ("small_int8", "middle_int8", "large_int8", "small_then_large_int8", "small_then_middle_then_large_int8")
+    assert out(cascading) == source_files(*stems)
+    header = (cascading.parent / "out" / "small_then_large_int8.h").read_text()
+    assert "// small>large, int8, of demo, for TensorFlow Lite Micro" in header
+    assert "refused" not in result.stdout
+    assert export(cascading, "--target", "tflm", "--point", "small>large", "--precision", "int8>float32").exit_code == 0
+    assert "small_then_large_int8_then_float32.cc" in out(cascading)
+
+
+@needs.COMPILER.mark
+def test_one_image_comes_with_a_loop_for_each_cascade_and_a_router_with_none(cascading: Path):
+    result = export(cascading, "--target", "tflm", "--together", "image")
+    assert result.exit_code == 0, result.output
+    loops = {"cascade.h", "small_then_large_int8.h", "small_then_middle_then_large_int8.h"}
+    assert out(cascading) == source_files("points_int8") | loops
+    folder = cascading.parent / "out"
+    (folder / "main.cc").write_text("".join(f'#include "{name}"\n' for name in sorted(loops)) + "int main() {}\n")
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+    subprocess.run(["g++", *flags, "-o", "main", "main.cc", "points_int8.cc"], cwd=folder, check=True)
+    routed = export(cascading, "--target", "tflm", "--together", "router", "--out", str(cascading.parent / "routed"))
+    assert routed.exit_code == 0, routed.output
+    assert (
+        "refused small>large: a router holds no cascades; give --together image, or export it alone\n" in routed.stdout
+    )
+    assert "router_int8.cc" in {path.name for path in (cascading.parent / "routed").iterdir()}
+
+
+def test_coral_gets_stages_and_the_code_that_compares(cascading: Path):
+    result = export(cascading, "--target", "coral")
+    assert result.exit_code == 0, result.output
+    files = {f"{name}.int8.tflite" for name in MACS}
+    assert out(cascading) == files | {"check.txt", "compile.sh", "labels.txt", "cascades.json", "cascade.py"}
+    assert "cascades come as their stages; cascade.py runs them until one is sure\n" in result.stdout
+    loops = json.loads((cascading.parent / "out" / "cascades.json").read_text())
+    assert loops["small>large"] == {
+        "stages": ["small.int8.tflite", "large.int8.tflite"],
+        "confidence": "max",
+        "thresholds": list(cascade_files.dial("small>large", "int8")),
+    }
+    alone = export(cascading, "--target", "coral", "--point", "small>large", "--out", str(cascading.parent / "one"))
+    assert alone.exit_code == 0, alone.output
+    there = {path.name for path in (cascading.parent / "one").iterdir()}
+    assert {"small.int8.tflite", "large.int8.tflite", "cascade.py"} < there
+    assert "middle.int8.tflite" not in there
+
+
+@needs_vela
+@needs.COMPILER.mark
+def test_ethos_gets_stages_and_the_loop_over_them(cascading: Path):
+    result = export(cascading, "--target", "ethos-u55-128", "--point", "small>large")
+    assert result.exit_code == 0, result.output
+    files = {"small.int8_vela.tflite", "large.int8_vela.tflite", "cascade.h", "small_then_large_int8.h"}
+    assert out(cascading) == source_files("small_int8", "large_int8") | files
+    folder = cascading.parent / "out"
+    assert "compiled by Vela" in (folder / "small_then_large_int8.h").read_text()
+    # What the loop compares are the ends of Vela's files.
+    ends = [read((folder / f"{n}.int8_vela.tflite").read_bytes()).subgraphs[0] for n in ("small", "large")]
+    assert [(g.inputs[0].type, g.outputs[0].type) for g in ends] == [("INT8", "INT8")] * 2
+    (folder / "main.cc").write_text('#include "small_then_large_int8.h"\nint main() {}\n')
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+    sources = ["main.cc", "small_int8.cc", "large_int8.cc"]
+    subprocess.run(["g++", *flags, "-o", "main", *sources], cwd=folder, check=True)
+
+
+def test_a_front_that_runs_twice_is_told_with_its_cost(cascading: Path):
+    _, everyone = points.read(cascading / "points.json")
+    resumed = [
+        replace(p, cascade=replace(p.cascade, macs=(10, 60), resumes=("large",))) if p.name == "small>large" else p
+        for p in everyone
+    ]
+    written(cascading, resumed)
+    said = export(cascading, "--target", "coral").stdout
+    assert "small>large: the front that its stages share runs twice where it goes on, 40 MACs more\n" in said
+    assert "small>middle>large: the front" not in said
+
+
+def test_a_cascade_without_a_file_of_a_stage_is_left_out_with_a_word(cascading: Path):
+    _, everyone = points.read(cascading / "points.json")
+    written(cascading, [replace(p, files={}, status=DOMINATED) if p.name == "middle" else p for p in everyone])
+    result = export(cascading, "--target", "coral")
+    assert result.exit_code == 0, result.output
+    assert "refused small>middle>large: its stage middle has no file of int8 in the run\n" in result.stdout
+    assert set(json.loads((cascading.parent / "out" / "cascades.json").read_text())) == {"small>large"}
+    failed(export(cascading, "--target", "coral", "--all"), "its stage middle has no file of int8")
+
+
+def test_a_dominated_point_is_exported_where_a_cascade_needs_it(cascading: Path):
+    _, everyone = points.read(cascading / "points.json")
+    written(cascading, [replace(p, status=DOMINATED) if p.name == "middle" else p for p in everyone])
+    assert export(cascading, "--target", "coral").exit_code == 0
+    assert "middle.int8.tflite" in out(cascading)
+    # It has no entry in an image of those that were shipped.
+    said = export(cascading, "--target", "tflm", "--together", "image").stdout
+    assert "refused small>middle>large: its stage middle has no file of int8" in said
+
+
+def test_a_stage_that_the_target_refuses_takes_its_cascades_with_it(cascading: Path):
+    _, everyone = points.read(cascading / "points.json")
+    (broken,) = (p for p in everyone if p.name == "middle")
+    content = gelu()
+    entry = replace(broken.files["int8"], sha256=hashlib.sha256(content).hexdigest())
+    written(cascading, list(everyone))
+    (cascading / entry.path).write_bytes(content)
+    others = [replace(p, files={"int8": entry}) if p.name == "middle" else p for p in everyone]
+    (cascading / "points.json").write_text(
+        json.dumps(points.to_json(others, {"metric": "accuracy", "class_names": []}))
+    )
+    result = export(cascading, "--target", "coral")
+    assert result.exit_code == 0, result.output
+    assert "refused middle: GELU is not in Coral" in result.stdout
+    assert "refused small>middle>large: " in result.stdout
+    assert set(json.loads((cascading.parent / "out" / "cascades.json").read_text())) == {"small>large"}
+
+
+def test_android_gets_a_cascade_with_its_dial(cascading: Path):
+    assert export(cascading, "--target", "android", "--point", "small>large", "--precision", "int8").exit_code == 0
+    assert out(cascading) == {"small-then-large.int8.tflite", "StitchedClassifier.kt"}
+    assert "val dials" in (cascading.parent / "out" / "StitchedClassifier.kt").read_text()
+
+
+def test_a_cascade_of_another_precision_alone_is_named(cascading: Path):
+    _, everyone = points.read(cascading / "points.json")
+    mixed = [
+        replace(p, files={"int8>float32": p.files["int8>float32"]}) if p.name == "small>large" else p for p in everyone
+    ]
+    written(cascading, mixed)
+    said = export(cascading, "--target", "tflm").stdout
+    assert "refused small>large: it has no file of int8; ask for --precision 'int8>float32'" in said
+    taken = export(cascading, "--target", "tflm", "--precision", "int8>float32")
+    assert taken.exit_code == 0, taken.output
+    failed(
+        export(cascading, "--target", "coral", "--precision", "int8>float32"),
+        "small>large: a stage of float32 does not run there",
+    )

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cascade_files
 import flatbuffers
 import keras
 import needs
@@ -301,3 +302,38 @@ def test_a_plan_in_the_file_is_taken_at_its_word():
     model.metadata["OfflineMemoryAllocation"] = Buffer(offsets.view(np.uint8))
     found = tail.arena(write(model))
     assert (found.head, found.planner) == (256, "by Vela")
+
+
+@needs.COMPILER.mark
+def test_the_header_of_a_cascade_names_its_thresholds_and_the_places_of_all_ends(tmp_path: Path):
+    content = cascade_files.cascade("small>middle>large", "int8", (0.75, 0.5))
+    made = carray.sources(content, "small-then-middle-then-large.int8")
+    stem = "small_then_middle_then_large_int8"
+    assert {*made} == {f"{stem}.h", f"{stem}.cc", f"{stem}_resolver.h"}
+    header = made[f"{stem}.h"]
+    assert "A cascade. A stage answers where its confidence (max, 0 to 1) is at or above its threshold" in header
+    assert "_input_shape[] = {1, 8, 8, 3};" in header
+    assert "_output_shape[] = {1, 3};" in header
+    assert f"_arena_size = {tail.arena(content).size};" in header
+    for method in ("AddIf", "AddReduceMax", "AddDequantize", "AddGreaterEqual"):
+        assert f"resolver.{method}()" in made[f"{stem}_resolver.h"]
+    (tmp_path / "main.cc").write_text(
+        f'#include <cstdio>\n#include "{stem}.h"\nint main() {{\n'
+        f'  std::printf("%zu %zu %zu %zu %zu", {", ".join(f"model_{stem}_{e}" for e in ENDS)});\n'
+        f'  std::printf(" %g %g", static_cast<double>(model_{stem}_threshold_1),\n'
+        f"              static_cast<double>(model_{stem}_threshold_2));\n"
+        f'  for (const char* stage : model_{stem}_stages) std::printf(" %s", stage);\n}}\n'
+    )
+    compiled(tmp_path, ["g++", "-o", "main"], "main.cc", *written(tmp_path, made))
+    said = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout
+    assert said == "0 1 2 0 1 0.75 0.5 small middle large"
+
+
+ENDS = ("input_image", "input_threshold_1", "input_threshold_2", "output_scores", "output_stage")
+
+
+def test_a_cascade_that_does_not_say_its_thresholds_has_no_header():
+    model = read(cascade_files.cascade("small>large", "int8", (0.5,)))
+    model.metadata.pop("restnet_tf")
+    with pytest.raises(TfliteError, match="no operating points in it; link it with restnet-tf"):
+        carray.sources(write(model), "small-then-large")

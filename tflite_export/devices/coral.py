@@ -171,13 +171,13 @@ def export(parcel: Parcel) -> Export:
         }
     remark = "the files keep the documented rules; nothing here has compiled them"
     advice = "on a machine with edgetpu_compiler: sh {out}/compile.sh"
-    remarks = (remark, *loop_remarks(parcel))
+    remarks = (remark, *loop_remarks(parcel, "cascade.py"))
     return Export(files | {name: text.encode() for name, text in texts.items()}, remarks, advice)
 
 
 def _loop(loop: StageLoop) -> dict[str, Any]:
     """What cascade.py reads."""
-    stages = [f"{name}.{loop.precision_of(number)}.tflite" for number, name in enumerate(loop.stages)]
+    stages = [f"{name}.{precision}.tflite" for name, precision in loop.files]
     return {"stages": stages, "confidence": loop.confidence, "thresholds": loop.thresholds}
 
 

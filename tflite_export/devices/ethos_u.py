@@ -126,7 +126,7 @@ def export(config: str, parcel: Parcel) -> Export:
     files |= firmware.sources(parcel, f"of {parcel.run}, compiled by Vela for {config}")
     remark = "Vela leaves no operator on the CPU; nothing has run on the device"
     advice = "compile {out}/*.cc into your firmware beside TensorFlow Lite Micro with its Ethos-U kernel"
-    return Export(files, (remark, *loop_remarks(parcel)), advice)
+    return Export(files, (remark, *loop_remarks(parcel, "a header of each")), advice)
 
 
 def measure(device: str, subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:

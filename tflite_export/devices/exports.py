@@ -52,10 +52,11 @@ class StageLoop:
         """What its files are called."""
         return cascades.in_files(f"{self.name}.{self.precision}")
 
-    def precision_of(self, stage: int) -> str:
-        """Of the file of a stage; a shorter list repeats its last for further stages."""
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Point and precision of each stage's file; a shorter list of precisions repeats its last."""
         parts = self.precision.split(cascades.GOES_ON)
-        return parts[min(stage, len(parts) - 1)]
+        return tuple((name, parts[min(n, len(parts) - 1)]) for n, name in enumerate(self.stages))
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,14 @@ class Target:
     together: Mapping[str, Together] = field(default_factory=dict)
 
 
-def loop_remarks(parcel: Parcel) -> tuple[str, ...]:
-    """What there is to know of cascades that a host compares."""
-    return tuple(
+def loop_remarks(parcel: Parcel, code: str) -> tuple[str, ...]:
+    """What there is to know of cascades that a host compares, by which code; nothing where there are none."""
+    repeated = (
         f"{loop.name}: the front that its stages share runs twice where it goes on, {loop.repeated_macs:,} MACs more"
         for loop in parcel.loops
         if loop.repeated_macs
     )
+    return (f"cascades come as their stages; {code} runs them until one is sure", *repeated) if parcel.loops else ()
 
 
 def judged(point: PointFile, target: Target) -> Verdict:

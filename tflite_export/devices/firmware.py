@@ -27,7 +27,7 @@ def sources(parcel: Parcel, about: str) -> dict[str, bytes]:
 
 def _loop(loop: StageLoop, parcel: Parcel, about: str) -> dict[str, str]:
     """The headers of a cascade."""
-    stages = [_stage(name, loop.precision_of(number), parcel) for number, name in enumerate(loop.stages)]
+    stages = [_stage(name, precision, parcel) for name, precision in loop.files]
     line = f"{loop.name}, {loop.precision}, {about}"
     return stage_loop.sources(stages, loop.confidence, loop.thresholds, loop.stem, line)
 

@@ -24,6 +24,7 @@ _EMULATED = "qemu-"  # what the Makefile calls a board that nobody has named: an
 def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
     """What the capture ``--log`` says of each file: arena in bytes, cycles, and latency where the clock is known.
 
+    Of a cascade these are its worst case: the firmware sets thresholds above every confidence.
     Raises ``TfliteError`` where there is no capture, with how to make it.
     """
     if options.log is None:

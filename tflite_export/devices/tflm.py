@@ -66,7 +66,7 @@ def export(parcel: Parcel) -> Export:
         remark = "not tried: pip install 'restnet-tf[mcu]' brings TensorFlow Lite Micro's wheel"
     return Export(
         files,
-        (remark, *loop_remarks(parcel)),
+        (remark, *loop_remarks(parcel, "a header of each")),
         "compile {out}/*.cc into your firmware; *_resolver.h registers the operators",
     )
 

@@ -24,5 +24,6 @@ _NOT_SIXTEEN = "ELU HARD_SWISH LOG_SOFTMAX L2_NORMALIZATION ZEROS_LIKE DIV PRELU
 # By operator: the types of activations that its kernel does not take.
 LACKS = {
     **dict.fromkeys(_FLOATS_ALONE.split(), frozenset({"INT8", "UINT8", "INT16"})),
+    **dict.fromkeys(("REDUCE_MAX", "REDUCE_MIN"), frozenset({"INT16"})),
     **dict.fromkeys(_NOT_SIXTEEN.split(), frozenset({"INT16"})),
 }

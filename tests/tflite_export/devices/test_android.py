@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cascade_files
 import pytest
 from bench_files import elastic, files
 
@@ -230,3 +231,14 @@ def test_no_binary(tmp_path: Path, subject: Subject) -> None:
         measured(subject, DeviceOptions())
     with pytest.raises(TfliteError, match=r"no file .*/nothing"):
         measured(subject, DeviceOptions(binary=tmp_path / "nothing"))
+
+
+def test_all_stages_of_a_cascade_run(adb: Callable[..., Path], options: DeviceOptions) -> None:
+    calls = adb([PIXEL])
+    content = cascade_files.cascade("small>middle>large", "int8", (0.5, 0.25))
+    (found,) = measured(Subject("small>middle>large", "int8", content), options)
+    assert len(found.measurements) == 2
+    said = calls.read_text()
+    assert "small-then-middle-then-large.int8.tflite" in said
+    assert ",threshold_1,threshold_2 --input_layer_shape=1,8,8,3:1:1" in said.replace("'", "")
+    assert "--input_layer_value_range=threshold_1,2,2:threshold_2,2,2" in said.replace("'", "")

@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cascade_files
+import numpy as np
 import pytest
 from bench_files import files
 
-from tflite_export.devices import captures, coral
+from tflite_export import confidence
+from tflite_export.devices import captures, coral, host
+from tflite_export.devices.exports import Parcel, PointFile, StageLoop
 from tflite_export.devices.subjects import DeviceOptions, Findings, Subject
 from tflite_export.errors import TfliteError
 
@@ -99,10 +103,15 @@ def test_without_an_edge_tpu_the_script_says_so(tmp_path: Path, subject: Subject
 
 
 def test_the_script_needs_nothing_of_the_project() -> None:
-    tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 6))
+    assert imported(SCRIPT) == {"numpy", "tflite_runtime"}
+
+
+def imported(path: Path) -> set[str]:
+    """What a script imports beside the standard library; it must be one of Python 3.6."""
+    tree = ast.parse(path.read_text(), feature_version=(3, 6))
     names = {n.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for n in node.names}
     names |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert names - set(sys.stdlib_module_names) == {"numpy", "tflite_runtime"}
+    return names - set(sys.stdlib_module_names)
 
 
 def test_a_compiled_file_goes_before_the_one_it_was_made_from(tmp_path: Path, subject: Subject) -> None:
@@ -154,3 +163,68 @@ def test_captures_of_another_harness_and_no_file(tmp_path: Path, subject: Subjec
         measured(subject, tmp_path / "log", '{"harness":"mcu","end":0}')
     with pytest.raises(TfliteError, match=r"cannot read .*/none: No such file"):
         list(coral.measure([subject], DeviceOptions(log=tmp_path / "none")))
+
+
+LOOP = """
+import json, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from cascade import CoralCascade
+cascade = CoralCascade(sys.argv[1] + "/cascades.json", sys.argv[2])
+cascade.thresholds = json.loads(sys.argv[3]) or cascade.thresholds
+answers = [cascade.run(image) for image in np.load(sys.argv[1] + "/images.npy")]
+np.savez(sys.argv[1] + "/answers.npz", scores=[s for s, _ in answers], stages=[stage for _, stage in answers])
+"""
+
+
+def exported(folder: Path, name: str, precision: str, thresholds: tuple[float, ...], measure: str = "max") -> None:
+    loop = StageLoop(name, precision, tuple(name.split(">")), measure, thresholds)
+    files_ = tuple(PointFile(n, p, cascade_files.stage(n, p)) for n, p in loop.files)
+    for file, content in coral.export(Parcel("demo", files_, (), None, (loop,))).files.items():
+        (folder / file).write_bytes(content)
+
+
+def looped(folder: Path, name: str, dial: tuple[float, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
+    np.save(folder / "images.npy", cascade_files.PIXELS)
+    words = [sys.executable, "-c", LOOP, str(folder), name, json.dumps(dial)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    with np.load(folder / "answers.npz") as arrays:
+        return arrays["scores"], arrays["stages"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["int8", "float32", "int8>float32"])
+@pytest.mark.parametrize("name", ["small>large", "small>middle>large"])
+def test_the_loop_of_a_cascade_answers_as_its_file(tmp_path: Path, name: str, precision: str) -> None:
+    thresholds = cascade_files.dial(name, precision.split(">")[0])
+    exported(tmp_path, name, precision, thresholds)
+    scores, stages = looped(tmp_path, name)
+    expected, places = host.answers(cascade_files.cascade(name, precision, thresholds), [cascade_files.PIXELS])
+    np.testing.assert_array_equal(stages, places)
+    assert len(set(stages.tolist())) == len(name.split(">"))
+    np.testing.assert_array_equal(scores, expected)
+    for dial, stage in ((0.0, 0), (1.5, len(thresholds))):
+        assert set(looped(tmp_path, name, (dial,) * len(thresholds))[1].tolist()) == {stage}
+
+
+@pytest.mark.parametrize("measure", list(confidence.CONFIDENCES))
+def test_the_confidences_of_the_loop_are_those_of_the_files(tmp_path: Path, measure: str) -> None:
+    sure = confidence.CONFIDENCES[measure].of(host.scores(cascade_files.stage("small", "int8"), [cascade_files.PIXELS]))
+    threshold = float(np.sort(sure)[11:13].mean())
+    exported(tmp_path, "small>large", "int8", (threshold,), measure)
+    np.testing.assert_array_equal(looped(tmp_path, "small>large")[1], (sure < np.float32(threshold)).astype(int))
+
+
+def test_the_loop_needs_nothing_of_the_project() -> None:
+    assert imported(captures.HARNESS / "cascade.py") == {"numpy", "tflite_runtime", "ai_edge_litert"}
+
+
+def test_a_compiled_stage_goes_to_the_accelerator(tmp_path: Path) -> None:
+    exported(tmp_path, "small>large", "int8", (0.5,))
+    compiled = (tmp_path / "large.int8.tflite").read_bytes()
+    (tmp_path / "large.int8_edgetpu.tflite").write_bytes(compiled)
+    np.save(tmp_path / "images.npy", cascade_files.PIXELS)
+    words = [sys.executable, "-c", LOOP, str(tmp_path), "small>large", "[]"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert "libedgetpu" in done.stderr

@@ -8,14 +8,26 @@ from types import SimpleNamespace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import cascade_files
 import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from cascade_files import PIXELS
 from keras import layers
 
+from tflite_export import cascades
 from tflite_export.convert import convert
-from tflite_export.devices.host import _rounds, latencies, latency, measure, scores
+from tflite_export.devices.host import (
+    _rounds,
+    answers,
+    latencies,
+    latency,
+    measure,
+    scores,
+    stage_latencies,
+    stages,
+)
 from tflite_export.devices.subjects import DeviceOptions, Subject
 from tflite_export.errors import TfliteError
 
@@ -210,3 +222,55 @@ def test_the_delegate_is_left_out_where_asked(files):
 def test_where_no_file_runs_there_are_failures_alone():
     (found,) = measure([Subject("q", "int8", b"nothing")], DeviceOptions())
     assert (found.measurements, len(found.failures)) == ((), 1)
+
+
+@pytest.fixture(scope="module")
+def cascade() -> bytes:
+    """Three stages; it says thresholds at which images answer at each."""
+    return cascade_files.cascade("small>middle>large", "int8", cascade_files.dial("small>middle>large", "int8"))
+
+
+def test_a_cascade_answers_at_the_thresholds_that_it_says_or_at_others(cascade):
+    chosen = cascades.thresholds(cascade)
+    found, places = answers(cascade, [PIXELS[:5], PIXELS[5:]])
+    assert set(places.tolist()) == {0, 1, 2}
+    alone = [scores(cascade_files.stage(name, "int8"), [PIXELS]) for name in ("small", "middle", "large")]
+    np.testing.assert_array_equal(found, np.stack(alone)[places, np.arange(len(PIXELS))])
+    first = alone[0].max(axis=1) >= np.float32(chosen[0])  # the threshold is an image's own: equal is sure enough
+    np.testing.assert_array_equal(places == 0, first)
+    for stage in range(3):
+        dial = cascades.answering(stage, 3)
+        np.testing.assert_array_equal(scores(cascade, [PIXELS], thresholds=dial), alone[stage])
+        assert set(stages(cascade, [PIXELS], thresholds=dial).tolist()) == {stage}
+    assert set(stages(cascade_files.stage("small", "int8"), [PIXELS]).tolist()) == {0}
+
+
+def test_thresholds_of_another_count_are_refused(cascade):
+    with pytest.raises(TfliteError, match="1 thresholds given; 'model' takes 2"):
+        scores(cascade, [PIXELS], thresholds=(0.5,))
+    with pytest.raises(TfliteError, match="1 thresholds given; 'a' takes 0"):
+        latencies({"a": cascade_files.stage("small", "int8")}, PIXELS[0], thresholds={"a": (0.5,)})
+
+
+def test_every_stage_is_timed_in_turns_with_the_other_files(cascade):
+    models = {"one": cascade_files.stage("large", "int8"), "all": cascade}
+    timed = stage_latencies(models, PIXELS[0], warmup=1, repeats=40)
+    assert {name: len(entries) for name, entries in timed.items()} == {"one": 1, "all": 3}
+    assert {len(entry.repeats_us) for entries in timed.values() for entry in entries} == {40}
+    first, _, last = (entry.median_us for entry in timed["all"])
+    assert first < last
+
+
+def test_the_latency_of_a_cascade_is_its_worst_case(monkeypatch, cascade):
+    from tflite_export.devices import host
+
+    fed = []
+    honest = host._feed
+    monkeypatch.setattr(
+        host,
+        "_feed",
+        lambda interpreter, values: (fed.append([float(v[0]) for v in values[1:]]), honest(interpreter, values)),
+    )
+    (found,) = measure([Subject("small>middle>large", "int8", cascade)], DeviceOptions(repeats=2))
+    assert found.measurements[0].figure == "latency"
+    assert set(map(tuple, fed)) == {(cascades.ABOVE, cascades.ABOVE)}

@@ -93,7 +93,7 @@ def test_tflm_has_no_kernel_for_the_types_that_are_refused_and_has_one_for_other
     import json
 
     options = {"DIV": ("DivOptions", {}), "L2_NORMALIZATION": ("L2NormOptions", {})}
-    names_of = sorted(set(tflm_kernels.LACKS) - {"RESIZE_BILINEAR", "PRELU"})
+    names_of = sorted(set(tflm_kernels.LACKS) - {"RESIZE_BILINEAR", "PRELU", "REDUCE_MAX", "REDUCE_MIN"})
     cases = []
     for name in names_of:
         for kind in ("FLOAT32", "INT8", "INT16"):
@@ -115,6 +115,19 @@ def test_tflm_has_no_kernel_for_the_types_that_are_refused_and_has_one_for_other
     allowed = {(n, k) for n, k, _ in cases if k not in tflm_kernels.LACKS[n]}
     # The wheel's ZEROS_LIKE takes no INT8 either; it is in no network of ours.
     assert ran | {("ZEROS_LIKE", "INT8")} == allowed
+
+
+@needs_micro
+@pytest.mark.parametrize("how", ["REDUCE_MAX", "REDUCE_MIN"])
+def test_tflm_takes_the_largest_and_the_least_of_all_but_sixteen_bits(how: str):
+    axis = emit.constant(np.array([1], np.int32), "axis")
+
+    def runs(kind: str) -> bool:
+        x, y = tensor(kind, shape=(1, 8)), tensor(kind, shape=(1,), name="y")
+        return tflm_wheel.fault(file(operator(how, [x, axis], y, "ReducerOptions")), 1 << 16) == ""
+
+    ran = {kind for kind in ("FLOAT32", "INT8", "INT16") if runs(kind)}
+    assert {"FLOAT32", "INT8", "INT16"} - ran == tflm_kernels.LACKS[how]
 
 
 @needs_vela

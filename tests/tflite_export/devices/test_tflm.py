@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 
+import cascade_files
 import needs
 import numpy as np
 import pytest
 from bench_files import elastic, files, softmax_of_equals
 
-from tflite_export import memory
-from tflite_export.devices import tflm, tflm_wheel
+from tflite_export import cascades, memory, tail
+from tflite_export.devices import devices, rules, tflm, tflm_wheel
+from tflite_export.devices.exports import PointFile, judged
 from tflite_export.devices.subjects import DeviceOptions, Subject, opened, smooth_images
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only
@@ -140,3 +142,43 @@ def test_inputs_that_are_not_finite_are_refused(made: dict[str, Subject]) -> Non
     inputs[0, 0, 0, 0] = np.nan
     with pytest.raises(TfliteError, match=r"1 of .* values for TensorFlow Lite Micro are not finite"):
         tflm_wheel.run(made["float32"].content, inputs, 1 << 20)
+
+
+JOINED = [(n, p) for n in ("small>large", "small>middle>large") for p in ("int8", "int16x8", "float32", "int8>float32")]
+
+
+@pytest.mark.slow
+@needs_micro
+@pytest.mark.parametrize("confidence", ["max", "margin", "entropy"])
+@pytest.mark.parametrize(("name", "precision"), JOINED)
+def test_a_cascade_runs_in_the_arena_that_is_planned(name: str, precision: str, confidence: str) -> None:
+    thresholds = cascade_files.dial(name, precision.split(">")[0])
+    subject = Subject(name, precision, cascade_files.cascade(name, precision, thresholds, confidence))
+    assert rules.refusals(subject.content, devices.target("tflm").rules, precision) == ()
+    said, planned = figures(subject), tail.arena(subject.content)
+    assert said["head"] == memory.plan(memory.ranges(subject.content)).size
+    assert said["tail"] <= planned.tail <= 1.25 * said["tail"] + 2048
+    verdict = judged(PointFile(name, precision, subject.content), devices.target("tflm"))
+    assert verdict.reasons == ()
+
+
+@needs_micro
+def test_a_cascade_is_tried_and_compared_at_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = cascade_files.cascade("small>middle>large", "int8", (0.5, 0.25))
+    ((file, settings),) = tflm._trials(PointFile("small>middle>large", "int8", content))
+    assert file == content
+    assert np.stack(settings)[..., 0].T.tolist() == [[0.5, 0.25], [2, 2], [2, 0], [0, 0]]
+    rows: list[np.ndarray] = []
+    honest = tflm._reference
+    monkeypatch.setattr(tflm, "_reference", lambda c, x, given: rows.append(given) or honest(c, x, given))
+    figures(Subject("small>middle>large", "int8", content))
+    assert rows[0].tolist() == [list(cascades.answering(stage, 3)) for stage in (2, 1, 0)]
+
+
+@needs_micro
+def test_a_stage_that_answers_otherwise_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the last stage, which runs first, is right."""
+    content = cascade_files.cascade("small>large", "int8", (0.5,))
+    honest = tflm._reference
+    monkeypatch.setattr(tflm, "_reference", lambda c, x, given: honest(c, x, given[[0, 0]]))
+    assert "its outputs differ by" in failure(Subject("small>large", "int8", content))
