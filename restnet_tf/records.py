@@ -55,6 +55,11 @@ class Anchor:
         """How many classes the anchor tells apart; 0 without a classifier."""
         return 0 if self.logits is None else int(self.logits.shape[-1])
 
+    @property
+    def ends_in_logits(self) -> bool:
+        """Whether no softmax makes probabilities of the logits."""
+        return self.logits is not None and self.model.outputs[0] is self.logits
+
 
 @dataclass(frozen=True)
 class Layout:

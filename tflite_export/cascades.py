@@ -177,6 +177,15 @@ def alone(stage: Stage, image: Tensor) -> Subgraph:
     return Subgraph([*lead, *stage.graph.operators], [taken], [stage.scores])
 
 
+def alone_file(stage: Stage, image: Tensor) -> bytes:
+    """The same as a file of its own, with all that it calls."""
+    graph = alone(stage, image)
+    entry = Signature(SIGNATURE, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})
+    model = Model(called([graph]), [entry])
+    link.finish(model, stage.made_of, None)
+    return write(model, names=False)
+
+
 def _taking(stage: Stage, image: Tensor) -> tuple[Tensor, list[Operator]]:
     """An image of a cascade's form as a stage's subgraph is given it, and what makes of it the stage's own."""
     own = stage.graph.inputs[0]

@@ -65,7 +65,7 @@ def match_labels(
     if not data.labelled:
         _check_unlabelled(anchors, data)
         return tuple(anchors), ()
-    classes, names = _data_classes(data)
+    classes, names = data_classes(data)
     fits = []
     matched = []
     for anchor in anchors:
@@ -111,7 +111,8 @@ def _different_names(large: Anchor, small: Anchor) -> str:
     return f" of other names (class {i} is {one!r} in one and {other!r} in the other)"
 
 
-def _data_classes(data: Data) -> tuple[int, tuple[str, ...] | None]:
+def data_classes(data: Data) -> tuple[int, tuple[str, ...] | None]:
+    """How many classes labelled data tells apart, at least, and their names where it has some."""
     if data.class_names is not None:
         return len(data.class_names), data.class_names
     splits = (data.fit, data.rank, data.test)
@@ -127,7 +128,7 @@ def fit_head(anchor: Anchor, data: Data, seed: int) -> HeadFit:
     """
     if not data.labelled:
         raise RestnetError(f"{data.name} has no labels to fit a classifier for {anchor.name}")
-    classes, names = _data_classes(data)
+    classes, names = data_classes(data)
     order = np.sort(np.random.default_rng(seed).permutation(len(data.fit))[:MAX_IMAGES])
     labels = np.asarray(data.fit.labels)[order]
     _check_classes(labels, classes, names, data.name)

@@ -14,7 +14,10 @@ from restnet_tf.cli import screen
 @click.option("--precision", default="float32,int8", show_default=True, help="Precisions, by commas.")
 @click.option("--images", type=click.IntRange(min=1), default=256, show_default=True, help="Test images at most.")
 def verify(run: Path, precision: str, images: int) -> None:
-    """Run RUN's files beside Keras and beside TensorFlow's own conversions; exit 1 where float32 differs.
+    """Run RUN's files beside Keras and TensorFlow's own conversions; exit 1 where float32 differs.
+
+    Cascades run beside their stages one by one and have to be equal to the bit; models that came as .tflite files run
+    beside those.
 
     \b
     Example:
@@ -25,6 +28,7 @@ def verify(run: Path, precision: str, images: int) -> None:
     from restnet_tf.report import terminal
 
     with screen.progress() as report:
-        files = command.check_run(run, precision, images, report)
-    screen.console().print(terminal.verified(files, images))
-    command.judge(files)
+        checks = command.check_run(run, precision, images, report)
+    for table in terminal.verified(checks, images):
+        screen.console().print(table)
+    command.judge(checks)

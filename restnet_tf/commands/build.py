@@ -12,7 +12,7 @@ from typing import Any
 from restnet_tf import methods
 from restnet_tf.family import opening
 from restnet_tf.family.family import Family
-from restnet_tf.family.method import EmptyError
+from restnet_tf.family.method import EmptyError, Method, Work
 from restnet_tf.family.options import Options
 from restnet_tf.points import points, select
 from restnet_tf.points.points import OperatingPoint
@@ -73,8 +73,8 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
 
 
 @contextmanager
-def reopened(path: Path, report: Reporter) -> Iterator[Family]:
-    """The family of a finished run, its inputs loaded anew; the run is held against other writers.
+def resumed(path: Path, report: Reporter) -> Iterator[tuple[Method, Work]]:
+    """The method of a finished run and its inputs, loaded anew; the run is held against other writers.
 
     Raises ``RestnetError`` where the run is none, not finished, or older than the options that it would have
     to keep, and where an input has changed since.
@@ -82,13 +82,19 @@ def reopened(path: Path, report: Reporter) -> Iterator[Family]:
     name, options = finished_options(path)
     method = methods.named(name)
     work = method.open(options, report, lambda: None)
-    family = method.reopen(work)
     try:
         with work.run.opened(method.identity(work)):
-            yield family
+            yield method, work
             work.run.drop_caches()
     finally:
         sources.forget()
+
+
+@contextmanager
+def reopened(path: Path, report: Reporter) -> Iterator[Family]:
+    """The family of a finished run; raises ``RestnetError`` as ``resumed`` does, and where the run has none."""
+    with resumed(path, report) as (method, work):
+        yield method.reopen(work)
 
 
 def finished_options(path: Path) -> tuple[str, Options]:

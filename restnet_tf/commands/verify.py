@@ -1,93 +1,225 @@
-"""What is done to a finished run: points added to it, its files held against TensorFlow's own."""
+"""The files of a finished run beside what has to answer alike: Keras, TensorFlow, other files, stages by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from restnet_tf.cascades.thresholds import ALWAYS, NEVER, hand
 from restnet_tf.commands import build
-from restnet_tf.family import additions
+from restnet_tf.family import stage_runs
 from restnet_tf.family.anchor_pieces import Converter, Members
-from restnet_tf.family.family import Family
+from restnet_tf.family.answers import Answers, Shape
 from restnet_tf.graph import infer
 from restnet_tf.points import points
-from restnet_tf.points.points import CONTROL, Verified
+from restnet_tf.points.points import CASCADE, CONTROL, OperatingPoint
+from restnet_tf.points.verified import Checks, Verified, VerifiedCascade, VerifiedOriginal
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
-from tflite_export import verify
+from tflite_export import cascades, verify
 from tflite_export.devices import host
+from tflite_export.original import Original
 from tflite_export.verify import Outputs
+
+if TYPE_CHECKING:
+    from restnet_tf.family.method import Work
+    from restnet_tf.family.references import References
 
 _THREADS = 1
 _REPEATS = 200
+_BATCH = 64
 _FLOAT_ERROR = 1e-5  # of a score: what the order of sums may change
+_ENDS_ERROR = 1e-4  # the same where preprocessing was rounded otherwise before
 
 
-def check(family: Family, precisions: Sequence[str], images: int) -> tuple[Verified, ...]:
-    """Run every file beside Keras and beside TensorFlow's own conversion, on the same test images.
-
-    Raises ``RestnetError`` where the run has no files of a precision.
-    """
-    _, listed = points.read(family.run.points_path)
-    everyone = additions.members(family)
-    networks = [p for p in listed if p.kind != CONTROL]
-    jobs = [(p.name, precision) for p in networks for precision in precisions if precision in p.files]
-    if not jobs:
-        raise RestnetError(f"{family.run.path} has no files of {', '.join(precisions)} to verify")
-    split, verified = family.data.test.head(images), []
-    family.report.stage(f"{len(jobs)} files beside Keras and TensorFlow's conversions, on {len(split)} test images")
-    for done, (name, precision) in enumerate(jobs):
-        shape = everyone.input_shape(name)
-        batches = [np.asarray(x) for x in split.batches(shape, 64)]
-        linked = family.run.tflite_path(name, precision).read_bytes()
-        converted = Converter(everyone, precision).variant(name)
-        reference = _keras(everyone, name, batches)
-        outputs = {"linked": verify.run(linked, batches), "converted": verify.run(converted, batches)}
-        timed = host.latencies(
-            {"linked": linked, "converted": converted}, batches[0][0], threads=_THREADS, repeats=_REPEATS
-        )
-        truth = reference.scores.argmax(1) if split.labels is None else split.labels
-        verified.append(
-            Verified(
-                point=name,
-                precision=precision,
-                right={
-                    who: float(np.mean(o.scores.argmax(1) == truth))
-                    for who, o in ({"keras": reference} | outputs).items()
-                },
-                to_keras={who: verify.compare(o, reference) for who, o in outputs.items()},
-                difference=verify.compare(outputs["linked"], outputs["converted"]).difference,
-                flash_bytes={"linked": len(linked), "converted": len(converted)},
-                latency_ratio=float(np.median(np.divide(timed["linked"].repeats_us, timed["converted"].repeats_us))),
-            )
-        )
-        family.report.progress(done + 1, len(jobs))
-    return tuple(verified)
-
-
-def check_run(path: Path, precisions: str, images: int, report: Reporter) -> tuple[Verified, ...]:
+def check_run(path: Path, precisions: str, images: int, report: Reporter) -> Checks:
     """Check the files of a finished run in ``precisions`` (names by commas) on so many test images at most.
 
     Raises ``RestnetError`` where the run cannot be opened again or has no such files.
     """
     names = [name.strip() for name in precisions.split(",") if name.strip()]
-    with build.reopened(path, report) as family:
-        return check(family, names, images)
+    with build.resumed(path, report) as (method, work):
+        return check(work, method.references(work), names, images)
 
 
-def judge(verified: Sequence[Verified]) -> None:
-    """Raise ``RestnetError`` where a float32 file does not answer as TensorFlow's own conversion does."""
-    wrong = [v for v in verified if v.precision == "float32" and not v.difference <= _FLOAT_ERROR]
+def check(work: Work, references: References, precisions: Sequence[str], images: int) -> Checks:
+    """Run every file of a run beside what it is to answer as, on the same test images.
+
+    Cascades are checked where all their stages are of these precisions. Raises ``RestnetError`` where there is no file
+    of a precision.
+    """
+    bench = _Bench(work, references, images)
+    listed = [p for p in points.read(work.run.points_path)[1] if p.kind != CONTROL]
+    jobs = [(p, word) for p in listed for word in p.files if word in precisions or _among(word, precisions)]
+    if not jobs:
+        raise RestnetError(f"{work.run.path} has no files of {', '.join(precisions)} to verify")
+    work.report.stage(f"{len(jobs)} files beside what they are to answer as, on {bench.n} test images")
+    networks: list[Verified] = []
+    originals: list[VerifiedOriginal] = []
+    chains: list[VerifiedCascade] = []
+    for done, (point, precision) in enumerate(jobs, start=1):
+        if point.kind == CASCADE:
+            chains += bench.cascade(point, precision)
+        elif point.name in references.originals:
+            originals.append(bench.original(point.name, precision))
+        else:
+            networks.append(bench.network(point.name, precision))
+        work.report.progress(done, len(jobs))
+    return Checks(tuple(networks), tuple(originals), tuple(chains))
+
+
+def judge(checks: Checks) -> None:
+    """Raise ``RestnetError`` where a float32 file does not answer as it should, or a cascade not as its stages do."""
+    _judge_floats(
+        {v.point: v.difference for v in checks.networks if v.precision == "float32"},
+        _FLOAT_ERROR,
+        "TensorFlow's conversion",
+    )
+    _judge_floats(
+        {v.point: v.to_original.difference for v in checks.originals if v.precision == "float32"},
+        _ENDS_ERROR,
+        "the file that the model came as",
+    )
+    wrong = [v for v in checks.cascades if not v.equal]
     if wrong:
-        worst = max(wrong, key=lambda v: v.difference)
+        first, files = wrong[0], len({(v.point, v.precision) for v in wrong})
         raise RestnetError(
-            f"{len(wrong)} linked float32 files differ from TensorFlow's conversion by more than {_FLOAT_ERROR:g};"
-            f" {worst.point} by {worst.difference:.2g}"
+            f"{files} file{'s' if files > 1 else ''} of cascades answer{'' if files > 1 else 's'} otherwise than the"
+            f" stages one by one; {first.point} {first.precision} {_fault(first)}; build the run again"
         )
 
 
-def _keras(everyone: Members, name: str, batches: Sequence[np.ndarray]) -> Outputs:
-    both = [infer.compiled(everyone.model(name, logits=logits)) for logits in (False, True)]
+@dataclass(frozen=True)
+class _Bench:
+    """A finished run, what its files are held against, and how many test images at most."""
+
+    work: Work
+    references: References
+    images: int
+
+    @property
+    def n(self) -> int:
+        """How many images there are."""
+        return len(self.work.data.test.head(self.images))
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What the run's own files answer to the test images."""
+
+        def batches(split: str, shape: Shape) -> Iterator[np.ndarray]:
+            return iter(self.batches(shape))
+
+        return Answers(self.work.run.tflite_path, self.references.shapes, batches, splits=("test",))
+
+    def batches(self, shape: Shape) -> list[np.ndarray]:
+        """The test images ``(b, h, w, c)``."""
+        return [np.asarray(x) for x in self.work.data.test.head(self.images).batches(shape, _BATCH)]
+
+    def content(self, name: str, precision: str) -> bytes:
+        """A file of the run."""
+        path = self.work.run.tflite_path(name, precision)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise RestnetError(f"cannot read {path}: {error.strerror}; build the run again") from None
+
+    def right(self, scores: Mapping[str, np.ndarray], reference: str) -> dict[str, float]:
+        """The share of images that each answers as labelled; without labels, as one of them does."""
+        labels = self.work.data.test.head(self.images).labels
+        truth = scores[reference].argmax(1) if labels is None else labels
+        return {who: float(np.mean(values.argmax(1) == truth)) for who, values in scores.items()}
+
+    def network(self, name: str, precision: str) -> Verified:
+        """Beside Keras, and beside TensorFlow's own conversion of that."""
+        members = self.references.members
+        assert members is not None
+        batches = self.batches(self.references.shapes[name])
+        files = {"linked": self.content(name, precision), "converted": Converter(members, precision).variant(name)}
+        reference = _keras(members, name, batches)
+        outputs = {who: verify.run(content, batches) for who, content in files.items()}
+        timed = host.latencies(files, batches[0][0], threads=_THREADS, repeats=_REPEATS)
+        return Verified(
+            point=name,
+            precision=precision,
+            right=self.right({who: o.scores for who, o in ({"keras": reference} | outputs).items()}, "keras"),
+            to_keras={who: verify.compare(o, reference) for who, o in outputs.items()},
+            difference=verify.compare(outputs["linked"], outputs["converted"]).difference,
+            flash_bytes={who: len(content) for who, content in files.items()},
+            latency_ratio=float(np.median(np.divide(timed["linked"].repeats_us, timed["converted"].repeats_us))),
+        )
+
+    def original(self, name: str, precision: str) -> VerifiedOriginal:
+        """Beside the file that the model came as."""
+        one: Original = self.references.originals[name]
+        batches, linked = self.batches(self.references.shapes[name]), self.content(name, precision)
+        scores = {"original": one.scores(batches), "linked": host.scores(linked, batches)}
+        outputs = {who: Outputs(values, values) for who, values in scores.items()}
+        return VerifiedOriginal(
+            point=name,
+            precision=precision,
+            right=self.right(scores, "original"),
+            to_original=verify.compare(outputs["linked"], outputs["original"]),
+            flash_bytes={"original": len(one.content), "linked": len(linked)},
+        )
+
+    def cascade(self, point: OperatingPoint, precision: str) -> Iterator[VerifiedCascade]:
+        """Beside its stages one by one: never going on, at the thresholds that were chosen, and always going on."""
+        cascade, dial = point.cascade, point.files[precision].dial
+        assert cascade is not None
+        assert dial is not None
+        precisions = stage_runs.each(precision, len(cascade.stages))
+        joined = stage_runs.stages(cascade, precisions, self.references.makers)
+        apart = [a["test"] for a in stage_runs.answers(cascade, precisions, joined, self.answers)]
+        content = self.content(point.name, precision)
+        noted = cascades.thresholds(content)
+        _, h, w, c = cascades.image_of(joined).shape
+        batches = self.batches((h, w, c))
+        count = len(dial.thresholds)
+        for thresholds in ((NEVER,) * count, dial.thresholds, (ALWAYS,) * count):
+            scores, stage = host.answers(content, batches, thresholds=thresholds)
+            expected, place = hand(apart, thresholds, cascade.confidence)
+            yield VerifiedCascade(
+                point=point.name,
+                precision=precision,
+                thresholds=thresholds,
+                noted=noted,
+                expected=dial.thresholds,
+                n=len(stage),
+                deferral=float(np.mean(place > 0)),
+                elsewhere=int(np.sum(stage != place)),
+                difference=float(np.abs(scores - expected).max()),
+            )
+
+
+def _among(word: str, precisions: Sequence[str]) -> bool:
+    """Whether all stages of a file are of some precisions."""
+    return set(stage_runs.single([word])) <= set(precisions)
+
+
+def _keras(members: Members, name: str, batches: Sequence[np.ndarray]) -> Outputs:
+    both = [infer.compiled(members.model(name, logits=logits)) for logits in (False, True)]
     return Outputs(*(np.concatenate([np.asarray(run(x)) for x in batches]) for run in both))
+
+
+def _judge_floats(differences: Mapping[str, float], most: float, other: str) -> None:
+    wrong = {point: difference for point, difference in differences.items() if not difference <= most}
+    if wrong:
+        worst = max(wrong, key=lambda point: wrong[point])
+        raise RestnetError(
+            f"{len(wrong)} linked float32 files differ from {other} by more than {most:g};"
+            f" {worst} by {wrong[worst]:.2g}"
+        )
+
+
+def _fault(wrong: VerifiedCascade) -> str:
+    """What a file that was refused does, for a person."""
+    if wrong.noted != wrong.expected:
+        return f"says that {list(wrong.noted)} were chosen, and the run {list(wrong.expected)}"
+    if wrong.elsewhere:
+        return f"has {wrong.elsewhere} of {wrong.n} images answered by another stage at {list(wrong.thresholds)}"
+    return f"has scores that differ by {wrong.difference:.2g} at {list(wrong.thresholds)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,15 @@ Images = Callable[[str, Shape], Iterator[np.ndarray]]
 class Answers:
     """Scores ``(n, classes)`` of a run's files by split; those of one file are kept."""
 
-    def __init__(self, path: Callable[[str, str], Path], shapes: Mapping[str, Shape], images: Images) -> None:
+    def __init__(
+        self,
+        path: Callable[[str, str], Path],
+        shapes: Mapping[str, Shape],
+        images: Images,
+        splits: Sequence[str] = SPLITS,
+    ) -> None:
         """``path`` names the file of a point in a precision, ``shapes`` what the points take."""
-        self._path, self._shapes, self._images = path, shapes, images
+        self._path, self._shapes, self._images, self._splits = path, shapes, images, splits
         self._kept: dict[tuple[str, str, Shape], dict[str, np.ndarray]] = {}
 
     def of(self, point: str, precision: str) -> dict[str, np.ndarray]:
@@ -34,7 +40,7 @@ class Answers:
         key = (point, precision, shape)
         if key not in self._kept:
             file = content()
-            self._kept[key] = {split: host.scores(file, self._images(split, shape)) for split in SPLITS}
+            self._kept[key] = {split: host.scores(file, self._images(split, shape)) for split in self._splits}
         return self._kept[key]
 
     def forget(self, point: str, precision: str) -> None:

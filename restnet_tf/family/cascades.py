@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from restnet_tf.cascades.checks import LEAST
 from restnet_tf.cascades.outcome import Turn
 from restnet_tf.cascades.planner import Policy
 from restnet_tf.cascades.thresholds import hand
-from restnet_tf.family import linker
+from restnet_tf.family import stage_runs
 from restnet_tf.points import metadata, points
 from restnet_tf.points.points import (
     ANCHOR,
@@ -32,8 +32,8 @@ from restnet_tf.points.points import (
     Setting,
 )
 from restnet_tf.records import RestnetError
-from tflite_export import cascades, link, memory
-from tflite_export.cascades import Stage
+from tflite_export import cascades, memory
+from tflite_export.cascades import GOES_ON, Stage
 from tflite_export.devices import host
 from tflite_export.devices.records import Latency
 
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from restnet_tf.run.directory import Run
     from tflite_export.budget import Term
 
-APART = ">"  # between stages in a name, and between the precisions of stages
 _THREADS, _REPEATS = 1, 50
 _CHECKED_IMAGES = 8
 
@@ -74,18 +73,8 @@ class Scope:
 
     def of(self, word: str, stages: Sequence[str]) -> tuple[str, ...]:
         """The precision of each stage, where this one was asked for."""
-        parts = word.split(APART)
-        return tuple(self.own.get(name, parts[min(i, len(parts) - 1)]) for i, name in enumerate(stages))
-
-
-def title(precisions: Sequence[str]) -> str:
-    """What a cascade's file is called by: one precision, or that of each stage."""
-    return precisions[0] if len(set(precisions)) == 1 else APART.join(precisions)
-
-
-def split(words: Sequence[str]) -> tuple[str, ...]:
-    """The precisions that all stages of these words are needed in."""
-    return tuple(dict.fromkeys(part for word in words for part in word.split(APART)))
+        parts = stage_runs.each(word, len(stages))
+        return tuple(self.own.get(name, part) for name, part in zip(stages, parts, strict=True))
 
 
 def planned(
@@ -191,7 +180,7 @@ def _point(
     route = ", where unsure ".join(stage.route for stage in stages)
     params = _params(stages, going_on, scope)
     return OperatingPoint(
-        APART.join(chain.stages),
+        GOES_ON.join(chain.stages),
         CASCADE,
         route,
         sum(chain.macs),
@@ -261,7 +250,7 @@ class _Stock:
         return [self._draft(point, point.cascade, precisions) for precisions in wanted]
 
     def _draft(self, point: OperatingPoint, cascade: Cascade, precisions: Sequence[str]) -> _Draft:
-        stages, precision = self._stages(cascade, precisions), title(precisions)
+        stages, precision = stage_runs.stages(cascade, precisions, self.shop.makers), stage_runs.title(precisions)
         answers = self._answers(cascade, precisions, stages)
         chosen, *curve = self._turns(cascade, answers)
         dial = Dial(chosen.thresholds, chosen.rank.reach, chosen.test.reach, (), tuple(map(_setting, curve)))
@@ -286,25 +275,11 @@ class _Stock:
         file = points.record(str(path.relative_to(self.shop.run.path)), draft.content, took[-1], *draft.scores)
         return replace(file, dial=dial)
 
-    def _stages(self, cascade: Cascade, precisions: Sequence[str]) -> list[Stage]:
-        makers = {name: self.shop.makers[p] for name, p in zip(cascade.stages, precisions, strict=True)}
-        return linker.stages(
-            cascade, lambda name: makers[name].stage(name), lambda first, name: makers[name].rest(first, name)
-        )
-
     def _answers(
         self, cascade: Cascade, precisions: Sequence[str], stages: Sequence[Stage]
     ) -> list[Mapping[str, np.ndarray]]:
-        """What each stage answers where it is given the cascade's own image."""
-        image = cascades.image_of(stages)
-        every: list[Mapping[str, np.ndarray]] = []
-        for name, precision, stage in zip(cascade.stages, precisions, stages, strict=True):
-            if stage.resumes is not None or image.shape == stage.graph.inputs[0].shape:
-                every.append(self.shop.answers.of(name, precision))
-            else:
-                _, h, w, c = image.shape
-                content = _resized(stage, image)
-                every.append(self.shop.answers.resized(name, precision, (h, w, c), content))
+        """What each stage answers to the cascade's own image."""
+        every = stage_runs.answers(cascade, precisions, stages, self.shop.answers)
         return [self.shop.unseen(name, answers) for name, answers in zip(cascade.stages, every, strict=True)]
 
     def _turns(self, cascade: Cascade, answers: Sequence[Mapping[str, np.ndarray]]) -> tuple[Turn, ...]:
@@ -315,10 +290,6 @@ class _Stock:
     def _first_images(self, stages: Sequence[Stage]) -> np.ndarray:
         _, h, w, c = cascades.image_of(stages).shape
         return np.asarray(next(self.shop.images("test", (h, w, c))))[:_CHECKED_IMAGES]
-
-
-def _resized(stage: Stage, image: Any) -> Callable[[], bytes]:
-    return lambda: link.alone(cascades.alone(stage, image), [], names=False)
 
 
 def _check(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from restnet_tf.data.splits import Data
     from restnet_tf.family.family import Family
     from restnet_tf.family.options import Options
+    from restnet_tf.family.references import References
     from restnet_tf.points.points import OperatingPoint
     from restnet_tf.progress import Reporter
     from restnet_tf.report.contents import Wording
@@ -73,6 +74,9 @@ class Method(Protocol):
 
     def reopen(self, work: Work) -> Family:
         """The family of a finished run, with the anchors that the build left; refused where there is none."""
+
+    def references(self, work: Work) -> References:
+        """What the files of a finished run are held against; refused (``RestnetError``) where there is nothing."""
 
     def summary(self, work: Work, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
         """What came of it, in lines for a person; ``meta`` and points are those of ``points.json``."""

@@ -12,20 +12,22 @@ from typing import Any
 from restnet_tf.anchors import applications, demo, head
 from restnet_tf.data import splits
 from restnet_tf.data.splits import Data
-from restnet_tf.family import cascades
+from restnet_tf.family import stage_runs
 from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
 from restnet_tf.family.options import MODEL, BuildOptions, Options
 from restnet_tf.progress import Reporter
-from restnet_tf.records import Anchor
+from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.work import sources
 from restnet_tf.work.sources import AnchorSource, DataSource, ModelSource
 from tflite_export import budget, lowering, precision
 from tflite_export.budget import Term
+from tflite_export.cascades import GOES_ON
 from tflite_export.devices import devices
 
 POINTS = 8
+_GOING_ON = 2  # stages but the first of a cascade, at most
 _KEYWORDS = ("digits", "imagenet", "none")  # meant so, even where a file has that name
 TOOLS = ("restnet-tf", "tensorflow", "keras", "ai-edge-litert")
 
@@ -56,15 +58,26 @@ def settings(options: BuildOptions, *, order: str, max_points: int = POINTS, eff
 
 def precisions(options: Options) -> tuple[str, ...]:
     """The precisions that files are wanted in; raises ``TfliteError`` for one that there is not."""
-    return cascades.split(cascade_precisions(options))
+    return stage_runs.single(cascade_precisions(options))
 
 
 def cascade_precisions(options: Options) -> tuple[str, ...]:
     """The same as they were asked for: a word may name one for each stage of a cascade, as ``int8>float32`` does."""
     words = tuple(dict.fromkeys(word for part in options.precision.split(",") if (word := part.strip())))
-    for name in cascades.split(words or ("",)):
-        precision.precision_named(name)
+    for word in words or ("",):
+        _check_precision(word)
     return words
+
+
+def _check_precision(word: str) -> None:
+    names = stage_runs.single([word])
+    if len(names) > 1 and ("" in names or word.count(GOES_ON) > _GOING_ON):
+        raise RestnetError(
+            f"the precision {word!r} is not understood; write one for all, or one for each of two or three stages, as in"
+            " int8>float32"
+        )
+    for name in names:
+        precision.precision_named(name)
 
 
 def terms(options: Options) -> tuple[Term, ...]:

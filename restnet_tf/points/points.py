@@ -16,7 +16,6 @@ from restnet_tf.records import Reason, RestnetError
 from restnet_tf.schema import SCHEMA
 from tflite_export import memory
 from tflite_export.devices.records import Latency
-from tflite_export.verify import Agreement
 
 # Units: flash and ram in bytes, latency in microseconds.
 SOURCES = {
@@ -252,24 +251,6 @@ def turned(point: OperatingPoint) -> tuple[OperatingPoint, ...]:
         )
         for notch in cascade.notches
     )
-
-
-@dataclass(frozen=True)
-class Verified:
-    """A linked file beside its variant in Keras and beside TensorFlow's conversion of that.
-
-    ``right`` is the share of images answered as labelled (without labels: as Keras answers), by
-    "keras", "linked" and "converted"; ``to_keras`` how the files agree with Keras; ``difference`` the largest
-    of any score between the two files; ``latency_ratio`` the median of paired runs, linked over converted.
-    """
-
-    point: str
-    precision: str
-    right: dict[str, float]
-    to_keras: dict[str, Agreement]
-    difference: float
-    flash_bytes: dict[str, int]
-    latency_ratio: float
 
 
 def mean_cost(costs: Iterable[float], reach: Iterable[float]) -> float:

@@ -15,7 +15,7 @@ from tflite_export.devices.measurements import Measurement
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from restnet_tf.points.points import Verified
+    from restnet_tf.points.verified import Checks, Verified, VerifiedCascade, VerifiedOriginal
 
 _WIDE = ("route", "reason")  # may take more lines than one
 _WIDTH = 200  # columns of lines that are told where no table can be
@@ -63,15 +63,20 @@ def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoin
     return _drawn(tables.filled("devices", "What devices, interpreters and compilers say", "", columns, lines, {}))
 
 
-def verified(checks: Sequence[Verified], images: int) -> Table:
-    """One row a file: right answers of Keras, the linked file and TensorFlow's own, and how far they agree."""
-    from rich.table import Table
+def verified(checks: Checks, images: int) -> list[Table]:
+    """A table of files beside Keras, one of those beside the files that models came as, and one of cascades."""
+    return [
+        *([_beside_keras(checks.networks, images)] if checks.networks else ()),
+        *([_beside_originals(checks.originals, images)] if checks.originals else ()),
+        *([_beside_stages(checks.cascades, images)] if checks.cascades else ()),
+    ]
 
-    table = Table(title=f"Files beside Keras and TensorFlow's conversion, {images} test images", title_justify="left")
-    table.add_column("point")
+
+def _beside_keras(checks: Sequence[Verified], images: int) -> Table:
+    """One row a file: right answers of Keras, the linked file and TensorFlow's own, and how far they agree."""
     heads = ("precision", "right % keras", "linked", "converted", "top-1 as keras %: linked", "converted")
-    for head in (*heads, "SQNR dB: linked", "converted", "largest difference", "KB linked", "converted", "time ratio"):
-        table.add_column(head, justify="right")
+    rest = ("SQNR dB: linked", "converted", "largest difference", "KB linked", "converted", "time ratio")
+    table = _titled(f"Files beside Keras and TensorFlow's conversion, {images} test images", (*heads, *rest))
     for v in checks:
         right = (f"{100 * v.right[who]:.1f}" for who in ("keras", "linked", "converted"))
         files = [v.to_keras[who] for who in ("linked", "converted")]
@@ -86,6 +91,49 @@ def verified(checks: Sequence[Verified], images: int) -> Table:
             *sizes,
             f"{v.latency_ratio:.3f}",
         )
+    return table
+
+
+def _beside_originals(checks: Sequence[VerifiedOriginal], images: int) -> Table:
+    """One row a file: right answers of it and of what the model came as, and how far they agree."""
+    heads = ("precision", "right % original", "in the run", "same answer %", "largest difference", "KB original")
+    table = _titled(f"Files beside those that the models came as, {images} test images", (*heads, "in the run"))
+    for v in checks:
+        table.add_row(
+            v.point,
+            v.precision,
+            *(f"{100 * v.right[who]:.1f}" for who in ("original", "linked")),
+            f"{100 * v.to_original.top1:.1f}",
+            f"{v.to_original.difference:.1e}",
+            *(f"{v.flash_bytes[who] / 1e3:.0f}" for who in ("original", "linked")),
+        )
+    return table
+
+
+def _beside_stages(checks: Sequence[VerifiedCascade], images: int) -> Table:
+    """One row a cascade's file and setting: how often it goes on, and whether it answers as its stages do."""
+    heads = ("precision", "thresholds", "goes on %", "by another stage", "largest difference", "equal")
+    table = _titled(f"Cascades beside their stages one by one, {images} test images", heads)
+    for v in checks:
+        table.add_row(
+            v.point,
+            v.precision,
+            ", ".join(f"{t:.4g}" for t in v.thresholds),
+            f"{100 * v.deferral:.1f}",
+            str(v.elsewhere),
+            f"{v.difference:.1e}",
+            "yes" if v.equal else "no",
+        )
+    return table
+
+
+def _titled(title: str, heads: Sequence[str]) -> Table:
+    """An empty table of points and figures of them."""
+    from rich.table import Table
+
+    table = Table("point", title=title, title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="right")
     return table
 
 

@@ -18,9 +18,11 @@ from restnet_tf.anchors import applications
 from restnet_tf.cascades import checks
 from restnet_tf.data.splits import Split
 from restnet_tf.family import additions, cascades, opening
+from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS, Shape
 from restnet_tf.family.cascades import Scope
 from restnet_tf.family.family import Family
+from restnet_tf.family.references import References
 from restnet_tf.family.shop import Shop
 from restnet_tf.methods.cascade import makers, stages
 from restnet_tf.methods.cascade.options import ROLES, Options
@@ -64,9 +66,7 @@ def out(options: Options) -> Path:
 def identity(work: Stages) -> dict[str, Any]:
     """All that decides the result."""
     data, options = work.data, work.options
-    anchors = {} if work.family is None else work.family.anchors
-    hashes = {role: a.sha256 for role, a in anchors.items()} | {r: s.sha256 for r, s in work.files.items()}
-    inputs = {f"{role} model": opening.hashed(work.names[role], hashes[role]) for role in work.roles}
+    inputs = {f"{role} model": opening.hashed(work.names[role], work.hashes[role]) for role in work.roles}
     told = {"preprocess": options.preprocess, "logits": options.logits, "classes": list(options.classes)}
     return inputs | {"method": _NAME, "data": opening.hashed(data.name, data.sha256), "seed": options.seed} | told
 
@@ -100,6 +100,13 @@ def extend(work: Stages) -> None:
 def reopen(work: Stages) -> Family:
     """Refused: models as they are have no routes between them to be trained."""
     raise RestnetError(f"{work.run.path} holds models as they are and cascades; this takes runs of restnet-tf build")
+
+
+def references(work: Stages) -> References:
+    """Keras models beside Keras, files beside what they came as, and what makes stages of both."""
+    members = None if work.family is None else Members(work.family, {}, {})
+    originals = {role: stage.original for role, stage in work.files.items()}
+    return References(members, originals, work.shapes, makers.of(work))
 
 
 def summary(work: Stages, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:

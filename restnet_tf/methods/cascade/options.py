@@ -30,5 +30,6 @@ class Options(BuildOptions):
     def incomplete(self) -> str:
         """What has to be given beside."""
         if not 2 <= len(self.models) <= len(ROLES):
-            return f"{len(self.models)} models were given; give two or three, the cheapest first"
+            given = "1 model was" if len(self.models) == 1 else f"{len(self.models)} models were"
+            return f"{given} given; give two or three, the cheapest first"
         return "" if self.data else "give --data: images to choose thresholds on"

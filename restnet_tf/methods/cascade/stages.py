@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from restnet_tf.anchors import head
 from restnet_tf.family.family import Family, Settings
 from restnet_tf.methods.cascade.options import ROLES, Options
 from restnet_tf.records import RestnetError
@@ -17,6 +20,7 @@ from tflite_export import adapter, classifier, probabilities
 from tflite_export.classifier import Classifier
 from tflite_export.devices import host
 from tflite_export.flatbuffer import Subgraph
+from tflite_export.original import Original
 
 if TYPE_CHECKING:
     from restnet_tf.anchors.head import HeadFit
@@ -36,10 +40,21 @@ class FileStage:
     """A ``.tflite`` file as a stage: what it is, what it expects, and the order that its classes are wanted in."""
 
     classifier: Classifier
-    sha256: str
+    source: bytes
     preprocess: str
     logits: bool
     classes: tuple[int, ...] | None
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self.source).hexdigest()
+
+    @property
+    def original(self) -> Original:
+        """What it answers without operators of this tool."""
+        first = self.classifier.channels_first
+        return Original(self.source, first, self.preprocess, self.logits, self.classes)
 
     @property
     def precision(self) -> str:
@@ -102,6 +117,12 @@ class Stages:
         return {role: (anchors | files)[role] for role in self.roles}
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """What each model is, to the bit."""
+        anchors = {} if self.family is None else {role: a.sha256 for role, a in self.family.anchors.items()}
+        return anchors | {role: stage.sha256 for role, stage in self.files.items()}
+
+    @property
     def shapes(self) -> dict[str, tuple[int, int, int]]:
         """``(h, w, c)`` of the images that each takes."""
         anchors = {} if self.family is None else {role: a.input_shape for role, a in self.family.anchors.items()}
@@ -132,7 +153,7 @@ def is_file(spec: str) -> bool:
 
 def opened(options: Options, data: Data) -> dict[str, FileStage]:
     """The ``.tflite`` files among the models, by role; raises the domain error for one that cannot be a stage."""
-    names = _class_names(options)
+    names = {role: _class_names(path) for role, path in _class_files(options).items()}
     files = {}
     for role, spec, mode in zip(ROLES, options.models, modes(options), strict=False):
         if is_file(spec):
@@ -143,7 +164,26 @@ def opened(options: Options, data: Data) -> dict[str, FileStage]:
 
 
 def check(stages: Stages) -> None:
-    """Refuse (``RestnetError``) models whose answers cannot stand for one another, and a dearer first stage."""
+    """Refuse (``RestnetError``) models that are one, whose answers cannot stand for one another, or in another order."""
+    _check_twice(stages)
+    _check_classes(stages)
+    _check_order(stages)
+    for role in stages.roles:
+        if role in stages.files:
+            _check_probabilities(stages, stages.files[role])
+        else:
+            _check_softmax(stages, role)
+
+
+def _check_twice(stages: Stages) -> None:
+    for one, other in combinations(stages.roles, 2):
+        if stages.hashes[one] == stages.hashes[other]:
+            raise RestnetError(
+                f"{one} and {other} are the same model, {stages.names[one]}; a cascade goes on to a better one"
+            )
+
+
+def _check_classes(stages: Stages) -> None:
     counts = {role: _count(stages, role) for role in stages.roles}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{role} {counts[role]}" for role in stages.roles)
@@ -151,17 +191,38 @@ def check(stages: Stages) -> None:
             f"the models tell different numbers of classes apart ({told}); give --classes ROLE=FILE with the names of"
             " a .tflite file's classes, one a line, or models of the same classes"
         )
+    if not stages.labelled:
+        return
+    count, names = head.data_classes(stages.data)
+    for role in stages.files:
+        if counts[role] < count or (names is not None and counts[role] > count):
+            raise RestnetError(
+                f"{stages.names[role]} has {counts[role]} classes and {stages.data.name} {count}; give images of its"
+                " classes, or images without labels"
+            )
+
+
+def _check_order(stages: Stages) -> None:
     macs = {role: stages.costs[role][0] for role in stages.roles}
     ordered = sorted(stages.roles, key=lambda role: macs[role])
     if ordered != list(stages.roles):
-        costs = ", ".join(f"{stages.names[role]} {macs[role] / 1e6:.1f}M" for role in stages.roles)
-        specs = dict(zip(stages.roles, stages.options.models, strict=True))
+        costs = ", ".join(f"{stages.names[role]} {macs[role]:,}" for role in stages.roles)
         raise RestnetError(
             f"a cascade begins with its cheapest model, and these cost {costs} MACs; give them as"
-            f" {' '.join(specs[role] for role in ordered)}"
+            f" {' '.join(_in_order(stages.options, ordered))}"
         )
-    for stage in stages.files.values():
-        _check_probabilities(stages, stage)
+
+
+def _in_order(options: Options, ordered: Sequence[str]) -> list[str]:
+    """The words of a command that gives the models in this order, with what is said of each of them."""
+    specs, places = dict(zip(ROLES, options.models, strict=False)), dict(zip(ordered, ROLES, strict=False))
+    words = [shlex.quote(specs[role]) for role in ordered]
+    expected = dict(zip(ROLES, modes(options), strict=False))
+    if len(set(expected.values())) > 1:
+        words += ["--preprocess", shlex.quote(",".join(expected[role] for role in ordered))]
+    for role, path in _class_files(options).items():
+        words += ["--classes", shlex.quote(f"{places[role]}={path}")]
+    return words
 
 
 def modes(options: Options) -> list[str]:
@@ -176,19 +237,27 @@ def modes(options: Options) -> list[str]:
     return named
 
 
-def _class_names(options: Options) -> dict[str, list[str]]:
-    """The names of outputs by role."""
-    named = {}
+def _class_files(options: Options) -> dict[str, str]:
+    """Where the names of outputs are, by role."""
+    paths = {}
     for text in options.classes:
         role, _, path = text.partition("=")
-        if role not in ROLES[: len(options.models)] or not path:
-            raise RestnetError(f"--classes {text!r} is not understood; write ROLE=FILE, as in small=labels.txt")
-        try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RestnetError(f"cannot read the class names in {path}: {error}") from None
-        named[role] = [line.strip() for line in lines if line.strip()]
-    return named
+        if role not in ROLES[: len(options.models)] or not path or role in paths:
+            raise RestnetError(
+                f"--classes {text!r} is not understood; write ROLE=FILE once for a model, as in small=labels.txt"
+            )
+        paths[role] = path
+    return paths
+
+
+def _class_names(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise RestnetError(f"cannot read the class names in {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise RestnetError(f"{path} is no text of class names; give a file with one a line") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _file_stage(path: Path, mode: str, logits: bool, names: Sequence[str] | None, data: Data) -> FileStage:
@@ -199,7 +268,7 @@ def _file_stage(path: Path, mode: str, logits: bool, names: Sequence[str] | None
     one = classifier.of_file(content, path.name)
     order = None if names is None else _order(one, names, data)
     preprocess = mode or one.expects or "none"
-    return FileStage(one, hashlib.sha256(content).hexdigest(), preprocess, logits and one.ending != "SOFTMAX", order)
+    return FileStage(one, content, preprocess, logits and one.ending != "SOFTMAX", order)
 
 
 def _order(one: Classifier, names: Sequence[str], data: Data) -> tuple[int, ...]:
@@ -226,6 +295,16 @@ def _count(stages: Stages, role: str) -> int:
         return stage.classifier.classes if stage.classes is None else len(stage.classes)
     assert stages.family is not None
     return stages.family.anchors[role].classes
+
+
+def _check_softmax(stages: Stages, role: str) -> None:
+    """Refuse a Keras model of logits."""
+    assert stages.family is not None
+    if stages.family.anchors[role].ends_in_logits:
+        raise RestnetError(
+            f"{stages.names[role]} ends in no softmax, and a cascade compares probabilities; save it with one:"
+            " keras.Model(model.inputs, keras.layers.Softmax()(model.output))"
+        )
 
 
 def _check_probabilities(stages: Stages, stage: FileStage) -> None:

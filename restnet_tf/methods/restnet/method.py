@@ -20,6 +20,7 @@ from restnet_tf.data.splits import Data
 from restnet_tf.family import additions, caches, compute, controls, fits, one_pass, opening, ship
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
+from restnet_tf.family.references import References, of_family
 from restnet_tf.fitting import cache, ladder, rungs
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted
@@ -126,6 +127,11 @@ def extend(family: Build) -> None:
 def reopen(family: Build) -> Build:
     """The family of a finished run: its anchors are as they were."""
     return family
+
+
+def references(family: Build) -> References:
+    """The points in Keras, and what makes stages of them."""
+    return of_family(reopen(family))
 
 
 def summary(family: Build, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:

@@ -19,6 +19,7 @@ from restnet_tf import atomic
 from restnet_tf.anchors import applications
 from restnet_tf.family import additions, one_pass, opening, ship
 from restnet_tf.family.family import TEACHER, Family
+from restnet_tf.family.references import References, of_family
 from restnet_tf.graph import costs
 from restnet_tf.methods.snnet import routes, steps
 from restnet_tf.methods.snnet.options import Options
@@ -117,6 +118,11 @@ def reopen(family: Build) -> Build:
     for role, source in named.items():
         sources.remember(source, anchors[role])
     return replace(family, anchors=anchors, sources={**family.sources, **named})
+
+
+def references(family: Build) -> References:
+    """The points in Keras, and what makes stages of them."""
+    return of_family(reopen(family))
 
 
 def summary(family: Build, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:

@@ -21,6 +21,7 @@ from restnet_tf.family.answers import Shape
 from restnet_tf.family.cascades import Scope
 from restnet_tf.family.family import Family
 from restnet_tf.family.linker import Linker
+from restnet_tf.family.references import References, of_family
 from restnet_tf.family.shop import Shop
 from restnet_tf.fitting.ladder import CLOSED_FORM
 from restnet_tf.methods.stitchnet import fewshot, findings, nets, pool
@@ -120,6 +121,11 @@ def extend(composition: Composition) -> None:
 def reopen(composition: Composition) -> Family:
     """Refused: a pool's nets have no networks in Keras to be held against or trained."""
     raise RestnetError(f"{composition.run.path} was composed of a pool; this takes runs of restnet-tf build")
+
+
+def references(composition: Composition) -> References:
+    """Refused, as ``reopen`` is."""
+    return of_family(reopen(composition))
 
 
 def summary(composition: Composition, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:

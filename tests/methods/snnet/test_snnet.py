@@ -19,6 +19,7 @@ from restnet_tf.cli.main import main
 from restnet_tf.commands import build as job
 from restnet_tf.commands import verify
 from restnet_tf.family import opening
+from restnet_tf.family.references import of_family
 from restnet_tf.methods.snnet.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CONTROL, SHIPPED, STITCHED
@@ -161,7 +162,7 @@ def test_training_all_keeps_its_anchors_and_lists_the_old_ones(sources: Path, tm
         trained = networks.forward(family.anchors["A"].model, image[None])[0]
         work.forget()  # as another process, which has to find the trained weights
         assert work.anchor(family.sources["A"]).sha256 == family.anchors["A"].sha256
-        found = verify.check(family, ["float32"], 8)
+        found = verify.check(family, of_family(family), ["float32"], 8)
     verify.judge(found)
     np.testing.assert_allclose(model.run(image, point="A"), trained, atol=1e-4)
     before = networks.forward(keras.models.load_model(sources / "small.keras"), image[None])[0]
@@ -177,7 +178,7 @@ def test_tuned_norms_are_linked_behind_every_stitch_of_a_route(sources: Path, tm
     image = networks.images(1)[0]
     with job.reopened(out, Silent()) as family:
         fits = {name: family.run.load_fitted(name) for name in family.run.fitted_names()}
-        verify.judge(verify.check(family, ["float32", "int8"], 8))
+        verify.judge(verify.check(family, of_family(family), ["float32", "int8"], 8))
         exact = networks.forward(family.anchors["B"].model, image[None])[0]
     assert {f.rung for f in fits.values() if f and f.rungs} == {"norm"}
     twice = [f for f in fits.values() if f and len(f.stitches) == 2]
