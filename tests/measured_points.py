@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from restnet_tf.points.points import CASCADE, STITCHED, Cascade, Dial, File, Notch, OperatingPoint, Score, Setting
+from restnet_tf.points.points import CASCADE, STITCHED, Cascade, Dial, File, OperatingPoint, Score, Setting
 
 
 def scored(right: int, n: int = 200, kl: float | None = None) -> Score:
@@ -49,13 +49,9 @@ def cascade(
     def setting(share: float) -> Setting:
         reach = ((1.0, share), (1.0, min(1.0, 1.2 * share)))
         value = round(200 * (low + (high - low) * share**0.5)) / 200
-        return Setting((1.01 if share == 1 else share,), *reach, value, value)
+        return Setting((1.01 if share == 1 else share,), *reach, scored(round(200 * value)), scored(round(200 * value)))
 
-    def notch(share: float) -> Notch:
-        s = setting(share)
-        return Notch(s.thresholds, s.rank_reach, s.test_reach, *(scored(round(200 * s.test_score)) for _ in "rt"))
-
-    curve, notches = tuple(setting(i / 8) for i in range(9)), tuple(map(notch, goes_on))
+    curve, notches = tuple(setting(i / 8) for i in range(9)), tuple(map(setting, goes_on))
     last = notches[-1]
     own = Cascade((small.name, large.name), macs, "max", last.thresholds, last.rank_reach, last.test_reach, curve)
     dial = Dial(last.thresholds, last.rank_reach, last.test_reach, (100.0, 900.0), curve)

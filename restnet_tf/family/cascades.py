@@ -26,7 +26,6 @@ from restnet_tf.points.points import (
     Cascade,
     Dial,
     File,
-    Notch,
     OperatingPoint,
     Score,
     Setting,
@@ -175,7 +174,7 @@ def _point(
         last.test.reach,
         tuple(map(_setting, policies[-1].curve)),
         going_on,
-        tuple(Notch(t.thresholds, t.rank.reach, t.test.reach, t.rank.score, t.test.score) for t in turns),
+        tuple(map(_setting, turns)),
     )
     route = ", where unsure ".join(stage.route for stage in stages)
     params = _params(stages, going_on, scope)
@@ -198,7 +197,7 @@ def _params(stages: Sequence[OperatingPoint], going_on: Sequence[str], scope: Sc
 
 
 def _setting(turn: Turn) -> Setting:
-    return Setting(turn.thresholds, turn.rank.reach, turn.test.reach, turn.rank.score.value, turn.test.score.value)
+    return Setting(turn.thresholds, turn.rank.reach, turn.test.reach, turn.rank.score, turn.test.score)
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ def _check_precision(word: str) -> None:
     names = stage_runs.single([word])
     if len(names) > 1 and ("" in names or word.count(GOES_ON) > _GOING_ON):
         raise RestnetError(
-            f"the precision {word!r} is not understood; write one for all, or one for each of two or three stages, as in"
-            " int8>float32"
+            f"the precision {word!r} is not understood; write one for all, or one for each of two or three stages,"
+            " as in int8>float32"
         )
     for name in names:
         precision.precision_named(name)

@@ -89,7 +89,7 @@ def _cascade_entry(cascade: Cascade, dial: Dial) -> dict[str, Any]:
         "macs": list(cascade.macs),
         "reach": list(dial.rank_reach),
         "curve": [
-            {"thresholds": list(s.thresholds), "reach": list(s.rank_reach), "score": round(s.rank_score, 6)}
+            {"thresholds": list(s.thresholds), "reach": list(s.rank_reach), "score": round(s.rank.value, 6)}
             for s in dial.curve
         ],
     }

@@ -99,18 +99,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Setting:
-    """One position of a cascade's dial: thresholds, the share of images that each stage runs on, the score; 0..1."""
-
-    thresholds: tuple[float, ...]
-    rank_reach: tuple[float, ...]
-    test_reach: tuple[float, ...]
-    rank_score: float
-    test_score: float
-
-
-@dataclass(frozen=True)
-class Notch:
-    """A position of a cascade's dial that was chosen, with its scores; shares as in ``Setting``."""
+    """One position of a cascade's dial: thresholds, the share of images that each stage runs on (0..1), the scores."""
 
     thresholds: tuple[float, ...]
     rank_reach: tuple[float, ...]
@@ -138,7 +127,7 @@ class Cascade:
     test_reach: tuple[float, ...]
     curve: tuple[Setting, ...] = ()
     resumes: tuple[str, ...] = ()
-    notches: tuple[Notch, ...] = ()
+    notches: tuple[Setting, ...] = ()
 
     @property
     def resumed(self) -> bool:
@@ -189,6 +178,18 @@ class File:
     threads: int
     tool: str
     dial: Dial | None = None
+
+    def turned(self, setting: Setting) -> File:
+        """The same file with its dial elsewhere; raises ``ValueError`` for one without a dial."""
+        if self.dial is None:
+            raise ValueError(f"{self.path} has no dial")
+        dial = replace(
+            self.dial,
+            thresholds=setting.thresholds,
+            rank_reach=setting.rank_reach,
+            test_reach=setting.test_reach,
+        )
+        return replace(self, rank=setting.rank, test=setting.test, dial=dial)
 
     @property
     def mean_latency_us(self) -> float:

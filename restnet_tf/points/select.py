@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from restnet_tf.points import stage_sums
@@ -66,9 +66,9 @@ class Choice:
         return f"{self.point.name}.{self.precision}"
 
     @property
-    def merit(self) -> tuple[float, float, float]:
-        """What it is chosen by: the rank split, then the cheaper, then the smaller."""
-        return self.file.rank.value, -self.point.macs, -self.file.flash_bytes
+    def merit(self) -> tuple[float, float, float, float]:
+        """What it is chosen by: the rank split, then the cheaper on average and at worst, then the smaller."""
+        return self.file.rank.value, -_mean_macs(self.point, self.file), -self.point.macs, -self.file.flash_bytes
 
     @property
     def figures(self) -> dict[str, float]:
@@ -91,10 +91,13 @@ class Choice:
         return {name: m.value for name, m in (every | same).items()}
 
 
-def choices(points: Iterable[OperatingPoint], measured: Iterable[Measurement] = ()) -> list[Choice]:
+def choices(
+    points: Iterable[OperatingPoint], measured: Iterable[Measurement] = (), *, dials: bool = False
+) -> list[Choice]:
     """Every shipped file, the best by its merit first, with what devices say of these very bytes.
 
-    A budget takes the first one that it allows; of equals the first of the record.
+    ``dials``: those of cascades at every position of their dial that is known. A budget takes the first one that it
+    allows; of equals the first of the record.
     """
     points, measured = tuple(points), tuple(measured)
     by_name = {point.name: point for point in points}
@@ -108,8 +111,17 @@ def choices(points: Iterable[OperatingPoint], measured: Iterable[Measurement] = 
         for point in points
         if point.kind != CONTROL and point.status == SHIPPED
         for precision in sorted(point.files)
+        for point in (_turns(point, precision) if dials else (point,))
     ]
     return sorted(files, key=lambda choice: choice.merit, reverse=True)
+
+
+def _turns(point: OperatingPoint, precision: str) -> Iterator[OperatingPoint]:
+    """A point as its file stands, and a cascade with the dial of its file at every position that is known."""
+    file = point.files[precision]
+    settings = file.dial.curve if file.dial else ()
+    for turned in dict.fromkeys((file, *map(file.turned, settings))):
+        yield replace(point, files={**point.files, precision: turned})
 
 
 def select(
@@ -117,12 +129,13 @@ def select(
 ) -> Choice:
     """The shipped file that meets every term and does best on the rank split; ties go to the cheaper.
 
+    Of a cascade every position of its dial is weighed: the file's ``dial`` stands where the budget wants it.
     The test split has no say: it only reports. A file that a device of the budget has not measured is not
     chosen. Raises ``RestnetError`` where none fits: what the nearest misses, and by how much; and for a device
     that nobody knows or that has measured nothing of the run, with the command that would.
     """
     terms = tuple(terms)
-    ranked = choices(points, measured)
+    ranked = choices(points, measured, dials=True)
     if not ranked:
         raise RestnetError("the run ships no .tflite file to choose from")
     lacking = unmeasured(ranked, terms)
@@ -134,7 +147,7 @@ def select(
     rest = [c for c in ranked if c not in measurable and not over(_terms_of(terms, c), c.figures)]
     best = next((c for c in measurable if not over(terms, c.figures)), None)
     if best is not None:
-        return replace(best, unknown=tuple(sorted(c.name for c in rest if c.merit > best.merit)))
+        return replace(best, unknown=tuple(sorted({c.name for c in rest if c.merit > best.merit})))
     if not measurable:
         raise RestnetError(f"no file of {run} has all figures of the budget; {commands([t.name for t in terms], run)}")
     nearest = min(measurable, key=lambda c: max(over(terms, c.figures).values()))
@@ -142,7 +155,7 @@ def select(
         f"{term.text} (it has {amount(term.name, nearest.figures[term.name])}, {share:.0%} over)"
         for term, share in over(terms, nearest.figures).items()
     )
-    untried = f"; not measured there: {', '.join(sorted(c.name for c in rest))}" if rest else ""
+    untried = f"; X" if rest else ""
     raise RestnetError(
         f"no point meets the budget; the nearest, {nearest.point.name} {nearest.precision}, misses {missed}{untried}"
     )

@@ -45,7 +45,7 @@ def set_to(line: Line) -> Setting:
     scored: OperatingPoint | File = file or line.point
     dial = file.dial if file else line.point.cascade
     assert dial is not None
-    return Setting(dial.thresholds, dial.rank_reach, dial.test_reach, scored.rank.value, scored.test.value)
+    return Setting(dial.thresholds, dial.rank_reach, dial.test_reach, scored.rank, scored.test)
 
 
 def deferral(reach: Sequence[float], n: int) -> tuple[Share, ...]:

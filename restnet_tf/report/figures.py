@@ -208,7 +208,7 @@ FIGURES = (
         note="% of test images; bars: 95 % interval",
         axis=UP,
         stand_in="keras_test_score",
-        turned=lambda of, setting: Share(setting.test_score, of.point.test.n),
+        turned=lambda of, setting: Share(setting.test.value, of.point.test.n),
     ),
     _file(
         "interpreter_rank_score",
@@ -216,7 +216,7 @@ FIGURES = (
         lambda file: file.rank.value,
         units.SHARE,
         SOURCES["rank_score"],
-        turned=lambda of, setting: setting.rank_score,
+        turned=lambda of, setting: setting.rank.value,
     ),
     _file(
         "flash",

@@ -152,7 +152,7 @@ def _cascades(axes: Any, points: Sequence[OperatingPoint], cost: _Cost) -> None:
 
 def _cascade(axes: Any, point: OperatingPoint, cascade: Cascade, cost: _Cost, colour: str) -> None:
     if cascade.curve:
-        way = [(cost.at(point, cascade, s.test_reach), 100 * s.test_score) for s in cascade.curve]
+        way = [(cost.at(point, cascade, s.test_reach), 100 * s.test.value) for s in cascade.curve]
         axes.plot(*zip(*way, strict=True), color=colour, linewidth=1.6, alpha=0.85, zorder=3)
     notches = [(p.cascade.test_reach, p.test) for p in turned(point) if p.cascade]
     xs, ys = [cost.at(point, cascade, reach) for reach, _ in notches], [100 * score.value for _, score in notches]

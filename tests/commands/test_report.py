@@ -766,7 +766,7 @@ def test_the_dial_says_what_each_position_gives(cascading: chromium.Page, found:
         deferral = Share(setting.test_reach[1], joined.test.n)
         words = "{:.1f} % [{:.1f}, {:.1f}]".format(*(100 * v for v in (deferral.value, *deferral.interval)))
         assert figure_of(cascading, "test_goes_on_in_file").startswith(words)
-        assert figure_of(cascading, "interpreter_test_score").startswith(f"{100 * setting.test_score:.1f} % [")
+        assert figure_of(cascading, "interpreter_test_score").startswith(f"{100 * setting.test.value:.1f} % [")
         latency = dial.mean_us(setting.test_reach)
         assert figure_of(cascading, "test_mean_host_latency") == f"{latency:.4g} usat worst 900 us"
         assert figure_of(cascading, "mean_macs").endswith(f"at worst {joined.macs / 1e3:.4g} K")

@@ -148,7 +148,9 @@ def test_an_unfinished_build_is_told(tmp_path):
 
 def test_an_elastic_file_tells_of_a_cascade_in_its_precision():
     """In the words that the runtime reads; the file's own thresholds, not those of the precision that decided."""
-    settings = tuple(Setting((t,), (1.0, r), (1.0, r), s, s) for t, r, s in ((0.6, 0.1, 0.8), (0.9, 0.6, 0.9)))
+    scores = {right: Score.of(np.arange(10) < right) for right in (8, 9)}
+    turns = ((0.6, 0.1, scores[8]), (0.9, 0.6, scores[9]))
+    settings = tuple(Setting((t,), (1.0, r), (1.0, r), s, s) for t, r, s in turns)
     dial = Dial((0.8,), (1.0, 0.25), (1.0, 0.3), (10.0, 9.5), settings)
     made_of = Cascade(("small", "large"), (10, 100), "max", (0.7,), (1.0, 0.2), (1.0, 0.4))
     files = {"int8": replace(FILE, dial=dial)}

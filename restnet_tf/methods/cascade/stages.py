@@ -164,7 +164,7 @@ def opened(options: Options, data: Data) -> dict[str, FileStage]:
 
 
 def check(stages: Stages) -> None:
-    """Refuse (``RestnetError``) models that are one, whose answers cannot stand for one another, or in another order."""
+    """Refuse (``RestnetError``) models that are one, that answer to other questions, or that are in another order."""
     _check_twice(stages)
     _check_classes(stages)
     _check_order(stages)
