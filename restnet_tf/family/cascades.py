@@ -16,7 +16,7 @@ from restnet_tf.cascades.checks import LEAST
 from restnet_tf.cascades.outcome import Turn
 from restnet_tf.cascades.planner import Policy
 from restnet_tf.cascades.thresholds import hand
-from restnet_tf.family import stage_runs
+from restnet_tf.family import stage_runs, strips
 from restnet_tf.points import metadata, points
 from restnet_tf.points.points import (
     ANCHOR,
@@ -112,7 +112,9 @@ def added(
     shop.report.stage("cascades of all files, on the rank split")
     candidates = _candidates(shop, statics, scope)
     stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier})
-    return stock.filled(planned(candidates, statics, scope, shop.report))
+    chains = stock.filled(planned(candidates, statics, scope, shop.report))
+    strips.draw(shop, chains, scope)
+    return chains
 
 
 def forget(run: Run, earlier: Sequence[OperatingPoint], kept: Sequence[OperatingPoint]) -> None:

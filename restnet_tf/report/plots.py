@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from restnet_tf.points.points import (
 )
 from restnet_tf.report import savings
 
+_EXAMPLES = 12  # in a strip
 _BLUE, _ORANGE, _GREY, _LIGHT = "#1f5fa8", "#d9731a", "#777777", "#b9c4d0"
 _DIALS = ("#7b3fa0", "#11806a", "#c2185b", "#7a6a00", "#00838f", "#5d4037")  # of chains, one after the other
 _NAMED = 12  # dominated points at most; names of more of them cover each other
@@ -93,15 +94,21 @@ def heat_map(
     return _png(figure)
 
 
-def examples(images: np.ndarray, confidences: np.ndarray, threshold: float, size: int = 12) -> bytes:
-    """A strip of ``size`` of the images ``(n, h, w, c)`` uint8, spread evenly from the surest to the least sure.
+def exemplary(confidences: np.ndarray, size: int = _EXAMPLES) -> np.ndarray:
+    """Which of n images make a strip of examples: ``size`` of them, evenly from the surest to the least sure."""
+    order = np.argsort(-np.asarray(confidences), kind="stable")
+    return order[np.unique(np.linspace(0, len(order) - 1, min(size, len(order))).round().astype(int))]
 
-    ``confidences`` ``(n,)`` are the first stage's; where they fall under the threshold a mark parts those that it
-    answers from those that go on.
+
+def examples(
+    images: np.ndarray | Mapping[int, np.ndarray], confidences: np.ndarray, threshold: float, size: int = _EXAMPLES
+) -> bytes:
+    """A strip of ``size`` images ``(h, w, c)`` uint8 of n, spread evenly from the surest to the least sure.
+
+    ``images`` has at least those that ``exemplary`` names. ``confidences`` ``(n,)`` are the first stage's; where they
+    fall under the threshold a mark parts those that it answers from those that go on.
     """
-    confidences = np.asarray(confidences)
-    order = np.argsort(-confidences, kind="stable")
-    shown = order[np.unique(np.linspace(0, len(order) - 1, min(size, len(order))).round().astype(int))]
+    confidences, shown = np.asarray(confidences), exemplary(confidences, size)
     answered = int(np.sum(confidences[shown] >= threshold))
     widths = np.insert(np.ones(len(shown)), answered, 0.12)
     figure, every = _figure(1, len(widths), (len(shown), 1.5), widths.tolist())

@@ -1,0 +1,44 @@
+"""Which images go on, to be looked at: a strip of test images for every cascade, from the surest to the least sure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restnet_tf import atomic
+from restnet_tf.points.points import Cascade, OperatingPoint
+from restnet_tf.report import plots
+from tflite_export.confidence import CONFIDENCES
+
+if TYPE_CHECKING:
+    from restnet_tf.family.cascades import Scope
+    from restnet_tf.family.shop import Shop
+
+
+def draw(shop: Shop, chains: Sequence[OperatingPoint], scope: Scope) -> None:
+    """Write a strip for each cascade into the run, by the confidences of its first stage's file."""
+    for point in chains:
+        if point.cascade is None:
+            continue
+        confidences = _confidences(shop, point.cascade, scope)
+        images = _images(shop, point.cascade.stages[0], plots.exemplary(confidences).tolist())
+        strip = plots.examples(images, confidences, point.cascade.thresholds[0])
+        atomic.write_bytes(shop.run.examples_path(point.name), strip)
+
+
+def _confidences(shop: Shop, cascade: Cascade, scope: Scope) -> np.ndarray:
+    first = cascade.stages[0]
+    precision = scope.of(scope.precisions[0], cascade.stages)[0]
+    return CONFIDENCES[cascade.confidence].of(shop.answers.of(first, precision)["test"])
+
+
+def _images(shop: Shop, point: str, places: Iterable[int]) -> Mapping[int, np.ndarray]:
+    """Some test images, by their place, as a point takes them."""
+    wanted, images = set(places), dict[int, np.ndarray]()
+    at = 0
+    for batch in shop.images("test", shop.shapes[point]):
+        images |= {at + i: np.asarray(batch[i]).astype(np.uint8) for i in range(len(batch)) if at + i in wanted}
+        at += len(batch)
+    return images
