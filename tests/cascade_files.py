@@ -10,6 +10,7 @@ import numpy as np
 
 from tflite_export import cascades
 from tflite_export.cascades import Stage
+from tflite_export.confidence import CONFIDENCES
 from tflite_export.convert import convert
 from tflite_export.devices import host
 from tflite_export.flatbuffer import only, read, write
@@ -55,3 +56,10 @@ def middle(name: str, precision: str) -> float:
 def dial(name: str, precision: str) -> tuple[float, ...]:
     """Thresholds that let images of this module answer at every stage."""
     return tuple(middle(stage_, precision) for stage_ in name.split(">")[:-1])
+
+
+def between(name: str, precision: str, confidence: str) -> float:
+    """A threshold in the widest gap between how sure that network is of the images: no rounding decides there."""
+    sure = np.sort(CONFIDENCES[confidence].of(host.scores(stage(name, precision), [PIXELS])))
+    widest = int(np.argmax(np.diff(sure)))
+    return float(sure[widest : widest + 2].mean())

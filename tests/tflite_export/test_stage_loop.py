@@ -125,9 +125,7 @@ def test_the_loop_answers_as_the_cascade_s_file(name: str, precision: str, tmp_p
 @needs.COMPILER.mark
 @pytest.mark.parametrize("measure", list(confidence.CONFIDENCES))
 def test_every_confidence_decides_as_the_file_s(measure: str, tmp_path: Path) -> None:
-    sure = confidence.CONFIDENCES[measure].of(host.scores(cascade_files.stage("small", "int8"), [PIXELS]))
-    ordered = np.sort(sure)
-    threshold = float(ordered[11] + ordered[12]) / 2
+    threshold = cascade_files.between("small", "int8", measure)
     chosen = loop("small>large", "int8", measure, (threshold,))
     firmware_of(chosen, points(chosen), tmp_path)
     places, _ = ran(chosen, tmp_path)
