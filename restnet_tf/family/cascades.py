@@ -113,7 +113,9 @@ def added(
     candidates = _candidates(shop, statics, scope)
     stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier})
     chains = stock.filled(planned(candidates, statics, scope, shop.report))
-    strips.draw(shop, chains, scope)
+    for point in chains:
+        assert point.cascade is not None
+        strips.draw(shop, point, scope.of(scope.precisions[0], point.cascade.stages)[0])
     return chains
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,25 +13,20 @@ from restnet_tf.report import plots
 from tflite_export.confidence import CONFIDENCES
 
 if TYPE_CHECKING:
-    from restnet_tf.family.cascades import Scope
     from restnet_tf.family.shop import Shop
 
 
-def draw(shop: Shop, chains: Sequence[OperatingPoint], scope: Scope) -> None:
-    """Write a strip for each cascade into the run, by the confidences of its first stage's file."""
-    for point in chains:
-        if point.cascade is None:
-            continue
-        confidences = _confidences(shop, point.cascade, scope)
+def draw(shop: Shop, point: OperatingPoint, precision: str) -> None:
+    """Write a cascade's strip into the run, by the confidences of its first stage's file of a precision."""
+    if point.cascade is not None:
+        confidences = _confidences(shop, point.cascade, precision)
         images = _images(shop, point.cascade.stages[0], plots.exemplary(confidences).tolist())
         strip = plots.examples(images, confidences, point.cascade.thresholds[0])
         atomic.write_bytes(shop.run.examples_path(point.name), strip)
 
 
-def _confidences(shop: Shop, cascade: Cascade, scope: Scope) -> np.ndarray:
-    first = cascade.stages[0]
-    precision = scope.of(scope.precisions[0], cascade.stages)[0]
-    return CONFIDENCES[cascade.confidence].of(shop.answers.of(first, precision)["test"])
+def _confidences(shop: Shop, cascade: Cascade, precision: str) -> np.ndarray:
+    return CONFIDENCES[cascade.confidence].of(shop.answers.of(cascade.stages[0], precision)["test"])
 
 
 def _images(shop: Shop, point: str, places: Iterable[int]) -> Mapping[int, np.ndarray]:
