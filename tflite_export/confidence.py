@@ -23,6 +23,7 @@ class Confidence:
     """
 
     name: str
+    words: str  # for people
     of: Callable[[np.ndarray], np.ndarray]
     emit: Callable[[Tensor], list[Operator]]
 
@@ -94,8 +95,8 @@ def _floats(x: Tensor) -> list[Operator]:
 
 
 _ALL = (
-    Confidence("max", _max, _emitted_max),
-    Confidence("margin", _margin, _emitted_margin),
-    Confidence("entropy", _entropy, _emitted_entropy),
+    Confidence("max", "largest probability", _max, _emitted_max),
+    Confidence("margin", "lead of the largest probability", _margin, _emitted_margin),
+    Confidence("entropy", "certainty (1 less the entropy)", _entropy, _emitted_entropy),
 )
 CONFIDENCES = {confidence.name: confidence for confidence in _ALL}

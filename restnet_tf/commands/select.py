@@ -15,6 +15,8 @@ from restnet_tf.points.select import Choice
 from restnet_tf.points.stage_sums import StageSum
 from restnet_tf.run.directory import Run
 from tflite_export import budget as budgets
+from tflite_export.cascades import threshold_key
+from tflite_export.confidence import CONFIDENCES
 from tflite_export.devices import measurements
 from tflite_export.devices.measurements import Measurement
 
@@ -117,10 +119,11 @@ def _dial(point: OperatingPoint, file: File) -> list[str]:
         return []
     dial, stages, n = file.dial, point.cascade.stages, file.test.n
     lines = []
-    for stage, threshold, reach in zip(stages, dial.thresholds, dial.test_reach[1:], strict=False):
+    for number, (stage, threshold, reach) in enumerate(zip(stages, dial.thresholds, dial.test_reach[1:], strict=False)):
         low, high = (100 * end for end in Share(reach, n).interval)
         share = f"{100 * reach:.1f} % [{low:.1f}, {high:.1f}] of {n} test images"
-        lines.append(f"  goes on behind {stage} for {share}: {point.cascade.confidence} under {threshold:.6g}")
+        key, confidence = threshold_key(number), CONFIDENCES[point.cascade.confidence].words
+        lines.append(f"  set {key} to {threshold:.6g}: {stage} goes on where its {confidence} is under it, for {share}")
     return lines
 
 

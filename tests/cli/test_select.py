@@ -84,7 +84,10 @@ def test_select_says_what_a_cascade_costs_at_worst_and_in_the_mean(run: Path) ->
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith("small>large float32: the way of small>large\n")
     told = answer.out.splitlines()
-    assert "  goes on behind small for 25.0 % [19.5, 31.4] of 200 test images: max under 0.83" in told
+    assert (
+        "  set threshold_1 to 0.83: small goes on where its largest probability is under it, for 25.0 % [19.5, 31.4] of"
+        " 200 test images"
+    ) in told
     assert "  macs 10 M (counted in the graph)" in told
     assert any(line.startswith("  mean.macs 3.7 M (expected as the images of the rank split go on") for line in told)
     assert any(line.startswith("  latency 100 us (") for line in told)
