@@ -257,7 +257,7 @@ def test_models_that_know_the_images_by_heart_are_warned_of(here: Path) -> None:
     np.savez("heart.npz", **arrays)
     answer = ask(*cascade(LARGE, "larger.int8.tflite", data="heart.npz"))
     assert answer.code == 0
-    assert re.search(r"larger is right on \d+\.\d% of the rank images .*: if it was trained on", answer.err)
+    assert re.search(r"large is right on \d+\.\d% of the rank images .*: if it was trained on", answer.err)
 
 
 def test_another_model_is_not_mixed_into_a_run(here: Path) -> None:
