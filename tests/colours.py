@@ -28,8 +28,9 @@ def images(n: int, *, side: int = SIDE, seed: int = 0) -> tuple[np.ndarray, np.n
     """Images ``(n, side, side, 3)`` uint8, easy and hard, and which colour is the strongest ``(n,)``."""
     rng = np.random.default_rng(seed)
     truth = np.arange(n) % CLASSES
+    noise = _NOISE * side / SIDE  # as hard to see through in more places
     strength = np.where(rng.uniform(size=(n, 1, 1, 1)) < 0.6, _EASY, _HARD)
-    x = 128 + strength * np.eye(CLASSES)[truth][:, None, None] + rng.normal(0, _NOISE, (n, side, side, 3))
+    x = 128 + strength * np.eye(CLASSES)[truth][:, None, None] + rng.normal(0, noise, (n, side, side, 3))
     return x.clip(0, 255).round().astype(np.uint8), truth
 
 
