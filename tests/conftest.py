@@ -53,6 +53,18 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> paths.Once:
     return made
 
 
+@pytest.fixture(scope="session")
+def colours(once: paths.Once) -> Path:
+    """A folder with three models that make good cascades, as Keras has them and as ``.tflite``, and ``data.npz``."""
+
+    def fill(folder: Path) -> None:
+        import colours  # and Keras
+
+        colours.written(folder)
+
+    return once("colours", fill)
+
+
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 

@@ -33,7 +33,7 @@ def test_the_examples_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest
     shown = re.findall(r"```text\n(.*?)```", PYTHON, re.S)
     assert len(shown) == 1
     assert all(output in printed for output in shown)
-    for result, folder in (("family", "photos"), ("nets", "composed")):
+    for result, folder in (("family", "photos"), ("joined", "joined"), ("nets", "composed")):
         assert names[result].path == Path("runs") / folder
         assert (tmp_path / "runs" / folder / "points.json").is_file()
 

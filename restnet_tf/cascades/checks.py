@@ -57,13 +57,22 @@ def _check_shape(candidate: StageCandidate, probabilities: np.ndarray, first: np
         )
 
 
+def are_probabilities(scores: np.ndarray) -> bool:
+    """Whether scores ``(n, c)`` are such, rounded to int8 perhaps.
+
+    In int8 each of c probabilities is off by half of 1/256 at most, and so the sum by c times that.
+    """
+    off = 0.01 + scores.shape[1] / 512
+    sums = np.asarray(scores, np.float64).sum(axis=1)
+    within = float(np.min(scores)) >= 0 and float(np.max(scores)) <= 1.001
+    return bool(np.isfinite(sums).all() and within and (np.abs(sums - 1) <= off).all())
+
+
 def _check_probabilities(name: str, probabilities: np.ndarray) -> None:
-    """In int8 each of c probabilities is off by half of 1/256 at most, and so the sum by c times that."""
-    off = 0.01 + probabilities.shape[1] / 512
+    if are_probabilities(probabilities):
+        return
     sums = np.asarray(probabilities, np.float64).sum(axis=1)
     low, high = float(np.min(probabilities)), float(np.max(probabilities))
-    if np.isfinite(sums).all() and low >= 0 and high <= 1.001 and (np.abs(sums - 1) <= off).all():
-        return
     raise RestnetError(
         f"{name} gives no probabilities: scores from {low:.3g} to {high:.3g}, with sums from {sums.min():.3g} to"
         f" {sums.max():.3g}; a cascade compares probabilities, so end the model in a softmax"

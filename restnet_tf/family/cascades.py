@@ -12,7 +12,7 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.cascades import outcome, planner
 from restnet_tf.cascades.chains import StageCandidate
-from restnet_tf.cascades.checks import LEAST
+from restnet_tf.cascades.checks import LEAST, are_probabilities
 from restnet_tf.cascades.outcome import Turn
 from restnet_tf.cascades.planner import Policy
 from restnet_tf.cascades.thresholds import hand
@@ -83,7 +83,7 @@ def planned(
 
     ``candidates`` are what the ``statics``, the points of those names, answer.
     """
-    labels = _labels(candidates, scope)
+    labels, candidates = _labels(candidates, scope), _sure(candidates, report)
     if (images := len(labels["rank"])) < LEAST:
         report.say(f"no cascades: {images} rank images are too few to choose thresholds on; {LEAST} or more are needed")
         return ()
@@ -147,6 +147,17 @@ def _candidates(shop: Shop, statics: Sequence[OperatingPoint], scope: Scope) -> 
         StageCandidate(p.name, p.macs, shop.unseen(p.name, shop.answers.of(p.name, precision)), resumes(scope, p.name))
         for p, precision in zip(statics, precisions, strict=True)
     ]
+
+
+def _sure(candidates: Sequence[StageCandidate], report: Reporter) -> list[StageCandidate]:
+    """Those that give probabilities, which say how sure a network is; with a word on the others."""
+    sure = [c for c in candidates if all(map(are_probabilities, c.probabilities.values()))]
+    if others := [c.name for c in candidates if c not in sure]:
+        report.say(
+            f"in no cascade: {', '.join(others)}, {'whose' if len(others) > 1 else 'its'} scores are no probabilities;"
+            " end the models in a softmax"
+        )
+    return sure
 
 
 def resumes(scope: Scope, name: str) -> dict[str, int]:

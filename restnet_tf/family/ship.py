@@ -89,10 +89,10 @@ def title(family: Family) -> str:
 
 def preview(family: Family) -> None:
     """Tell of the cascades of the anchors alone, which nothing has to be trained for."""
-    settings = family.settings
-    if settings.cascades < 1 or len(family.anchors) < 2:
+    sure = [role for role, anchor in family.anchors.items() if not anchor.ends_in_logits]
+    if family.settings.cascades < 1 or len(sure) < 2:
         return
-    anchors = tuple(score.anchors(family, Scorer(family)))
+    anchors = tuple(p for p in score.anchors(family, Scorer(family)) if p.name in sure)
     logits = score.of_anchors(family)
     candidates = [
         StageCandidate(p.name, p.macs, {name: score.probabilities(v) for name, v in logits[p.name].items()})
