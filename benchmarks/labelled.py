@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", type=int, default=224, help="of the square that is cut out of the middle")
     parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--no-labels", action="store_true", help="leave them out: answers are then the largest model's")
     parser.add_argument("--seed", type=int, default=0, help="of the order in which images are dealt out")
     options = parser.parse_args(arguments)
     paths = sorted(path for path in options.folder.iterdir() if _CLASS.match(path.name))
@@ -38,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = len(paths) // _CALIBRATING
     middle = (start + len(paths)) // 2
     parts = {"train": slice(0, start), "val": slice(start, middle), "test": slice(middle, None)}
-    arrays: dict[str, Any] = {"class_names": np.array([str(number) for number in range(options.classes)])}
-    for part, rows in parts.items():
-        arrays |= {f"x_{part}": x[rows], f"y_{part}": y[rows]}
+    arrays: dict[str, Any] = {f"x_{part}": x[rows] for part, rows in parts.items()}
+    if not options.no_labels:
+        arrays |= {f"y_{part}": y[rows] for part, rows in parts.items()}
+        arrays["class_names"] = np.array([str(number) for number in range(options.classes)])
     np.savez(options.out, **arrays)
     print(f"{options.out}: " + ", ".join(f"{len(y[rows])} {part}" for part, rows in parts.items()))
 
