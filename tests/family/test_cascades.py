@@ -1,0 +1,271 @@
+"""Cascades of a build: joined of its files, resumed, kept by later commands, made alike anywhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import colours
+import numpy as np
+import paths
+import pytest
+from stage_answers import CLASSES, candidate, labels
+
+import restnet_tf
+from restnet_tf.cascades.thresholds import hand
+from restnet_tf.commands import link, verify
+from restnet_tf.commands.build import Done
+from restnet_tf.family import cascades, stage_runs
+from restnet_tf.family.cascades import Scope
+from restnet_tf.points import points
+from restnet_tf.points.points import ANCHOR, CASCADE, OperatingPoint, Score
+from restnet_tf.progress import Silent
+from restnet_tf.run.directory import Run
+from tflite_export.devices import host
+from tflite_export.flatbuffer import read
+from tflite_export.runtime import ElasticModel
+
+QUICK = {"effort": 0.001, "max_points": 4, "fine_tune": "stitch", "controls": False, "precision": "float32"}
+CHAIN = "L1-S1>large"
+
+
+def built(folder: Path, out: Path, **options: Any) -> Done:
+    models = {role: str(folder / f"{role}.keras") for role in ("large", "small")}
+    return restnet_tf.build(**{**models, "data": str(folder / "data.npz"), "out": out, **QUICK, **options})
+
+
+@pytest.fixture(scope="session")
+def stitched(once: paths.Once) -> Path:
+    """A folder with two models to cut, images, and a finished ``run`` with a stitched point as a first stage."""
+
+    def fill(folder: Path) -> None:
+        colours.stitchable(folder)
+        built(folder, folder / "run")
+
+    return once("stitched", fill)
+
+
+@pytest.fixture
+def run(stitched: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(stitched / "run", tmp_path / "run")
+
+
+def chains(run: Path) -> dict[str, OperatingPoint]:
+    return {p.name: p for p in points.read(run / "points.json")[1] if p.kind == CASCADE}
+
+
+def batch(folder: Path, n: int = 80) -> np.ndarray:
+    with np.load(folder / "data.npz") as arrays:
+        return np.asarray(arrays["x_test"][:n], np.float32)
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def check_by_hand(run: Path, point: OperatingPoint, precision: str, x: np.ndarray) -> None:
+    cascade, file = point.cascade, point.files[precision]
+    assert cascade is not None
+    assert file.dial is not None
+    words = stage_runs.each(precision, len(cascade.stages))
+    own = [Run(run).tflite_path(name, word).read_bytes() for name, word in zip(cascade.stages, words, strict=True)]
+    apart = [host.scores(content, [x]) for content in own]
+    for thresholds in (file.dial.thresholds, (0.0,) * len(file.dial.thresholds), (1.01,) * len(file.dial.thresholds)):
+        scores, stage = host.answers((run / file.path).read_bytes(), [x], thresholds=thresholds)
+        expected, place = hand(apart, thresholds, cascade.confidence)
+        np.testing.assert_array_equal(stage, place)
+        np.testing.assert_array_equal(scores, expected)
+
+
+# ---- without networks ------------------------------------------------------------------------
+
+
+def test_a_word_names_the_precision_of_each_stage() -> None:
+    assert stage_runs.each("int8", 3) == ("int8",) * 3
+    assert stage_runs.each("int8>float32", 3) == ("int8", "float32", "float32")
+    assert stage_runs.title(["int8", "int8"]) == "int8"
+    assert stage_runs.title(["int8", "float32"]) == "int8>float32"
+    assert stage_runs.single(["float32", "int8>float32>int16x8"]) == ("float32", "int8", "int16x8")
+    scope = Scope(None, ("float32",), 4, own={"b": "int8"})
+    assert scope.of("float32>float16", ["a", "b", "c"]) == ("float32", "int8", "float16")
+
+
+def static(name: str, macs: int) -> OperatingPoint:
+    unknown = Score.of(np.zeros(0, bool))
+    return OperatingPoint(name, ANCHOR, f"the way of {name}", macs, macs // 10, unknown, unknown)
+
+
+class Said(Silent):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def planned(skills: Mapping[str, float], n: int = 300, **scope: Any) -> tuple[tuple[OperatingPoint, ...], list[str]]:
+    truth = labels(n)
+    candidates = [candidate(name, skill, truth) for name, skill in skills.items()]
+    statics, said = [static(c.name, c.macs) for c in candidates], Said()
+    made = cascades.planned(candidates, statics, Scope(truth, ("float32",), 4, **scope), said)
+    return made, said.lines
+
+
+SKILLS = {"small": 0.5, "large": 2.0}
+
+
+def test_a_chain_is_a_point_of_two_costs() -> None:
+    (point,), lines = planned(SKILLS)
+    assert (point.name, point.kind, point.macs, point.params) == ("small>large", CASCADE, 110_000_000, 11_000_000)
+    assert point.route == "the way of small, where unsure the way of large"
+    assert point.cascade is not None
+    assert point.cascade.macs == (10_000_000, 100_000_000)
+    assert 10_000_000 < point.mean_macs < 110_000_000
+    assert not lines
+    last = point.cascade.notches[-1]
+    assert (last.thresholds, last.rank, last.test) == (point.cascade.thresholds, point.rank, point.test)
+    means = [one.mean_macs for one in points.turned(point)]
+    assert means == sorted(means)
+
+
+def test_few_images_choose_nothing_and_are_told() -> None:
+    assert planned(SKILLS, n=12) == (
+        (),
+        ["no cascades: 12 rank images are too few to choose thresholds on; 50 or more are needed"],
+    )
+
+
+def test_scores_that_are_no_probabilities_are_left_out_and_told() -> None:
+    truth = labels()
+    candidates = [candidate(name, skill, truth) for name, skill in (SKILLS | {"middle": 1.2}).items()]
+    logits = {split: 9 * values for split, values in candidates[1].probabilities.items()}
+    candidates[1] = type(candidates[1])("large", candidates[1].macs, logits)
+    said = Said()
+    statics = [static(c.name, c.macs) for c in candidates]
+    made = cascades.planned(candidates, statics, Scope(truth, ("float32",), 4), said)
+    assert [p.name for p in made] == ["small>middle"]
+    assert said.lines == ["in no cascade: large, its scores are no probabilities; end the models in a softmax"]
+    assert CLASSES > 2
+
+
+# ---- of a build ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_stitched_point_and_the_anchor_of_its_front_make_a_resumed_cascade(stitched: Path) -> None:
+    point = chains(stitched / "run")[CHAIN]
+    listed = {p.name: p for p in points.read(stitched / "run/points.json")[1]}
+    first, large = listed["L1-S1"], listed["large"]
+    assert point.cascade is not None
+    assert point.cascade.resumes == ("large",)
+    assert point.cascade.macs[0] == first.macs
+    assert point.cascade.macs[1] < large.macs
+    assert point.macs == sum(point.cascade.macs) < first.macs + large.macs
+    assert point.params < first.params + large.params
+    check_by_hand(stitched / "run", point, "float32", batch(stitched))
+    joined = read((stitched / "run" / point.files["float32"].path).read_bytes())
+    rest = [op for graph in joined.subgraphs[1:] for op in graph.operators if op.name == "CONV_2D"]
+    whole = read((stitched / "run/tflite/large.float32.tflite").read_bytes())
+    assert 0 < len(rest) < sum(op.name == "CONV_2D" for op in whole.subgraphs[0].operators)
+
+
+@pytest.mark.slow
+def test_the_elastic_file_holds_it_with_weights_once(stitched: Path) -> None:
+    path = stitched / "run/elastic.float32.tflite"
+    model, x = ElasticModel(path), batch(stitched, 20)
+    own = (stitched / "run" / chains(stitched / "run")[CHAIN].files["float32"].path).read_bytes()
+    scores, stage = host.answers(own, [x])
+    assert set(stage.tolist()) == {0, 1}
+    for image, row, place in zip(x, scores, stage, strict=True):
+        np.testing.assert_array_equal(model.run(image, CHAIN), row)
+        assert model.stage == place
+    every = [t for graph in read(path.read_bytes()).subgraphs for t in graph.tensors if t.constant]
+    buffers = {id(t.buffer): t.buffer.data.tobytes() for t in every}
+    assert len(every) > len(buffers) == len(set(buffers.values()))
+
+
+@pytest.mark.slow
+def test_verify_takes_a_build_with_cascades(stitched: Path) -> None:
+    checks = verify.check_run(stitched / "run", "float32", 40, Silent())
+    verify.judge(checks)
+    assert [v.point for v in checks.cascades] == [CHAIN] * 3
+    assert {"small", "large", "L1-S1"} <= {v.point for v in checks.networks}
+
+
+@pytest.mark.slow
+def test_a_second_build_changes_nothing(stitched: Path, run: Path) -> None:
+    before = contents(run)
+    built(stitched, run)
+    assert contents(run) == before
+
+
+@pytest.mark.slow
+def test_precisions_are_gained_one_a_stage_too(stitched: Path, run: Path) -> None:
+    before = contents(run)
+    link.link(run, Silent(), precisions=["int8", "int8>float32"])
+    point = chains(run)[CHAIN]
+    assert list(point.files) == ["float32", "int8", "int8>float32"]
+    for precision in point.files:
+        if precision != "int8>float32":
+            check_by_hand(run, point, precision, batch(stitched))
+    kept = [name for name in before if name.startswith("tflite/")]
+    assert {name: contents(run)[name] for name in kept} == {name: before[name] for name in kept}
+
+
+@pytest.mark.slow
+def test_cascades_are_left_out_and_come_back(stitched: Path, run: Path) -> None:
+    before = contents(run)
+    built(stitched, run, cascades=0)
+    assert not chains(run)
+    assert not list((run / "tflite").glob("*-then-*"))
+    assert CHAIN not in {p.name for p in ElasticModel(run / "elastic.float32.tflite").points}
+    assert {p.kind for p in points.read(run / "points.json")[1]} >= {ANCHOR}
+    built(stitched, run)
+    assert {name: c for name, c in contents(run).items() if name.startswith("tflite/")} == {
+        name: c for name, c in before.items() if name.startswith("tflite/")
+    }
+
+
+@pytest.mark.slow
+def test_an_interrupted_build_goes_on_and_makes_the_same_files(stitched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*args: object, **how: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host, "stage_latencies", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            built(stitched, tmp_path / "run")
+    assert not (tmp_path / "run/points.json").exists()
+    built(stitched, tmp_path / "run")
+    parts = [contents(folder / "run") for folder in (stitched, tmp_path)]
+    whole, later = ({name: c for name, c in part.items() if name.startswith("tflite/")} for part in parts)
+    assert later == whole
+    assert any("-then-" in name for name in whole)
+
+
+@pytest.mark.slow
+def test_anchors_alone_are_joined_where_no_point_is_asked_for(colours_to_cut: Path, tmp_path: Path) -> None:
+    done = built(colours_to_cut, tmp_path / "run", max_points=0)
+    assert {p.kind for p in done.points} == {ANCHOR, CASCADE}
+    assert list(chains(done.path)) == ["small>large"]
+    check_by_hand(done.path, chains(done.path)["small>large"], "float32", batch(colours_to_cut))
+    (path,) = (done.path / "tflite").glob("*-then-*")
+    (note,) = json.loads(read(path.read_bytes()).metadata["restnet_tf"].data.tobytes())["points"]
+    assert note["cascade"]["stages"] == ["small", "large"]
+
+
+@pytest.fixture(scope="session")
+def colours_to_cut(colours: Path, once: paths.Once) -> Path:
+    """``small`` and ``larger`` of ``colours``, which is ``large`` here."""
+
+    def fill(folder: Path) -> None:
+        shutil.copy(colours / "small.keras", folder / "small.keras")
+        shutil.copy(colours / "larger.keras", folder / "large.keras")
+        shutil.copy(colours / "data.npz", folder / "data.npz")
+
+    return once("to cut", fill)
