@@ -14,7 +14,7 @@ from restnet_tf.data import splits
 from restnet_tf.data.splits import Data
 from restnet_tf.family import stage_runs
 from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
-from restnet_tf.family.options import MODEL, BuildOptions, Options
+from restnet_tf.family.options import MODEL, PATH, PATH_OF_ROLE, BuildOptions, Options
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.run import plans_file
@@ -194,6 +194,9 @@ def _absolute(kind: str, value: Any) -> Any:
     """A value that names a file or folder that is there, as it can be found from anywhere; else as it is."""
     if isinstance(value, list | tuple):
         return [_absolute(kind, one) for one in value]
+    if kind == PATH_OF_ROLE["names"]:
+        role, _, place = str(value).partition("=")
+        return f"{role}={_absolute(PATH['names'], place)}"
     keyword = value in _KEYWORDS  # as text; a path of such a name is a path
     if isinstance(value, Path):
         value = str(value)

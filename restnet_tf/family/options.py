@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 
 # What an option may name that lies on a disk: a model (a file, or a name that is none), data, or one path.
 MODEL, DATA, PATH = ({"names": kind} for kind in ("model", "data", "path"))
+# The same of one model among several: ROLE=PATH.
+PATH_OF_ROLE = {"names": "path of a role"}
 # An option that a run gains later, by another command than the one that made it.
 GAINED = {"gained": True}
 

@@ -232,7 +232,9 @@ def test_cascades_are_left_out_and_come_back(stitched: Path, run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_build_goes_on_and_makes_the_same_files(stitched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_build_goes_on_and_makes_the_same_files(
+    stitched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stopped(*args: object, **how: object) -> None:
         raise KeyboardInterrupt
 

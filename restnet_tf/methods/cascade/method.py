@@ -67,7 +67,8 @@ def identity(work: Stages) -> dict[str, Any]:
     """All that decides the result."""
     data, options = work.data, work.options
     inputs = {f"{role} model": opening.hashed(work.names[role], work.hashes[role]) for role in work.roles}
-    told = {"preprocess": options.preprocess, "logits": options.logits, "classes": list(options.classes)}
+    orders = {role: list(stage.classes) for role, stage in work.files.items() if stage.classes is not None}
+    told = {"preprocess": options.preprocess, "logits": options.logits, "classes": orders}
     return inputs | {"method": _NAME, "data": opening.hashed(data.name, data.sha256), "seed": options.seed} | told
 
 

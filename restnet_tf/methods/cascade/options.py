@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from restnet_tf.family.options import MODEL, BuildOptions
+from restnet_tf.family.options import MODEL, PATH_OF_ROLE, BuildOptions
 
 # What the models are called, the cheapest first.
 ROLES = ("small", "large", "larger")
@@ -24,7 +24,7 @@ class Options(BuildOptions):
     models: tuple[str, ...] = field(default=(), metadata=MODEL)
     preprocess: str = ""
     logits: bool = False
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = field(default=(), metadata=PATH_OF_ROLE)
 
     @property
     def incomplete(self) -> str:

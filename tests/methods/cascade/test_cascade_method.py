@@ -169,12 +169,18 @@ def test_the_image_is_the_largest_and_others_are_resized(here: Path) -> None:
     np.testing.assert_allclose(first, host.scores(Path("small.float32.tflite").read_bytes(), [half]), atol=1e-5)
 
 
-def test_classes_in_another_order_are_put_right_by_their_names(here: Path) -> None:
+def test_classes_in_another_order_are_put_right_by_their_names(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "turned.tflite").write_bytes(colour.file("large", "int8", order=(2, 0, 1)))
     Path("names.txt").write_text("Blue\nred\n\ngreen\n")
     done = joined(SMALL, "turned.tflite", classes=["large=names.txt"])
     plain = joined(SMALL, LARGE, out="plain")
     assert {p.name: p.test for p in done.points} == {p.name: p.test for p in plain.points}
+    link.link(done.path.absolute(), Silent())  # which finds the names
+    monkeypatch.chdir(here / "plain")
+    link.link(here / "run", Silent())
+    (here / "names.txt").write_text("green\nred\nblue\n")
+    with pytest.raises(RestnetError, match="holds a run with another classes"):
+        link.link(here / "run", Silent())
 
 
 def test_logits_are_given_a_softmax(here: Path) -> None:
