@@ -51,7 +51,7 @@ NOTES = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class CkaSetting:
     """What is compared: ``n`` images in batches of ``batch``, ``layers`` a model, ``width`` features each."""
 
     n: int
@@ -78,7 +78,7 @@ class Stream:
     ``seconds`` counts the time spent drawing.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: CkaSetting) -> None:
         """Draw the layers' fixed mixing matrices; no batch yet."""
         self.setting = setting
         self.seconds = 0.0
@@ -250,7 +250,7 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def measure(method: str, setting: Setting) -> MethodRun:
+def measure(method: str, setting: CkaSetting) -> MethodRun:
     """Run ``method`` once in this process. Seconds leave out the time for drawing the features."""
     warnings.simplefilter("ignore")
     run, tool = _chosen(method)
@@ -267,7 +267,7 @@ def measure(method: str, setting: Setting) -> MethodRun:
     return MethodRun(tool, seconds, extra, np.asarray(values, np.float64).tolist())
 
 
-def _apart(method: str, setting: Setting) -> MethodRun:
+def _apart(method: str, setting: CkaSetting) -> MethodRun:
     """``measure`` in a fresh process, so that memory is the method's own; raises TfliteError if it dies."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
@@ -276,7 +276,7 @@ def _apart(method: str, setting: Setting) -> MethodRun:
             raise TfliteError(f"{method} died at {setting}; out of memory? try a smaller --width") from error
 
 
-def compare(setting: Setting, repeats: int) -> list[dict[str, Any]]:
+def compare(setting: CkaSetting, repeats: int) -> list[dict[str, Any]]:
     """One row a method: every repeat, medians, ratio to ours, memory, difference to the reference."""
     runs = [{method: _apart(method, setting) for method in METHODS} for _ in range(repeats)]
     exact = np.array(_apart("reference", setting).values)
@@ -300,10 +300,10 @@ def compare(setting: Setting, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def settings(ns: list[int], layers: list[int], width: int, batch: int) -> list[Setting]:
+def settings(ns: list[int], layers: list[int], width: int, batch: int) -> list[CkaSetting]:
     """n grows at the fewest layers, then the layers grow at the smallest n."""
-    growing_n = [Setting(n, min(layers), width, batch) for n in sorted(ns)]
-    return growing_n + [Setting(min(ns), count, width, batch) for count in sorted(layers)[1:]]
+    growing_n = [CkaSetting(n, min(layers), width, batch) for n in sorted(ns)]
+    return growing_n + [CkaSetting(min(ns), count, width, batch) for count in sorted(layers)[1:]]
 
 
 def show(rows: list[dict[str, Any]], threads: int) -> None:

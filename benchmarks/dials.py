@@ -24,7 +24,7 @@ _HEAD = "| point | % of n | goes on, % | mean MMACs | worst | chord | above it |
 
 
 @dataclass(frozen=True)
-class Position:
+class DialPosition:
     """A cascade somewhere on its dial: its scores on either split, and its mean cost on the test split, in MACs."""
 
     point: OperatingPoint
@@ -80,10 +80,10 @@ def _row(point: OperatingPoint, anchors: Sequence[OperatingPoint]) -> str:
     return f"| {' | '.join(cells)} | {100 * point.test_mean_macs / anchors[-1].macs:.0f} |"
 
 
-def _positions(cascades: Sequence[OperatingPoint]) -> list[Position]:
+def _positions(cascades: Sequence[OperatingPoint]) -> list[DialPosition]:
     """All that the dials are known at."""
     return [
-        Position(
+        DialPosition(
             point,
             setting.rank.value,
             setting.test.value,
@@ -96,7 +96,7 @@ def _positions(cascades: Sequence[OperatingPoint]) -> list[Position]:
     ]
 
 
-def _say_saved(positions: Sequence[Position], large: OperatingPoint) -> None:
+def _say_saved(positions: Sequence[DialPosition], large: OperatingPoint) -> None:
     for who, value, cost in (
         ("rank", lambda p: p.rank, lambda p: p.rank_macs),
         ("test", lambda p: p.test, lambda p: p.test_macs),

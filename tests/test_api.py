@@ -91,14 +91,23 @@ def test_options_are_those_of_the_command_line_with_its_defaults(method: str, wo
     }
 
 
-@pytest.mark.parametrize("command", ["build", "compose"])
+def test_options_of_a_cascade_have_the_defaults_of_its_record() -> None:
+    """It takes fewer than the record has, which a build of anchors reads too."""
+    usual = methods.options("cascade")()
+    with main.commands["cascade"].make_context("cascade", ["a", "b", "--data", "c"]) as context:
+        typed = dict(context.params)
+    assert (tuple(typed.pop("models")), typed.pop("data")) == (("a", "b"), "c")
+    assert {name: getattr(usual, name) for name in typed} == typed
+
+
+@pytest.mark.parametrize("command", ["build", "cascade", "compose"])
 def test_an_option_that_is_none_is_named(command: str) -> None:
     with pytest.raises(TypeError, match=rf"{command}\(\) has no option 'colour'; its options are .*data"):
         getattr(restnet_tf, command)(colour="red")
 
 
 def test_a_method_that_is_none_is_named() -> None:
-    with pytest.raises(RestnetError, match="there is no method 'glue'; there are restnet, snnet, stitchnet"):
+    with pytest.raises(RestnetError, match="there is no method 'glue'; there are restnet, snnet, cascade, stitchnet"):
         restnet_tf.build(method="glue")
 
 

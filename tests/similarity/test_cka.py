@@ -361,7 +361,7 @@ def test_same_input_same_bytes(vectors):
 
 
 def test_benchmark_formulas_say_what_the_packages_compute():
-    setting = bench.Setting(n=96, layers=3, width=50, batch=32)
+    setting = bench.CkaSetting(n=96, layers=3, width=50, batch=32)
     exact = bench.reference(bench.Stream(setting))
     assert exact.shape == (3, 3)
     assert np.ptp(exact) > 0.05
