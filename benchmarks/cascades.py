@@ -267,6 +267,7 @@ def _say_means(files: Files, split: Split, repeats: int) -> None:
         ratio = "" if timing is one else f"  the cascade takes {one.mean_us / timing.mean_us:.3f} of it"
         print(f"  {name:<16}{timing.mean_us / 1000:9.4f} ms {_share(scores[name])}{ratio}")
     print(f"  goes on {_deferral(one, len(files.stages))}; {_unlike(one, timings[by_hand])}")
+    print(f"  image by image it takes {_ratio(one, timings[by_hand]):.3f} of the {by_hand} (median)")
     costs, values = [timings[n].mean_us for n in (first, last)], [scores[n].value for n in (first, last)]
     chord = 100 * float(np.interp(one.mean_us, costs, values))
     print(f"  the chord between {first} and {last} has {chord:.1f} % at the cascade's mean latency")
@@ -326,6 +327,11 @@ def _share(score: Score | Share) -> str:
 def _deferral(one: Timing, stages: int) -> str:
     place = np.array([a.stage for a in one.answers])
     return ", ".join(_share(Share(float(np.mean(place >= stage)), len(place))).strip() for stage in range(1, stages))
+
+
+def _ratio(one: Timing, other: Timing) -> float:
+    """Of two that run the same stages on every image; what else the host did meanwhile hardly moves a median."""
+    return float(np.median(np.median(one.took, axis=1) / np.median(other.took, axis=1)))
 
 
 def _unlike(one: Timing, other: Timing) -> str:
