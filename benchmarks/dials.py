@@ -68,14 +68,14 @@ def _row(point: OperatingPoint, anchors: Sequence[OperatingPoint]) -> str:
     low, high = point.test.interval
     cells = [point.name, f"{100 * point.test.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"]
     if point.cascade is None:
-        cells += ["", f"{point.macs / 1e6:.1f}", f"{point.macs / 1e6:.1f}", "", ""]
+        cells += ["", f"{point.macs / 1e6:.4g}", f"{point.macs / 1e6:.4g}", "", ""]
     else:
         shares = [Share(share, point.test.n) for share in point.cascade.test_reach[1:]]
         onward = ", ".join(
             f"{100 * s.value:.0f} [{100 * s.interval[0]:.0f}, {100 * s.interval[1]:.0f}]" for s in shares
         )
         chord, ahead, error = (100 * value for value in lead(point, anchors))
-        mean, worst = (f"{macs / 1e6:.1f}" for macs in (point.test_mean_macs, point.macs))
+        mean, worst = (f"{macs / 1e6:.4g}" for macs in (point.test_mean_macs, point.macs))
         cells += [onward, mean, worst, f"{chord:.1f}", f"{ahead:+.1f} ± {error:.1f}"]
     return f"| {' | '.join(cells)} | {100 * point.test_mean_macs / anchors[-1].macs:.0f} |"
 
