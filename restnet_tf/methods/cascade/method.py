@@ -91,7 +91,12 @@ def build(work: Stages) -> None:
 
 
 def extend(work: Stages) -> None:
-    """Make the files that the options of a finished run ask for and it lacks; nothing is answered anew."""
+    """Make the files that the options of a finished run ask for and it lacks; nothing is answered anew.
+
+    Raises ``RestnetError`` where its files are to take other images.
+    """
+    if work.settings.uint8_input:
+        raise RestnetError(f"the files of {work.run.path} keep the images that they take; --uint8-input is for builds")
     meta, listed = points.read(work.run.points_path)
     additions.check_named(work.run, listed, work.options.also)
     if meta.get("cascades") != cascades.asked_for(work.settings.cascades, work.settings.cascade_precisions):

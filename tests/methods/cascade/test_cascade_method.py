@@ -311,6 +311,16 @@ def test_cascades_are_no_runs_to_train(here: Path) -> None:
         pass
 
 
+def test_files_keep_the_images_that_they_take(here: Path) -> None:
+    done = joined(SMALL, LARGE)
+    before = contents()
+    for _ in range(2):  # what is refused is not asked for again
+        with pytest.raises(RestnetError, match=r"keep the images that they take; --uint8-input is for builds"):
+            link.link(done.path, Silent(), uint8_input=True)
+    assert contents() == before
+    link.link(done.path, Silent())
+
+
 def test_keras_models_of_other_classes_are_given_a_head(here: Path) -> None:
     """As in a build; files cannot be."""
     image = keras.Input((8, 8, 3))
