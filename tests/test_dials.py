@@ -35,4 +35,7 @@ def test_a_run_has_a_row_for_each_position_and_says_what_is_saved(tmp_path, caps
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("| small>large ") for line in lines) == 2
     # Right answers grow with the root of the share that goes on: within a point of the large anchor only where all do.
-    assert "small>large saves -10 % and has 90.0 %, +0.0 points" in lines[-2]
+    assert (
+        lines[-2]
+        == "of all positions the cheapest within a point on rank: small>large saves -10 % and has 90.0 %, +0.0 points"
+    )
