@@ -22,6 +22,7 @@ _SENTENCES = {
     "not_shortlisted": "not shortlisted: {count} plans of about its cost have a higher {figure}",
     "higher_kl": "{rival} costs about as much and has a lower KL",
     "thinned": "not among the {count} points asked for, which are spread evenly by cost",
+    "random_twin": "{rival}, its route behind a random front, does as well up to noise",
     "dominated": "{rival} costs no more and does no worse",
     "higher_loss": "dominated: {rival} costs no more and has no higher loss",
     "long_front": "more than {count} nets on the front",
