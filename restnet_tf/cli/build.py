@@ -34,7 +34,7 @@ option = partial(shared.option, "build")
     type=click.Choice(["both", "large-small", "small-large"]),
     help="Which anchor may be the front.  [default: both; small-large of snnet]",
 )
-@option("--rank-by", type=click.Choice(["cka", "r2"]), help="What makes the shortlist.")
+@option("--rank-by", type=click.Choice(["cka", "r2", "random"]), help="What makes the shortlist.")
 @option("--fine-tune", type=click.Choice(list(FINE_TUNES)), help="How far up the ladder a fit may climb.")
 @option(
     "--effort",

@@ -284,9 +284,8 @@ class _Trainer:
                     self._restore(weights)
                     optimizer.calm(_CALMER)
         self._restore(weights)
-        spent, judging = seen * passes, self._judged * self._macs
-        self._judged = 0
-        return RungResult(rung.name, best, seen, spent * self._macs, spent * self._work, matched, judging)
+        (judged, self._judged), passed, macs = (self._judged, 0), seen * passes, self._macs
+        return RungResult(rung.name, best, seen, passed * macs, passed * self._work, matched, judged * macs)
 
     def widen(self) -> bool:
         """Give the map ReLU features to read, where it has none; what it computes stays the same until they train."""

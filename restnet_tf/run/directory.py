@@ -24,7 +24,6 @@ from restnet_tf.run import stitch_arrays
 from restnet_tf.schema import SCHEMA
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches.step import Solution
-from tflite_export.cascades import in_files
 
 _FORMAT = 4
 _STATE = "state:"  # of a fit that goes on: what the names of its arrays begin with
@@ -117,11 +116,11 @@ class Run:
 
     def tflite_path(self, point: str, precision: str) -> Path:
         """A point's file in one precision."""
-        return self.path / "tflite" / f"{in_files(point)}.{in_files(precision)}.tflite"
+        return self.path / "tflite" / f"{_in_files(point)}.{_in_files(precision)}.tflite"
 
     def examples_path(self, point: str) -> Path:
         """A picture of test images that a cascade answers early or late."""
-        return self.path / "examples" / f"{in_files(point)}.png"
+        return self.path / "examples" / f"{_in_files(point)}.png"
 
     def elastic_path(self, precision: str) -> Path:
         """All points in one file."""
@@ -129,7 +128,7 @@ class Run:
 
     def object_path(self, name: str, precision: str, key: str) -> Path:
         """An anchor, or the back of one variant, compiled once; ``key`` stands for all it is made from."""
-        return self.path / "objects" / f"{in_files(name)}.{precision}.{key}.tflite"
+        return self.path / "objects" / f"{_in_files(name)}.{precision}.{key}.tflite"
 
     def object_paths(self, name: str) -> tuple[Path, ...]:
         """What is there of an anchor, compiled, in any precision."""
@@ -357,6 +356,11 @@ class Run:
             f"{self.record_path} is of format {content['format']} and this version keeps runs in format {_FORMAT}:"
             " build it again into another --out, or use the version that built it"
         )
+
+
+def _in_files(name: str) -> str:
+    """As files are called, where a shell would take the name of a cascade for a redirection, and a * for many."""
+    return name.replace("*", "-distilled").replace(">", "-then-")
 
 
 def _short(value: Any) -> str:

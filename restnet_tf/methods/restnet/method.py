@@ -147,7 +147,18 @@ def references(family: Build) -> References:
 
 def summary(family: Build, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
     """What came of the points between the anchors."""
-    return words.family(family.run.path, meta, listed)
+    return [*words.family(family.run.path, meta, listed), *_order(family)]
+
+
+def _order(family: Build) -> list[str]:
+    """How well each ranking foretold the closed-form loss of the plans that were tried."""
+    if not family.run.done("plans"):
+        return []
+    tried = [p for p in plans_file.read_plans(family.run.plans_path) if p.kl is not None]
+    told = plan.order(tried, family.settings.seed)
+    figures = ", ".join(f"{plan.SPOKEN[by]} {value:+.2f}" for by, value in told.items())
+    title = f"how {len(tried)} tried plans rank against their loss (Spearman, -1 would be best)"
+    return [f"{title}: {figures}"] if told else []
 
 
 def similarity(family: Build) -> Statistics:
@@ -183,6 +194,7 @@ def _proposed(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
         family.costs,
         order=settings.order,
         rank_by=family.options.rank_by,
+        seed=settings.seed,
         points=settings.max_points,
         refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
     )
