@@ -152,7 +152,8 @@ def _distilled(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
     beaten = sum(p.macs >= taught.macs and front.beats(taught, p) for p in between)
     if not beaten:
         return [f"distilling the small anchor gives {taught.name}, which beats none of the {nouns.point[1]}"]
-    which = f"{beaten} of the {len(between)} {nouns.point[1]}" if len(between) > 1 else f"the {nouns.point[0]}"
+    count = "each" if beaten == len(between) else str(beaten)
+    which = f"{count} of the {len(between)} {nouns.point[1]}" if len(between) > 1 else f"the {nouns.point[0]}"
     return [f"distil the small anchor: {taught.name} costs no more than {which} and does as well or better"]
 
 

@@ -101,6 +101,10 @@ def test_what_distilling_is_worth_is_told_beside_the_stitches():
         " better" in lines
     )
     assert told(SMALL, LARGE, taught, beaten)[0].endswith("; the anchors and small* are what is shipped")
+    assert (
+        "small* costs no more than each of the 2 points between the anchors"
+        in told(SMALL, LARGE, taught, beaten, replace(beaten, name="L3-S0"))[2]
+    )
     none = "distilling the small anchor gives small*, which beats none of the points between the anchors"
     assert none in told(SMALL, LARGE, taught, ONE)
     useless = replace(taught, status=DOMINATED)
