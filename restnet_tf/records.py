@@ -137,6 +137,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     "higher_kl": ("rival",),
     "thinned": ("count",),
     "dominated": ("rival",),
+    "random_twin": ("rival",),
     "higher_loss": ("rival",),
     "long_front": ("count",),
     "too_deep": ("count",),

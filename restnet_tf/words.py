@@ -19,9 +19,10 @@ _SENTENCES = {
     "as_dear_as_neighbour": "costs no less than the costlier of the two anchors",
     "as_cheap_as_neighbour": "costs no more than the cheaper of the two anchors",
     "over_budget": "{excess}",
-    "not_shortlisted": "not shortlisted: {count} plans of about its cost have a higher {figure}",
+    "not_shortlisted": "not shortlisted: {count} plans of about its cost {ahead}",
     "higher_kl": "{rival} costs about as much and has a lower KL",
     "thinned": "not among the {count} points asked for, which are spread evenly by cost",
+    "random_twin": "{rival}, its route behind a random front, does as well up to noise",
     "dominated": "{rival} costs no more and does no worse",
     "higher_loss": "dominated: {rival} costs no more and has no higher loss",
     "long_front": "more than {count} nets on the front",
@@ -43,7 +44,7 @@ def sentence(reason: Reason | None) -> str:
 
 def _facts(reason: Reason) -> dict[str, Any]:
     return vars(reason) | {
-        "figure": (reason.figure or "").upper(),
+        "ahead": "were drawn" if reason.figure == "random" else f"have a higher {(reason.figure or '').upper()}",
         "sizes": "" if reason.sizes is None else ": {}x{} to {}x{}".format(*reason.sizes[0], *reason.sizes[1]),
         "excess": ", ".join(f"over the budget {e.term}{_value(e.figure, e.value)}" for e in reason.excess),
     }

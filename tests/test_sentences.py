@@ -50,6 +50,10 @@ EVERY = {
         "not among the 5 points asked for, which are spread evenly by cost",
     ),
     "dominated": (Reason("dominated", rival="L0-S0"), "L0-S0 costs no more and does no worse"),
+    "random_twin": (
+        Reason("random_twin", rival="random-L0-S0"),
+        "random-L0-S0, its route behind a random front, does as well up to noise",
+    ),
     "higher_loss": (Reason("higher_loss", rival="A1-B2"), "dominated: A1-B2 costs no more and has no higher loss"),
     "long_front": (Reason("long_front", count=6), "more than 6 nets on the front"),
     "too_deep": (Reason("too_deep", count=16), "deeper than 16 fragments"),

@@ -141,7 +141,8 @@ def aligned(content: bytes) -> bytes:
 
 def identifier(name: str) -> str:
     """A point's name as a part of C++ names and file names; raises TfliteError where nothing of it remains."""
-    part = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
+    told = name.replace(cascades.TAUGHT, cascades.TAUGHT_IN_FILES)
+    part = re.sub(r"[^0-9A-Za-z]+", "_", told).strip("_")
     if not part:
         raise TfliteError(f"{name!r} has no letter or digit, so no C++ name can be made of it")
     return part

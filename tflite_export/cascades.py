@@ -31,6 +31,8 @@ from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
 STAGE_KEY = "stage"
 # Between the stages of a cascade's name, or their precisions; and what stands for it where a shell reads.
 GOES_ON, IN_FILES = ">", "-then-"
+# Behind the name of an anchor that another one has taught; and what stands for it where a shell reads.
+TAUGHT, TAUGHT_IN_FILES = "*", "-distilled"
 # What thresholds are called among the inputs, before their number from 1.
 THRESHOLD = "threshold_"
 # What an entry point of integers does in floats.
@@ -104,7 +106,7 @@ def answering(stage: int, stages: int) -> tuple[float, ...]:
 
 def in_files(name: str) -> str:
     """A point's name or precision as files are called."""
-    return name.replace(GOES_ON, IN_FILES)
+    return name.replace(TAUGHT, TAUGHT_IN_FILES).replace(GOES_ON, IN_FILES)
 
 
 def threshold_key(number: int) -> str:

@@ -34,7 +34,7 @@ option = partial(shared.option, "build")
     type=click.Choice(["both", "large-small", "small-large"]),
     help="Which anchor may be the front.  [default: both; small-large of snnet]",
 )
-@option("--rank-by", type=click.Choice(["cka", "r2"]), help="What makes the shortlist.")
+@option("--rank-by", type=click.Choice(["cka", "r2", "random"]), help="What makes the shortlist.")
 @option("--fine-tune", type=click.Choice(list(FINE_TUNES)), help="How far up the ladder a fit may climb.")
 @option(
     "--effort",
@@ -53,7 +53,7 @@ option = partial(shared.option, "build")
 @option("--uint8-input", is_flag=True, help="int8 files take images as bytes 0..255, as cameras give them.")
 @option("--lower", metavar="LIST", help="Operators to make of others, for targets without them: gelu.")
 @option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
-@option("--controls/--no-controls", help="Fit the controls too.")
+@option("--controls/--no-controls", help="Distil the small anchor, fit routes behind random fronts too.")
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def build(**options: Any) -> None:
     """Build the family between two anchors, or more of them.

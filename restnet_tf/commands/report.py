@@ -17,7 +17,7 @@ from restnet_tf import atomic, methods
 from restnet_tf.commands import build as building
 from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
 from restnet_tf.points import front, points
-from restnet_tf.points.points import ANCHOR, CASCADE, SHIPPED, STITCHED, Cascade, OperatingPoint
+from restnet_tf.points.points import ANCHOR, CASCADE, DISTILLED, SHIPPED, STITCHED, Cascade, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
 from restnet_tf.report import savings, sheets, webpage
 from restnet_tf.report.contents import STAGE, STITCH, Candidate, Ladder, Report, RoutePart
@@ -143,8 +143,8 @@ def _facts(
         "precisions": ", ".join(sorted({name for p in listed for name in p.files})),
         "settings": ", ".join(told),
         "versions": ", ".join(f"{name} {value}" for name, value in (meta.get("versions") or _versions(given)).items()),
-        "training": f"{meta['training_macs'] / 1e12:.2f}T MACs; fine-tuning all of the large anchor on as many images:"
-        f" {meta['whole_large_training_macs'] / 1e12:.2f}T"
+        "training": f"{meta['training_macs'] / 1e12:.3g}T MACs with statistics, trials, validations and rivals; of"
+        f" them distilling the small anchor: {meta.get('distilling_macs', 0) / 1e12:.3g}T"
         if meta["training_macs"]
         else "none: closed form alone"
         if any(p.kind == STITCHED for p in listed)
@@ -255,10 +255,18 @@ def _parts(
     anchors = {p.name: p for p in listed if p.kind == ANCHOR}
     noted = meta.get("macs_before", {})  # of a pool, whose compiled members lie elsewhere
     counted = {role: (p.macs, noted[role]) if role in noted else _counted(run, p) for role, p in anchors.items()}
-    whole = {role: (RoutePart(role, "whole", p.macs),) for role, p in anchors.items()}
+    whole: dict[str, tuple[RoutePart, ...]] = {role: (RoutePart(role, "whole", p.macs),) for role, p in anchors.items()}
     routes = [(p, plan) for p in listed if (plan := plans.get(p.name)) is not None]
     stages = {p.name: _stages(p.cascade, anchors) for p in listed if p.cascade}
+    whole |= {p.name: _taught(p, anchors) for p in listed if p.kind == DISTILLED}
     return whole | {p.name: _stretches(p, plan, fits[p.name], counted) for p, plan in routes} | stages
+
+
+def _taught(point: OperatingPoint, anchors: Mapping[str, OperatingPoint]) -> tuple[RoutePart, ...]:
+    """The cheapest anchor with other weights."""
+    small = min(anchors.values(), key=lambda p: (p.macs, p.name))
+    own = f"{point.unshared_params:,} parameters its own ({point.rung})"
+    return (RoutePart(small.name, "distilled", point.macs, own),)
 
 
 def _stages(cascade: Cascade, anchors: Mapping[str, OperatingPoint]) -> tuple[RoutePart, ...]:

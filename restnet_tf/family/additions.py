@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from restnet_tf.family import opening, score, ship
+from restnet_tf.family import opening, score, ship, taught
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.family import Family
 from restnet_tf.family.score import Scorer
@@ -23,7 +23,7 @@ def members(family: Family) -> Members:
     fitted = {name: saved for name in family.run.fitted_names() if (saved := family.run.load_fitted(name))}
     origins = {name: one.origin or name for name, one in fitted.items()}
     plans = {name: replace(chosen[origin], name=name) for name, origin in origins.items() if origin in chosen}
-    return Members(family, plans, fitted)
+    return Members(family, plans, fitted, taught.of_run(family))
 
 
 def add(family: Family, plan: Plan, fitted: Fitted, options: Sequence[str]) -> OperatingPoint:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from restnet_tf.graph.norms import UnfoldableError
 from restnet_tf.points.points import Cascade
 from restnet_tf.records import RestnetError
 from restnet_tf.stitches import stitch, variant
-from restnet_tf.work import tasks
+from restnet_tf.work import sources, tasks
 from restnet_tf.work.tasks import Task
 from tflite_export import convert, link, lowering, verify
 from tflite_export.cascades import Stage
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from restnet_tf.family.family import Family
     from restnet_tf.fitting.ladder import Fitted
     from restnet_tf.graph.norms import Refolded
-    from restnet_tf.records import Plan
+    from restnet_tf.records import Anchor, Plan
+    from restnet_tf.work.sources import AnchorSource
 
 CONVERTERS = ("link", "tf")
 _CHECKED_IMAGES = 4
@@ -51,24 +52,35 @@ _LEAST_SQNR_DB = 20.0
 
 @dataclass(frozen=True)
 class Members:
-    """The points of a family with what they are made of."""
+    """The points of a family with what they are made of; ``taught`` are anchors with other weights, by point."""
 
     family: Family
     plans: Mapping[str, Plan]
     fitted: Mapping[str, Fitted]
+    taught: Mapping[str, AnchorSource] = field(default_factory=dict)
+
+    def whole(self, point: str) -> Anchor | None:
+        """The network of a point that is no route: an anchor, or one with other weights; None of any other."""
+        if point in self.taught:
+            return sources.anchor(self.taught[point])
+        return self.family.anchors.get(point)
+
+    def source(self, point: str) -> AnchorSource:
+        """How any process loads such a point."""
+        return self.taught.get(point) or self.family.sources[point]
 
     def model(self, point: str, *, logits: bool = False) -> keras.Model:
         """A point in Keras, from raw images to probabilities or logits."""
-        if point not in self.family.anchors:
+        anchor = self.whole(point)
+        if anchor is None:
             stitches = self.fitted[point].stitches
             return variant.assemble(self.plans[point], self.family.anchors, *stitches, logits=logits)
-        anchor = self.family.anchors[point]
         return cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits) if logits else anchor.model
 
     def input_shape(self, point: str) -> tuple[int, int, int]:
         """``(h, w, c)`` of the images that a point takes: its front's."""
-        role = point if point in self.family.anchors else self.plans[point].route[0].anchor
-        return self.family.anchors[role].input_shape
+        anchor = self.whole(point)
+        return (anchor or self.family.anchors[self.plans[point].route[0].anchor]).input_shape
 
     def input_type(self, precision: str) -> str | None:
         """What files take images as where it was asked for, None for what is usual for the precision."""
@@ -226,11 +238,11 @@ class AnchorPieces:
         return variant.lead(joint.plan, self._family.anchors, *joint.fitted.stitches[: joint.number])
 
     def object(self, role: str) -> link.Object:
-        """An anchor, compiled with its cuts as outputs."""
-        names = tuple(cut.name for cut in self._family.cut_lists[role] if cut.kind != "vector")
+        """An anchor, compiled with its cuts as outputs; one with other weights has none: no route goes through it."""
+        names = tuple(cut.name for cut in self._family.cut_lists.get(role, ()) if cut.kind != "vector")
         taken = self._members.input_type(self._precision)
-        form, source = Form(self._precision, self._lower, taken), self._family.sources[role]
-        parts = [self._family.anchors[role].sha256, *names, taken or ""]
+        form, source = Form(self._precision, self._lower, taken), self._members.source(role)
+        parts = [source.sha256, *names, taken or ""]
 
         def task(path: Path) -> Task[Any, None]:
             title = f"compiling {role} to {self._precision}"

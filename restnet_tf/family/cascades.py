@@ -21,6 +21,7 @@ from restnet_tf.points import metadata, points
 from restnet_tf.points.points import (
     ANCHOR,
     CASCADE,
+    DISTILLED,
     SHIPPED,
     STITCHED,
     Cascade,
@@ -106,7 +107,9 @@ def added(
     earlier: Sequence[OperatingPoint],
 ) -> tuple[OperatingPoint, ...]:
     """The cascades of a run's points with their files; a file that an earlier decision left as it is now stays."""
-    statics = sorted((p for p in listed if p.kind in (ANCHOR, STITCHED) and p.status == SHIPPED), key=lambda p: p.macs)
+    statics = sorted(
+        (p for p in listed if p.kind in (ANCHOR, STITCHED, DISTILLED) and p.status == SHIPPED), key=lambda p: p.macs
+    )
     if scope.count < 1 or len(statics) < 2:
         return ()
     shop.report.stage("cascades of all files, on the rank split")

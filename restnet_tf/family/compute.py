@@ -6,9 +6,12 @@ result on any machine; two server cores do about 6e10 a second.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from restnet_tf.family.family import Family
+from restnet_tf.records import Piece, Plan
 
 STATISTICS_IMAGES = 1024
 VIEW_BATCH = 64
@@ -26,6 +29,25 @@ def views(family: Family) -> int:
     on_disk = CACHE_BYTES // int(2 * widest * family.settings.max_points)
     most = min(_VIEWS_PER_IMAGE * len(family.data.fit), int(family.settings.effort * _VIEW_MACS / macs))
     return max(VIEW_BATCH, min(most, on_disk))
+
+
+def statistics_macs(family: Family) -> int:
+    """MACs of the pass over the images that closed-form stitches are solved from."""
+    return min(STATISTICS_IMAGES, len(family.data.fit)) * sum(c.macs for c in family.costs.values())
+
+
+def prepared_macs(family: Family, plans: Sequence[Plan]) -> int:
+    """MACs before any rung is climbed: statistics, trials of those plans that have a loss, features of all views."""
+    anchors = sum(c.macs for c in family.costs.values())
+    tried = [p for p in plans if p.kl is not None]
+    backs = sum(p.macs - before(family, p.route[0]) for p in tried)
+    trials = trial_images(family, sum(p.macs for p in tried)) * (anchors + backs) if tried else 0
+    return statistics_macs(family) + trials + views(family) * anchors
+
+
+def before(family: Family, front: Piece) -> int:
+    """MACs of a front, from the image to its cut."""
+    return next(c.macs_before for c in family.cut_lists[front.anchor] if c.name == front.stop)
 
 
 def trial_images(family: Family, macs: int) -> int:

@@ -33,5 +33,5 @@ class References:
 def of_family(family: Family) -> References:
     """Of a family's points, all of which are there in Keras."""
     members = additions.members(family)
-    shapes = {name: members.input_shape(name) for name in (*family.anchors, *members.plans)}
+    shapes = {name: members.input_shape(name) for name in (*family.anchors, *members.taught, *members.plans)}
     return References(members, {}, shapes, anchor_pieces.makers(members))

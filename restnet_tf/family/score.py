@@ -14,7 +14,7 @@ from restnet_tf import atomic, records
 from restnet_tf.family.answers import SPLITS
 from restnet_tf.fitting.ladder import kl_divergence
 from restnet_tf.graph import cuts, infer
-from restnet_tf.points.points import ANCHOR, CONTROL, STITCHED, OperatingPoint, Score
+from restnet_tf.points.points import ANCHOR, CONTROL, SHIPPED, STITCHED, OperatingPoint, Score
 from restnet_tf.records import RestnetError
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch, variant
@@ -172,9 +172,25 @@ def _all(
     for plan, logits in zip(chosen, of_variants(family, chosen), strict=True):
         yield stitched(family, scorer, plan, fitted[plan.name], logits)
     for rival in rivals:
-        scores = scorer(rival.model)
-        both = scores["rank"], scores["test"]
-        yield OperatingPoint(rival.name, CONTROL, rival.route, rival.macs, rival.params, *both, status=CONTROL)
+        yield beside(scorer, rival)
+
+
+def beside(scorer: Scorer, rival: Control) -> OperatingPoint:
+    """A network that the points between the anchors are held against, with its scores."""
+    scores = scorer(rival.model)
+    return OperatingPoint(
+        rival.name,
+        rival.kind,
+        rival.route,
+        rival.macs,
+        rival.params,
+        scores["rank"],
+        scores["test"],
+        rival.rung,
+        rival.unshared,
+        status=CONTROL if rival.kind == CONTROL else SHIPPED,
+        twin_of=rival.twin_of,
+    )
 
 
 def _splits(data: Data) -> dict[str, Split]:

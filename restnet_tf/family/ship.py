@@ -5,22 +5,23 @@ A build, a point added later and a precision added later all end here, so that n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from restnet_tf.cascades.chains import StageCandidate
-from restnet_tf.family import anchor_pieces, cascades, compute, opening, score
+from restnet_tf.family import anchor_pieces, cascades, compute, opening, score, taught
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS
 from restnet_tf.family.cascades import Rest, Scope
 from restnet_tf.family.score import Scorer
 from restnet_tf.family.shop import Shop
 from restnet_tf.points import front
-from restnet_tf.points.points import CASCADE, CONTROL, SHIPPED, OperatingPoint, Score
+from restnet_tf.points.points import CASCADE, CONTROL, DISTILLED, SHIPPED, STITCHED, OperatingPoint, Score
 from restnet_tf.report import terminal
+from restnet_tf.run import plans_file
 
 if TYPE_CHECKING:
     from restnet_tf.family.controls import Control
@@ -29,11 +30,28 @@ if TYPE_CHECKING:
     from restnet_tf.records import Plan
 
 
-def ship(family: Family, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], rivals: Sequence[Control]) -> None:
-    """Score, decide, link and measure; the result is ``points.json`` in the run."""
+def ship(
+    family: Family,
+    chosen: Sequence[Plan],
+    fitted: Mapping[str, Fitted],
+    rivals: Sequence[Control],
+    twins: Callable[[Sequence[str]], Iterable[Control]] = lambda names: (),
+) -> None:
+    """Score, decide, link and measure; the result is ``points.json`` in the run.
+
+    ``twins`` gives what the points of these names have to beat beside; asked of those alone that would ship.
+    """
     scorer = Scorer(family)
     scored = score.scored(family, scorer, chosen, fitted, rivals)
-    settle(Members(family, {p.name: p for p in chosen}, fitted), scorer, scored, _meta(family, fitted))
+    leading = [p.name for p in front.decide(scored) if p.kind == STITCHED and p.status == SHIPPED]
+    spent = sum(rival.spent for rival in rivals)
+    for twin in twins(leading):
+        scored.append(score.beside(scorer, twin))
+        spent += twin.spent
+    members = Members(family, {p.name: p for p in chosen}, fitted, taught.of_run(family))
+    distilling = sum(rival.spent for rival in rivals if rival.kind == DISTILLED)
+    trained = {"training_macs": _training_macs(family, fitted, spent), "distilling_macs": distilling}
+    settle(members, scorer, scored, _meta(family) | trained)
     family.run.finish("points")
 
 
@@ -119,15 +137,12 @@ def _shop(members: Members, scorer: Scorer, names: Sequence[str]) -> Shop:
     )
 
 
-def _meta(family: Family, fitted: Mapping[str, Fitted]) -> dict[str, Any]:
-    spent, whole = training_macs(family, fitted)
+def _meta(family: Family) -> dict[str, Any]:
     return {
         "anchors": {role: anchor.name for role, anchor in family.anchors.items()},
         "data": family.data.name,
         "metric": family.metric,
         "class_names": family.data.class_names or family.anchors[family.largest].class_names,
-        "training_macs": spent,
-        "whole_large_training_macs": whole,
         "versions": opening.versions(opening.TOOLS),
         "cascades": asked_for(family),
     }
@@ -138,14 +153,9 @@ def asked_for(family: Family) -> dict[str, Any]:
     return cascades.asked_for(family.settings.cascades, family.settings.cascade_precisions)
 
 
-def training_macs(family: Family, fitted: Mapping[str, Fitted]) -> tuple[int, int]:
-    """MACs spent on training the family, and what fine-tuning the whole large model alike would cost.
-
-    The first counts the one pass of both anchors over the views; the second passes the large model
-    forwards and backwards over as many images as the variants' stitches saw.
-    """
-    rungs = [r for f in fitted.values() for r in f.rungs]
+def _training_macs(family: Family, fitted: Mapping[str, Fitted], rivals: int) -> int:
+    """MACs spent on the family: statistics, trials, features, rungs with their validations, and on all rivals."""
     if not fitted:
-        return 0, 0
-    views = compute.views(family) * sum(c.macs for c in family.costs.values())
-    return views + sum(r.macs for r in rungs), 3 * family.costs[family.largest].macs * sum(r.images for r in rungs)
+        return 0
+    plans = plans_file.read_plans(family.run.plans_path)
+    return compute.prepared_macs(family, plans) + sum(fit.spent for fit in fitted.values()) + rivals

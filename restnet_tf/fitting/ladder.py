@@ -57,7 +57,8 @@ class RungResult:
     """What one rung reached: KL to the large anchor on the rank split, or on part of it, and what it cost.
 
     ``images`` counts repeats; ``work`` is MACs with what moving values takes beside them, in MACs;
-    ``matched`` is the KL once the penultimate features were matched, None where that was no part of it.
+    ``matched`` is the KL once the penultimate features were matched, None where that was no part of it. ``judging`` is
+    MACs of validations, which ``macs`` and ``work`` leave out.
     """
 
     rung: str
@@ -66,6 +67,7 @@ class RungResult:
     macs: int
     work: int
     matched: float | None = None
+    judging: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class Fitted:
     before: tuple[Stitch, ...] = ()
     settled: bool = False
     origin: str = ""
+
+    @property
+    def spent(self) -> int:
+        """MACs that all of its rungs took, with their validations."""
+        return sum(r.macs + r.judging for r in self.rungs)
 
     @property
     def stitches(self) -> tuple[Stitch, ...]:
@@ -237,6 +244,7 @@ class _Trainer:
         self._room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, costs.held(calls)))
         self._depthwise = any(type(node.operation).__name__ in _DEPTHWISE for node in calls)
         self._rng = np.random.default_rng(seed)
+        self._judged = 0  # images that validations have seen since the last rung
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
 
     @property
@@ -276,7 +284,8 @@ class _Trainer:
                     self._restore(weights)
                     optimizer.calm(_CALMER)
         self._restore(weights)
-        return RungResult(rung.name, best, seen, seen * passes * self._macs, seen * passes * self._work, matched)
+        (judged, self._judged), passed, macs = (self._judged, 0), seen * passes, self._macs
+        return RungResult(rung.name, best, seen, passed * macs, passed * self._work, matched, judged * macs)
 
     def widen(self) -> bool:
         """Give the map ReLU features to read, where it has none; what it computes stays the same until they train."""
@@ -301,6 +310,7 @@ class _Trainer:
         if not all(np.isfinite(np.asarray(v)).all() for v in self._variables()):
             return float("nan")
         total = 0.0
+        self._judged += len(self._rank.x)
         batch = max(_LEAST_BATCH, min(2 * _BATCH, self._room))
         for at in range(0, len(self._rank.x), batch):
             x, teacher, _ = self._rank.arrays(slice(at, at + batch))

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-AUTO = "auto"  # the ``--fine-tune`` word for all rungs, the costly ones where a point needs them
+# The ``--fine-tune`` word for all rungs that leave the weights shared, the costly ones where a point needs them.
+AUTO = "auto"
 
 
 def _nothing(back: keras.Model) -> list[Any]:
@@ -51,6 +52,8 @@ class Rung:
     passes: int = 2
     widens: bool = False
     costly: bool = False
+    # Whether the point has the weights of its back to itself; what it then gains it mostly owes to being trained anew.
+    unshares: bool = False
     # XLA fuses the frozen norms into their neighbours: 1.3 to 1.8 times as fast. Its gradients of convolution
     # kernels are slower on a CPU than TensorFlow's own.
     fuses: bool = True
@@ -62,7 +65,7 @@ RUNGS = (
     Rung("stitch", work=0.7e12, rate=3e-3, least_images=1_000, lender="norm"),
     Rung("norm", work=4.8e12, rate=3e-3, tunes=_norms),
     Rung("relu", work=0.7e12, rate=3e-3, tunes=_norms, widens=True, costly=True),
-    Rung("back", work=2.7e12, rate=1e-3, tunes=_weights, passes=3, costly=True, fuses=False),
+    Rung("back", work=2.7e12, rate=1e-3, tunes=_weights, passes=3, costly=True, unshares=True, fuses=False),
 )
 
 
@@ -74,7 +77,7 @@ def _ladder(top: Rung) -> tuple[str, ...]:
 
 # Which rungs each word of ``--fine-tune`` allows.
 FINE_TUNES: dict[str, tuple[str, ...]] = {
-    AUTO: tuple(rung.name for rung in RUNGS),
+    AUTO: tuple(rung.name for rung in RUNGS if not rung.unshares),
     **{rung.name: _ladder(rung) for rung in RUNGS},
 }
 
@@ -111,7 +114,7 @@ def onward(fine_tune: str, kls: Mapping[str, float], climbed: Mapping[str, int],
 
     ``kls`` are where the points stand, from the cheapest on, ``climbed`` how many rungs each has tried; ``small_kl`` is
     the KL of the small anchor. ``auto`` goes on only where a point is no nearer to the large anchor than the small one
-    or a point that costs less: it could not ship, so there is nothing to lose by not sharing its weights. Any other
+    or a point that costs less: it could not ship, so there is nothing to lose by what it pays. Any other
     word goes on with every point, as far as it allows.
 
     Asked again after each round until it names none, it comes to the same as fitting from the cheapest point on, each

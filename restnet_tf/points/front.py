@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
-from restnet_tf.points.points import ANCHOR, CASCADE, CONTROL, DOMINATED, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.points.points import (
+    ANCHOR,
+    CASCADE,
+    CONTROL,
+    DISTILLED,
+    DOMINATED,
+    SHIPPED,
+    STITCHED,
+    OperatingPoint,
+)
 from restnet_tf.records import Reason
 
 T = TypeVar("T")
+_DECIDED = (STITCHED, DISTILLED)  # an anchor is always shipped
 
 
 def rivals(point: T, others: Iterable[T], cost: Callable[[T], float], better: Callable[[T, T], bool]) -> list[T]:
@@ -23,17 +33,23 @@ def rivals(point: T, others: Iterable[T], cost: Callable[[T], float], better: Ca
 
 
 def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
-    """Every point with its status: anchors and stitched points on the Pareto front are shipped.
+    """Every point with its status: anchors, and stitched and distilled points on the Pareto front, are shipped.
 
-    A stitched point is dominated where one that costs no more MACs does better on the rank split: by
+    Such a point is dominated where one that costs no more MACs does better on the rank split: by
     more right images than the standard error of the paired difference, or, where the images cannot
     tell them apart, by no fewer right images and no higher KL to the large anchor. The test split
     has no say, and an anchor is always shipped. What was decided of a point before does not count.
+    A stitched point on the front that does not beat its twin behind a random front so, the middle one of several, owes
+    nothing to its stitch and is not shipped; it stays what others are dominated by.
     Cascades stay as they are, and beat no point that always costs the same: their worst case is dearer.
     """
-    points = tuple(replace(p, status=SHIPPED, reason=None) if p.kind == STITCHED else p for p in points)
+    points = tuple(replace(p, status=SHIPPED, reason=None) if p.kind in _DECIDED else p for p in points)
     family = [p for p in points if p.kind not in (CONTROL, CASCADE)]
-    return tuple(_decided(p, family) if p.kind == STITCHED else p for p in points)
+    twins: dict[str, list[OperatingPoint]] = {}
+    for p in points:
+        twins.setdefault(p.twin_of, []).append(p)
+    decided = (_decided(p, family) if p.kind in _DECIDED else p for p in points)
+    return tuple(_held(p, twins.get(p.name, ())) if p.kind == STITCHED else p for p in decided)
 
 
 def chord(points: Iterable[OperatingPoint], macs: float, split: str = "test") -> float:
@@ -59,14 +75,26 @@ def mean_macs(point: OperatingPoint, split: str) -> float:
 
 
 def _decided(point: OperatingPoint, family: Iterable[OperatingPoint]) -> OperatingPoint:
-    better = rivals(point, family, lambda p: p.macs, _does_no_worse)
+    better = rivals(point, family, lambda p: p.macs, beats)
     if not better:
         return point
     cheapest = min(better, key=lambda p: (p.macs, p.name))
     return replace(point, status=DOMINATED, reason=Reason("dominated", rival=cheapest.name))
 
 
-def _does_no_worse(rival: OperatingPoint, point: OperatingPoint) -> bool:
+def _held(point: OperatingPoint, twins: Sequence[OperatingPoint]) -> OperatingPoint:
+    """A point as it stands beside its twins."""
+    if point.status != SHIPPED or not twins:
+        return point
+    middle = sorted(twins, key=lambda p: (p.rank.value, p.name))[len(twins) // 2]
+    lead, error = point.rank.lead(middle.rank)
+    if lead > error:
+        return point
+    return replace(point, status=DOMINATED, reason=Reason("random_twin", rival=middle.name))
+
+
+def beats(rival: OperatingPoint, point: OperatingPoint) -> bool:
+    """Whether a rival of no more cost does better on the rank split, or no worse where the images cannot tell."""
     if (rival.macs, rival.rank) == (point.macs, point.rank):
         return rival.name < point.name
     lead, error = rival.rank.lead(point.rank)

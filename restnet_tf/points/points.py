@@ -30,6 +30,7 @@ SOURCES = {
     "mean_latency": "expected as the images of the rank split go on, measured on the building host",
 }
 ANCHOR, STITCHED, CONTROL, CASCADE = "anchor", "stitched", "control", "cascade"
+DISTILLED = "distilled"  # the small anchor's architecture, taught by the large one
 SHIPPED, DOMINATED = "shipped", "dominated"
 _FORMAT = 2
 
@@ -207,11 +208,11 @@ class OperatingPoint:
     """A network of the family, an anchor, a control or a cascade, with its figures.
 
     ``macs`` of a cascade are its worst case. ``origin`` names the point that this one was optimised from; empty where
-    a build made it.
+    a build made it. ``twin_of`` names the point whose route a control has, behind a front that has learned nothing.
     """
 
     name: str
-    kind: str  # ANCHOR, STITCHED, CONTROL or CASCADE
+    kind: str  # ANCHOR, STITCHED, DISTILLED, CONTROL or CASCADE
     route: str
     macs: int
     params: int
@@ -224,6 +225,7 @@ class OperatingPoint:
     files: Mapping[str, File] = field(default_factory=dict)
     origin: str = ""
     cascade: Cascade | None = None
+    twin_of: str = ""
 
     @property
     def mean_macs(self) -> float:

@@ -155,7 +155,7 @@ def select(
         f"{term.text} (it has {amount(term.name, nearest.figures[term.name])}, {share:.0%} over)"
         for term, share in over(terms, nearest.figures).items()
     )
-    untried = "; X" if rest else ""
+    untried = f"; not measured there: {', '.join(sorted({c.name for c in rest}))}" if rest else ""
     raise RestnetError(
         f"no point meets the budget; the nearest, {nearest.point.name} {nearest.precision}, misses {missed}{untried}"
     )

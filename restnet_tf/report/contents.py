@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from restnet_tf.points.points import CASCADE, CONTROL, DOMINATED, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.points.points import CASCADE, CONTROL, DISTILLED, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from tflite_export.devices.measurements import Measurement
 
 STITCH, STAGE = "stitch", "stage"
@@ -135,7 +135,7 @@ def ordered(points: tuple[OperatingPoint, ...]) -> tuple[OperatingPoint, ...]:
 
 def standing(point: OperatingPoint) -> str:
     """In a word: anchor, cascade, control, shipped or dominated."""
-    decided = point.kind == STITCHED or (point.kind == CASCADE and point.status != SHIPPED)
+    decided = point.kind in (STITCHED, DISTILLED) or (point.kind == CASCADE and point.status != SHIPPED)
     return point.status if decided else point.kind
 
 

@@ -11,13 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from restnet_tf.points.front import chord
-from restnet_tf.points.points import (
-    CASCADE,
-    SOURCES,
-    STITCHED,
-    File,
-    Share,
-)
+from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, SOURCES, STITCHED, File, Share
 from restnet_tf.report import dials, units
 from restnet_tf.report.contents import Candidate, Ladder, standing
 from restnet_tf.report.figure import (
@@ -53,7 +47,7 @@ def _file(
 
 def _between(line: Line, value: Any) -> Any:
     """What anchors and controls have none of."""
-    return value if line.point.kind in (STITCHED, CASCADE) else None
+    return None if line.point.kind in (ANCHOR, CONTROL) else value
 
 
 FIGURES = (
@@ -184,7 +178,7 @@ FIGURES = (
     Figure(
         "unshared_params",
         "unshared",
-        lambda of: of.point.unshared_params if of.point.kind == STITCHED else None,
+        lambda of: of.point.unshared_params if of.point.kind in (STITCHED, DISTILLED) else None,
         units.THOUSANDS,
         "parameters that no anchor has, counted in the fitted stitch",
     ),

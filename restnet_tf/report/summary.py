@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from restnet_tf.points import front
-from restnet_tf.points.points import ANCHOR, DOMINATED, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Tally
 from restnet_tf.report import advice, savings, units
 from restnet_tf.schema import SCHEMA
@@ -53,6 +54,7 @@ def family(
     return [
         *_shipped(points, nouns),
         *_beaten(points, nouns),
+        *_distilled(points, nouns),
         *_files(path),
         *_from_chord(points, str(meta["metric"])),
         *savings.sentences(points, str(meta["metric"])),
@@ -111,7 +113,8 @@ def _shipped(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
     names = [p.name for p in between if p.status == SHIPPED]
     one, many = nouns.point
     if not names:
-        return [f"no {one} is shipped: {_none(len(between), nouns.verb)}; the {nouns.anchor[1]} are what is shipped"]
+        rest = " and ".join([f"the {nouns.anchor[1]}", *(p.name for p in points if _taught(p) and p.status == SHIPPED)])
+        return [f"no {one} is shipped: {_none(len(between), nouns.verb)}; {rest} are what is shipped"]
     subject = f"{one} is" if len(names) == 1 else f"{many} are"
     others = f", of {len(between)} that were {nouns.verb}" if len(between) > len(names) else ""
     listed = f": {', '.join(names)}" if len(names) <= _NAMED else ""
@@ -129,11 +132,33 @@ def _none(count: int, verb: str) -> str:
 def _beaten(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
     """What beats the points that are not shipped, where that is known: anchors, or others of their kind."""
     rivals = [p.reason.rival for p in points if p.kind == STITCHED and p.status == DOMINATED and p.reason]
-    anchors = {p.name for p in points if p.kind == ANCHOR}
-    by_anchors = sum(rival in anchors for rival in rivals)
-    counts = ((by_anchors, f"by the {nouns.anchor[1]}"), (len(rivals) - by_anchors, f"by other {nouns.point[1]}"))
-    counted = " and ".join(f"{count} {what}" for count, what in counts if count)
+    kinds = Counter({p.name: p.kind for p in points}.get(str(rival), STITCHED) for rival in rivals)
+    words = {ANCHOR: f"by the {nouns.anchor[1]}", DISTILLED: "by the small anchor distilled"}
+    words[CONTROL] = "by their own twins behind random fronts"
+    words[STITCHED] = f"by other {nouns.point[1]}"
+    counts = [f"{kinds[kind]} {what}" for kind, what in words.items() if kinds[kind]]
+    counted = " and ".join(filter(None, (", ".join(counts[:-1]), *counts[-1:])))
     return [f"not shipped, as they are beaten at no more cost: {counted}"] if counted else []
+
+
+def _distilled(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
+    """What teaching the small anchor is worth beside the stitches; nothing of a run that taught none."""
+    taught = next(filter(_taught, points), None)
+    between = [p for p in points if p.kind == STITCHED]
+    if taught is None:
+        return []
+    if taught.status != SHIPPED:
+        return [f"distilling the small anchor gains nothing that {taught.rank.n} rank images could tell"]
+    beaten = sum(p.macs >= taught.macs and front.beats(taught, p) for p in between)
+    if not beaten:
+        return [f"distilling the small anchor gives {taught.name}, which beats none of the {nouns.point[1]}"]
+    count = "each" if beaten == len(between) else str(beaten)
+    which = f"{count} of the {len(between)} {nouns.point[1]}" if len(between) > 1 else f"the {nouns.point[0]}"
+    return [f"distil the small anchor: {taught.name} costs no more than {which} and does as well or better"]
+
+
+def _taught(point: OperatingPoint) -> bool:
+    return point.kind == DISTILLED
 
 
 def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
@@ -147,17 +172,13 @@ def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
 
 
 def _trained(meta: Mapping[str, Any], points: Sequence[OperatingPoint]) -> list[str]:
-    spent, whole = meta["training_macs"], meta["whole_large_training_macs"]
+    spent, distilling = meta["training_macs"], meta.get("distilling_macs", 0)
     if not any(p.kind == STITCHED for p in points):
         return []
     if not spent:
         return ["nothing was trained: the stitches are what the closed form gives"]
-    if not whole:
-        return [f"training took {spent / 1e12:.2f}T MACs"]
-    return [
-        f"training took {spent / 1e12:.2f}T MACs; fine-tuning the whole large model on as many images would take"
-        f" {whole / 1e12:.2f}T, {whole / spent:.1f} times as much"
-    ]
+    told = f"the build took {spent / 1e12:.3g}T MACs with all statistics, trials, validations and rivals"
+    return [f"{told}; distilling the small anchor took {distilling / 1e12:.3g}T of them" if distilling else told]
 
 
 def _compared(points: Sequence[OperatingPoint]) -> list[str]:

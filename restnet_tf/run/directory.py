@@ -97,6 +97,11 @@ class Run:
         """What the parts of a composition took."""
         return self.path / "seconds.json"
 
+    @property
+    def taught_path(self) -> Path:
+        """Weights of the small anchor that the large one taught."""
+        return self.anchors_path / "distilled.npz"
+
     def search_path(self, start: str) -> Path:
         """What the search for nets came upon from one start."""
         return self.path / "search" / f"{start}.json"
@@ -123,7 +128,7 @@ class Run:
 
     def object_path(self, name: str, precision: str, key: str) -> Path:
         """An anchor, or the back of one variant, compiled once; ``key`` stands for all it is made from."""
-        return self.path / "objects" / f"{name}.{precision}.{key}.tflite"
+        return self.path / "objects" / f"{_in_files(name)}.{precision}.{key}.tflite"
 
     def object_paths(self, name: str) -> tuple[Path, ...]:
         """What is there of an anchor, compiled, in any precision."""
@@ -354,8 +359,8 @@ class Run:
 
 
 def _in_files(name: str) -> str:
-    """As files are called, where a shell would take the name of a cascade for a redirection."""
-    return name.replace(">", "-then-")
+    """As files are called, where a shell would take the name of a cascade for a redirection, and a * for many."""
+    return name.replace("*", "-distilled").replace(">", "-then-")
 
 
 def _short(value: Any) -> str:

@@ -95,6 +95,11 @@ def trained(anchor: Anchor, values: Mapping[str, np.ndarray]) -> Anchor:
     return replace(twin, sha256=surgery.fingerprint(twin.model))
 
 
+def weights(anchor: Anchor) -> dict[str, np.ndarray]:
+    """All weights of an anchor, by path."""
+    return {v.path: np.asarray(v) for v in _whole(anchor).weights}
+
+
 def randomised(anchor: Anchor, seed: int) -> Anchor:
     """The anchor's architecture with freshly drawn weights: the front of the control without knowledge."""
     rng = np.random.default_rng(seed)

@@ -146,7 +146,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "metric": "accuracy",
         "class_names": list("abc"),
     }
-    meta |= {"training_macs": 10**12, "whole_large_training_macs": 3 * 10**12}
+    meta |= {"training_macs": 10**12, "distilling_macs": 3 * 10**11}
     run.write_json(run.points_path, points.to_json(family, meta))
     run.finish("points")
     return run.path
@@ -882,7 +882,7 @@ def test_models_joined_as_they_are_have_a_report_without_plans(finished: Path, t
     meta, known = points.read(run.points_path)
     large, small = known[:2]
     listed = (large, small, measured_points.cascade(small, large))
-    run.write_json(run.points_path, points.to_json(listed, meta | {"training_macs": 0, "whole_large_training_macs": 0}))
+    run.write_json(run.points_path, points.to_json(listed, meta | {"training_macs": 0, "distilling_macs": 0}))
     run.plans_path.unlink()
     (run.path / "similarity.npz").unlink()
     record = json.loads((run.path / "run.json").read_text())

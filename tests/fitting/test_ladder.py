@@ -288,6 +288,7 @@ def test_training_keeps_to_its_work(run: Any, anchors: Any) -> None:
     result = run("stitch", work=2 * ladder._LEAST_WORK * 128 * 7).rungs[0]
     assert (result.images, result.work) == (7 * 128, 7 * 128 * 2 * ladder._LEAST_WORK)
     assert result.macs == 7 * 128 * 2 * costs.macs(calls)
+    assert result.judging > 0 == result.judging % costs.macs(calls)  # counted beside them
     result = run("back", work=3 * ladder._LEAST_WORK * 128 * 6).rungs[0]
     assert result.work <= 6 * 128 * 3 * ladder._LEAST_WORK
 

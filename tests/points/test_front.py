@@ -13,7 +13,8 @@ from restnet_tf.methods.snnet import draws
 from restnet_tf.methods.stitchnet import nets
 from restnet_tf.methods.stitchnet.search import Net
 from restnet_tf.points import front
-from restnet_tf.points.points import ANCHOR, CASCADE, DOMINATED, SHIPPED, STITCHED
+from restnet_tf.points.points import ANCHOR, CASCADE, CONTROL, DISTILLED, DOMINATED, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.records import Reason
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
 
@@ -48,6 +49,38 @@ def test_a_cascade_stays_as_it_is_and_beats_nothing_of_fixed_cost():
     assert decided[2:4] == (joined, beaten)
     assert [p.status for p in front.decide((small, joined, stitched))] == [SHIPPED] * 3
     assert [p.status for p in front.decide((small, replace(large, kind=STITCHED, macs=110), stitched))][-1] == DOMINATED
+
+
+def test_the_distilled_anchor_is_decided_as_any_other_point_and_beats_stitches():
+    small, large = point("small", 10, 120, ANCHOR), point("large", 100, 180, ANCHOR)
+    taught = point("small*", 10, 150, DISTILLED)
+    beaten, better = point("L1-S0", 30, 140), point("S0-L1", 60, 170)
+    decided = {p.name: p for p in front.decide((small, large, taught, beaten, better))}
+    assert {n for n, p in decided.items() if p.status == SHIPPED} == {"small", "large", "small*", "S0-L1"}
+    assert decided["L1-S0"].reason == Reason("dominated", rival="small*")
+    useless = {p.name: p for p in front.decide((small, large, replace(taught, rank=small.rank), beaten))}
+    assert (useless["small*"].status, useless["small*"].reason) == (DOMINATED, Reason("dominated", rival="small"))
+
+
+def test_a_point_that_does_not_beat_the_middle_one_of_its_random_twins_is_not_shipped():
+    small, large = point("small", 10, 100, ANCHOR), point("large", 100, 180, ANCHOR)
+    stitched, dearer = point("L1-S0", 30, 140), point("L2-S0", 50, 140)
+
+    def twins(*rights: int) -> list[OperatingPoint]:
+        names = [f"random-{i}" for i in range(len(rights))]
+        return [point(n, 30, r, CONTROL, status=CONTROL, twin_of="L1-S0") for n, r in zip(names, rights, strict=True)]
+
+    def decided(*rights: int) -> dict[str, OperatingPoint]:
+        return {p.name: p for p in front.decide((small, large, stitched, dearer, *twins(*rights)))}
+
+    assert decided()["L1-S0"].status == SHIPPED
+    assert decided(110)["L1-S0"].status == SHIPPED
+    assert decided(139)["L1-S0"].reason == Reason("random_twin", rival="random-0")  # by one image: within the error
+    assert decided(150, 110, 120)["L1-S0"].status == SHIPPED  # one of three was lucky
+    again = decided(150, 110, 139)
+    assert again["L1-S0"].reason == Reason("random_twin", rival="random-2")
+    assert again["L2-S0"].reason == Reason("dominated", rival="L1-S0")  # which does as well, whatever that is owed to
+    assert front.decide(again.values()) == tuple(again.values())
 
 
 def test_the_chord_of_cascades_is_at_the_mean_cost_of_the_split():

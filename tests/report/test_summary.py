@@ -9,7 +9,7 @@ import pytest
 from measured_points import point
 
 from restnet_tf.points import select
-from restnet_tf.points.points import ANCHOR, DOMINATED
+from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, DOMINATED
 from restnet_tf.records import Reason
 from restnet_tf.report import summary
 from tflite_export.budget import parse
@@ -18,7 +18,7 @@ SMALL, LARGE = point("small", 1_000_000, 120, ANCHOR), point("large", 9_000_000,
 ONE, TWO = point("L1-S0", 5_000_000, 160), point("S0-L1", 7_000_000, 160)
 BEATEN = point("L2-S0", 6_000_000, 130, status=DOMINATED)
 NOWHERE = Path("no such run")
-META = {"metric": "accuracy", "training_macs": 2 * 10**12, "whole_large_training_macs": 3 * 10**12}
+META = {"metric": "accuracy", "training_macs": 2 * 10**12, "distilling_macs": 3 * 10**11}
 SEARCH = {
     "metric": "accuracy",
     "anchors": {"A": "one", "B": "two"},
@@ -82,16 +82,43 @@ def test_the_chord_is_spoken_of_where_points_are_shipped_alone():
         (("small", "L1-S0", "large"), "2 by the anchors and 1 by other points between the anchors"),
         (("small",), "1 by the anchors"),
         (("L1-S0",), "1 by other points between the anchors"),
+        (("random-L2-S0",), "1 by their own twins behind random fronts"),
     ],
 )
 def test_what_beats_the_others_is_counted(rivals, line):
     others = [replace(BEATEN, name=f"P{i}", reason=Reason("dominated", rival=r)) for i, r in enumerate(rivals)]
-    assert told(SMALL, LARGE, ONE, *others)[1] == f"not shipped, as they are beaten at no more cost: {line}"
+    twin = point("random-L2-S0", 6_000_000, 130, CONTROL, status=CONTROL)
+    assert told(SMALL, LARGE, ONE, *others, twin)[1] == f"not shipped, as they are beaten at no more cost: {line}"
+
+
+def test_what_distilling_is_worth_is_told_beside_the_stitches():
+    taught = point("small*", 1_000_000, 150, DISTILLED)
+    beaten = replace(BEATEN, reason=Reason("dominated", rival="small*"))
+    lines = told(SMALL, LARGE, taught, ONE, TWO, beaten)
+    assert "not shipped, as they are beaten at no more cost: 1 by the small anchor distilled" in lines
+    assert (
+        "distil the small anchor: small* costs no more than 1 of the 3 points between the anchors and does as well or"
+        " better" in lines
+    )
+    assert told(SMALL, LARGE, taught, beaten)[0].endswith("; the anchors and small* are what is shipped")
+    assert (
+        "small* costs no more than each of the 2 points between the anchors"
+        in told(SMALL, LARGE, taught, beaten, replace(beaten, name="L3-S0"))[2]
+    )
+    none = "distilling the small anchor gives small*, which beats none of the points between the anchors"
+    assert none in told(SMALL, LARGE, taught, ONE)
+    useless = replace(taught, status=DOMINATED)
+    assert "distilling the small anchor gains nothing that 200 rank images could tell" in told(SMALL, LARGE, useless)
 
 
 def test_training_is_told_also_where_there_was_none():
-    assert "1.5 times as much" in told(SMALL, LARGE, ONE)[-1]
-    nothing = META | {"training_macs": 0, "whole_large_training_macs": 0}
+    assert told(SMALL, LARGE, ONE)[-1] == (
+        "the build took 2T MACs with all statistics, trials, validations and rivals; distilling the small anchor took"
+        " 0.3T of them"
+    )
+    alone = summary.family(NOWHERE, META | {"distilling_macs": 0}, (SMALL, LARGE, ONE))[-1]
+    assert alone.endswith("validations and rivals")
+    nothing = META | {"training_macs": 0, "distilling_macs": 0}
     assert summary.family(NOWHERE, nothing, (SMALL, LARGE, ONE))[-1].startswith("nothing was trained")
 
 

@@ -278,4 +278,6 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
 def test_a_cascade_is_called_by_what_no_shell_takes_for_something_else():
     run = Run(Path("runs/a"))
     assert run.tflite_path("a>b>c", "int8>float32") == Path("runs/a/tflite/a-then-b-then-c.int8-then-float32.tflite")
+    assert run.tflite_path("a*>b", "int8") == Path("runs/a/tflite/a-distilled-then-b.int8.tflite")
+    assert run.object_path("a*", "int8", "0") == Path("runs/a/objects/a-distilled.int8.0.tflite")
     assert run.examples_path("a>b") == Path("runs/a/examples/a-then-b.png")

@@ -180,6 +180,7 @@ def test_the_header_says_how_to_run_it(small: bytes):
 
 def test_names_become_identifiers():
     assert carray.identifier("L1-S0.prune50") == "L1_S0_prune50"
+    assert carray.identifier("small*") != carray.identifier("small")
     with pytest.raises(TfliteError, match="no letter or digit"):
         carray.identifier("--")
 

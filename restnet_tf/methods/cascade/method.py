@@ -189,7 +189,7 @@ def _meta(work: Stages) -> dict[str, Any]:
         "metric": "accuracy" if work.labelled else "agreement",
         "class_names": work.data.class_names,
         "training_macs": 0,
-        "whole_large_training_macs": 0,
+        "distilling_macs": 0,
         "versions": opening.versions(opening.TOOLS),
         "cascades": cascades.asked_for(work.settings.cascades, work.settings.cascade_precisions),
     }

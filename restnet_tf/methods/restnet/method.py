@@ -8,7 +8,7 @@ in the run directory, and a build that finds it there goes on behind it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from restnet_tf import atomic
 from restnet_tf.anchors import demo
 from restnet_tf.data.splits import Data
 from restnet_tf.family import additions, caches, compute, controls, fits, one_pass, opening, ship
+from restnet_tf.family.controls import Control
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
 from restnet_tf.family.references import References, of_family
@@ -113,9 +114,19 @@ def _stitch(family: Build) -> None:
         )
     train, ranked = _caches(family, chosen)
     fitted = _fitted(family, [_job(family, p, statistics, train, ranked) for p in chosen], ranked)
-    rivals = controls.fit_all(family, chosen, fitted, train, ranked) if family.settings.controls else ()
-    ship.ship(family, chosen, fitted, rivals)
+    if family.settings.controls:
+        rivals = [controls.distilled(family, controls.median_work(fitted.values()), train, ranked)]
+        ship.ship(family, chosen, fitted, rivals, lambda names: _twins(family, chosen, names, fitted, train, ranked))
+    else:
+        ship.ship(family, chosen, fitted, ())
     heat_map.draw(family, statistics)
+
+
+def _twins(
+    family: Build, chosen: list[Plan], names: Sequence[str], fitted: Mapping[str, Fitted], train: Cache, ranked: Cache
+) -> Iterator[Control]:
+    """What points that would ship have to beat: their routes behind random fronts."""
+    return controls.twins(family, [p for p in chosen if p.name in names], fitted, train, ranked)
 
 
 def extend(family: Build) -> None:
@@ -136,7 +147,18 @@ def references(family: Build) -> References:
 
 def summary(family: Build, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
     """What came of the points between the anchors."""
-    return words.family(family.run.path, meta, listed)
+    return [*words.family(family.run.path, meta, listed), *_order(family)]
+
+
+def _order(family: Build) -> list[str]:
+    """How well each ranking foretold the closed-form loss of the plans that were tried."""
+    if not family.run.done("plans"):
+        return []
+    tried = [p for p in plans_file.read_plans(family.run.plans_path) if p.kl is not None]
+    told = plan.order(tried, family.settings.seed)
+    figures = ", ".join(f"{plan.SPOKEN[by]} {value:+.2f}" for by, value in told.items())
+    title = f"how {len(tried)} tried plans rank against their loss (Spearman, -1 would be best)"
+    return [f"{title}: {figures}"] if told else []
 
 
 def similarity(family: Build) -> Statistics:
@@ -172,6 +194,7 @@ def _proposed(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
         family.costs,
         order=settings.order,
         rank_by=family.options.rank_by,
+        seed=settings.seed,
         points=settings.max_points,
         refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
     )

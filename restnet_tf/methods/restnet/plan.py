@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import nan
 
+import numpy as np
+
 from restnet_tf import words
 from restnet_tf.graph.costs import Costs
 from restnet_tf.records import Cut, Piece, Plan, Reason, RestnetError
@@ -18,9 +20,12 @@ from restnet_tf.similarity.pair_sums import PairKey, other
 from restnet_tf.stitches import stitch
 
 ORDERS = {"both": ("large", "small"), "large-small": ("large",), "small-large": ("small",)}
-RANKINGS = ("cka", "r2")
+CHANCE = "random"
+RANKINGS = ("cka", "r2", CHANCE)
+SPOKEN = {"cka": "CKA", "r2": "R2", CHANCE: "chance"}
 # Closed-form trials through the real back for each point wanted; each takes about half a second on CIFAR.
 _TRIALS = 6
+_LEAST_ORDERED = 5  # plans, of which an order is told
 
 
 def propose(
@@ -32,11 +37,12 @@ def propose(
     rank_by: str = "cka",
     points: int = 8,
     refuse: Callable[[int, int], Reason | None] = lambda macs, params: None,
+    seed: int = 0,
 ) -> tuple[Plan, ...]:
     """A plan for every pair of cuts: candidates (the shortlist) and rejects with their reasons.
 
-    The shortlist holds the pairs of the highest CKA or R2 in each of ``points`` equal intervals of
-    cost between the anchors, so that it covers the range. ``refuse`` turns MACs and parameters over
+    The shortlist holds the pairs of the highest CKA or R2, or some drawn by ``seed``, in each of ``points`` equal
+    intervals of cost between the anchors, so that it covers the range. ``refuse`` turns MACs and parameters over
     the user's budget into a reason.
     """
     plans = [
@@ -46,15 +52,39 @@ def propose(
         for j in range(len(cut_lists[other(source)]))
     ]
     low, high = anchors["small"].macs, anchors["large"].macs
+    rank = ranks(plans, rank_by, seed)
     shortlisted = set()
     for group in _intervals([p for p in plans if p.status == "candidate"], low, high, points):
-        best = sorted(group, key=lambda p: (-getattr(p, rank_by), p.name))
+        best = sorted(group, key=lambda p: (-rank[p.name], p.name))
         shortlisted |= {p.name for p in best[:_TRIALS]}
     reason = Reason("not_shortlisted", count=_TRIALS, figure=rank_by)
     return tuple(
         replace(p, status="rejected", reason=reason) if p.status == "candidate" and p.name not in shortlisted else p
         for p in plans
     )
+
+
+def ranks(plans: Sequence[Plan], by: str, seed: int) -> dict[str, float]:
+    """How each plan ranks by a word of ``RANKINGS``, the higher the better."""
+    if by != CHANCE:
+        return {p.name: getattr(p, by) for p in plans}
+    drawn = np.random.default_rng(seed).random(len(plans))
+    return dict(zip((p.name for p in plans), drawn.tolist(), strict=True))
+
+
+def order(plans: Iterable[Plan], seed: int) -> dict[str, float]:
+    """Spearman's correlation of each ranking with the loss of the plans that were tried; empty where few were.
+
+    -1: the higher in the ranking, the lower the loss.
+    """
+    from scipy import stats
+
+    tried = [p for p in plans if p.kl is not None]
+    if len(tried) < _LEAST_ORDERED:
+        return {}
+    kls = [p.kl for p in tried]
+    values = {by: list(ranks(tried, by, seed).values()) for by in RANKINGS}
+    return {by: float(stats.spearmanr(v, kls).statistic) for by, v in values.items()}
 
 
 def choose(plans: Iterable[Plan], anchors: Mapping[str, Costs], points: int = 8) -> tuple[Plan, ...]:

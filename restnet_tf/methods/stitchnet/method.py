@@ -191,7 +191,7 @@ def _meta(composition: Composition) -> dict[str, Any]:
         "versions": opening.versions(_TOOLS),
         "cascades": cascades.asked_for(composition.options.cascades, opening.cascade_precisions(composition.options)),
         "training_macs": 0,
-        "whole_large_training_macs": 0,
+        "distilling_macs": 0,
         "macs_before": {
             role: {cut.name: cut.macs_before for cut in (*entry.member.cuts, entry.member.features)}
             for role, entry in composition.members.items()

@@ -124,6 +124,31 @@ def test_shortlist_holds_the_best_of_each_interval(rank_by, points):
             assert rank_by.upper() in words.sentence(p.reason)
 
 
+def test_a_random_order_shortlists_by_its_seed_alone():
+    cuts, found = many()
+
+    def listed(**more):
+        plans = plan.propose(cuts, found, ANCHORS, order="large-small", rank_by="random", points=2, **more)
+        assert all(p.reason == Reason("not_shortlisted", count=6, figure="random") for p in plans if p.reason)
+        assert all("were drawn" in words.sentence(p.reason) for p in plans if p.reason)
+        return [p.name for p in plans if p.status == "candidate"]
+
+    assert listed(seed=1) == listed(seed=1) != listed(seed=2)
+    assert len(listed(seed=1)) == 2 * plan._TRIALS
+
+
+def test_the_order_of_the_loss_is_told_by_each_figure():
+    """CKA rises with the index and R2 falls; a higher one should go with a lower loss."""
+    cuts, found = many()
+    plans = plan.propose(cuts, found, ANCHORS, order="large-small", points=4)
+    tried = [replace(p, kl=1 - p.cka) if p.status == "candidate" else p for p in plans]
+    told = plan.order(tried, seed=0)
+    assert told["cka"] == pytest.approx(-1)
+    assert told["r2"] == pytest.approx(1)
+    assert abs(told["random"]) < 0.5
+    assert plan.order(plans, seed=0) == {}
+
+
 def test_the_lowest_kl_of_each_interval_is_chosen():
     cuts, found = many()
     plans = plan.propose(cuts, found, ANCHORS, order="large-small", points=4)

@@ -23,7 +23,7 @@ def beaten(name: str, rival: str) -> OperatingPoint:
 def test_anchors_and_configurations_are_told_apart_by_the_rival(tmp_path: Path) -> None:
     family = [point("A", 1_000_000, kind=ANCHOR), point("B", 3_000_000, kind=ANCHOR), point("A 0", 1_500_000)]
     family += [beaten("b", "A 0"), beaten("c", "A"), beaten("d", "A")]
-    meta = {"metric": "accuracy", "training_macs": 0, "whole_large_training_macs": 0}
+    meta = {"metric": "accuracy", "training_macs": 0, "distilling_macs": 0}
     run = Run(tmp_path)
     run.write_json(run.points_path, points.to_json(family, meta))
     told = method.summary(cast(Build, SimpleNamespace(run=run)), *points.read(run.points_path))

@@ -22,7 +22,7 @@ from restnet_tf.family import opening
 from restnet_tf.family.references import of_family
 from restnet_tf.methods.snnet.options import Options
 from restnet_tf.points import points
-from restnet_tf.points.points import ANCHOR, CONTROL, SHIPPED, STITCHED
+from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, SHIPPED, STITCHED
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
 from restnet_tf.work import sources as work
@@ -117,7 +117,8 @@ def test_every_configuration_is_measured_and_the_anchors_have_letters_by_cost(ru
     assert len(chosen) >= 8
     assert any(len(p["route"]) == 3 for p in plans if p["status"] == "chosen")
     assert all(p["reason"] for p in plans if p["status"] == "rejected")
-    assert [p.name for p in found if p.kind == CONTROL] == ["distilled", "random-front"]
+    assert [p.name for p in found if p.kind == DISTILLED] == ["A*"]
+    assert [p.name for p in found if p.kind == CONTROL] == ["random-front"]
 
 
 @pytest.mark.slow
