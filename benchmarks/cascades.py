@@ -45,7 +45,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Files:
+class CascadeFiles:
     """A cascade's file, those of its stages, cheapest first, and that of a point of fixed cost, in one precision."""
 
     point: OperatingPoint
@@ -170,7 +170,7 @@ def chosen(listed: Sequence[OperatingPoint], name: str) -> OperatingPoint:
 
 def gathered(
     run: Path, listed: Sequence[OperatingPoint], point: OperatingPoint, precision: str, thresholds: tuple[float, ...]
-) -> Files:
+) -> CascadeFiles:
     """A cascade's file and its peers'; raises RestnetError for files that are gone, and thresholds of another count."""
     cascade, dial = point.cascade, point.files[precision].dial
     assert cascade is not None
@@ -182,7 +182,7 @@ def gathered(
     parts = precision.split(cascades.GOES_ON)
     stages = {name: _content(run, named[name], parts[min(i, len(parts) - 1)]) for i, name in enumerate(cascade.stages)}
     static = _static(listed, point)
-    return Files(
+    return CascadeFiles(
         point,
         precision,
         points.content(run, point.files[precision]),
@@ -207,7 +207,7 @@ def walked(contestants: Mapping[str, Network | ByHand], images: int, repeats: in
     return {name: WalkTiming(took[name], tuple(answers[name])) for name in names}
 
 
-def added(files: Files, image: Mapping[str, np.ndarray], repeats: int) -> list[float]:
+def added(files: CascadeFiles, image: Mapping[str, np.ndarray], repeats: int) -> list[float]:
     """By the stage that answers: what a cascade's file takes over the files of the stages that ran.
 
     The median of the ratios within each round: what else the host does meets both alike.
@@ -219,7 +219,7 @@ def added(files: Files, image: Mapping[str, np.ndarray], repeats: int) -> list[f
     return [median(ratios) for ratios in (joined / alone).tolist()]
 
 
-def counts(files: Files, images: Mapping[str, np.ndarray]) -> list[tuple[int, int]]:
+def counts(files: CascadeFiles, images: Mapping[str, np.ndarray]) -> list[tuple[int, int]]:
     """Instructions by the stage that answers: of a cascade's file, and of the files of the stages that ran."""
     alone = np.cumsum([instructions.counted(content, images[name]) for name, content in files.stages.items()])
     number = len(files.stages)
@@ -253,7 +253,7 @@ def _test(run: Path) -> Split:
     return splits.load(options.data or "digits", seed=options.seed).test
 
 
-def _say_means(files: Files, split: Split, repeats: int) -> None:
+def _say_means(files: CascadeFiles, split: Split, repeats: int) -> None:
     first, *_, last = files.stages
     by_hand = f"{len(files.stages)} interpreters"
     timings = walked(_contestants(files, by_hand, split), len(split), repeats)
@@ -273,10 +273,10 @@ def _say_means(files: Files, split: Split, repeats: int) -> None:
     print(f"  the chord between {first} and {last} has {chord:.1f} % at the cascade's mean latency")
 
 
-def _contestants(files: Files, by_hand: str, split: Split) -> dict[str, Network | ByHand]:
+def _contestants(files: CascadeFiles, by_hand: str, split: Split) -> dict[str, Network | ByHand]:
     """What every image runs through, each with interpreters of its own."""
     static, content = files.static
-    single = {**files.stages, static: content}
+    single = {static: content} | dict(files.stages)  # a stage in its own precision
     apart = [Network(content, split) for content in files.stages.values()]
     return {
         files.point.name: Network(files.content, split, files.thresholds),
@@ -285,13 +285,13 @@ def _contestants(files: Files, by_hand: str, split: Split) -> dict[str, Network 
     }
 
 
-def _say_stages(files: Files, split: Split, repeats: int) -> None:
+def _say_stages(files: CascadeFiles, split: Split, repeats: int) -> None:
     images = {name: _first(content, split) for name, content in _everyone(files).items()}
     ratios = ", ".join(f"{ratio:.3f}" for ratio in added(files, images, repeats))
     print(f"  over its stages' own files, by the stage that answers: {ratios} times as long ({repeats} rounds)")
 
 
-def _say_instructions(files: Files, split: Split) -> None:
+def _say_instructions(files: CascadeFiles, split: Split) -> None:
     if why := instructions.missing():
         print(f"  SKIPPED: instructions in TensorFlow Lite Micro; {why}")
         return
@@ -303,7 +303,7 @@ def _say_instructions(files: Files, split: Split) -> None:
         )
 
 
-def _everyone(files: Files) -> dict[str, bytes]:
+def _everyone(files: CascadeFiles) -> dict[str, bytes]:
     return {**files.stages, files.point.name: files.content}
 
 
