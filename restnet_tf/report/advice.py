@@ -82,10 +82,13 @@ def budget(points: Iterable[OperatingPoint]) -> tuple[str, Choice] | None:
 
 
 def _rounded_up(count: int) -> str:
-    """With four digits or as it is, in millions where it has them; never less than the count."""
+    """With four digits or as it is, in millions or thousands where it has them; never less than the count."""
     unit = 10 ** max(0, len(str(count)) - 4)
     up = -(-count // unit) * unit
-    return f"{up / 1e6:.10g}M" if up >= 1e6 else str(up)
+    for scale, letter in ((1e6, "M"), (1e3, "K")):
+        if up >= scale:
+            return f"{up / scale:.10g}{letter}"
+    return str(up)
 
 
 def _selected(report: Report) -> Iterator[Advice]:
