@@ -71,6 +71,11 @@ class Scope:
     own: Mapping[str, str] = field(default_factory=dict)
     rests: Mapping[str, Mapping[str, Rest]] = field(default_factory=dict)
 
+    @property
+    def shares(self) -> bool:
+        """Whether there is a precision in which a stage can go on from the front of the one before."""
+        return any(len(stage_runs.single([word])) == 1 for word in self.precisions)
+
     def of(self, word: str, stages: Sequence[str]) -> tuple[str, ...]:
         """The precision of each stage, where this one was asked for."""
         parts = stage_runs.each(word, len(stages))
@@ -165,6 +170,8 @@ def _sure(candidates: Sequence[StageCandidate], report: Reporter) -> list[StageC
 
 def resumes(scope: Scope, name: str) -> dict[str, int]:
     """The MACs that a network adds behind each point whose front it can go on from."""
+    if not scope.shares:
+        return {}
     return {first: rest.macs for first, rest in scope.rests.get(name, {}).items()}
 
 
@@ -260,11 +267,17 @@ class _Stock:
         return {d.name: self._written(d, took[d.name]) for d in drafts}
 
     def _drafts(self, point: OperatingPoint) -> list[_Draft]:
-        """One for each precision that a cascade is wanted in."""
-        assert point.cascade is not None
-        stages = point.cascade.stages
-        wanted = dict.fromkeys(self.scope.of(word, stages) for word in self.scope.precisions)
-        return [self._draft(point, point.cascade, precisions) for precisions in wanted]
+        """One for each precision that a cascade is wanted in and can have; with a word on the others."""
+        cascade = point.cascade
+        assert cascade is not None
+        wanted = dict.fromkeys(self.scope.of(word, cascade.stages) for word in self.scope.precisions)
+        for precisions in wanted:
+            if not stage_runs.joinable(cascade, precisions):
+                self.shop.report.say(
+                    f"{point.name} has no file of {stage_runs.title(precisions)}: {', '.join(cascade.resumes)} goes on"
+                    " from the front of the stage before, which both have in one precision"
+                )
+        return [self._draft(point, cascade, each) for each in wanted if stage_runs.joinable(cascade, each)]
 
     def _draft(self, point: OperatingPoint, cascade: Cascade, precisions: Sequence[str]) -> _Draft:
         stages, precision = stage_runs.stages(cascade, precisions, self.shop.makers), stage_runs.title(precisions)

@@ -34,6 +34,12 @@ def single(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for word in words for part in word.split(GOES_ON)))
 
 
+def joinable(cascade: Cascade, precisions: Sequence[str]) -> bool:
+    """Whether every stage that goes on from a front is of the precision of the stage that has it."""
+    pairs = zip(cascade.stages[1:], precisions[1:], precisions, strict=False)
+    return all(own == before for name, own, before in pairs if name in cascade.resumes)
+
+
 def stages(cascade: Cascade, precisions: Sequence[str], makers: Mapping[str, Maker]) -> list[Stage]:
     """What is joined into the cascade's file."""
     own = {name: makers[p] for name, p in zip(cascade.stages, precisions, strict=True)}

@@ -19,9 +19,9 @@ from restnet_tf.cascades.thresholds import hand
 from restnet_tf.commands import link, verify
 from restnet_tf.commands.build import Done
 from restnet_tf.family import cascades, stage_runs
-from restnet_tf.family.cascades import Scope
+from restnet_tf.family.cascades import Rest, Scope
 from restnet_tf.points import points
-from restnet_tf.points.points import ANCHOR, CASCADE, OperatingPoint, Score
+from restnet_tf.points.points import ANCHOR, CASCADE, Cascade, OperatingPoint, Score
 from restnet_tf.progress import Silent
 from restnet_tf.run.directory import Run
 from tflite_export.devices import host
@@ -91,6 +91,15 @@ def test_a_word_names_the_precision_of_each_stage() -> None:
     assert stage_runs.single(["float32", "int8>float32>int16x8"]) == ("float32", "int8", "int16x8")
     scope = Scope(None, ("float32",), 4, own={"b": "int8"})
     assert scope.of("float32>float16", ["a", "b", "c"]) == ("float32", "int8", "float16")
+
+
+def test_a_stage_goes_on_from_a_front_of_its_own_precision() -> None:
+    chain = Cascade(("a", "b", "c"), (1, 2, 3), "max", (0.5, 0.5), (1, 1, 1), (1, 1, 1), resumes=("b",))
+    assert stage_runs.joinable(chain, ("int8", "int8", "float32"))
+    assert not stage_runs.joinable(chain, ("int8", "float32", "float32"))
+    rests = {"b": {"a": Rest(7, 8)}}
+    assert cascades.resumes(Scope(None, ("int8>float32", "int8"), 4, rests=rests), "b") == {"a": 7}
+    assert cascades.resumes(Scope(None, ("int8>float32",), 4, rests=rests), "b") == {}
 
 
 def static(name: str, macs: int) -> OperatingPoint:
@@ -205,14 +214,15 @@ def test_a_second_build_changes_nothing(stitched: Path, run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_precisions_are_gained_one_a_stage_too(stitched: Path, run: Path) -> None:
+def test_a_resumed_cascade_gains_a_precision_that_both_stages_have(stitched: Path, run: Path) -> None:
     before = contents(run)
-    link.link(run, Silent(), precisions=["int8", "int8>float32"])
+    said = Said()
+    link.link(run, said, precisions=["int8", "int8>float32"])
     point = chains(run)[CHAIN]
-    assert list(point.files) == ["float32", "int8", "int8>float32"]
+    assert list(point.files) == ["float32", "int8"]  # what is resumed has one for both
+    assert [line for line in said.lines if line.startswith(f"{CHAIN} has no file of int8>float32: large goes on")]
     for precision in point.files:
-        if precision != "int8>float32":
-            check_by_hand(run, point, precision, batch(stitched))
+        check_by_hand(run, point, precision, batch(stitched))
     kept = [name for name in before if name.startswith("tflite/")]
     assert {name: contents(run)[name] for name in kept} == {name: before[name] for name in kept}
 
