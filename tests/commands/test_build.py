@@ -319,7 +319,7 @@ def test_what_is_printed(finished: Path) -> None:
     assert f"files in {finished}: tflite/, elastic.*.tflite, points.json, points.png" in printed
     assert "distilling the small anchor took" in printed
     following = printed.rstrip().splitlines()[-1]
-    assert following.startswith(f'next: restnet-tf select {finished} --budget "macs<=')
+    assert following.startswith(f'next: restnet-tf select {finished} --budget "mean.macs<=')  # there is a cascade
     budget = following.split('"')[1]
     chosen = CliRunner().invoke(main, ["select", str(finished), "--budget", budget])
     assert chosen.exit_code == 0, chosen.output
