@@ -135,6 +135,8 @@ FACTS: dict[str, tuple[str, ...]] = {
     "over_budget": ("excess",),
     "not_shortlisted": ("count", "figure"),
     "higher_kl": ("rival",),
+    "higher_estimate": (),
+    "too_little_left": ("limit",),
     "thinned": ("count",),
     "dominated": ("rival",),
     "random_twin": ("rival",),
@@ -224,7 +226,8 @@ class Plan:
 
     ``kl`` is the mean KL divergence (nats) from the large anchor's outputs on the rank split with
     the closed-form stitch, None where it was not computed. ``reason`` says why it was refused. ``cuts`` are the
-    indices of the cuts that the route leaves and goes on at, in turns; empty where nobody noted them.
+    indices of the cuts that the route leaves and goes on at, in turns; empty where nobody noted them. ``estimate`` is
+    the sum of the KLs that each of its jumps has alone, None where a route is not judged by that.
     """
 
     name: str
@@ -237,6 +240,7 @@ class Plan:
     status: str = "candidate"  # "candidate", "chosen" or "rejected"
     reason: Reason | None = None
     cuts: tuple[int, ...] = ()
+    estimate: float | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ _SENTENCES = {
     "over_budget": "{excess}",
     "not_shortlisted": "not shortlisted: {count} plans of about its cost {ahead}",
     "higher_kl": "{rival} costs about as much and has a lower KL",
+    "higher_estimate": "not tried: enough plans of about its cost have a lower sum of their jumps' KLs",
+    "too_little_left": "leaves less than {limit:.0%} of the network",
     "thinned": "not among the {count} points asked for, which are spread evenly by cost",
     "random_twin": "{rival}, its route behind a random front, does as well up to noise",
     "dominated": "{rival} costs no more and does no worse",

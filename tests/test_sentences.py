@@ -45,6 +45,11 @@ EVERY = {
         "not shortlisted: 6 plans of about its cost have a higher CKA",
     ),
     "higher_kl": (Reason("higher_kl", rival="L0-S0"), "L0-S0 costs about as much and has a lower KL"),
+    "higher_estimate": (
+        Reason("higher_estimate"),
+        "not tried: enough plans of about its cost have a lower sum of their jumps' KLs",
+    ),
+    "too_little_left": (Reason("too_little_left", limit=0.5), "leaves less than 50% of the network"),
     "thinned": (
         Reason("thinned", count=5),
         "not among the 5 points asked for, which are spread evenly by cost",

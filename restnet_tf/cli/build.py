@@ -35,6 +35,7 @@ option = partial(shared.option, "build")
     help="Which anchor may be the front.  [default: both; small-large of snnet]",
 )
 @option("--rank-by", type=click.Choice(["cka", "r2", "random"]), help="What makes the shortlist.")
+@option("--jumps", is_flag=True, help="Also routes that leave blocks of the large anchor out.")
 @option("--fine-tune", type=click.Choice(list(FINE_TUNES)), help="How far up the ladder a fit may climb.")
 @option(
     "--effort",
@@ -56,7 +57,7 @@ option = partial(shared.option, "build")
 @option("--controls/--no-controls", help="Distil the small anchor, fit routes behind random fronts too.")
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def build(**options: Any) -> None:
-    """Build the family between two anchors, or more of them.
+    """Build the family between two anchors, or more of them, or of a large one alone.
 
     Without options it trains two small anchors on scikit-learn's digits and builds theirs.
 

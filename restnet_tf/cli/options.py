@@ -67,7 +67,12 @@ def weights(command: str, help: str) -> Decorator:
 pair = _applied(
     [
         option(_BUILD, "--large", metavar="ANCHOR", help="The large anchor: a name or a file."),
-        option(_BUILD, "--small", metavar="ANCHOR", help="The small anchor: a name or a file."),
+        option(
+            _BUILD,
+            "--small",
+            metavar="ANCHOR",
+            help="The small anchor; without it, blocks of the large one are left out.",
+        ),
         weights(_BUILD, f"For names of Keras Applications: {WEIGHTS_HELP}."),
         *_side("large"),
         *_side("small"),

@@ -19,6 +19,7 @@ from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.graph import cuts
 from restnet_tf.records import Piece, RestnetError, Stitch
 from restnet_tf.run.directory import Run
+from restnet_tf.stitches import variant
 from restnet_tf.work import sources, tasks
 from restnet_tf.work.sources import AnchorSource
 from restnet_tf.work.tasks import Progress, Task
@@ -45,8 +46,21 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A stitch before a route's last one, and what it leads to: an anchor from a cut to the next stitch's."""
+
+    stitch: Stitch
+    anchor: AnchorSource
+    start: str
+    stop: str
+
+
+@dataclass(frozen=True)
 class Fit:
-    """All that decides one fit: the back begins at a cut of an anchor (``cache.INPUT``: it is all of it)."""
+    """All that decides one fit: the back begins at a cut of an anchor (``cache.INPUT``: it is all of it).
+
+    ``before`` are the stretches between the front and the last stitch, which is ``start``.
+    """
 
     run: Path
     name: str
@@ -56,6 +70,7 @@ class Fit:
     reads: tuple[Reading, Reading]  # of the views that it trains on, and of the rank split that judges
     rungs: Mapping[str, int]  # with the work of each
     seed: int
+    before: tuple[Stretch, ...] = ()
 
 
 def reads(train: Cache, ranked: Cache, front: Piece, back: str, teacher: str) -> tuple[Reading, Reading]:
@@ -91,25 +106,23 @@ def climb(
 
 def fitted(job: Fit, progress: Progress) -> None:
     """Do one fit and save it in its run."""
-    fit = ladder.fit(*_material(job), rungs=job.rungs, seed=job.seed, progress=_of_all(progress))
+    fit = ladder.fit(*_material(job), **_settings(job, progress))
     Run(job.run).save_fitted(job.name, fit)
 
 
 def begun(job: Fit, progress: Progress) -> None:
     """Try the rungs of a fit that cost a point nothing, and save it with its state."""
-    fit, state = ladder.begin(*_material(job), rungs=job.rungs, seed=job.seed, progress=_of_all(progress))
+    fit, state = ladder.begin(*_material(job), **_settings(job, progress))
     Run(job.run).save_begun(job.name, fit, state)
 
 
 def proceeded(job: Fit, progress: Progress) -> None:
     """Try the next rung of a fit that was begun, and save it with its state."""
-    run, material = Run(job.run), _material(job)
+    run = Run(job.run)
     earlier = run.load_begun(job.name)
     if earlier is None:
         raise RestnetError(f"the fit of {job.name} was begun and is gone from {run.path}; run the build again")
-    fit, state = ladder.proceed(
-        earlier[0], earlier[1], *material, rungs=job.rungs, seed=job.seed, progress=_of_all(progress)
-    )
+    fit, state = ladder.proceed(earlier[0], earlier[1], *_material(job), **_settings(job, progress))
     run.save_begun(job.name, fit, state)
 
 
@@ -118,8 +131,11 @@ def _material(job: Fit) -> tuple[Stitch | None, Any, Examples, Examples]:
     return job.start, back(job.anchor, job.cut), train, ranked
 
 
-def _of_all(progress: Progress) -> Callable[[str, int, int], None]:
-    return lambda rung, done, total: progress(done, total)
+def _settings(job: Fit, progress: Progress) -> dict[str, Any]:
+    """What all of a ladder's calls take by name."""
+    before = [(one.stitch, stretch(one.anchor, one.start, one.stop)) for one in job.before]
+    steps = {"progress": lambda rung, done, total: progress(done, total)}
+    return {"rungs": job.rungs, "before": before, "seed": job.seed, **steps}
 
 
 def _standing(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
@@ -144,3 +160,9 @@ def back(source: AnchorSource, cut: str) -> Any:
     anchor = sources.anchor(source)
     start = anchor.model.inputs[0] if cut == cache.INPUT else cuts.tensor(anchor.model, cut)
     return cuts.between(anchor.model, start, [anchor.features, anchor.logits])
+
+
+def stretch(source: AnchorSource, start: str, stop: str) -> Any:
+    """From a cut of an anchor to a later one."""
+    anchor = sources.anchor(source)
+    return variant.piece(anchor, start, cuts.tensor(anchor.model, stop), {})

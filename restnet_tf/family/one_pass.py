@@ -70,6 +70,22 @@ def of_windows(
     return features.solve_windows(reduce(add, family.execute(tasks, family.report)))
 
 
+def of_jumps(family: Family, role: str, jumps: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Solution]:
+    """The closed-form stitch of each jump from a cut of an anchor to another cut of it, by index."""
+    sides = ("large", "small")  # of a pair: here both are the same anchor
+    anchors, cut_lists = dict.fromkeys(sides, family.anchors[role]), dict.fromkeys(sides, family.cut_lists[role])
+    groups = {"jumps": [(sides[0], i, j) for i, j in jumps]}
+    split = _split(family)
+    batch = features.window_batch(anchors, cut_lists, groups)
+    named = dict.fromkeys(sides, family.sources[role])
+    title = f"closed-form stitches of {len(jumps)} jumps inside {family.anchors[role].name}"
+    tasks = [
+        Task(title, window_sums, shard) for shard in _shards(Shard(named, family.images, 0, len(split), batch, groups))
+    ]
+    solved = reduce(add, family.execute(tasks, family.report)).windows["jumps"].solve()
+    return {(i, j): solution for (_, i, j), solution in solved.items()}
+
+
 def pair_sums(shard: Shard, progress: Progress) -> Sums:
     """The sums of one shard for every pair of cuts."""
     anchors, cut_lists, split = _opened(shard)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,9 +40,33 @@ class Examples:
         x = features.features(*front)[: len(logits)]
         return cls(x, logits, answers.penultimate(back), answers.labels(), names)
 
+    def spread(self, count: int) -> Examples:
+        """So many of the rows, evenly spread."""
+        rows = np.linspace(0, len(self.x) - 1, count).astype(int)
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, x=self.x[rows], teacher=self.teacher[rows], match=self.match[rows], labels=labels)
+
     def arrays(self, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``x``, ``teacher`` and ``match`` of some rows, float32; raises ``RestnetError`` where one is not finite."""
         parts = [np.asarray(a[rows], np.float32) for a in (self.x, self.teacher, self.match)]
         for values, name in zip(parts, self.names, strict=True):
             finite.check(values, name)
         return parts[0], parts[1], parts[2]
+
+    def tensors(self, rows: np.ndarray) -> list[Any]:
+        """The arrays of some rows and their labels ``(n, classes)`` or ``(n, 0)``, as float32 tensors."""
+        import tensorflow as tf
+
+        labels = np.zeros((len(rows), 0)) if self.labels is None else self.labels[rows]
+        return [tf.constant(np.asarray(a, dtype=np.float32)) for a in (*self.arrays(rows), labels)]
+
+
+def orders(rng: np.random.Generator, n: int, steps: int, size: int) -> Iterator[np.ndarray]:
+    """Which of ``n`` rows each step sees: all of them once before any again."""
+    order = np.empty(0, dtype=int)
+    for _ in range(steps):
+        if len(order) < size:
+            order = np.concatenate([order, rng.permutation(n)])
+        # Sorted rows read the memory-mapped file forwards.
+        yield np.sort(order[:size])
+        order = order[size:]

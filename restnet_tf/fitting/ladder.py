@@ -7,15 +7,17 @@ are never touched: what a rung changes is a copy.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf.fitting import lead
 from restnet_tf.fitting.adam import Adam
-from restnet_tf.fitting.examples import Examples
+from restnet_tf.fitting.examples import Examples, orders
+from restnet_tf.fitting.lead import Joint, Lead
 from restnet_tf.fitting.rungs import Rung, rung_named
 from restnet_tf.graph import costs
 from restnet_tf.records import Layout, RestnetError, Stitch
@@ -106,6 +108,7 @@ def fit(
     rank: Examples,
     *,
     rungs: Mapping[str, int],
+    before: Sequence[Joint] = (),
     enough: float = 0.0,
     seed: int = 0,
     progress: Progress = lambda rung, done, total: None,
@@ -113,11 +116,12 @@ def fit(
     """Climb ``rungs``, which give the work (``RungResult``) of each, from the closed-form ``start``.
 
     ``back`` maps the target cut to ``[penultimate features, logits]``; where ``start`` is None there
-    is no stitch and ``back`` is a whole anchor. A rung is kept where it lowers the KL on the rank
-    split by 2 % of what it was; the first is kept where it gains at all. The costly rungs are tried only where
-    the KL is still above ``enough``. Raises ``RestnetError`` where features or the KL are not finite.
+    is no stitch and ``back`` is a whole anchor. ``before`` are the joints between the front and ``start``.
+    A rung is kept where it lowers the KL on the rank split by 2 % of what it was; the first is kept where it
+    gains at all. The costly rungs are tried only where the KL is still above ``enough``. Raises
+    ``RestnetError`` where features or the KL are not finite.
     """
-    trainer = _Trainer(start, back, train, _judges(rank, back, rungs), seed)
+    trainer = _trainer(start, back, train, rank, rungs, before, seed)
     cheap, costly = _phases(rungs)
     fitted = _climbed(trainer, _at_start(trainer), cheap, progress)
     return _climbed(trainer, fitted, costly, progress, enough)
@@ -130,6 +134,7 @@ def begin(
     rank: Examples,
     *,
     rungs: Mapping[str, int],
+    before: Sequence[Joint] = (),
     seed: int = 0,
     progress: Progress = lambda rung, done, total: None,
 ) -> tuple[Fitted, State]:
@@ -137,7 +142,7 @@ def begin(
 
     ``rungs`` are all of the ladder, as ``proceed`` will be given them. Which points go on, ``rungs.onward`` says.
     """
-    trainer = _Trainer(start, back, train, _judges(rank, back, rungs), seed)
+    trainer = _trainer(start, back, train, rank, rungs, before, seed)
     fitted = _climbed(trainer, _at_start(trainer), _phases(rungs)[0], progress)
     return fitted, trainer.state()
 
@@ -151,6 +156,7 @@ def proceed(
     rank: Examples,
     *,
     rungs: Mapping[str, int],
+    before: Sequence[Joint] = (),
     seed: int = 0,
     progress: Progress = lambda rung, done, total: None,
 ) -> tuple[Fitted, State]:
@@ -161,9 +167,22 @@ def proceed(
     left = [(rung_named(name), budget) for name, budget in rungs.items()][len(fitted.rungs) :]
     if not left:
         raise RestnetError(f"all rungs have been tried: {', '.join(rungs)}")
-    trainer = _Trainer(start, back, train, _judges(rank, back, rungs), seed)
+    trainer = _trainer(start, back, train, rank, rungs, before, seed)
     trainer.resume(state)
     return _one_rung(trainer, fitted, *left[0], progress), trainer.state()
+
+
+def _trainer(
+    start: Stitch | None,
+    back: keras.Model,
+    train: Examples,
+    rank: Examples,
+    rungs: Mapping[str, int],
+    before: Sequence[Joint],
+    seed: int,
+) -> _Trainer:
+    judges = _judges(rank, work(*(stretch for _, stretch in before), back), rungs)
+    return _Trainer(start, back, train, judges, seed, before)
 
 
 def _phases(rungs: Mapping[str, int]) -> tuple[list[tuple[Rung, int]], list[tuple[Rung, int]]]:
@@ -175,7 +194,7 @@ def _phases(rungs: Mapping[str, int]) -> tuple[list[tuple[Rung, int]], list[tupl
 
 def _at_start(trainer: _Trainer) -> Fitted:
     kl = trainer.validate()
-    return Fitted(trainer.result(), CLOSED_FORM, kl, kl, ())
+    return Fitted(trainer.result(), CLOSED_FORM, kl, kl, (), trainer.lead.stitches(None))
 
 
 def _climbed(
@@ -196,26 +215,23 @@ def _one_rung(trainer: _Trainer, fitted: Fitted, rung: Rung, budget: int, progre
         raise RestnetError(f"training the {rung.name} rung diverged: the loss is not finite at any validation")
     fitted = replace(fitted, rungs=(*fitted.rungs, result))
     if result.kl < fitted.kl * (1 - (0 if first else _MIN_GAIN)):
-        return replace(fitted, stitch=trainer.result(rung), rung=rung.name, kl=result.kl)
+        stitch, before = trainer.result(rung), trainer.lead.stitches(rung)
+        return replace(fitted, stitch=stitch, before=before, rung=rung.name, kl=result.kl)
     if wider:
         trainer.narrow()
     return fitted
 
 
-def _judges(rank: Examples, back: keras.Model, rungs: Mapping[str, int]) -> Examples:
+def _judges(rank: Examples, pass_work: int, rungs: Mapping[str, int]) -> Examples:
     """As many images of the rank split, evenly spread, as validations can see while a rung of mean work trains."""
     budget = sum(rungs.values()) // len(rungs)
-    count = max(_LEAST_JUDGES, budget // ((_CHECKS + 2) * work(back)))
-    if count >= len(rank.x):
-        return rank
-    rows = np.linspace(0, len(rank.x) - 1, count).astype(int)
-    labels = None if rank.labels is None else rank.labels[rows]
-    return replace(rank, x=rank.x[rows], teacher=rank.teacher[rows], match=rank.match[rows], labels=labels)
+    count = max(_LEAST_JUDGES, budget // ((_CHECKS + 2) * pass_work))
+    return rank if count >= len(rank.x) else rank.spread(count)
 
 
-def work(back: keras.Model) -> int:
-    """What one pass of an image through a back takes, in MACs, with what moving values takes beside them."""
-    calls = costs.nodes(back)
+def work(*stretches: keras.Model) -> int:
+    """What one pass of an image through what is trained takes, in MACs, with what moving values takes beside them."""
+    calls = [node for stretch in stretches for node in costs.nodes(stretch)]
     return max(_LEAST_WORK, costs.macs(calls) + _MACS_A_VALUE * costs.values(calls))
 
 
@@ -230,17 +246,25 @@ def kl_divergence(teacher: Any, logits: Any) -> Any:
 class _Trainer:
     """One stitched model in training: its variables, its data order, its best state."""
 
-    def __init__(self, start: Stitch | None, back: keras.Model, train: Examples, rank: Examples, seed: int) -> None:
+    def __init__(
+        self,
+        start: Stitch | None,
+        back: keras.Model,
+        train: Examples,
+        rank: Examples,
+        seed: int,
+        before: Sequence[Joint] = (),
+    ) -> None:
         import keras
 
         self._start, self._train, self._rank, self._seed = start, train, rank, seed
         self._edge = stitch.build(start) if start else keras.Sequential([keras.layers.Identity()])
         self._infer: Callable[[Any], Any] | None = None
         self._plain: tuple[Stitch, keras.Model, list[np.ndarray]] | None = None
-        self._back = keras.models.clone_model(back)
-        self._back.set_weights(back.get_weights())
-        calls = costs.nodes(back)
-        self._macs, self._work = costs.macs(calls), work(back)
+        self.lead, self._back = Lead(before), lead.copied(back)
+        stretches = [*(stretch for _, stretch in before), back]
+        calls = [node for stretch in stretches for node in costs.nodes(stretch)]
+        self._macs, self._work = costs.macs(calls), work(*stretches)
         self._room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, costs.held(calls)))
         self._depthwise = any(type(node.operation).__name__ in _DEPTHWISE for node in calls)
         self._rng = np.random.default_rng(seed)
@@ -260,15 +284,15 @@ class _Trainer:
         images = min(_MAX_REPEATS * len(self._train.x), budget // (passes * self._work))
         batch = min(len(self._train.x), max(_LEAST_BATCH, min(_BATCH, self._room, images // _LEAST_STEPS)))
         steps = max(_CHECKS, images // batch)
-        variables = [*self._edge.trainable_variables, *rung.tunes(self._back)]
+        variables = [*self.lead.trained(rung), *self._edge.trainable_variables, *rung.tunes(self._back)]
         optimizer = Adam(variables, rung.rate, steps)
         # Compiling takes seconds, and on a CPU depthwise convolutions are slower in XLA (five times, of MobileNetV2).
         fused = rung.fuses and not self._depthwise and steps * batch * passes * self._work > _FUSED_WORK
         step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True, jit_compile=fused)
         best, weights, stale, seen, matched = self.validate(), self._weights(), 0, 0, None
-        for index, rows in enumerate(self._batches(steps, batch)):
+        for index, rows in enumerate(orders(self._rng, len(self._train.x), steps, batch)):
             # Matching first: it needs no labels and finds the way where the task loss alone fails.
-            step(*self._batch(rows), tf.constant(match and index < steps // 4))
+            step(*self._train.tensors(rows), tf.constant(match and index < steps // 4))
             taken, seen = index + 1, seen + len(rows)
             progress(rung.name, taken, steps)
             if match and taken == steps // 4:
@@ -319,7 +343,7 @@ class _Trainer:
 
     def result(self, rung: Rung | None = None) -> Stitch:
         """The stitch as it stands, with what the rung changed in the back."""
-        tuned = {v.path: np.asarray(v) for v in rung.tunes(self._back)} if rung else {}
+        tuned = lead.tuned(rung, self._back) if rung else {}
         if self._start is None:
             whole = Layout(self._train.x.shape[1:])
             none = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
@@ -340,7 +364,7 @@ class _Trainer:
         self._rng.bit_generator.state = json.loads(str(state["random"]))
 
     def _head(self) -> np.ndarray:
-        return self._train.x[:_HEAD].astype(np.float32)
+        return np.asarray(self.lead(self._train.x[:_HEAD].astype(np.float32)))
 
     def _put(self, edge: keras.Model) -> None:
         self._edge = edge
@@ -351,7 +375,7 @@ class _Trainer:
 
         if self._infer is None:
             self._infer = tf.function(
-                lambda x: self._back(self._edge(x), training=False), autograph=False, reduce_retracing=True
+                lambda x: self._back(self._edge(self.lead(x)), training=False), autograph=False, reduce_retracing=True
             )
         return self._infer(x)
 
@@ -361,7 +385,7 @@ class _Trainer:
         def step(x: Any, teacher: Any, target: Any, labels: Any, matching: Any) -> None:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch([v.value for v in variables])
-                features, logits = self._back(self._edge(x), training=False)
+                features, logits = self._back(self._edge(self.lead(x)), training=False)
                 match = tf.reduce_mean(tf.square(features - target)) * self._match_scale
                 task = tf.reduce_mean(kl_divergence(teacher, logits))
                 if labels.shape[1]:
@@ -372,25 +396,9 @@ class _Trainer:
 
         return step
 
-    def _batches(self, steps: int, size: int) -> Iterator[np.ndarray]:
-        n = len(self._train.x)
-        order = np.empty(0, dtype=int)
-        for _ in range(steps):
-            if len(order) < size:
-                order = np.concatenate([order, self._rng.permutation(n)])
-            # Sorted rows read the memory-mapped file forwards.
-            yield np.sort(order[:size])
-            order = order[size:]
-
-    def _batch(self, rows: np.ndarray) -> list[Any]:
-        import tensorflow as tf
-
-        labels = np.zeros((len(rows), 0)) if self._train.labels is None else self._train.labels[rows]
-        return [tf.constant(np.asarray(a, dtype=np.float32)) for a in (*self._train.arrays(rows), labels)]
-
     def _variables(self) -> list[Any]:
         """All that any rung may train."""
-        return [*self._edge.trainable_variables, *self._back.trainable_variables]
+        return [*self.lead.variables, *self._edge.trainable_variables, *self._back.trainable_variables]
 
     def _weights(self) -> list[np.ndarray]:
         return [np.asarray(v).copy() for v in self._variables()]

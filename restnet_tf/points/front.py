@@ -52,6 +52,11 @@ def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
     return tuple(_held(p, twins.get(p.name, ())) if p.kind == STITCHED else p for p in decided)
 
 
+def chorded(points: Iterable[OperatingPoint]) -> bool:
+    """Whether there are two anchors for a line between them: a network alone has none."""
+    return sum(p.kind == ANCHOR for p in points) > 1
+
+
 def chord(points: Iterable[OperatingPoint], macs: float, split: str = "test") -> float:
     """The score on the straight line between the two anchors that a cost lies between; 0..1."""
     anchors = sorted((p for p in points if p.kind == ANCHOR), key=lambda p: p.macs)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from restnet_tf.points.front import chord
+from restnet_tf.points.front import chord, chorded
 from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, SOURCES, STITCHED, File, Share
 from restnet_tf.report import dials, units
 from restnet_tf.report.contents import Candidate, Ladder, standing
@@ -82,7 +82,7 @@ FIGURES = (
     Figure(
         "chord_test_score",
         "chord",
-        lambda of: _between(of, chord(of.family, of.point.test_mean_macs)),
+        lambda of: _between(of, chord(of.family, of.point.test_mean_macs) if chorded(of.family) else None),
         units.SHARE,
         "straight line between the anchors over MACs (mean ones of cascades), test split",
         views=TABLES | {CASCADES},

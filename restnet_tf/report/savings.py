@@ -115,7 +115,7 @@ def _verdict(lead: float, error: float, metric: str, largest: OperatingPoint) ->
 def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     """How far the cascades lie from the line between the anchors, at their mean costs."""
     count = len(notched(points))
-    if not count:
+    if not count or not front.chorded(points):
         return []
     anchors = [p for p in points if p.kind == ANCHOR]
     whose = f"its {metric} lies" if count == 1 else f"on average the cascades' {metric} lies"

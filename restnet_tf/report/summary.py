@@ -164,7 +164,7 @@ def _taught(point: OperatingPoint) -> bool:
 def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     """How far the shipped points lie from the line between the anchors; nothing where none is shipped."""
     count = sum(p.kind == STITCHED and p.status == SHIPPED for p in points)
-    if not count:
+    if not count or not front.chorded(points):
         return []
     whose = f"its {metric} lies" if count == 1 else f"on average their {metric} lies"
     test, rank = (savings.from_chord(100 * front.above_chord(points, split)) for split in ("test", "rank"))

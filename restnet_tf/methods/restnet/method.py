@@ -1,4 +1,4 @@
-"""ReStNet: stitches between two anchors, each fitted on its own (Wang, Lu, Nie et al. 2025).
+"""ReStNet: stitches between two anchors, each fitted on its own (Wang, Lu, Nie et al. 2025), or inside a large one.
 
 CKA proposes cuts, the KL of closed-form stitches chooses, only what a rung of the ladder names is
 trained, and what neither anchor nor another point dominates is shipped. Every step keeps its result
@@ -17,7 +17,7 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.anchors import demo
 from restnet_tf.data.splits import Data
-from restnet_tf.family import additions, caches, compute, controls, fits, one_pass, opening, ship
+from restnet_tf.family import additions, caches, controls, fits, opening, ship
 from restnet_tf.family.controls import Control
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
@@ -25,25 +25,22 @@ from restnet_tf.family.references import References, of_family
 from restnet_tf.fitting import cache, ladder, rungs
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted
-from restnet_tf.methods.restnet import heat_map, plan, trials
+from restnet_tf.methods.restnet import inside, jumps, plan, routes
 from restnet_tf.methods.restnet.options import ROLES, Options
-from restnet_tf.methods.restnet.trials import Trial
-from restnet_tf.points import select
+from restnet_tf.methods.restnet.routes import Routes
 from restnet_tf.points.points import OperatingPoint
 from restnet_tf.progress import Reporter
-from restnet_tf.records import Anchor, Plan, RestnetError
+from restnet_tf.records import Anchor, Plan, RestnetError, Stitch
 from restnet_tf.report import summary as words
 from restnet_tf.report.contents import Wording
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
-from restnet_tf.similarity import features
-from restnet_tf.similarity.features import Statistics
 from restnet_tf.words import sentence
 from restnet_tf.work.sources import ModelSource
-from restnet_tf.work.tasks import Task
 
 _NAME = __name__.split(".")[-2]  # its folder's
 WORDING = Wording()
+_LONE = "norm"
 Build = Family[Options]
 
 
@@ -69,13 +66,21 @@ def out(options: Options) -> Path:
 def identity(family: Build) -> dict[str, Any]:
     """All that decides the result."""
     options = family.options
-    return opening.identity(family, _NAME, {"rank_by": options.rank_by, "fine_tune": options.fine_tune})
+    settings: dict[str, Any] = {"rank_by": options.rank_by, "fine_tune": options.fine_tune}
+    # A run that was begun without it goes on without it.
+    settings |= {"jumps": True} if options.jumps else {}
+    return opening.identity(family, _NAME, settings)
 
 
 def check(family: Build) -> None:
     """Refuse (``RestnetError``) anchors and plans that cannot be built from, before any work is done."""
+    if family.options.alone:
+        inside.check(family)
+        return
     check_costs(family)
-    plan.check(family.settings.plans or (), family.cut_lists)
+    given = family.settings.plans or ()
+    jumps.check([p for p in given if jumps.inside(p)], inside.ROLE, family.cut_lists[inside.ROLE])
+    plan.check([p for p in given if not jumps.inside(p)], family.cut_lists)
 
 
 def check_costs(family: Build) -> None:
@@ -103,30 +108,31 @@ def build(family: Build) -> None:
 
 def _stitch(family: Build) -> None:
     """Plan, fit and ship the points between the anchors."""
-    statistics = similarity(family)
-    proposals = plans(family, statistics)
+    ways = routes.of(family)
+    proposals = plans(family, ways)
     chosen = [p for p in proposals if p.status == "chosen"]
     if not chosen:
         reason, count = Counter(p.reason and p.reason.kind for p in proposals).most_common(1)[0]
         raise RestnetError(
-            f"no pair of cuts is left to stitch: of {len(proposals)}, {count} are out for this:"
+            f"no {ways.noun} is left to stitch: of {len(proposals)}, {count} are out for this:"
             f" {sentence(reason)}; {family.run.plans_path} has every reason"
         )
     train, ranked = _caches(family, chosen)
-    fitted = _fitted(family, [_job(family, p, statistics, train, ranked) for p in chosen], ranked)
-    if family.settings.controls:
+    fitted = _fitted(family, [_job(family, p, ways.starts(p), train, ranked) for p in chosen], ranked)
+    # Of one network alone there is nothing to distil, and no front but its own.
+    if family.settings.controls and not family.options.alone:
         rivals = [controls.distilled(family, controls.median_work(fitted.values()), train, ranked)]
         ship.ship(family, chosen, fitted, rivals, lambda names: _twins(family, chosen, names, fitted, train, ranked))
     else:
         ship.ship(family, chosen, fitted, ())
-    heat_map.draw(family, statistics)
+    ways.draw()
 
 
 def _twins(
     family: Build, chosen: list[Plan], names: Sequence[str], fitted: Mapping[str, Fitted], train: Cache, ranked: Cache
 ) -> Iterator[Control]:
-    """What points that would ship have to beat: their routes behind random fronts."""
-    return controls.twins(family, [p for p in chosen if p.name in names], fitted, train, ranked)
+    """What points between the anchors that would ship have to beat: their routes behind random fronts."""
+    return controls.twins(family, [p for p in chosen if p.name in names and not jumps.inside(p)], fitted, train, ranked)
 
 
 def extend(family: Build) -> None:
@@ -147,71 +153,42 @@ def references(family: Build) -> References:
 
 def summary(family: Build, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
     """What came of the points between the anchors."""
+    if family.options.alone:
+        return words.family(family.run.path, meta, listed, words.Nouns(("shorter path", "shorter paths")))
     return [*words.family(family.run.path, meta, listed), *_order(family)]
 
 
 def _order(family: Build) -> list[str]:
-    """How well each ranking foretold the closed-form loss of the plans that were tried."""
+    """How well each ranking foretold the closed-form loss of the plans between the anchors that were tried."""
     if not family.run.done("plans"):
         return []
-    tried = [p for p in plans_file.read_plans(family.run.plans_path) if p.kl is not None]
+    listed = plans_file.read_plans(family.run.plans_path)
+    tried = [p for p in listed if p.kl is not None and not jumps.inside(p)]
     told = plan.order(tried, family.settings.seed)
     figures = ", ".join(f"{plan.SPOKEN[by]} {value:+.2f}" for by, value in told.items())
     title = f"how {len(tried)} tried plans rank against their loss (Spearman, -1 would be best)"
     return [f"{title}: {figures}"] if told else []
 
 
-def similarity(family: Build) -> Statistics:
-    """CKA and closed-form stitches of all pairs of cuts, from the run or computed into it."""
-    run = family.run
-    if run.done("similarity"):
-        return run.load_statistics()
-    solved = one_pass.of_pairs(family)
-    run.save_statistics(solved, {role: [cut.name for cut in cuts] for role, cuts in family.cut_lists.items()})
-    run.finish("similarity")
-    return solved
-
-
-def plans(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
+def plans(family: Build, ways: Routes) -> tuple[Plan, ...]:
     """All plans with what became of them, from the run, from the user's file, or made here."""
     run, given = family.run, family.settings.plans
     if run.done("plans"):
         proposals = plans_file.read_plans(run.plans_path)
     else:
-        proposals = _proposed(family, statistics) if given is None else given
+        bounds, points = ways.bounds, family.settings.max_points
+        proposals = plan.choose(ways.tried(), bounds, points) if given is None else given
         plans_file.write_plans(run.plans_path, proposals)
         run.finish("plans")
     count = sum(p.status == "chosen" for p in proposals)
-    family.report.say(f"{len(proposals)} pairs of cuts, {count} chosen; {run.plans_path} says why")
+    family.report.say(f"{len(proposals)} {ways.noun}s, {count} chosen; {run.plans_path} says why")
     return tuple(sorted(proposals, key=lambda p: (p.macs, p.name)))
-
-
-def _proposed(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
-    settings = family.settings
-    proposed = plan.propose(
-        family.cut_lists,
-        statistics,
-        family.costs,
-        order=settings.order,
-        rank_by=family.options.rank_by,
-        seed=settings.seed,
-        points=settings.max_points,
-        refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
-    )
-    candidates = [p for p in proposed if p.status == "candidate"]
-    count = compute.trial_images(family, sum(p.macs for p in candidates))
-    named = {role: family.sources[role] for role in family.anchors}
-    starts = trials.starts(proposed, family.cut_lists, statistics)
-    trial = Trial(named, family.images, count, tuple(candidates), starts)
-    task = Task("closed-form stitches through the real backs", trials.tried, trial)
-    kls = next(family.execute([task], family.report))
-    return plan.choose(trials.with_losses(proposed, kls), family.costs, settings.max_points)
 
 
 def _caches(family: Build, chosen: list[Plan]) -> tuple[Cache, Cache]:
     """What the fits read: of the training views, and of the rank split."""
     names: dict[str, list[str]] = {role: [cache.LOGITS, cache.PENULTIMATE] for role in family.anchors}
-    if family.settings.controls:
+    if family.settings.controls and not family.options.alone:
         names["small"].append(cache.INPUT)
     for p in chosen:
         front = p.route[0]
@@ -225,12 +202,13 @@ def _caches(family: Build, chosen: list[Plan]) -> tuple[Cache, Cache]:
 
 def _fitted(family: Build, jobs: Sequence[Fit], ranked: Cache) -> dict[str, Fitted]:
     """The points' fits by name, from the cheapest on."""
-    small_kl = float(np.mean(ladder.kl_divergence(ranked.logits("large"), ranked.logits("small"))))
+    answers = ranked.logits("large"), ranked.logits(family.smallest)
+    small_kl = float(np.mean(ladder.kl_divergence(*answers)))
 
     def onward(standing: Mapping[str, Fitted]) -> tuple[str, ...]:
         kls = {name: fit.kl for name, fit in standing.items()}
         climbed = {name: len(fit.rungs) for name, fit in standing.items()}
-        return rungs.onward(family.options.fine_tune, kls, climbed, small_kl)
+        return rungs.onward(_climbs(family), kls, climbed, small_kl)
 
     fitted = fits.climb(family, jobs, onward)
     for name, fit in fitted.items():
@@ -238,14 +216,28 @@ def _fitted(family: Build, jobs: Sequence[Fit], ranked: Cache) -> dict[str, Fitt
     return fitted
 
 
-def _job(family: Build, p: Plan, statistics: Statistics, train: Cache, ranked: Cache) -> Fit:
+def _job(family: Build, p: Plan, starts: Sequence[Stitch], train: Cache, ranked: Cache) -> Fit:
     """What fits one point."""
-    front, back = p.route
-    start = features.initial(plan.key(p, family.cut_lists), family.cut_lists, statistics)
+    front, *between, back = p.route
+    *before, start = starts
     source, cut = family.sources[back.anchor], str(back.start)
     reads = fits.reads(train, ranked, front, back.anchor, family.largest)
-    budgets = rungs.budgets(family.options.fine_tune, family.settings.effort, ladder.work(fits.back(source, cut)))
-    return Fit(family.run.path, p.name, source, cut, start, reads, budgets, family.settings.seed)
+    stretches = tuple(
+        fits.Stretch(one, family.sources[piece.anchor], str(piece.start), str(piece.stop))
+        for one, piece in zip(before, between, strict=True)
+    )
+    trained = [fits.stretch(one.anchor, one.start, one.stop) for one in stretches]
+    budgets = rungs.budgets(_climbs(family), family.settings.effort, ladder.work(*trained, fits.back(source, cut)))
+    return Fit(family.run.path, p.name, source, cut, start, reads, budgets, family.settings.seed, stretches)
+
+
+def _climbs(family: Build) -> str:
+    """How far up the ladder a fit may climb.
+
+    Beside the anchor itself nothing beats a point of one network alone, so what it shares stays shared.
+    """
+    word = family.options.fine_tune
+    return _LONE if family.options.alone and word == rungs.AUTO else word
 
 
 def _trail(name: str, fitted: Fitted) -> str:
@@ -270,7 +262,7 @@ def _demo(options: Options, data: Data, run: Run, report: Reporter) -> dict[str,
 
 def _named(options: Options, report: Reporter) -> dict[str, tuple[ModelSource, Anchor]]:
     report.stage("loading the anchors")
-    models = {role: model(options, role) for role in ROLES}
+    models = {role: model(options, role) for role in (ROLES[:1] if options.alone else ROLES)}
     return {role: (source, source.load()) for role, source in models.items()}
 
 

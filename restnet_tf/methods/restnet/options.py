@@ -13,7 +13,7 @@ ROLES = ("large", "small")
 
 @dataclass(frozen=True)
 class Options(BuildOptions):
-    """Two anchors, and how stitches between them are chosen and fitted."""
+    """Two anchors, or a large one alone, and how stitches between or inside them are chosen and fitted."""
 
     reported: ClassVar[tuple[str, ...]] = ("seed", "effort", "order", "rank_by", "fine_tune", "converter", "budget")
 
@@ -25,11 +25,17 @@ class Options(BuildOptions):
     small_preprocess: str = "none"
     rank_by: str = "cka"
     fine_tune: str = AUTO
+    jumps: bool = False
 
     @property
     def demo(self) -> bool:
         """Whether no anchor was named: then two are trained."""
         return self.large is None and self.small is None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the large anchor is all that there is."""
+        return self.large is not None and self.small is None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -39,6 +45,9 @@ class Options(BuildOptions):
     @property
     def incomplete(self) -> str:
         """What has to be given beside."""
-        if len(self.models) == 1 or (self.models and not self.data):
-            return "give --large, --small and --data together, or none of them for the embedded default"
+        if self.models and not (self.large and self.data):
+            return (
+                "give --large, --small and --data together, or none of them for the embedded default; without --small"
+                " blocks of the large anchor are left out"
+            )
         return ""

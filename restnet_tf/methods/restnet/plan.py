@@ -51,13 +51,19 @@ def propose(
         for i in range(len(cut_lists[source]))
         for j in range(len(cut_lists[other(source)]))
     ]
-    low, high = anchors["small"].macs, anchors["large"].macs
     rank = ranks(plans, rank_by, seed)
-    shortlisted = set()
-    for group in _intervals([p for p in plans if p.status == "candidate"], low, high, points):
-        best = sorted(group, key=lambda p: (-rank[p.name], p.name))
-        shortlisted |= {p.name for p in best[:_TRIALS]}
     reason = Reason("not_shortlisted", count=_TRIALS, figure=rank_by)
+    bounds = anchors["small"].macs, anchors["large"].macs
+    return shortlist(plans, bounds, points, lambda p: -rank[p.name], reason)
+
+
+def shortlist(
+    plans: Iterable[Plan], bounds: tuple[int, int], points: int, rank: Callable[[Plan], float], reason: Reason
+) -> tuple[Plan, ...]:
+    """Of the candidates in each interval of cost those of the lowest rank, the others rejected for this reason."""
+    plans, shortlisted = tuple(plans), set()
+    for group in _intervals([p for p in plans if p.status == "candidate"], *bounds, points):
+        shortlisted |= {p.name for p in sorted(group, key=lambda p: (rank(p), p.name))[:_TRIALS]}
     return tuple(
         replace(p, status="rejected", reason=reason) if p.status == "candidate" and p.name not in shortlisted else p
         for p in plans
@@ -87,12 +93,11 @@ def order(plans: Iterable[Plan], seed: int) -> dict[str, float]:
     return {by: float(stats.spearmanr(v, kls).statistic) for by, v in values.items()}
 
 
-def choose(plans: Iterable[Plan], anchors: Mapping[str, Costs], points: int = 8) -> tuple[Plan, ...]:
-    """Of the candidates, the one with the lowest KL in each interval of cost, up to ``points``."""
+def choose(plans: Iterable[Plan], bounds: tuple[int, int], points: int = 8) -> tuple[Plan, ...]:
+    """Of the candidates, the one with the lowest KL in each of ``points`` equal intervals of MACs."""
     plans = tuple(plans)
-    low, high = anchors["small"].macs, anchors["large"].macs
     chosen: dict[str, str] = {}
-    for group in _intervals([p for p in plans if p.status == "candidate"], low, high, points):
+    for group in _intervals([p for p in plans if p.status == "candidate"], *bounds, points):
         winner = min(group, key=lambda p: (p.kl if p.kl is not None else float("inf"), p.macs, p.name))
         chosen |= {p.name: winner.name for p in group}
 

@@ -11,15 +11,16 @@ import numpy as np
 from restnet_tf.fitting.ladder import kl_divergence
 from restnet_tf.graph import costs, cuts, finite
 from restnet_tf.methods.restnet.plan import key
-from restnet_tf.records import Anchor, Cut, Plan, Stitch
+from restnet_tf.records import Anchor, Cut, Piece, Plan, Stitch
 from restnet_tf.similarity.features import Statistics, initial, observer
-from restnet_tf.similarity.pair_sums import other
-from restnet_tf.stitches import stitch
+from restnet_tf.stitches import stitch, variant
 from restnet_tf.work import sources
 from restnet_tf.work.sources import AnchorSource, DataSource
 from restnet_tf.work.tasks import Progress
 
 if TYPE_CHECKING:
+    import keras
+
     from restnet_tf.data.splits import Split
 
 # Backs are called layer by layer, since each is used for few images and compiling takes seconds: what all layers put
@@ -35,7 +36,7 @@ class Trial:
     images: DataSource
     count: int
     plans: tuple[Plan, ...]
-    starts: Mapping[str, Stitch]
+    starts: Mapping[str, tuple[Stitch, ...]]  # one for each joint
 
 
 def tried(trial: Trial, progress: Progress) -> dict[str, float]:
@@ -48,9 +49,9 @@ def tried(trial: Trial, progress: Progress) -> dict[str, float]:
 
 def starts(
     plans: Sequence[Plan], cut_lists: Mapping[str, tuple[Cut, ...]], statistics: Statistics
-) -> dict[str, Stitch]:
+) -> dict[str, tuple[Stitch, ...]]:
     """The closed-form stitch of each candidate, by name."""
-    return {p.name: initial(key(p, cut_lists), cut_lists, statistics) for p in plans if p.status == "candidate"}
+    return {p.name: (initial(key(p, cut_lists), cut_lists, statistics),) for p in plans if p.status == "candidate"}
 
 
 def closed_form(
@@ -79,27 +80,23 @@ def losses(
     plans: Sequence[Plan],
     anchors: Mapping[str, Anchor],
     cut_lists: Mapping[str, tuple[Cut, ...]],
-    starts: Mapping[str, Stitch],
+    starts: Mapping[str, Sequence[Stitch]],
     split: Split,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
     """The mean KL (nats) of each plan by name; plans may be tried apart, each gets what it gets beside others.
 
-    Front features stream: a batch is computed once for all plans and dropped.
+    ``starts`` are the stitches of each, one for a joint. Front features stream: a batch is computed once for all plans
+    and dropped.
     """
-    pairs = {p.name: key(p, cut_lists) for p in plans}
-    stitches = {name: stitch.build(starts[name]) for name in pairs}
-    backs = {
-        (source, j): cuts.back(anchors[other(source)], cut_lists[other(source)][j].name, anchors[other(source)].logits)
-        for source, _, j in pairs.values()
-    }
-    fronts = {role: sorted({i for source, i, _ in pairs.values() if source == role}) for role in anchors}
-    observe = {
-        role: observer(anchors[role], [cut_lists[role][i] for i in fronts[role]], [anchors[role].logits])
-        for role in anchors
-    }
-    names = {role: _contents(role, [cut_lists[role][i] for i in fronts[role]]) for role in anchors}
-    totals = dict.fromkeys(pairs, 0.0)
+    pieces = {piece: _piece(anchors[piece.anchor], piece) for p in plans for piece in p.route[1:]}
+    behind = {p.name: _behind(p, pieces, starts[p.name]) for p in plans}
+    left = {(p.route[0].anchor, p.route[0].stop) for p in plans}
+    fronts = {role: [cut for cut in cut_lists[role] if (role, cut.name) in left] for role in anchors}
+    observe = {role: observer(anchors[role], fronts[role], [anchors[role].logits]) for role in anchors}
+    names = {role: _contents(role, fronts[role]) for role in anchors}
+    places = {(role, cut.name): at for role in anchors for at, cut in enumerate(fronts[role])}
+    totals = dict.fromkeys(behind, 0.0)
     batch = _batch(anchors)
     streams = [split.batches(anchors[role].input_shape, batch) for role in anchors]
     for done, images in enumerate(zip(*streams, strict=True)):
@@ -107,12 +104,25 @@ def losses(
         for role in anchors:
             for values, name in zip(features[role], names[role], strict=True):
                 finite.check(values, name)
-        for name, (source, i, j) in pairs.items():
-            stitched = stitches[name](features[source][fronts[source].index(i)])
-            logits = backs[source, j](stitched, training=False)
-            totals[name] += float(np.sum(kl_divergence(features["large"][-1], logits)))
+        for p in plans:
+            x = features[p.route[0].anchor][places[p.route[0].anchor, str(p.route[0].stop)]]
+            for model in behind[p.name]:
+                x = model(x, training=False)
+            totals[p.name] += float(np.sum(kl_divergence(features["large"][-1], x)))
         progress(min(len(split), (done + 1) * batch), len(split))
     return {name: total / len(split) for name, total in totals.items()}
+
+
+def _piece(anchor: Anchor, piece: Piece) -> keras.Model:
+    """A piece behind a stitch; the last one ends in logits."""
+    end = anchor.logits if piece.stop is None else cuts.tensor(anchor.model, piece.stop)
+    return variant.piece(anchor, piece.start, end, {})
+
+
+def _behind(plan: Plan, pieces: Mapping[Piece, keras.Model], stitches: Sequence[Stitch]) -> list[keras.Model]:
+    """What runs behind a plan's front, to its logits: a stitch and a piece in turns."""
+    joints = zip(stitches, plan.route[1:], strict=True)
+    return [model for joint, piece in joints for model in (stitch.build(joint), pieces[piece])]
 
 
 def _contents(role: str, fronts: Sequence[Cut]) -> list[str]:

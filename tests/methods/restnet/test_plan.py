@@ -16,6 +16,7 @@ from restnet_tf.stitches import stitch
 from restnet_tf.stitches.step import Solution
 
 ANCHORS = {"large": Costs(1000, 300), "small": Costs(200, 50)}
+BOUNDS = ANCHORS["small"].macs, ANCHORS["large"].macs
 
 
 def cut(role: str, index: int, before: int, after: int, shape: tuple[int, ...] = (2, 2, 3)) -> Cut:
@@ -154,7 +155,7 @@ def test_the_lowest_kl_of_each_interval_is_chosen():
     plans = plan.propose(cuts, found, ANCHORS, order="large-small", points=4)
     kls = {p.name: ((p.macs * 7919) % 101) / 100 for p in plans}
     ranked = [replace(p, kl=kls[p.name] if p.status == "candidate" else None) for p in plans]
-    decided = plan.choose(ranked, ANCHORS, 4)
+    decided = plan.choose(ranked, BOUNDS, 4)
     assert [p.name for p in decided] == [p.name for p in plans]
     chosen = [p for p in decided if p.status == "chosen"]
     assert 1 < len(chosen) <= 4
@@ -173,7 +174,7 @@ def test_the_lowest_kl_of_each_interval_is_chosen():
 def test_of_equal_kl_the_cheaper_is_chosen():
     cuts, found = many()
     plans = plan.propose(cuts, found, ANCHORS, order="large-small", points=1)
-    decided = plan.choose([replace(p, kl=0.5) for p in plans], ANCHORS, 1)
+    decided = plan.choose([replace(p, kl=0.5) for p in plans], BOUNDS, 1)
     (winner,) = [p for p in decided if p.status == "chosen"]
     assert winner.macs == min(p.macs for p in plans if p.status == "candidate")
 
