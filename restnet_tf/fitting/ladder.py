@@ -121,7 +121,7 @@ def fit(
     gains at all. The costly rungs are tried only where the KL is still above ``enough``. Raises
     ``RestnetError`` where features or the KL are not finite.
     """
-    trainer = _trainer(start, back, train, rank, rungs, before, seed)
+    trainer = _Trainer(start, back, train, _judges(rank, back, before, rungs), seed, before)
     cheap, costly = _phases(rungs)
     fitted = _climbed(trainer, _at_start(trainer), cheap, progress)
     return _climbed(trainer, fitted, costly, progress, enough)
@@ -142,7 +142,7 @@ def begin(
 
     ``rungs`` are all of the ladder, as ``proceed`` will be given them. Which points go on, ``rungs.onward`` says.
     """
-    trainer = _trainer(start, back, train, rank, rungs, before, seed)
+    trainer = _Trainer(start, back, train, _judges(rank, back, before, rungs), seed, before)
     fitted = _climbed(trainer, _at_start(trainer), _phases(rungs)[0], progress)
     return fitted, trainer.state()
 
@@ -167,22 +167,9 @@ def proceed(
     left = [(rung_named(name), budget) for name, budget in rungs.items()][len(fitted.rungs) :]
     if not left:
         raise RestnetError(f"all rungs have been tried: {', '.join(rungs)}")
-    trainer = _trainer(start, back, train, rank, rungs, before, seed)
+    trainer = _Trainer(start, back, train, _judges(rank, back, before, rungs), seed, before)
     trainer.resume(state)
     return _one_rung(trainer, fitted, *left[0], progress), trainer.state()
-
-
-def _trainer(
-    start: Stitch | None,
-    back: keras.Model,
-    train: Examples,
-    rank: Examples,
-    rungs: Mapping[str, int],
-    before: Sequence[Joint],
-    seed: int,
-) -> _Trainer:
-    judges = _judges(rank, work(*(stretch for _, stretch in before), back), rungs)
-    return _Trainer(start, back, train, judges, seed, before)
 
 
 def _phases(rungs: Mapping[str, int]) -> tuple[list[tuple[Rung, int]], list[tuple[Rung, int]]]:
@@ -222,10 +209,10 @@ def _one_rung(trainer: _Trainer, fitted: Fitted, rung: Rung, budget: int, progre
     return fitted
 
 
-def _judges(rank: Examples, pass_work: int, rungs: Mapping[str, int]) -> Examples:
+def _judges(rank: Examples, back: keras.Model, before: Sequence[Joint], rungs: Mapping[str, int]) -> Examples:
     """As many images of the rank split, evenly spread, as validations can see while a rung of mean work trains."""
     budget = sum(rungs.values()) // len(rungs)
-    count = max(_LEAST_JUDGES, budget // ((_CHECKS + 2) * pass_work))
+    count = max(_LEAST_JUDGES, budget // ((_CHECKS + 2) * work(*(stretch for _, stretch in before), back)))
     return rank if count >= len(rank.x) else rank.spread(count)
 
 
