@@ -60,7 +60,7 @@ class RungResult:
 
     ``images`` counts repeats; ``work`` is MACs with what moving values takes beside them, in MACs;
     ``matched`` is the KL once the penultimate features were matched, None where that was no part of it. ``judging`` is
-    MACs of validations, which ``macs`` and ``work`` leave out.
+    MACs of its validations, which ``macs`` and ``work`` leave out.
     """
 
     rung: str
@@ -255,7 +255,7 @@ class _Trainer:
         self._room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, costs.held(calls)))
         self._depthwise = any(type(node.operation).__name__ in _DEPTHWISE for node in calls)
         self._rng = np.random.default_rng(seed)
-        self._judged = 0  # images that validations have seen since the last rung
+        self._judged = 0  # images that the validations of a rung have seen
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
 
     @property
@@ -276,6 +276,7 @@ class _Trainer:
         # Compiling takes seconds, and on a CPU depthwise convolutions are slower in XLA (five times, of MobileNetV2).
         fused = rung.fuses and not self._depthwise and steps * batch * passes * self._work > _FUSED_WORK
         step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True, jit_compile=fused)
+        self._judged = 0
         best, weights, stale, seen, matched = self.validate(), self._weights(), 0, 0, None
         for index, rows in enumerate(orders(self._rng, len(self._train.x), steps, batch)):
             # Matching first: it needs no labels and finds the way where the task loss alone fails.
@@ -295,8 +296,8 @@ class _Trainer:
                     self._restore(weights)
                     optimizer.calm(_CALMER)
         self._restore(weights)
-        (judged, self._judged), passed, macs = (self._judged, 0), seen * passes, self._macs
-        return RungResult(rung.name, best, seen, passed * macs, passed * self._work, matched, judged * macs)
+        passed, macs = seen * passes, self._macs
+        return RungResult(rung.name, best, seen, passed * macs, passed * self._work, matched, self._judged * macs)
 
     def widen(self) -> bool:
         """Give the map ReLU features to read, where it has none; what it computes stays the same until they train."""

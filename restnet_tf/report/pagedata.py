@@ -103,8 +103,11 @@ def _dial(line: Line, drawn: Iterable[Figure]) -> dict[str, Any]:
 
 
 def _budget(report: Report) -> dict[str, Any]:
-    """What a budget may limit, and the files that it chooses among: the first that it allows is its choice."""
-    choices = select.choices(report.points)
+    """What a budget may limit, and the files that it chooses among, those of cascades at every position of their dial.
+
+    The first that it allows is its choice.
+    """
+    choices = select.choices(report.points, dials=True)
     limits = [figures.spoken(f, report.words) for f in figures.FIGURES if f.term and _tells(f, choices, report)]
     return {
         "terms": [{"name": f.term, "label": f.title, "kind": f.unit.kind} for f in limits],
@@ -123,9 +126,18 @@ def _choice(choice: Choice, terms: Iterable[str], report: Report) -> dict[str, A
         "point": choice.point.name,
         "precision": choice.precision,
         "path": choice.file.path,
+        "at": _position(choice, report),
         "told": _merits(line, report.words),
         "figures": {name: choice.figures[name] for name in terms},
     }
+
+
+def _position(choice: Choice, report: Report) -> int | None:
+    """Where on the dial of its file a choice stands; None of what has no dial."""
+    point = next(p for p in report.points if p.name == choice.point.name)
+    places = [one.thresholds for one in dials.turns(Line(point, report.points, choice.precision))]
+    dial = choice.file.dial
+    return places.index(dial.thresholds) if dial is not None and dial.thresholds in places else None
 
 
 def _merits(line: Line, words: Mapping[str, str]) -> str:

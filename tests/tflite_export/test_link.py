@@ -936,7 +936,7 @@ def test_pieces_share_their_weights_in_an_elastic_file(tmp_path: Path):
     name = "there and back"
     linker = anchor_pieces.linker(long_members(name, tmp_path), "float32")
     alone = sum(len(linker.variant(point)) for point in ("resnet", "mobile"))
-    made = linker.elastic(["resnet", "mobile", name], {})
+    made = linker.elastic(["resnet", "mobile", name], {}, {})
     assert len(made) < alone + 4 * sum(s.kernel.size + s.bias.size for s in long_stitches(name)) + 12_000
     file = read(made)
     assert [s.key for s in file.signatures] == ["resnet", "mobile", name]

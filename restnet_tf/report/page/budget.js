@@ -54,6 +54,7 @@ function showChoice() {
     node.classList.toggle("picked", same && (precision === undefined || precision === picked.precision));
   }
   if (picked && byId("precision").value !== picked.precision) byId("precision").value = picked.precision;
+  if (picked) dialTo(picked);
   if (CASCADES.length) showDial();
   if (byId("plot").firstChild) drawPlot();
 }

@@ -44,6 +44,14 @@ function redial() {
   drawPlot();
 }
 
+// The dial where a budget wants it.
+function dialTo({ point, precision, at }) {
+  const index = CASCADES.findIndex((c) => c.point === point);
+  if (index < 0 || at === null) return;
+  byId("cascade").value = index;
+  turns.set(`${point} ${precision}`, at);
+}
+
 function chooseCascade(name) {
   const index = CASCADES.findIndex((c) => c.point === name);
   if (index < 0 || index === dialed()) return;
