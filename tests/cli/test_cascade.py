@@ -19,6 +19,8 @@ from console import Answer, ask, refused
 from tflite_export import emit
 from tflite_export.flatbuffer import Subgraph
 
+pytestmark = pytest.mark.slow
+
 layers = keras.layers
 RASTER = (colour.SIDE, colour.SIDE, 3)
 SMALL, LARGE = "small.int8.tflite", "large.int8.tflite"

@@ -24,6 +24,8 @@ from tflite_export import cascades
 from tflite_export.cascades import Stage
 from tflite_export.flatbuffer import Buffer, only, read, write
 
+pytestmark = pytest.mark.slow
+
 FILE = "tflite/small-then-large.int8.tflite"
 
 

@@ -24,6 +24,8 @@ from tflite_export.flatbuffer import Subgraph, Tensor
 from tflite_export.integers import dequantise, quantise
 from tflite_export.preprocessing import MODES
 
+pytestmark = pytest.mark.slow
+
 IN_MICRO = (pytest.mark.slow, needs.MICRO.mark)
 RUNTIMES = ("LiteRT", pytest.param("TFLM", marks=IN_MICRO))
 # Every value of an image's range as well as noise.

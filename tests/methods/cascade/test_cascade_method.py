@@ -28,6 +28,8 @@ from tflite_export.flatbuffer import read
 from tflite_export.original import Original
 from tflite_export.runtime import ElasticModel
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE, LARGER = "small.int8.tflite", "large.int8.tflite", "larger.int8.tflite"
 
 
