@@ -15,8 +15,8 @@ import numpy as np
 from tflite_export import emit, link
 from tflite_export.classifier import ENDS, Classifier
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Model, Operator, Signature, Subgraph, Tensor, called, write
-from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
+from tflite_export.flatbuffer import Operator, Subgraph, Tensor
+from tflite_export.precision import INPUT_KEY
 from tflite_export.preprocessing import RAW, Preprocessing, of_mode
 from tflite_export.stitching import conv_weights
 
@@ -73,10 +73,7 @@ def alone(
     graph: Subgraph, classifier: Classifier, *, names: bool = True, metadata: Mapping[str, Any] | None = None
 ) -> bytes:
     """An adapted subgraph as a file of its own, with the signature of ``convert``."""
-    entry = Signature(SIGNATURE, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})
-    model = Model(called([graph]), [entry])
-    link.finish(model, [classifier.model], metadata)
-    return write(model, names=names)
+    return link.alone(graph, [classifier.model], names=names, metadata=metadata)
 
 
 def _raw_image(image: tuple[int, int, int], kind: str, steps: tuple[float, int] | None) -> Tensor:

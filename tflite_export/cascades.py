@@ -24,6 +24,7 @@ import numpy as np
 
 from tflite_export import emit, ends, link
 from tflite_export.confidence import CONFIDENCES, Confidence
+from tflite_export.entries import ALWAYS, NEVER
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Operator, Signature, Subgraph, Tensor, called, write
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
@@ -41,7 +42,7 @@ ADD CAST DEQUANTIZE GREATER_EQUAL IF LESS LOG MAXIMUM MUL QUANTIZE REDUCE_MAX SU
 """
 COMPARING = frozenset(_COMPARING.split())
 # Thresholds: at or below every confidence, and above every one.
-BELOW, ABOVE = 0.0, 2.0
+BELOW, ABOVE = NEVER, ALWAYS
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,7 @@ def elastic(
 
     Equal weights are there once. Raises TfliteError as ``signature`` does.
     """
-    entries = [
-        Signature(name, one.graph, {INPUT_KEY: one.graph.inputs[0]}, {OUTPUT_KEY: one.scores})
-        for name, one in whole.items()
-    ]
+    entries = [link.signature(name, one.graph) for name, one in whole.items()]
     entries += [signature(stages, confidence, name) for name, (stages, confidence) in chains.items()]
     every = [*whole.values(), *(stage for stages, _ in chains.values() for stage in stages)]
     model = Model(called(entry.subgraph for entry in entries), entries)
@@ -181,11 +179,7 @@ def alone(stage: Stage, image: Tensor) -> Subgraph:
 
 def alone_file(stage: Stage, image: Tensor) -> bytes:
     """The same as a file of its own, with all that it calls."""
-    graph = alone(stage, image)
-    entry = Signature(SIGNATURE, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})
-    model = Model(called([graph]), [entry])
-    link.finish(model, stage.made_of, None)
-    return write(model, names=False)
+    return link.alone(alone(stage, image), stage.made_of, names=False)
 
 
 def _taking(stage: Stage, image: Tensor) -> tuple[Tensor, list[Operator]]:
@@ -220,7 +214,7 @@ class _Chain:
         return _named(name, Subgraph([*lead, *operators], [image, *thresholds], outputs))
 
     def _later(self, number: int) -> Subgraph:
-        """A stage as the branch of an IF; it takes what ``_carried`` lists."""
+        """A stage as the branch of an IF; it takes what ``_going_on`` gives that IF, in this order."""
         image, lead = self._taken(number)
         before, place, own = self._before()
         thresholds = [emit.activation((1,), "FLOAT32", threshold_key(n)) for n in range(number, len(self.stages) - 1)]

@@ -41,7 +41,7 @@ def variant(route: Route, *, precision: str) -> Folded:
             continue
         _fold(graph, stitch, reader)
         count, macs, params = count + 1, macs + saved[0], params + saved[1]
-    return Folded(link.alone(graph, route.objects), count, macs, params)
+    return Folded(link.alone(graph, route.models), count, macs, params)
 
 
 def _is_stitch(operator: Operator) -> bool:

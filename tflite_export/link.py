@@ -78,6 +78,11 @@ class Route:
         lead = self.front.objects if isinstance(self.front, Route) else (self.front,)
         return lead if self.back is None else (*lead, self.back)
 
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The files of its objects."""
+        return tuple(one.model for one in self.objects)
+
 
 def variant(route: Route, *, precision: str, names: bool = True, metadata: Mapping[str, Any] | None = None) -> bytes:
     """One route as a file of its own, with the signature of ``convert``.
@@ -86,7 +91,7 @@ def variant(route: Route, *, precision: str, names: bool = True, metadata: Mappi
     TfliteError where the cuts, the shapes or the clamp do not fit together.
     """
     graph = subgraph(route, precision, share=False)
-    return alone(graph, route.objects, names=names, metadata=metadata)
+    return alone(graph, route.models, names=names, metadata=metadata)
 
 
 def elastic(
@@ -106,23 +111,31 @@ def elastic(
     if not routes:
         raise TfliteError("no routes to link; give at least one")
     graphs = {name: subgraph(route, precision, share=True, name=name) for name, route in routes.items()}
-    entries = [*(_signature(name, graph) for name, graph in graphs.items()), *more]
+    entries = [*(signature(name, graph) for name, graph in graphs.items()), *more]
     model = Model(called(entry.subgraph for entry in entries), entries)
-    return _finished(model, [o for r in routes.values() for o in r.objects], names, metadata)
+    finish(model, [source for route in routes.values() for source in route.models], metadata)
+    return write(model, names=names)
 
 
 def front(route: Route, cut: str, *, precision: str) -> bytes:
     """A route from the image to a cut of its last object, as a file that gives the cut tensor for scores."""
     operators, end = _pieces(route, route.objects[-1].cut(cut), precision, share=False)
     graph = Subgraph(operators, [route.objects[0].image], [end])
-    return alone(graph, route.objects, names=False)
+    return alone(graph, route.models, names=False)
 
 
 def alone(
-    graph: Subgraph, objects: Sequence[Object], *, names: bool = True, metadata: Mapping[str, Any] | None = None
+    graph: Subgraph, made_of: Sequence[Model], *, names: bool = True, metadata: Mapping[str, Any] | None = None
 ) -> bytes:
-    """One subgraph made of objects as a file, with the signature of ``convert``."""
-    return _finished(Model([graph], [_signature(SIGNATURE, graph)]), objects, names, metadata)
+    """One subgraph made of other files, with all that it calls, as a file with the signature of ``convert``."""
+    model = Model(called([graph]), [signature(SIGNATURE, graph)])
+    finish(model, made_of, metadata)
+    return write(model, names=names)
+
+
+def signature(key: str, graph: Subgraph) -> Signature:
+    """A network from images to scores as an entry point of that name."""
+    return Signature(key, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})
 
 
 def limits(route: Route) -> tuple[float, float]:
@@ -235,15 +248,6 @@ def leading_to(ends: Sequence[Tensor], graph: Subgraph, start: Tensor | None = N
     if start is not None and id(start) not in needed:
         raise TfliteError(f"{start.name!r} does not lead to {', '.join(repr(end.name) for end in ends)}")
     return operators[::-1]
-
-
-def _signature(key: str, graph: Subgraph) -> Signature:
-    return Signature(key, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})
-
-
-def _finished(model: Model, objects: Sequence[Object], names: bool, metadata: Mapping[str, Any] | None) -> bytes:
-    finish(model, [one.model for one in objects], metadata)
-    return write(model, names=names)
 
 
 def _version(value: bytes) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from restnet_tf.points.points import Cascade
 from restnet_tf.stitches.stitch import pipeline
 from tflite_export import cascades, link
 from tflite_export.cascades import Stage
-from tflite_export.flatbuffer import Model, Subgraph
+from tflite_export.flatbuffer import Subgraph
 
 if TYPE_CHECKING:
     from restnet_tf.fitting.ladder import Fitted
@@ -89,10 +89,6 @@ def stages(chain: Cascade, whole: Callable[[str], Stage], rest: Callable[[str, s
     ]
 
 
-def _models(route: link.Route) -> tuple[Model, ...]:
-    return tuple(one.model for one in route.objects)
-
-
 class Linker:
     """Linked files in one precision."""
 
@@ -115,7 +111,7 @@ class Linker:
     def stage(self, point: str) -> Stage:
         """A point as a stage of a cascade."""
         route = self.route(point)
-        return Stage(self._pieces.graph(point, route), made_of=_models(route))
+        return Stage(self._pieces.graph(point, route), made_of=route.models)
 
     def rest(self, first: str, last: str) -> Stage:
         """An anchor from the cut on where the point before it left it."""
@@ -129,7 +125,7 @@ class Linker:
 
         def stage(point: str) -> Stage:
             route = self.route(point)
-            return Stage(link.subgraph(route, self._precision, share=True), made_of=_models(route))
+            return Stage(link.subgraph(route, self._precision, share=True), made_of=route.models)
 
         return stages(chain, stage, self.rest)
 

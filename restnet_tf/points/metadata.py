@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,33 +15,15 @@ def elastic(points: Iterable[OperatingPoint], precision: str, meta: Mapping[str,
     entries = []
     for p in points:
         file = p.files[precision]
-        entries.append(
-            {
-                "name": p.name,
-                "kind": p.kind,
-                "route": p.route,
-                "macs": p.macs,
-                "params": p.params,
-                "score": round(file.test.value, 6),
-                "score_images": file.test.n,
-                "rank_score": round(file.rank.value, 6),
-                "rank_images": file.rank.n,
-                "flash": file.flash_bytes,
-                "ram": file.arena_bytes,
-                "latency": round(file.latency_median_us, 3),
-                "latency_tool": file.tool,
-                "latency_threads": file.threads,
-            }
-            | _of_cascade(p, file)
-        )
-    return {
-        "format": 1,
-        "precision": precision,
-        "metric": meta["metric"],
-        "labels": meta["class_names"],
-        "sources": SOURCES,
-        "points": entries,
-    }
+        measured = {
+            "flash": file.flash_bytes,
+            "ram": file.arena_bytes,
+            "latency": round(file.latency_median_us, 3),
+            "latency_tool": file.tool,
+            "latency_threads": file.threads,
+        }
+        entries.append(_entry(p, file.rank, file.test) | measured | _of_cascade(p, file))
+    return _whole(entries, precision, meta)
 
 
 def own(
@@ -49,22 +31,37 @@ def own(
 ) -> dict[str, Any]:
     """What a cascade's own file says of itself: nothing that another machine would measure otherwise."""
     assert point.cascade is not None
-    rank, test = scores
-    entry = {
+    staged = {
+        "mean_macs": round(mean_cost(point.cascade.macs, dial.rank_reach)),
+        "cascade": _cascade_entry(point.cascade, dial),
+    }
+    return _whole([_entry(point, *scores) | staged], precision, meta)
+
+
+def _whole(entries: Sequence[Mapping[str, Any]], precision: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "precision": precision,
+        "metric": meta["metric"],
+        "labels": meta["class_names"],
+        "sources": SOURCES,
+        "points": list(entries),
+    }
+
+
+def _entry(point: OperatingPoint, rank: Score, test: Score) -> dict[str, Any]:
+    """What is known of a point without running its file anywhere but in the interpreter."""
+    return {
         "name": point.name,
         "kind": point.kind,
         "route": point.route,
         "macs": point.macs,
-        "mean_macs": round(mean_cost(point.cascade.macs, dial.rank_reach)),
         "params": point.params,
         "score": round(test.value, 6),
         "score_images": test.n,
         "rank_score": round(rank.value, 6),
         "rank_images": rank.n,
-        "cascade": _cascade_entry(point.cascade, dial),
     }
-    named = {"metric": meta["metric"], "labels": meta["class_names"], "sources": SOURCES}
-    return {"format": 1, "precision": precision, **named, "points": [entry]}
 
 
 def _of_cascade(point: OperatingPoint, file: File) -> dict[str, Any]:

@@ -176,9 +176,8 @@ def _open(model: bytes, threads: int, xnnpack: bool, name: str) -> Any:
         except (ValueError, RuntimeError) as error:
             raise TfliteError(f"LiteRT cannot run {name!r} ({len(model)} bytes): {error}") from error
     ends = (interpreter.get_input_details(), interpreter.get_output_details())
-    if cascades.holds_one(read(model)):
-        return interpreter
-    if any(len(side) != 1 for side in ends) or any(side[0]["shape"][0] != 1 for side in ends):
+    single = all(len(side) == 1 and side[0]["shape"][0] == 1 for side in ends)
+    if not single and not cascades.holds_one(read(model)):
         shapes = [[tuple(map(int, end["shape"])) for end in side] for side in ends]
         raise TfliteError(f"{name!r} has inputs {shapes[0]} and outputs {shapes[1]}; one each, of batch 1, is needed")
     return interpreter
