@@ -158,10 +158,12 @@ def _cascades(axes: Any, points: Sequence[OperatingPoint], cost: _Cost) -> None:
 
 
 def _cascade(axes: Any, point: OperatingPoint, cascade: Cascade, cost: _Cost, colour: str) -> None:
-    if cascade.curve:
-        way = [(cost.at(point, cascade, s.test_reach), 100 * s.test.value) for s in cascade.curve]
-        axes.plot(*zip(*way, strict=True), color=colour, linewidth=1.6, alpha=0.85, zorder=3)
     notches = [(p.cascade.test_reach, p.test) for p in turned(point) if p.cascade]
+    if cascade.curve:
+        # What was chosen may lie between the positions that the curve is known at: it is led through both.
+        settings = {*notches, *((s.test_reach, s.test) for s in cascade.curve)}
+        way = sorted((cost.at(point, cascade, reach), 100 * score.value) for reach, score in settings)
+        axes.plot(*zip(*way, strict=True), color=colour, linewidth=1.6, alpha=0.85, zorder=3)
     xs, ys = [cost.at(point, cascade, reach) for reach, _ in notches], [100 * score.value for _, score in notches]
     for x, (_, score) in zip(xs, notches, strict=True):
         axes.plot([x, x], [100 * end for end in score.interval], color=colour, alpha=0.25, linewidth=2, zorder=1)

@@ -93,6 +93,17 @@ def test_cascades_are_drawn_along_their_dials(count):
     assert drawn((*POINTS, replace(joined[0], status=DOMINATED, files={}))) != png
 
 
+def test_a_curve_leads_through_what_was_chosen_on_it():
+    point = cascade(SMALL, LARGE, (0.25, 0.5))
+    own = point.cascade
+    bare = tuple(s for s in own.curve if s.thresholds not in {n.thresholds for n in own.notches})
+    full = (*bare, *own.notches)
+    assert own.notches
+    assert drawn((*POINTS, replace(point, cascade=replace(own, curve=bare)))) == drawn(
+        (*POINTS, replace(point, cascade=replace(own, curve=full)))
+    )
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_strip_of_examples_goes_from_sure_to_unsure(channels):
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, channels), np.uint8)
