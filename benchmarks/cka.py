@@ -240,14 +240,14 @@ def _resident(field: str) -> float | None:
     status = Path("/proc/self/status")
     if not status.exists():
         return None
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":" in line)
     return int(lines[field].split()[0]) * 1024 / 1e6
 
 
 def _forget_peak() -> None:
     """Start the peak of resident memory again from what is held now (Linux: proc(5), clear_refs)."""
     with contextlib.suppress(FileNotFoundError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def measure(method: str, setting: CkaSetting) -> MethodRun:

@@ -78,7 +78,7 @@ def switches(path: Path, repeats: int) -> dict[tuple[str, str], float]:
 
 def _measured(mode: str, run: Path, precision: str) -> int:
     command = [sys.executable, "-m", "benchmarks.elastic", str(run), "--precision", precision, "--memory", mode]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if process.returncode:
         raise TfliteError(f"measuring memory ({mode}) failed: {process.stderr.strip().splitlines()[-1]}")
     return int(process.stdout.split()[-1])
@@ -90,7 +90,7 @@ def _peak(mode: str, run: Path, path: Path, precision: str) -> int:
 
     # What loading the libraries took for a moment would hide the difference; Linux forgets it on request.
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     models: list[Any] = []
     if mode == "elastic":
         model = ElasticModel(path)
@@ -99,7 +99,8 @@ def _peak(mode: str, run: Path, path: Path, precision: str) -> int:
     if mode == "separate":
         names = [entry["name"] for entry in link.points(path.read_bytes())["points"]]
         models += [_opened(run / "tflite" / f"{name}.{precision}.tflite") for name in names]
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     del models
     return int(peak.split()[1])
 

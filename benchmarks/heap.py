@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     peaks: dict[str, list[float]] = {mode: [] for mode in _MODES}
     for _ in range(args.repeats):
         for mode in _MODES:
-            process = subprocess.run([*command, mode], stdout=subprocess.PIPE, text=True, check=True)
+            process = subprocess.run([*command, mode], stdout=subprocess.PIPE, encoding="utf-8", check=True)
             rate, peak = map(float, process.stdout.split())
             rates[mode].append(rate)
             peaks[mode].append(peak)

@@ -67,7 +67,7 @@ def _count(folder: str, times: int) -> int:
     command = [*_COUNTER, sys.executable, "-c", _SCRIPT, str(_ARENA), str(times), folder]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, env=os.environ | _STEADY, check=False
+            command, capture_output=True, encoding="utf-8", timeout=_SECONDS, env=os.environ | _STEADY, check=False
         )
     except subprocess.TimeoutExpired:
         raise TfliteError(f"valgrind did not finish within {_SECONDS} s; count smaller networks") from None

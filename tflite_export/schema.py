@@ -32,7 +32,7 @@ class Schema:
 
     def load(self, kind: type[T], path: Path) -> T:
         """A record from a JSON file; raises ``OSError``, ``ValueError`` and, as one of these, ``SchemaError``."""
-        return self.read(kind, json.loads(path.read_text()))
+        return self.read(kind, json.loads(path.read_text(encoding="utf-8")))
 
     def read(self, kind: type[T], content: Any, at: str = "") -> T:
         """A record of plain JSON values; raises ``SchemaError``. ``at`` is where the content stands in its file."""

@@ -276,7 +276,7 @@ def _imagenet_names(weights_dir: Path | None) -> tuple[str, ...] | None:
         path = folder / "imagenet_class_index.json"
         if path.is_file():
             try:
-                index = json.loads(path.read_text())
+                index = json.loads(path.read_text(encoding="utf-8"))
                 return tuple(index[str(i)][1] for i in range(len(index)))
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise RestnetError(f"{path} is not Keras' list of ImageNet classes; remove it") from error

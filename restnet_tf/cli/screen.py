@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -26,6 +27,7 @@ class Group(click.Group):
         """Run the command that was named, our warnings and errors as lines on standard error."""
         from tflite_export.errors import DomainError
 
+        _write_anything()
         with _our_warnings():
             try:
                 return super().invoke(ctx)
@@ -35,6 +37,13 @@ class Group(click.Group):
                 click.echo("restnet-tf: stopped; what was finished is kept, run the same command to go on", err=True)
                 sys.exit(130)
             sys.exit(1)
+
+
+def _write_anything() -> None:
+    """A character that the terminal does not know becomes a question mark, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def _optimised(family: Family, plan: Plan, fitted: Fitted, treatment: Treatment)
         port.save(ported, folder)
         np.savez(folder / worker.CHECK, x=x, logits=np.asarray(tail(x, training=False)))
         content = asdict(_job(family, plan, treatment, ported, targets, views))
-        (folder / worker.JOB).write_text(json.dumps(content))
+        (folder / worker.JOB).write_text(json.dumps(content), encoding="utf-8")
         result = _work(folder, family.report)
     new, back = _returned(fitted.stitch, back, ported, result)
     _check(_tail(new, back), x, result["logits"])
@@ -267,8 +267,8 @@ def _work(folder: Path, report: Reporter) -> dict[str, np.ndarray]:
     command = [sys.executable, "-m", worker.__name__, str(folder)]
     env = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     log = folder / "stderr"
-    with log.open("w") as errors, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
+    with log.open("w", encoding="utf-8") as errors, subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", errors="replace", env=env
     ) as process:  # fmt: skip
         try:
             refusal = _listen(process, report)
@@ -278,7 +278,8 @@ def _work(folder: Path, report: Reporter) -> dict[str, np.ndarray]:
     if process.returncode == worker.REFUSED:
         raise RestnetError(refusal)
     if process.returncode or not (folder / worker.RESULT).exists():
-        raise RestnetError(f"tensorflow-model-optimization failed: {_last_words(log.read_text(), process.returncode)}")
+        text = log.read_text(encoding="utf-8", errors="replace")
+        raise RestnetError(f"tensorflow-model-optimization failed: {_last_words(text, process.returncode)}")
     with np.load(folder / worker.RESULT) as result:
         return dict(result)
 

@@ -117,6 +117,20 @@ def examine(path: str) -> bytes | None:
     return content_hash(image.size, image.tobytes())
 
 
+def mistaken(path: str) -> str:
+    """What a file that is no image is instead, and what to do; empty where that is not known."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        return error.strerror or "cannot be read"
+    if head[4:8] == b"ftyp":
+        return "HEIC, which is not read: save them as JPEG"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer: git lfs pull fetches the image"
+    return "a web page, not an image" if head.lstrip()[:5].lower() in (b"<html", b"<!doc") else ""
+
+
 def examine_all(paths: Sequence[str]) -> Iterator[bytes | None]:
     """The content hash of each file, in order; decoded by ``THREADS`` threads."""
     with ThreadPoolExecutor(THREADS) as pool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SHARE = 0.15  # of the images, for each split that has to be cut from the training images
 _LEAST_IN_ALL, _LEAST_IN_SPLIT = 16, 4
+_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,7 @@ def load(spec: str, *, seed: int = 0) -> Data:
         raise RestnetError(f"{spec}: cannot be read: {error}") from error
     _check(spec, source)
     _warn_of_overlap(source)
+    _warn_of_small_classes(source)
     parts = _complete(spec, source.parts, seed)
     parts = {name: _shuffled(parts[name], f"{seed}:{name}") for name in SPLITS}
     fit, rank, test = (Split(name, parts[name].images, parts[name].labels) for name in SPLITS)
@@ -150,6 +152,29 @@ def _warn_of_overlap(source: Listing) -> None:
                     RestnetWarning,
                     stacklevel=3,
                 )
+
+
+def _warn_of_small_classes(source: Listing) -> None:
+    """Say which classes have too few training images to be in every split that is cut from these."""
+    fit, names = source.parts["fit"], source.class_names
+    if fit.labels is None:
+        return
+    few = {label: count for label, count in _sizes(fit).items() if count < len(SPLITS)}
+    said = [f"{names[label] if names else f'class {label}'} {count}" for label, count in few.items()]
+    if said:
+        listed = ", ".join(said[:_SHOWN]) + (", ..." if len(said) > _SHOWN else "")
+        warnings.warn(
+            f"{source.name}: {len(said)} classes of one or two training images, too few to learn or to be tested on"
+            f" (images: {listed}); give more of them, or leave these classes out",
+            RestnetWarning,
+            stacklevel=3,
+        )
+
+
+def _sizes(part: ImageSet) -> dict[int, int]:
+    """How many different images each label has."""
+    different = set(zip(part.contents, np.asarray(part.labels).tolist(), strict=True))
+    return dict(sorted(Counter(label for _, label in different).items()))
 
 
 def _complete(spec: str, parts: dict[str, ImageSet], seed: int) -> dict[str, ImageSet]:

@@ -49,7 +49,7 @@ def _environment() -> Environment:
 
 
 def _own(name: str) -> Markup:
-    return Markup((_PAGE / name).read_text())  # no text of a user is in it
+    return Markup((_PAGE / name).read_text(encoding="utf-8"))  # no text of a user is in it
 
 
 def _route(point: OperatingPoint, report: Report) -> dict[str, Any]:

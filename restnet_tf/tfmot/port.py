@@ -126,7 +126,7 @@ def save(ported: Ported, folder: Path) -> None:
         "layers": [{"name": x.name, "class_name": x.class_name, "config": x.config} for x in ported.layers],
         "calls": [{"layer": c.layer, "inputs": c.inputs, "listed": c.listed} for c in ported.calls],
     }
-    (folder / GRAPH).write_text(json.dumps(content, indent=1))
+    (folder / GRAPH).write_text(json.dumps(content, indent=1), encoding="utf-8")
     np.savez(folder / WEIGHTS, **ported.weights)  # type: ignore[arg-type]
 
 

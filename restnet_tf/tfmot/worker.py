@@ -55,7 +55,7 @@ def main(folder: Path) -> None:
     """Port, check, optimise, check again, leave the weights."""
     import tf_keras
 
-    content = json.loads((folder / JOB).read_text())
+    content = json.loads((folder / JOB).read_text(encoding="utf-8"))
     job = Optimisation(**content | {name: tuple(content[name]) for name in ("targets", "ends")})
     tf_keras.utils.set_random_seed(job.seed)
     model = _ported(folder)
@@ -76,7 +76,7 @@ def _ported(folder: Path) -> Any:
     """The described model in tf_keras; layers are called by their numbers."""
     import tf_keras
 
-    content = json.loads((folder / GRAPH).read_text())
+    content = json.loads((folder / GRAPH).read_text(encoding="utf-8"))
     tensors = [tf_keras.Input(content["input_shape"])]
     layers = [_layer(index, entry) for index, entry in enumerate(content["layers"])]
     for call in content["calls"]:

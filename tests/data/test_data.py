@@ -161,6 +161,21 @@ def test_npz_splits_are_used_as_given(tmp_path, val):
         assert contents(split) == as_bytes(noise(n, seed=seed))
 
 
+@pytest.mark.parametrize(
+    ("x", "y"), [("{}_images", "{}_labels"), ("X_{}", "Y_{}"), ("{}_data", "{}_targets"), ("images_{}", "labels_{}")]
+)
+def test_npz_by_other_names(tmp_path, x, y):
+    """The first are MedMNIST's, whose labels are a column."""
+    arrays = {}
+    for seed, split in enumerate(("train", "val", "test")):
+        labels = np.arange(8)[:, None] % 2
+        arrays |= {x.format(split): noise(8, seed=seed), y.format(split): labels}
+    data = load(npz(tmp_path / "m.npz", **arrays))
+    for seed, split in enumerate(splits(data)):
+        assert contents(split) == as_bytes(noise(8, seed=seed))
+        assert np.bincount(split.labels).tolist() == [4, 4]
+
+
 def test_unlabelled_grey_npz_gets_a_channel_axis(tmp_path):
     data = load(npz(tmp_path / "d.npz", x=noise(40)[..., 0]))
     assert data.fit.labels is None

@@ -229,7 +229,9 @@ def _adb(*command: str) -> str:
     if program is None:
         raise DeviceError("android needs adb, which is not on the PATH; install Android's platform tools (Debian: adb)")
     try:
-        done = subprocess.run([program, *command], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT)
+        done = subprocess.run(
+            [program, *command], capture_output=True, encoding="utf-8", errors="replace", timeout=_TIMEOUT
+        )
     except subprocess.TimeoutExpired:
         raise TfliteError(f"adb {command[-1][:40]!r} did not finish within {_TIMEOUT} s") from None
     if done.returncode:

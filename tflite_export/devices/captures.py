@@ -19,7 +19,7 @@ def lines(path: Path, harness: str) -> list[dict[str, Any]]:
     Raises ``TfliteError`` where it cannot be read, holds none, has a damaged one or ends in the middle.
     """
     try:
-        text = path.read_text(errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise TfliteError(f"cannot read {path}: {error.strerror}") from None
     entries: list[dict[str, Any]] = []

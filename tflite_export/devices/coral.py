@@ -167,7 +167,7 @@ def export(parcel: Parcel) -> Export:
     if parcel.loops:
         texts |= {
             "cascades.json": json.dumps({loop.name: _loop(loop) for loop in parcel.loops}, indent=2) + "\n",
-            "cascade.py": (captures.HARNESS / "cascade.py").read_text(),
+            "cascade.py": (captures.HARNESS / "cascade.py").read_text(encoding="utf-8"),
         }
     remark = "the files keep the documented rules; nothing here has compiled them"
     advice = "on a machine with edgetpu_compiler: sh {out}/compile.sh"

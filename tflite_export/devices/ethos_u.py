@@ -78,7 +78,12 @@ def compiled(content: bytes, config: str, name: str) -> Compiled:
         command = [sys.executable, "-m", "ethosu.vela", str(path), "--accelerator-config", config]
         try:
             done = subprocess.run(
-                [*command, "--output-dir", str(out)], capture_output=True, text=True, timeout=_SECONDS, cwd=folder
+                [*command, "--output-dir", str(out)],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_SECONDS,
+                cwd=folder,
             )
         except subprocess.TimeoutExpired:
             raise TfliteError(f"Vela has not compiled {name} within {_SECONDS} seconds") from None
@@ -89,7 +94,7 @@ def compiled(content: bytes, config: str, name: str) -> Compiled:
             raise TfliteError(f"Vela cannot compile {name} for {config}: {last.strip()}", log=told)
         _check_placed(told, name, config)
         (summary,) = out.glob("*_summary_*.csv")
-        return Compiled(files[0].read_bytes(), _count("NPU", told), summary.read_text())
+        return Compiled(files[0].read_bytes(), _count("NPU", told), summary.read_text(encoding="utf-8"))
 
 
 def _check_placed(told: str, name: str, config: str) -> None:

@@ -147,4 +147,4 @@ class Composition:
     def seconds(self) -> dict[str, float]:
         """What the parts of the work took, by the clock."""
         path = self.run.seconds_path
-        return json.loads(path.read_text()) if path.exists() else {}
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
