@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from restnet_tf.methods.stitchnet.findings import NetRecord, SearchFile
 from restnet_tf.methods.stitchnet.fragments import Member
-from restnet_tf.points.points import File, OperatingPoint, Score
+from restnet_tf.points.points import File, OperatingPoint, Rating, Score
 from restnet_tf.records import FACTS, Cut, Excess, Piece, Plan, Reason, Tally
 from restnet_tf.run.directory import RunRecord
 from restnet_tf.run.plans_file import PlansFile
@@ -87,6 +87,7 @@ RECORDS: dict[Any, st.SearchStrategy[Any]] = {
         files=st.dictionaries(
             WORDS, st.builds(File, rank=SCORES, test=SCORES, latency_repeats_us=tuples(NUMBERS)), max_size=2
         ),
+        ratings=st.dictionaries(WORDS, st.builds(Rating, rank=SCORES, reason=st.none() | reasons()), max_size=2),
     ),
     Member: st.builds(
         Member,

@@ -78,14 +78,17 @@ def lacks(family: Family) -> bool:
     """
     settings, (meta, listed) = family.settings, points.read(family.run.points_path)
     check_named(family.run, listed, settings.also)
-    fixed = [p for p in listed if p.kind != CASCADE]
-    due = [p for p in fixed if p.files or p.name in settings.also or (settings.ship_all and p.kind != CONTROL)]
-    lacking = any(name not in p.files for p in due for name in settings.precisions)
-    return bool(stale(family)) or lacking or meta.get("cascades") != ship.asked_for(family)
+    named = [p for p in listed if p.name in settings.also or (settings.ship_all and p.kind not in (CONTROL, CASCADE))]
+    unmade = any(name not in p.files for p in named for name in settings.precisions)
+    stocked = [p for p in listed if p.files and p.kind != CASCADE]
+    unknown = any(name not in {*p.files, *p.ratings} for p in stocked for name in settings.precisions)
+    return bool(stale(family)) or unmade or unknown or meta.get("cascades") != ship.asked_for(family)
 
 
 def _without(family: Family, point: OperatingPoint, precisions: Sequence[str]) -> OperatingPoint:
-    """A point without its files of some precisions, which are made anew."""
+    """A point without its files of some precisions, and their ratings: they are made anew."""
     for name in precisions:
         family.run.tflite_path(point.name, name).unlink(missing_ok=True)
-    return replace(point, files={name: file for name, file in point.files.items() if name not in precisions})
+    files = {name: file for name, file in point.files.items() if name not in precisions}
+    ratings = {name: rating for name, rating in point.ratings.items() if name not in precisions}
+    return replace(point, files=files, ratings=ratings)

@@ -32,16 +32,29 @@ class Answers:
 
     def of(self, point: str, precision: str) -> dict[str, np.ndarray]:
         """Of a point's own file."""
+        return self.resized(point, precision, self._shapes[point], self._content(point, precision))
+
+    def on(self, split: str, point: str, precision: str) -> np.ndarray:
+        """Of a point's own file, to one split alone."""
         shape = self._shapes[point]
-        return self.resized(point, precision, shape, lambda: self._path(point, precision).read_bytes())
+        return self._answered((point, precision, shape), [split], self._content(point, precision))[split]
 
     def resized(self, point: str, precision: str, shape: Shape, content: Callable[[], bytes]) -> dict[str, np.ndarray]:
         """Of a point that is given images of another shape; ``content`` is the file that takes them."""
-        key = (point, precision, shape)
-        if key not in self._kept:
+        return dict(self._answered((point, precision, shape), self._splits, content))
+
+    def _content(self, point: str, precision: str) -> Callable[[], bytes]:
+        return lambda: self._path(point, precision).read_bytes()
+
+    def _answered(
+        self, key: tuple[str, str, Shape], splits: Sequence[str], content: Callable[[], bytes]
+    ) -> dict[str, np.ndarray]:
+        """What is known of a file, with its answers to these splits."""
+        known = self._kept.setdefault(key, {})
+        if missing := [split for split in splits if split not in known]:
             file = content()
-            self._kept[key] = {split: host.scores(file, self._images(split, shape)) for split in self._splits}
-        return self._kept[key]
+            known |= {split: host.scores(file, self._images(split, key[2])) for split in missing}
+        return known
 
     def forget(self, point: str, precision: str) -> None:
         """Let go of what an older file answered."""

@@ -112,14 +112,13 @@ def added(
     earlier: Sequence[OperatingPoint],
 ) -> tuple[OperatingPoint, ...]:
     """The cascades of a run's points with their files; a file that an earlier decision left as it is now stays."""
-    statics = sorted(
-        (p for p in listed if p.kind in (ANCHOR, STITCHED, DISTILLED) and p.status == SHIPPED), key=lambda p: p.macs
-    )
+    statics = _statics(listed, scope)
     if scope.count < 1 or len(statics) < 2:
         return ()
     shop.report.stage("cascades of all files, on the rank split")
     candidates = _candidates(shop, statics, scope)
-    stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier})
+    there = {p.name: tuple(p.files) for p in statics}
+    stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier}, there)
     chains = stock.filled(planned(candidates, statics, scope, shop.report))
     for point in chains:
         assert point.cascade is not None
@@ -127,11 +126,19 @@ def added(
     return chains
 
 
+def _statics(listed: Sequence[OperatingPoint], scope: Scope) -> list[OperatingPoint]:
+    """What is shipped in the precision that decides, the cheapest first."""
+    shipped = [p for p in listed if p.kind in (ANCHOR, STITCHED, DISTILLED) and p.status == SHIPPED]
+    ordered = sorted(shipped, key=lambda p: p.macs)
+    deciding = scope.of(scope.precisions[0], [p.name for p in ordered])
+    return [p for p, precision in zip(ordered, deciding, strict=True) if p.ships(precision)]
+
+
 def forget(run: Run, earlier: Sequence[OperatingPoint], kept: Sequence[OperatingPoint]) -> None:
     """Delete the files of points that are not among those that are kept, as what is beaten by now."""
     names = {(p.name, precision) for p in kept for precision in p.files}
     for point in earlier:
-        for precision in point.files:
+        for precision in {*point.files, *point.ratings}:
             if (point.name, precision) not in names:
                 run.tflite_path(point.name, precision).unlink(missing_ok=True)
 
@@ -244,13 +251,14 @@ class _Draft:
 
 @dataclass(frozen=True)
 class _Stock:
-    """Files of cascades; ``earlier`` are those that the run had, by name."""
+    """Files of cascades; ``earlier`` are those that the run had, by name, ``there`` the precisions of each stage."""
 
     shop: Shop
     scope: Scope
     labels: Mapping[str, np.ndarray]
     meta: Mapping[str, Any]
     earlier: Mapping[str, OperatingPoint]
+    there: Mapping[str, Sequence[str]]
 
     def filled(self, bare: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:
         """Cascades with a file in every precision that was asked for; all new ones are timed in turns."""
@@ -271,13 +279,21 @@ class _Stock:
         cascade = point.cascade
         assert cascade is not None
         wanted = dict.fromkeys(self.scope.of(word, cascade.stages) for word in self.scope.precisions)
-        for precisions in wanted:
-            if not stage_runs.joinable(cascade, precisions):
-                self.shop.report.say(
-                    f"{point.name} has no file of {stage_runs.title(precisions)}: {', '.join(cascade.resumes)} goes on"
-                    " from the front of the stage before, which both have in one precision"
-                )
-        return [self._draft(point, cascade, each) for each in wanted if stage_runs.joinable(cascade, each)]
+        hindrances = {each: self._hindrance(cascade, each) for each in wanted}
+        for each, hindrance in hindrances.items():
+            if hindrance:
+                self.shop.report.say(f"{point.name} has no file of {stage_runs.title(each)}: {hindrance}")
+        return [self._draft(point, cascade, each) for each, hindrance in hindrances.items() if not hindrance]
+
+    def _hindrance(self, cascade: Cascade, precisions: Sequence[str]) -> str:
+        """Why a cascade cannot have a file of these precisions, one a stage, in words; empty where it can."""
+        lacking = [f"{n} {one}" for n, one in zip(cascade.stages, precisions, strict=True) if one not in self.there[n]]
+        if lacking:
+            return f"{', '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} not shipped"
+        if stage_runs.joinable(cascade, precisions):
+            return ""
+        resumed = ", ".join(cascade.resumes)
+        return f"{resumed} goes on from the front of the stage before, which both have in one precision"
 
     def _draft(self, point: OperatingPoint, cascade: Cascade, precisions: Sequence[str]) -> _Draft:
         stages, precision = stage_runs.stages(cascade, precisions, self.shop.makers), stage_runs.title(precisions)

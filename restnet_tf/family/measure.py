@@ -10,7 +10,7 @@ import numpy as np
 
 from restnet_tf.family.answers import SPLITS, Answers, Images, Shape
 from restnet_tf.points import points
-from restnet_tf.points.points import File, Score
+from restnet_tf.points.points import File, Rating, Score
 from tflite_export.devices import host
 
 if TYPE_CHECKING:
@@ -35,6 +35,20 @@ class Job:
     def name(self) -> str:
         """Of the file, in a table of them."""
         return f"{self.point}/{self.precision}"
+
+
+def rated(
+    run: Run, jobs: Sequence[Job], answers: Answers, judge: Judge, report: Reporter
+) -> dict[str, dict[str, Rating]]:
+    """What every file takes and how it scores on the rank split, which is what decides; by point and precision."""
+    report.stage("scores of all files on the rank split, run by the interpreter")
+    ratings: dict[str, dict[str, Rating]] = {}
+    for done, job in enumerate(jobs, start=1):
+        content = run.tflite_path(job.point, job.precision).read_bytes()
+        rank = judge(job.point, job.precision, "rank", answers.on("rank", job.point, job.precision))
+        ratings.setdefault(job.point, {})[job.precision] = Rating(len(content), points.arena(content), rank)
+        report.progress(done, len(jobs))
+    return ratings
 
 
 def measured(

@@ -1,4 +1,4 @@
-"""From scored points to what is shipped: decide over all of them, make the files that are missing, measure, publish.
+"""From scored points to what is shipped: make and rate their files, decide over all of them, measure, publish.
 
 A build, a point added later and a precision added later all end here, so that no point stands in a run undecided.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf.cascades.chains import StageCandidate
-from restnet_tf.family import anchor_pieces, cascades, compute, opening, score, taught
+from restnet_tf.family import anchor_pieces, cascades, compute, opening, ratings, score, taught
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS
 from restnet_tf.family.cascades import Rest, Scope
@@ -42,16 +42,18 @@ def ship(
     ``twins`` gives what the points of these names have to beat beside; asked of those alone that would ship.
     """
     scorer = Scorer(family)
+    members = Members(family, {p.name: p for p in chosen}, fitted, taught.of_run(family))
     scored = score.scored(family, scorer, chosen, fitted, rivals)
-    leading = [p.name for p in front.decide(scored) if p.kind == STITCHED and p.status == SHIPPED]
+    shop = _shop(members, scorer, scored)
+    rated = ratings.rated(members, shop, scored)
+    leading = [p.name for p in front.decide(rated) if p.kind == STITCHED and p.status == SHIPPED]
     spent = sum(rival.spent for rival in rivals)
     for twin in twins(leading):
-        scored.append(score.beside(scorer, twin))
+        rated.append(score.beside(scorer, twin))
         spent += twin.spent
-    members = Members(family, {p.name: p for p in chosen}, fitted, taught.of_run(family))
     distilling = sum(rival.spent for rival in rivals if rival.kind == DISTILLED)
     trained = {"training_macs": _training_macs(family, fitted, spent), "distilling_macs": distilling}
-    settle(members, scorer, scored, _meta(family) | trained)
+    _settled(members, shop, rated, _meta(family) | trained)
     family.run.finish("points")
 
 
@@ -61,23 +63,35 @@ def settle(
     candidates: Sequence[OperatingPoint],
     meta: Mapping[str, Any],
 ) -> tuple[OperatingPoint, ...]:
-    """Decide over all points and publish; files have those that are shipped, and those that the user named."""
+    """Rate what is new, decide over all points and publish.
+
+    Files have those that are shipped, in the precisions that they are shipped in, and those that the user named.
+    """
+    shop = _shop(members, scorer, candidates)
+    return _settled(members, shop, ratings.rated(members, shop, candidates), meta)
+
+
+def _settled(
+    members: Members, shop: Shop, rated: Sequence[OperatingPoint], meta: Mapping[str, Any]
+) -> tuple[OperatingPoint, ...]:
     family, settings = members.family, members.family.settings
-    earlier = [p for p in candidates if p.kind == CASCADE]
-    decided = front.decide(p for p in candidates if p.kind != CASCADE)
-    stock = [
-        p
-        for p in decided
-        if p.kind != CONTROL and (p.status == SHIPPED or settings.ship_all or p.name in settings.also)
-    ]
-    shop = _shop(members, scorer, [p.name for p in stock])
-    files = shop.stocked(stock)
-    settled = tuple(replace(p, files=files.get(p.name, {})) for p in decided)
+    earlier = [p for p in rated if p.kind == CASCADE]
+    decided = front.decide(p for p in rated if p.kind != CASCADE)
+    wanted = {p.name: _wanted(family, p) for p in decided if p.kind != CONTROL}
+    files = shop.stocked([p for p in decided if wanted.get(p.name)], wanted)
+    settled = tuple(replace(p, files={name: files[p.name][name] for name in wanted.get(p.name, ())}) for p in decided)
     settled += cascades.added(shop, settled, scope(family, _rests(members, settled)), meta, earlier)
-    cascades.forget(family.run, candidates, settled)
+    cascades.forget(family.run, rated, settled)
     shop.publish(settled, meta, title(family))
     family.run.note_forms(opening.forms(settings))
     return settled
+
+
+def _wanted(family: Family, point: OperatingPoint) -> list[str]:
+    """The precisions that a point has files in."""
+    settings = family.settings
+    named = settings.ship_all or point.name in settings.also
+    return [name for name in settings.precisions if named or point.ships(name)]
 
 
 def scope(family: Family, rests: Mapping[str, Mapping[str, Rest]]) -> Scope:
@@ -121,8 +135,9 @@ def preview(family: Family) -> None:
         family.report.say(line)
 
 
-def _shop(members: Members, scorer: Scorer, names: Sequence[str]) -> Shop:
+def _shop(members: Members, scorer: Scorer, candidates: Sequence[OperatingPoint]) -> Shop:
     family = members.family
+    names = [p.name for p in candidates if p.kind not in (CONTROL, CASCADE)]
 
     def judge(point: str, precision: str, split: str, outputs: np.ndarray) -> Score:
         return Score.of(scorer.right(outputs, split))

@@ -14,7 +14,7 @@ from restnet_tf.family import measure
 from restnet_tf.family.answers import Answers, Images, Shape
 from restnet_tf.family.measure import Job, Judge
 from restnet_tf.points import metadata, points
-from restnet_tf.points.points import File, OperatingPoint
+from restnet_tf.points.points import File, OperatingPoint, Rating
 from restnet_tf.report import plots
 
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ _REPEATS = 50
 class Shop:
     """What makes and measures files of a run, whatever the method.
 
-    ``shapes`` are the input shapes of points, ``images`` and ``judge`` as in ``measure``. ``precisions`` are those of
-    points that are not made in all. ``held_out`` are answers ``(n, classes)`` to the rank split of points that were
-    fitted on it, each image without itself.
+    ``shapes`` are the input shapes of points, ``images`` and ``judge`` as in ``measure``. ``held_out`` are answers
+    ``(n, classes)`` to the rank split of points that were fitted on it, each image without itself.
     """
 
     run: Run
@@ -41,7 +40,6 @@ class Shop:
     judge: Judge
     report: Reporter
     repeats: int = _REPEATS
-    precisions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     held_out: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
@@ -53,14 +51,20 @@ class Shop:
         """What a point answers to images that it was not fitted on, by split."""
         return {**answers, "rank": self.held_out[point]} if point in self.held_out else answers
 
-    def stocked(self, stock: Sequence[OperatingPoint]) -> dict[str, dict[str, File]]:
-        """A file of every point in every precision, by name; those that a point has already stay."""
-        jobs = [
-            Job(p.name, precision, self.shapes[p.name])
-            for p in stock
-            for precision in self.precisions.get(p.name, tuple(self.makers))
-            if precision not in p.files
-        ]
+    def rated(self, due: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Rating]]:
+        """What files of points take and how they score on the rank split; ``due`` are the precisions by point."""
+        jobs = self._jobs(due)
+        if not jobs:
+            return {}
+        self._write(jobs)
+        return measure.rated(self.run, jobs, self.answers, self.judge, self.report)
+
+    def stocked(
+        self, stock: Sequence[OperatingPoint], precisions: Mapping[str, Sequence[str]] | None = None
+    ) -> dict[str, dict[str, File]]:
+        """Files of every point by name, in all precisions or those given for it; what it has already stays."""
+        wanted = {p.name: tuple(self.makers) if precisions is None else precisions[p.name] for p in stock}
+        jobs = self._jobs({p.name: [one for one in wanted[p.name] if one not in p.files] for p in stock})
         if not jobs:
             return {p.name: dict(p.files) for p in stock}
         self._write(jobs)
@@ -68,6 +72,9 @@ class Shop:
             self.run, jobs, self.images, self.answers, self.judge, self.report, repeats=self.repeats
         )
         return {p.name: {**p.files, **fresh.get(p.name, {})} for p in stock}
+
+    def _jobs(self, due: Mapping[str, Sequence[str]]) -> list[Job]:
+        return [Job(point, one, self.shapes[point]) for point, precisions in due.items() for one in precisions]
 
     def publish(self, listed: Sequence[OperatingPoint], meta: Mapping[str, Any], title: str) -> None:
         """What speaks of all points: the elastic files, ``points.json`` and the plot."""

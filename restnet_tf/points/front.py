@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -17,11 +17,30 @@ from restnet_tf.points.points import (
     SHIPPED,
     STITCHED,
     OperatingPoint,
+    Rating,
+    Score,
 )
 from restnet_tf.records import Reason
 
 T = TypeVar("T")
 _DECIDED = (STITCHED, DISTILLED)  # an anchor is always shipped
+# Of flash or arena, what a network has to save for somebody to take it though it answers worse.
+_SAVING = 0.05
+# A lead in Keras that rounding does not turn round: in standard errors, and beyond them as a share of the images.
+_SURE, _FAR = 3.0, 0.05
+
+
+@dataclass(frozen=True, order=True)
+class Footprint:
+    """What a file takes, in bytes: of flash, and of memory as its arena is planned."""
+
+    flash: int = 0
+    arena: int = 0
+
+    def within(self, other: Footprint) -> bool:
+        """Whether it takes no more than another, or so little more that nobody would choose by it."""
+        pairs = ((self.flash, other.flash), (self.arena, other.arena))
+        return all(own * (1 - _SAVING) <= theirs for own, theirs in pairs)
 
 
 def rivals(point: T, others: Iterable[T], cost: Callable[[T], float], better: Callable[[T, T], bool]) -> list[T]:
@@ -33,23 +52,36 @@ def rivals(point: T, others: Iterable[T], cost: Callable[[T], float], better: Ca
 
 
 def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
-    """Every point with its status: anchors, and stitched and distilled points on the Pareto front, are shipped.
+    """Every point with its status: anchors, and stitched and distilled points on the front of a precision, are shipped.
 
-    Such a point is dominated where one that costs no more MACs does better on the rank split: by
-    more right images than the standard error of the paired difference, or, where the images cannot
-    tell them apart, by no fewer right images and no higher KL to the large anchor. The test split
-    has no say, and an anchor is always shipped. What was decided of a point before does not count.
-    A stitched point on the front that does not beat its twin behind a random front so, the middle one of several, owes
+    Each precision has a front of its own. A file is dominated there where another one costs no more MACs, flash and
+    arena and does better on the rank split: by more right images than the standard error of the paired difference, or,
+    where the images cannot tell them apart, by no fewer right images and no higher KL of the networks to the large
+    anchor. All of these costs are counted or planned: a latency differs with every run, and would decide otherwise each
+    time. Of points without files (``ratings``) the networks are held against each other, by MACs.
+
+    The test split has no say, and an anchor is always shipped. What was decided of a point before does not count.
+    A stitched point on a front that does not beat its twin behind a random front so, the middle one of several, owes
     nothing to its stitch and is not shipped; it stays what others are dominated by.
     Cascades stay as they are, and beat no point that always costs the same: their worst case is dearer.
     """
-    points = tuple(replace(p, status=SHIPPED, reason=None) if p.kind in _DECIDED else p for p in points)
+    points = tuple(points)
     family = [p for p in points if p.kind not in (CONTROL, CASCADE)]
     twins: dict[str, list[OperatingPoint]] = {}
     for p in points:
         twins.setdefault(p.twin_of, []).append(p)
     decided = (_decided(p, family) if p.kind in _DECIDED else p for p in points)
     return tuple(_held(p, twins.get(p.name, ())) if p.kind == STITCHED else p for p in decided)
+
+
+def hopeless(points: Iterable[OperatingPoint], footprints: Mapping[str, Footprint]) -> set[str]:
+    """Names of points whose files nobody has to score: another network costs no more and is better by far.
+
+    ``footprints`` are those that files of points will have, by name. By far: five points beyond three standard errors
+    of the paired difference in Keras, which rounding to integers does not turn round.
+    """
+    family = [_Contender(p.name, p.macs, footprints[p.name], p.rank, p.rank.kl) for p in points if p.name in footprints]
+    return {c.name for c in family if rivals(c, family, lambda c: c.macs, _far_better)}
 
 
 def chorded(points: Iterable[OperatingPoint]) -> bool:
@@ -79,12 +111,65 @@ def mean_macs(point: OperatingPoint, split: str) -> float:
     return point.test_mean_macs if split == "test" else point.mean_macs
 
 
-def _decided(point: OperatingPoint, family: Iterable[OperatingPoint]) -> OperatingPoint:
-    better = rivals(point, family, lambda p: p.macs, beats)
-    if not better:
-        return point
-    cheapest = min(better, key=lambda p: (p.macs, p.name))
-    return replace(point, status=DOMINATED, reason=Reason("dominated", rival=cheapest.name))
+def _decided(point: OperatingPoint, family: Sequence[OperatingPoint]) -> OperatingPoint:
+    """A point with what follows in each precision; by the networks alone where it has no file in any."""
+    if not point.ratings:
+        reason = _beaten(_network(point), map(_network, family))
+        return replace(point, status=DOMINATED if reason else SHIPPED, reason=reason)
+    ratings = {name: _judged(point, name, family) for name in point.ratings}
+    shipped = any(v.status == SHIPPED for v in ratings.values())
+    first = None if shipped else next(iter(ratings.values())).reason
+    return replace(point, ratings=ratings, status=SHIPPED if shipped else DOMINATED, reason=first)
+
+
+def _judged(point: OperatingPoint, precision: str, family: Sequence[OperatingPoint]) -> Rating:
+    others = [_in_file(p, precision) for p in family if precision in p.ratings]
+    reason = _beaten(_in_file(point, precision), others)
+    return replace(point.ratings[precision], status=DOMINATED if reason else SHIPPED, reason=reason)
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """A point as it stands on one front: its costs, its score on the rank split, the KL of its network."""
+
+    name: str
+    macs: int
+    footprint: Footprint
+    rank: Score
+    kl: float | None
+
+
+def _network(point: OperatingPoint) -> _Contender:
+    return _Contender(point.name, point.macs, Footprint(), point.rank, point.rank.kl)
+
+
+def _in_file(point: OperatingPoint, precision: str) -> _Contender:
+    rating = point.ratings[precision]
+    footprint = Footprint(rating.flash_bytes, rating.arena_bytes)
+    return _Contender(point.name, point.macs, footprint, rating.rank, point.rank.kl)
+
+
+def _beaten(contender: _Contender, family: Iterable[_Contender]) -> Reason | None:
+    """What beats a contender, the cheapest of several; None where it is on the front."""
+    others = [c for c in family if c.name != contender.name]
+    better = rivals(contender, others, lambda c: c.macs, _better)
+    return Reason("dominated", rival=min(better, key=lambda c: (c.macs, c.name)).name) if better else None
+
+
+def _better(rival: _Contender, other: _Contender) -> bool:
+    """Whether what costs no more MACs takes no more flash and arena either, and does better or no worse."""
+    if not rival.footprint.within(other.footprint):
+        return False
+    lead, error = rival.rank.lead(other.rank)
+    kls = rival.kl or 0.0, other.kl or 0.0
+    if (rival.macs, lead, kls[0]) == (other.macs, 0, kls[1]):
+        return (rival.footprint, rival.name) < (other.footprint, other.name)
+    return lead > error or (lead >= 0 and kls[0] <= kls[1])
+
+
+def _far_better(rival: _Contender, other: _Contender) -> bool:
+    lead, error = rival.rank.lead(other.rank)
+    return rival.footprint.within(other.footprint) and lead - _SURE * error > _FAR
 
 
 def _held(point: OperatingPoint, twins: Sequence[OperatingPoint]) -> OperatingPoint:
@@ -95,12 +180,11 @@ def _held(point: OperatingPoint, twins: Sequence[OperatingPoint]) -> OperatingPo
     lead, error = point.rank.lead(middle.rank)
     if lead > error:
         return point
-    return replace(point, status=DOMINATED, reason=Reason("random_twin", rival=middle.name))
+    reason = Reason("random_twin", rival=middle.name)
+    ratings = {name: replace(v, status=DOMINATED, reason=reason) for name, v in point.ratings.items()}
+    return replace(point, status=DOMINATED, reason=reason, ratings=ratings)
 
 
 def beats(rival: OperatingPoint, point: OperatingPoint) -> bool:
-    """Whether a rival of no more cost does better on the rank split, or no worse where the images cannot tell."""
-    if (rival.macs, rival.rank) == (point.macs, point.rank):
-        return rival.name < point.name
-    lead, error = rival.rank.lead(point.rank)
-    return lead > error or (lead >= 0 and (rival.rank.kl or 0.0) <= (point.rank.kl or 0.0))
+    """Whether a network of no more cost does better on the rank split, or no worse where the images cannot tell."""
+    return _better(_network(rival), _network(point))

@@ -204,11 +204,31 @@ class File:
 
 
 @dataclass(frozen=True)
+class Rating:
+    """What a point's file in one precision costs, planned, and scores on the rank split; and what follows from that.
+
+    It stays where the file is not shipped and is gone: what is added to a run later is decided beside it.
+    """
+
+    flash_bytes: int
+    arena_bytes: int
+    rank: Score
+    status: str = SHIPPED
+    reason: Reason | None = None
+
+    @classmethod
+    def of(cls, file: File) -> Rating:
+        """Of a file that is there, before anything beats it."""
+        return cls(file.flash_bytes, file.arena_bytes, file.rank)
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """A network of the family, an anchor, a control or a cascade, with its figures.
 
     ``macs`` of a cascade are its worst case. ``origin`` names the point that this one was optimised from; empty where
     a build made it. ``twin_of`` names the point whose route a control has, behind a front that has learned nothing.
+    ``ratings`` are by precision: the point is shipped where it is in any of them.
     """
 
     name: str
@@ -226,6 +246,13 @@ class OperatingPoint:
     origin: str = ""
     cascade: Cascade | None = None
     twin_of: str = ""
+    ratings: Mapping[str, Rating] = field(default_factory=dict)
+
+    def ships(self, precision: str) -> bool:
+        """Whether its file in a precision is worth having; as the point itself, where nothing was decided of files."""
+        if not self.ratings:
+            return self.status == SHIPPED
+        return precision in self.ratings and self.ratings[precision].status == SHIPPED
 
     @property
     def mean_macs(self) -> float:
@@ -267,7 +294,7 @@ def record(path: str, content: bytes, took: Latency, rank: Score, test: Score) -
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
         flash_bytes=len(content),
-        arena_bytes=memory.plan(memory.ranges(content)).size,
+        arena_bytes=arena(content),
         rank=rank,
         test=test,
         latency_median_us=took.median_us,
@@ -276,6 +303,11 @@ def record(path: str, content: bytes, took: Latency, rank: Score, test: Score) -
         threads=took.threads,
         tool=took.tool,
     )
+
+
+def arena(content: bytes) -> int:
+    """Bytes of a file's arena, as it is planned from the file."""
+    return memory.plan(memory.ranges(content)).size
 
 
 def to_json(points: Iterable[OperatingPoint], meta: Mapping[str, Any]) -> dict[str, Any]:

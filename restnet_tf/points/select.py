@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from restnet_tf.points import stage_sums
-from restnet_tf.points.points import CONTROL, SHIPPED, SOURCES, File, OperatingPoint, mean_cost
+from restnet_tf.points.points import CONTROL, SOURCES, File, OperatingPoint, mean_cost
 from restnet_tf.points.stage_sums import StageSum, is_of
 from restnet_tf.records import Excess, Reason, RestnetError
 from tflite_export.budget import DEVICE_MEANS, MEAN, Term, amount, device_of, over
@@ -109,8 +109,9 @@ def choices(
             sums=stage_sums.of(point, precision, by_name, measured),
         )
         for point in points
-        if point.kind != CONTROL and point.status == SHIPPED
+        if point.kind != CONTROL
         for precision in sorted(point.files)
+        if point.ships(precision)
         for point in (_turns(point, precision) if dials else (point,))
     ]
     return sorted(files, key=lambda choice: choice.merit, reverse=True)

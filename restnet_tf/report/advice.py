@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from restnet_tf.points import select
-from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, File, OperatingPoint
+from restnet_tf.points.points import ANCHOR, SHIPPED, STITCHED, OperatingPoint, Score
 from restnet_tf.points.select import Choice
-from restnet_tf.report import figures, units
+from restnet_tf.report import figures, losses, units
 from restnet_tf.report.contents import Report
 from restnet_tf.report.figure import Figure, Line
 from tflite_export.budget import parse
@@ -19,7 +19,7 @@ from tflite_export.devices import devices
 # Interpreters and compilers that need nothing plugged in; the extra that brings them.
 _WITHOUT_HARDWARE = ("tflm", "ethos-u55-128")
 _EXTRA = "mcu"
-_FLOAT, _INTEGER, _FINER = "float32", "int8", "int16x8"
+_FLOAT, _INTEGER, _FINER = losses.FLOAT, "int8", "int16x8"
 _NOISE = 2.0  # standard errors of a paired difference
 
 
@@ -121,15 +121,15 @@ def _benched(report: Report) -> Iterator[Advice]:
 
 def _quantised(report: Report) -> Iterator[Advice]:
     """Another calibration, or else a finer precision, where integers lose more on the rank split than noise would."""
-    losing = [p for p in _between(report) if _loses(p.files.get(_FLOAT), p.files.get(_INTEGER))]
+    losing = [p for p in _between(report) if _loses(losses.rank(p, _FLOAT), losses.rank(p, _INTEGER))]
     if losing and report.method.reopens and report.build:
         yield from _finer(report, losing[0])  # one build does it for all points
 
 
-def _loses(exact: File | None, file: File | None) -> bool:
-    if exact is None or file is None:
+def _loses(exact: Score | None, integers: Score | None) -> bool:
+    if exact is None or integers is None:
         return False
-    lead, error = exact.rank.lead(file.rank)
+    lead, error = exact.lead(integers)
     return lead > _NOISE * error
 
 
@@ -140,8 +140,8 @@ def _finer(report: Report, point: OperatingPoint) -> Iterator[Advice]:
     if "--recalibrate" not in report.build:
         words = (*report.build, "--recalibrate", "--out", f"{report.run}-recalibrated")
         yield Advice("Calibrate the backs on what their stitches deliver", words, reason, basis)
-    elif _FINER not in point.files:
-        precisions = ",".join([*point.files, _FINER])
+    elif _FINER not in losses.precisions(point):
+        precisions = ",".join([*losses.precisions(point), _FINER])
         words = (*report.build, "--precision", precisions, "--out", f"{report.run}-{_FINER}")
         yield Advice("Take finer activations", words, reason, basis)
 

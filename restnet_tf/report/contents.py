@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from restnet_tf.points.points import CASCADE, CONTROL, DISTILLED, DOMINATED, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.words import sentence
 from tflite_export.devices.measurements import Measurement
 
 STITCH, STAGE = "stitch", "stage"
@@ -133,10 +134,27 @@ def ordered(points: tuple[OperatingPoint, ...]) -> tuple[OperatingPoint, ...]:
     return tuple(sorted(points, key=lambda p: (p.kind == CONTROL, p.mean_macs, p.name)))
 
 
-def standing(point: OperatingPoint) -> str:
-    """In a word: anchor, cascade, control, shipped or dominated."""
+def standing(point: OperatingPoint, precision: str = "") -> str:
+    """In a word: anchor, cascade, control, shipped or dominated; on the front of a precision, or on any."""
     decided = point.kind in (STITCHED, DISTILLED) or (point.kind == CASCADE and point.status != SHIPPED)
-    return point.status if decided else point.kind
+    if not decided:
+        return point.kind
+    return (SHIPPED if point.ships(precision) else DOMINATED) if precision and point.ratings else point.status
+
+
+def place(point: OperatingPoint) -> str:
+    """Its standing, and on which fronts it is where it is not on all of them: ``shipped in int8``."""
+    there = [name for name in point.ratings if standing(point, name) == SHIPPED]
+    return standing(point) + (f" in {', '.join(there)}" if 0 < len(there) < len(point.ratings) else "")
+
+
+def why_not(point: OperatingPoint) -> str:
+    """Why a point is not shipped, or not in some precisions; empty where it is in all."""
+    given = {name: sentence(rating.reason) for name, rating in point.ratings.items() if rating.reason}
+    if not given or (len(given) == len(point.ratings) and len(set(given.values())) == 1):
+        return sentence(point.reason)
+    every = {text: [name for name, one in given.items() if one == text] for text in given.values()}
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in every.items())
 
 
 def aside(point: OperatingPoint) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 
 from restnet_tf.points.front import chord, chorded
 from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, SOURCES, STITCHED, File, Share
-from restnet_tf.report import dials, units
-from restnet_tf.report.contents import Candidate, Ladder, standing
+from restnet_tf.report import dials, losses, units
+from restnet_tf.report.contents import Candidate, Ladder, place, standing, why_not
 from restnet_tf.report.figure import (
     ACROSS,
     BENCH,
@@ -32,8 +32,9 @@ from restnet_tf.report.figure import (
     Line,
 )
 from restnet_tf.report.units import Unit
-from restnet_tf.words import sentence
 from tflite_export.devices.measurements import KINDS, UNITS, Measurement
+
+_FILES, _IN_FULL = frozenset((FILE,)), frozenset((TABLE, CSV))
 
 
 def _file(
@@ -58,7 +59,7 @@ FIGURES = (
         of=frozenset((POINT, FILE)),
         views=TABLES | {BENCH, CASCADES},
     ),
-    Figure("standing", "front", lambda of: standing(of.point), views=TABLES),
+    Figure("standing", "front", lambda of: place(of.point), views=TABLES),
     Figure("kind", "kind", lambda of: of.point.kind, views=ONLY_CSV),
     Figure("status", "status", lambda of: of.point.status, views=ONLY_CSV),
     Figure("test_images", "test images", lambda of: of.point.test.n, units.COUNT, views=ONLY_CSV),
@@ -184,7 +185,7 @@ FIGURES = (
     ),
     Figure("rung", "rung", lambda of: of.point.rung),
     Figure("route", "route", lambda of: of.point.route),
-    Figure("reason", "why not", lambda of: sentence(of.point.reason), views=TABLES),
+    Figure("reason", "why not", lambda of: why_not(of.point), views=TABLES),
     Figure(
         "precision",
         "precision",
@@ -192,6 +193,7 @@ FIGURES = (
         of=frozenset((FILE,)),
         views=TABLES | {BENCH},
     ),
+    Figure("standing_of_file", "front", lambda of: standing(of.point, of.precision), of=_FILES, views=_IN_FULL),
     _file(
         "interpreter_test_score",
         "{metric}",
@@ -204,12 +206,13 @@ FIGURES = (
         stand_in="keras_test_score",
         turned=lambda of, setting: Share(setting.test.value, of.point.test.n),
     ),
-    _file(
+    Figure(
         "interpreter_rank_score",
         "rank split",
-        lambda file: file.rank.value,
+        lambda of: None if (rank := losses.rank(of.point, of.precision)) is None else rank.value,
         units.SHARE,
         SOURCES["rank_score"],
+        _FILES,
         turned=lambda of, setting: setting.rank.value,
     ),
     _file(
@@ -241,8 +244,8 @@ FIGURES = (
         dials.chosen(lambda dial, point: dials.deferral(dial.test_reach, point.test.n)),
         units.DEFERRAL,
         "share of test images on which a stage of the file is below its threshold, run by the interpreter",
-        frozenset((FILE,)),
-        frozenset((TABLE, CSV)),
+        _FILES,
+        _IN_FULL,
         turned=lambda of, setting: dials.deferral(setting.test_reach, of.point.test.n),
     ),
     Figure(
@@ -271,8 +274,8 @@ FIGURES = (
         dials.mean(lambda of: of.file and of.file.test_mean_latency_us),
         units.MILLISECONDS,
         "medians on the building host by the stage that answers, by the share of test images that it answered",
-        frozenset((FILE,)),
-        frozenset((TABLE, CSV)),
+        _FILES,
+        _IN_FULL,
         title="mean latency (building host)",
         axis=ACROSS,
         turned=lambda of, setting: dials.mean_latency(of, setting.test_reach),

@@ -11,7 +11,7 @@ from restnet_tf.points import select
 from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint, turned
 from restnet_tf.points.select import Choice
 from restnet_tf.report import dials, figures, savings
-from restnet_tf.report.contents import Candidate, Report, standing
+from restnet_tf.report.contents import Candidate, Report, standing, why_not
 from restnet_tf.report.figure import CARD, FILE, POINT, Figure, Line
 from restnet_tf.words import sentence
 
@@ -64,7 +64,8 @@ def _point(p: OperatingPoint, drawn: Iterable[Figure], report: Report) -> dict[s
     return {
         "name": p.name,
         "standing": standing(p),
-        "reason": sentence(p.reason),
+        "reason": why_not(p),
+        "fronts": {n: {"standing": standing(p, n), "reason": sentence(r.reason)} for n, r in sorted(p.ratings.items())},
         "shipped": p.kind != CONTROL and p.status == SHIPPED,
         "figures": _values(Line(p, report.points), POINT, drawn),
         "files": {name: _values(Line(p, report.points, name), FILE, drawn) for name in sorted(p.files)},

@@ -12,7 +12,7 @@ from typing import Any
 from restnet_tf.points import front
 from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Tally
-from restnet_tf.report import advice, savings, units
+from restnet_tf.report import advice, losses, savings, units
 from restnet_tf.schema import SCHEMA
 from restnet_tf.words import sentence
 
@@ -53,7 +53,9 @@ def family(
     """
     return [
         *_shipped(points, nouns),
+        *_fronts(points),
         *_beaten(points, nouns),
+        *losses.sentences(points, str(meta["metric"])),
         *_distilled(points, nouns),
         *_files(path),
         *_from_chord(points, str(meta["metric"])),
@@ -127,6 +129,16 @@ def _none(count: int, verb: str) -> str:
         return f"none was {verb}"
     which = f"the one that was {verb}" if count == 1 else f"each of the {count} that were {verb}"
     return f"{which} is beaten by what costs no more"
+
+
+def _fronts(points: Sequence[OperatingPoint]) -> list[str]:
+    """What is shipped in each precision, where that is not the same in all."""
+    decided = [p for p in points if p.kind in (STITCHED, DISTILLED) and p.ratings]
+    fronts = {name: [p.name for p in decided if p.ships(name)] for p in decided for name in p.ratings}
+    if len({tuple(names) for names in fronts.values()}) < 2:
+        return []
+    told = "; ".join(f"{name}: {', '.join(names) or 'none'}" for name, names in fronts.items())
+    return [f"each precision has a front of its own, by the scores of its files: {told}"]
 
 
 def _beaten(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -181,6 +182,14 @@ def spread(rows: np.ndarray, places: int, most: int) -> np.ndarray:
 def goal(features: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
     """Features ``(n, ...)`` of the target at the places that ``adapted`` gives: ``(n, places, c_out)``."""
     return _rows(features)[:, 1 if pooled_class(source, target) else 0 :]
+
+
+def blank(source: Cut, target: Cut) -> Stitch:
+    """A stitch of these cuts that nothing was fitted to: it takes as much room as one that was."""
+    ends = source.layout, target.layout
+    shapes = {name: shape for step in between(*ends) for name, shape in step.shapes.items()}
+    values = {name: np.linspace(-1, 1, prod(shape), dtype=np.float32).reshape(shape) for name, shape in shapes.items()}
+    return Stitch(values.pop("kernel"), values.pop("bias"), *ends, target.clamp, values)
 
 
 def build(stitch: Stitch, name: str = "stitch") -> keras.Model:

@@ -19,7 +19,7 @@ from restnet_tf.commands import build, link
 from restnet_tf.family import additions
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points import front, points
-from restnet_tf.points.points import CONTROL, DOMINATED, SHIPPED, OperatingPoint
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, SHIPPED, OperatingPoint
 from restnet_tf.progress import Silent
 from restnet_tf.run.directory import Run
 from tflite_export.flatbuffer import only, read
@@ -81,6 +81,30 @@ def test_a_precision_is_added_to_every_point_that_has_files_and_nothing_is_fitte
     # Asked once more, it has all of that.
     answer = command(run, "--precision", "int8")
     assert (answer.exit_code, answer.output.splitlines()[-1]) == (0, f"{run} has all of that already")
+
+
+def test_no_file_between_the_anchors_is_beaten_by_one_that_costs_no_more(run: Path) -> None:
+    """In each precision by the scores of its own files, over MACs, flash and arena."""
+    link.link(run, Silent(), precisions=["int8"])
+    every = [p for p in listed(run).values() if p.ratings]
+    for precision in ("float32", "int8"):
+        there = [(p, p.ratings[precision]) for p in every if precision in p.ratings]
+        shipped = [p for p, rating in there if rating.status == SHIPPED]
+        assert {p.name for p in shipped} == {p.name for p in every if precision in p.files}
+        for point in (p for p in shipped if p.kind != ANCHOR):
+            file = point.files[precision]
+            assert (point.ratings[precision].flash_bytes, point.ratings[precision].rank) == (
+                file.flash_bytes,
+                file.rank,
+            )
+            for rival, rating in there:
+                cheaper = rival.macs <= point.macs and rating.flash_bytes <= file.flash_bytes
+                if rival is not point and cheaper and rating.arena_bytes <= file.arena_bytes:
+                    lead, error = rating.rank.lead(file.rank)
+                    assert lead <= error, f"{rival.name} beats {point.name} in {precision}"
+    out = {(p.name, name) for p in every for name, rating in p.ratings.items() if rating.status == DOMINATED}
+    assert out
+    assert not [pair for pair in out if Run(run).tflite_path(*pair).exists()]
 
 
 def test_a_point_that_was_not_shipped_gets_files_and_stays_what_it_is(run: Path) -> None:

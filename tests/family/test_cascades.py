@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from restnet_tf.commands.build import Done
 from restnet_tf.family import cascades, stage_runs
 from restnet_tf.family.cascades import Rest, Scope
 from restnet_tf.points import points
-from restnet_tf.points.points import ANCHOR, CASCADE, Cascade, OperatingPoint, Score
+from restnet_tf.points.points import ANCHOR, CASCADE, DOMINATED, Cascade, OperatingPoint, Rating, Score
 from restnet_tf.progress import Silent
 from restnet_tf.run.directory import Run
 from tflite_export.devices import host
@@ -140,6 +141,25 @@ def test_a_chain_is_a_point_of_two_costs() -> None:
     assert (last.thresholds, last.rank, last.test) == (point.cascade.thresholds, point.rank, point.test)
     means = [one.mean_macs for one in points.turned(point)]
     assert means == sorted(means)
+
+
+def test_stages_are_shipped_in_the_precisions_that_they_are_joined_in() -> None:
+    small, large, between = static("small", 10), static("large", 100), static("L1-S1", 50)
+    rank = between.rank
+    ratings = {"float32": Rating(1, 1, rank), "int8": Rating(1, 1, rank, DOMINATED)}
+    family = [replace(p, kind=ANCHOR) for p in (small, large)] + [replace(between, ratings=ratings)]
+    names = {
+        word: [p.name for p in cascades._statics(family, Scope(None, (word,), 4))]
+        for word in ("float32", "int8", "int8>float32")
+    }
+    whole = ["small", "L1-S1", "large"]
+    assert names == {"float32": whole, "int8": ["small", "large"], "int8>float32": whole}
+    both = "float32", "int8"
+    absent: dict[str, Any] = {"shop": None, "scope": None, "labels": {}, "meta": {}, "earlier": {}}
+    stock = cascades._Stock(**absent, there={"small": both, "L1-S1": ("float32",), "large": both})
+    chain = Cascade(("small", "L1-S1"), (10, 50), "max", (0.5,), (1.0, 0.5), (1.0, 0.5))
+    assert stock._hindrance(chain, ("float32", "float32")) == ""
+    assert stock._hindrance(chain, ("int8", "int8")) == "L1-S1 int8 is not shipped"
 
 
 def test_few_images_choose_nothing_and_are_told() -> None:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from measured_points import cascade, point
+from measured_points import cascade, point, scored
 
 from restnet_tf.methods.snnet import draws
 from restnet_tf.methods.stitchnet import nets
 from restnet_tf.methods.stitchnet.search import Net
 from restnet_tf.points import front
-from restnet_tf.points.points import ANCHOR, CASCADE, CONTROL, DISTILLED, DOMINATED, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.points.front import Footprint
+from restnet_tf.points.points import (
+    ANCHOR,
+    CASCADE,
+    CONTROL,
+    DISTILLED,
+    DOMINATED,
+    SHIPPED,
+    STITCHED,
+    OperatingPoint,
+    Rating,
+)
 from restnet_tf.records import Reason
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
@@ -81,6 +93,64 @@ def test_a_point_that_does_not_beat_the_middle_one_of_its_random_twins_is_not_sh
     assert again["L1-S0"].reason == Reason("random_twin", rival="random-2")
     assert again["L2-S0"].reason == Reason("dominated", rival="L1-S0")  # which does as well, whatever that is owed to
     assert front.decide(again.values()) == tuple(again.values())
+
+
+def rated(name: str, macs: int, rights: dict[str, int], kind: str = STITCHED, **more: Any) -> OperatingPoint:
+    """A point with a file of each precision that has so many rank images right; ``takes`` are flash and arena."""
+    takes = more.pop("takes", (1000, 500))
+    ratings = {precision: Rating(*takes, scored(right)) for precision, right in rights.items()}
+    return replace(point(name, macs, max(rights.values()), kind), ratings=ratings, **more)
+
+
+def test_each_precision_has_a_front_of_its_own_by_the_scores_of_its_files():
+    small = rated("small", 10, {"float32": 100, "int8": 100}, ANCHOR)
+    large = rated("large", 100, {"float32": 180, "int8": 180}, ANCHOR)
+    exact = rated("L1-S0", 30, {"float32": 150, "int8": 90})  # rounding costs it more than it is ahead
+    robust = rated("L2-S0", 40, {"float32": 140, "int8": 139})
+    lost = rated("L3-S0", 50, {"float32": 120, "int8": 95})
+    decided = {p.name: p for p in front.decide((small, large, exact, robust, lost))}
+    ships = {n: [name for name in p.ratings if p.ships(name)] for n, p in decided.items()}
+    both = ["float32", "int8"]
+    assert ships == {"small": both, "large": both, "L1-S0": ["float32"], "L2-S0": ["int8"], "L3-S0": []}
+    assert decided["L1-S0"].ratings["int8"].reason == Reason("dominated", rival="small")
+    assert decided["L2-S0"].ratings["float32"].reason == Reason("dominated", rival="L1-S0")
+    assert [decided[n].status for n in ("L1-S0", "L2-S0", "L3-S0")] == [SHIPPED, SHIPPED, DOMINATED]
+    assert [decided[n].reason for n in ("L1-S0", "L2-S0")] == [None, None]
+    assert decided["L3-S0"].reason == Reason("dominated", rival="L1-S0")
+    assert front.decide(decided.values()) == tuple(decided.values())
+
+
+@pytest.mark.parametrize(
+    ("takes", "status"),
+    [
+        ((200, 500), SHIPPED),  # a fifth of the flash
+        ((1000, 400), SHIPPED),  # a smaller arena
+        ((990, 490), DOMINATED),  # so little less that nobody would choose by it
+        ((1000, 500), DOMINATED),
+        ((2000, 900), DOMINATED),
+    ],
+)
+def test_what_saves_flash_or_arena_at_equal_macs_is_not_dominated(takes: tuple[int, int], status: str):
+    better = rated("L1-S0", 30, {"int8": 150})
+    worse = rated("L2-S0", 30, {"int8": 120}, takes=takes)
+    assert {p.name: p.status for p in front.decide((better, worse))} == {"L1-S0": SHIPPED, "L2-S0": status}
+
+
+def test_what_owes_nothing_to_its_stitch_is_shipped_in_no_precision():
+    stitched = rated("L1-S0", 30, {"float32": 140, "int8": 139})
+    twin = point("random", 30, 139, CONTROL, status=CONTROL, twin_of="L1-S0")
+    decided, _ = front.decide((stitched, twin))
+    assert [r.reason for r in decided.ratings.values()] == [Reason("random_twin", rival="random")] * 2
+    assert not decided.ships("float32")
+
+
+def test_a_file_that_nobody_has_to_score_is_far_behind_in_all_that_is_planned():
+    good, far, near = point("good", 30, 180), point("far", 40, 100), point("near", 40, 172)
+    same = {p.name: Footprint(100, 100) for p in (good, far, near)}
+    assert front.hopeless((good, far, near), same) == {"far"}
+    assert front.hopeless((good, far, near), same | {"far": Footprint(100, 50)}) == set()
+    assert front.hopeless((good, far, near), same | {"far": Footprint(50, 100)}) == set()
+    assert front.hopeless((replace(good, macs=41), far), same) == set()
 
 
 def test_the_chord_of_cascades_is_at_the_mean_cost_of_the_split():

@@ -14,11 +14,13 @@ from restnet_tf.points.points import (
     CASCADE,
     CONTROL,
     DOMINATED,
+    SHIPPED,
     STITCHED,
     Cascade,
     Dial,
     File,
     OperatingPoint,
+    Rating,
     Score,
 )
 from restnet_tf.records import RestnetError
@@ -92,6 +94,13 @@ def test_controls_and_dominated_points_are_never_chosen(excluded):
     assert chosen("macs<=1M", (*FAMILY, best))[0] == "large"
     with pytest.raises(RestnetError, match=r"ships no \.tflite file"):
         chosen("macs<=1M", (best,))
+
+
+def test_a_file_is_no_choice_where_its_point_is_shipped_in_another_precision_alone():
+    best = point("best", 1, float32=file(1, 100), int8=file(1, 100))
+    there, out = (Rating(1, 1, best.rank, status) for status in (SHIPPED, DOMINATED))
+    assert chosen("macs<=1M", (*FAMILY, replace(best, ratings={"float32": out, "int8": there}))) == ("best", "int8")
+    assert chosen("macs<=1M", (*FAMILY, replace(best, ratings={"int8": there}))) == ("best", "int8")
 
 
 def test_a_point_without_files_is_no_choice():

@@ -138,9 +138,7 @@ def _shop(work: Stages) -> Shop:
         part: Split = getattr(work.data, split)
         return (np.asarray(batch) for batch in part.batches(shape, _BATCH))
 
-    own = {role: (precision,) for role, precision in work.own.items()}
-    asked = {role: own.get(role, work.settings.precisions) for role in work.roles}
-    shop = Shop(work.run, makers.of(work), work.shapes, images, judge, work.report, precisions=asked)
+    shop = Shop(work.run, makers.of(work), work.shapes, images, judge, work.report)
     return shop
 
 
@@ -172,7 +170,9 @@ def _models(work: Stages, shop: Shop, earlier: Sequence[OperatingPoint]) -> list
         before.get(role) or OperatingPoint(role, ANCHOR, work.names[role], *work.costs[role], unknown, unknown)
         for role in work.roles
     ]
-    files, deciding = shop.stocked(bare), _deciding(work)
+    own = {role: (precision,) for role, precision in work.own.items()}
+    files = shop.stocked(bare, {role: own.get(role, work.settings.precisions) for role in work.roles})
+    deciding = _deciding(work)
     scores = {p.name: files[p.name][deciding[p.name]] for p in bare}
     return [replace(p, files=files[p.name], rank=scores[p.name].rank, test=scores[p.name].test) for p in bare]
 

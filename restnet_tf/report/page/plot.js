@@ -22,6 +22,8 @@ const SHAPES = {
   shipped: () => drawn("circle", { class: "shape", r: 6 }),
   dominated: () => drawn("circle", { class: "shape", r: 5 }),
 };
+// A point's standing and the reason for it, on the front of a precision where it was decided there.
+const frontOf = (p, precision) => p.fronts[precision] ?? p;
 let picked = null; // the point and precision that the budget chooses
 
 function ticks(low, high, count) {
@@ -38,14 +40,15 @@ function pointCard(node, p, precision) {
     const file = figure.of === "file" ? `${precision}, ` : "";
     return [figure.label, value === undefined ? null : written(figure.kind, value), figure.source && `${file}${figure.source}`];
   });
-  const note = p.standing + (p.reason ? `: ${p.reason}` : "") + (p.files[precision] ? "" : "; no file");
+  const { standing, reason } = frontOf(p, precision);
+  const note = standing + (reason ? `: ${reason}` : "") + (p.files[precision] ? "" : "; no file");
   showCard(node.querySelector(".shape"), p.name, note, rows);
 }
 
 // The points with their places on both axes, and what lies too far off to be shown among them.
 function placed(x, y, precision) {
   const across = (p) => [valueOf(x, p, precision)].flat()[0]; // of a score without its interval
-  const all = data.points.map((p) => ({ p, x: across(p), ...heightOf(y, p, precision) }))
+  const all = data.points.map((p) => ({ p, standing: frontOf(p, precision).standing, x: across(p), ...heightOf(y, p, precision) }))
     .filter((m) => m.y !== undefined && m.x !== undefined);
   // What is shipped sets the scale, and others stretch it to no more than twice that: a random front would press
   // everything flat.
@@ -82,7 +85,7 @@ function label(canvas, marks, box, chord) {
     taken.push([x - 1, y - 1, x + 1, y + 1]);
   }
   const order = ["anchor", "cascade", "shipped", "control", "dominated"];
-  for (const m of [...marks].sort((a, b) => order.indexOf(a.p.standing) - order.indexOf(b.p.standing))) {
+  for (const m of [...marks].sort((a, b) => order.indexOf(a.standing) - order.indexOf(b.standing))) {
     const wide = 6.7 * m.p.name.length;
     for (const [x, y] of [[10, -8], [10, 16], [-10 - wide, -8], [-10 - wide, 16], [-wide / 2, -13], [-wide / 2, 23],
       [12, 4], [-12 - wide, 4]]) {
@@ -137,7 +140,7 @@ function drawTurned(canvas, axes, precision, sx, sy, range) {
 // From the mean of a cascade to its worst case, which the mark's own axis may name.
 function drawWorst(canvas, m, axis, precision, sx) {
   const worst = figureNamed.get(axis.worst), value = worst && valueOf(worst, m.p, precision);
-  if (m.p.standing !== "cascade" || value === undefined) return;
+  if (m.standing !== "cascade" || value === undefined) return;
   const x = sx(value);
   canvas.append(drawn("path", { class: `worst${dialClass(m.p)}`, d: `M${m.cx} ${m.cy}H${x}` }),
     drawn("path", { class: `worst end${dialClass(m.p)}`, d: `M${x} ${m.cy - 5}V${m.cy + 5}` }));
@@ -147,11 +150,11 @@ function mark(m, y, precision, box, sy) {
   const clip = (y) => Math.max(box.top, Math.min(box.bottom, sy(y)));
   const chosen = picked && picked.point === m.p.name && picked.precision === precision;
   const node = drawn("g", {
-    class: `mark ${m.p.standing}${dialClass(m.p)}${m.hollow ? " hollow" : ""}${chosen ? " picked" : ""}`,
+    class: `mark ${m.standing}${dialClass(m.p)}${m.hollow ? " hollow" : ""}${chosen ? " picked" : ""}`,
     transform: `translate(${m.cx} ${m.cy})`, tabindex: 0, role: "img", "data-point": m.p.name,
-    "aria-label": `${m.p.name}, ${m.p.standing}, ${y.label} ${written(y.kind, valueOf(y, m.p, precision) ?? standIn(y, m.p))}`,
+    "aria-label": `${m.p.name}, ${m.standing}, ${y.label} ${written(y.kind, valueOf(y, m.p, precision) ?? standIn(y, m.p))}`,
   }, drawn("line", { class: "bar", y1: clip(m.low) - m.cy, y2: clip(m.high) - m.cy }),
-    drawn("circle", { class: "ring", r: 10 }), drawn("circle", { r: 14, fill: "transparent" }), SHAPES[m.p.standing]());
+    drawn("circle", { class: "ring", r: 10 }), drawn("circle", { r: 14, fill: "transparent" }), SHAPES[m.standing]());
   node.addEventListener("click", () => chooseCascade(m.p.name));
   for (const event of ["mouseenter", "focus", "click"])
     node.addEventListener(event, () => pointCard(node, m.p, precision));
@@ -170,7 +173,7 @@ function drawPlot() {
   hideCard();
   const heading = element("div", { class: "note" }, ended(axes.y, axes.y.note));
   // The anchors' scores are what a chord joins, as points between them have theirs in its unit.
-  const ends = axes.y.kind === "score" ? shown.filter((m) => m.p.standing === "anchor").sort((a, b) => a.x - b.x) : [];
+  const ends = axes.y.kind === "score" ? shown.filter((m) => m.standing === "anchor").sort((a, b) => a.x - b.x) : [];
   holder.replaceChildren(heading, canvas, legend(shown, ends.length > 1));
   if (!shown.length) {
     canvas.remove();
@@ -206,7 +209,7 @@ function legend(shown, withChord) {
   const words = { anchor: "anchor", cascade: "cascade", shipped: "shipped", dominated: "dominated", control: "control" };
   const list = element("ul", { class: "legend" });
   for (const [standing, word] of Object.entries(words)) {
-    const such = shown.filter((m) => m.p.standing === standing);
+    const such = shown.filter((m) => m.standing === standing);
     if (!such.length) continue;
     const hollow = such.every((m) => m.hollow) ? " hollow" : "";
     const icon = drawn("svg", { width: 14, height: 14, viewBox: "-8 -8 16 16", "aria-hidden": "true" },

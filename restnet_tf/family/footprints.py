@@ -1,0 +1,56 @@
+"""What files take before anything is fitted: a route is linked with stitches of any values, which are as large.
+
+The anchors are compiled anyway, so this is no guess by formula: flash and arena are read off a file as it will be. What
+a rung adds to a stitch, or a back of a route's own differs by, is all that is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from restnet_tf.family.anchor_pieces import AnchorPieces, Members
+from restnet_tf.family.linker import Joint, Linker
+from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
+from restnet_tf.points import points
+from restnet_tf.points.front import Footprint
+from restnet_tf.stitches import stitch
+from tflite_export import link
+
+if TYPE_CHECKING:
+    from restnet_tf.family.family import Family
+    from restnet_tf.records import Plan
+
+
+def of(members: Members, names: Sequence[str], precision: str) -> dict[str, Footprint]:
+    """Of the files of points in a precision, by name: routes by their plans, and networks that are whole."""
+    plans = {name: members.plans[name] for name in names if name in members.plans}
+    blanks = {name: _unfitted(members.family, plan) for name, plan in plans.items()}
+    linker = Linker(_BlankPieces(members, precision), plans, blanks, precision)
+    return {name: _footprint(linker.variant(name)) for name in names}
+
+
+class _BlankPieces(AnchorPieces):
+    """The anchors as they are, joined by stitches as they come; nothing is run."""
+
+    def file(self, point: str, route: link.Route) -> bytes:
+        """One point's own file, as large as it will be."""
+        return link.variant(route, precision=self._precision)
+
+    def joined(self, joint: Joint, lead: link.Route) -> link.Route:
+        """A route with one more piece, the anchor's own."""
+        return replace(lead, back=self.object(joint.back.anchor), start=joint.back.start)
+
+
+def _unfitted(family: Family, plan: Plan) -> Fitted:
+    """A plan's stitches, of no use yet."""
+    cuts = {role: {cut.name: cut for cut in every} for role, every in family.cut_lists.items()}
+    ends = [(cuts[a.anchor][str(a.stop)], cuts[b.anchor][str(b.start)]) for a, b in pairwise(plan.route)]
+    *before, last = (stitch.blank(*pair) for pair in ends)
+    return Fitted(last, CLOSED_FORM, 0.0, 0.0, (), tuple(before))
+
+
+def _footprint(content: bytes) -> Footprint:
+    return Footprint(len(content), points.arena(content))
