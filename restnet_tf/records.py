@@ -135,6 +135,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     "over_budget": ("excess",),
     "not_shortlisted": ("count", "figure"),
     "higher_kl": ("rival",),
+    "halved": ("rival", "count"),  # MACs
     "higher_estimate": (),
     "too_little_left": ("limit",),
     "thinned": ("count",),

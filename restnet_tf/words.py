@@ -21,6 +21,7 @@ _SENTENCES = {
     "over_budget": "{excess}",
     "not_shortlisted": "not shortlisted: {count} plans of about its cost {ahead}",
     "higher_kl": "{rival} costs about as much and has a lower KL",
+    "halved": "{rival} costs about as much and came down faster in the first tenth of the training",
     "higher_estimate": "not tried: enough plans of about its cost have a lower sum of their jumps' KLs",
     "too_little_left": "leaves less than {limit:.0%} of the network",
     "thinned": "not among the {count} points asked for, which are spread evenly by cost",

@@ -37,12 +37,15 @@ def statistics_macs(family: Family) -> int:
 
 
 def prepared_macs(family: Family, plans: Sequence[Plan]) -> int:
-    """MACs before any rung is climbed: statistics, trials of those plans that have a loss, features of all views."""
+    """MACs beside the fits of points: statistics, trials of those plans that have a loss, features of all views, and
+    the training of candidates that were dropped.
+    """
     anchors = sum(c.macs for c in family.costs.values())
     tried = [p for p in plans if p.kl is not None]
     backs = sum(p.macs - before(family, p.route[0]) for p in tried)
     trials = trial_images(family, sum(p.macs for p in tried)) * (anchors + backs) if tried else 0
-    return statistics_macs(family) + trials + views(family) * anchors
+    dropped = sum(p.reason.count or 0 for p in plans if p.reason is not None and p.reason.code == "halved")
+    return statistics_macs(family) + trials + views(family) * anchors + dropped
 
 
 def before(family: Family, front: Piece) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from restnet_tf.family import caches, compute, fits, taught
 from restnet_tf.family.family import Family
-from restnet_tf.family.fits import Fit, Reading
+from restnet_tf.family.fits import Fit
 from restnet_tf.fitting import cache
 from restnet_tf.graph import cuts
 from restnet_tf.points.points import CONTROL, DISTILLED
@@ -55,21 +55,29 @@ class Control:
     spent: int = 0
 
 
-def median_work(fitted: Iterable[Fitted]) -> int:
+def median_work(shares: Iterable[int]) -> int:
     """The work of a variant in the middle: what the distilled anchor gets."""
-    return int(median(sum(r.work for r in fit.rungs) for fit in fitted))
+    return int(median(shares))
 
 
 def distilled(family: Family, work: int, train: Cache, ranked: Cache) -> Control:
-    """The small anchor trained on the large one's outputs: its norms, then all of it where that gains.
+    """The small anchor fitted by its ``lesson``."""
+    return pupil(family, fits.fit(family, [lesson(family, work, train, ranked)])[DISTILLED])
 
-    It is a point of the family, and its weights are in the run.
-    """
+
+def lesson(family: Family, work: int, train: Cache, ranked: Cache) -> Fit:
+    """What teaches the small anchor the large one's outputs: its norms, then all of it where that gains."""
     role = family.smallest
-    small, costs = family.anchors[role], family.costs[role]
     reads = fits.reads(train, ranked, Piece(role, None, cache.INPUT), role, family.largest)
     rungs = {"norm": work // 2, "back": work // 2}
-    fitted = _fitted(family, DISTILLED, role, cache.INPUT, None, reads, rungs)
+    run, seed = family.run.path, family.settings.seed
+    return Fit(run, DISTILLED, family.sources[role], cache.INPUT, None, reads, rungs, seed)
+
+
+def pupil(family: Family, fitted: Fitted) -> Control:
+    """The small anchor with what it was taught: a point of the family, and its weights are in the run."""
+    role = family.smallest
+    small, costs = family.anchors[role], family.costs[role]
     network = taught.keep(family, fitted.stitch.tuned)
     route = f"{small.name} distilled from {family.anchors[family.largest].name}"
     return Control(
@@ -120,7 +128,7 @@ class _Twin:
 
 
 def _twins(family: Family, plan: Plan, fitted: Fitted) -> list[_Twin]:
-    rungs = {r.rung: r.work for r in fitted.rungs}
+    rungs = fitted.shares
     count = _SEEDS if sum(rungs.values()) <= _CHEAP_WORK else 1
     names = [f"random-{plan.name}", *(f"random-{plan.name}-{number}" for number in range(2, count + 1))]
     return [_Twin(name, plan, family.settings.seed + i, rungs, plan.name) for i, name in enumerate(names)]
@@ -181,19 +189,6 @@ def _jobs(family: Family, group: Sequence[_Twin], train: Cache, ranked: Cache) -
         source, cut, start = family.sources[back], str(behind.start), starts[twin.name]
         jobs.append(Fit(family.run.path, twin.name, source, cut, start, reads, twin.rungs, seed))
     return jobs
-
-
-def _fitted(
-    family: Family,
-    name: str,
-    role: str,
-    cut: str,
-    start: Stitch | None,
-    reads: tuple[Reading, Reading],
-    rungs: Mapping[str, int],
-) -> Fitted:
-    run, seed = family.run.path, family.settings.seed
-    return fits.fit(family, [Fit(run, name, family.sources[role], cut, start, reads, rungs, seed)])[name]
 
 
 def _closed_forms(family: Family, group: Sequence[_Twin], anchors: Mapping[str, Anchor]) -> dict[str, Stitch]:

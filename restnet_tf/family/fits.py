@@ -1,12 +1,12 @@
 """Fits as tasks: a stitch in front of a back, trained on cached features, into the run directory.
 
-Points are fitted in rounds: rungs that cost a point nothing first, for all points, then one more rung of those that
-need it (``rungs.onward``). No fit of a round waits for another.
+Points are fitted in rounds, a stint of each fit that has one (``stints.Course``). No fit of a round waits for another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from restnet_tf.fitting import cache, ladder
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.examples import Examples
 from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.stints import Course, Standing, Stint
 from restnet_tf.graph import cuts
 from restnet_tf.records import Piece, RestnetError, Stitch
 from restnet_tf.run.directory import Run
@@ -85,22 +86,29 @@ def fit(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
     return _loaded(family, jobs)
 
 
-def climb(
-    family: Family, jobs: Sequence[Fit], onward: Callable[[Mapping[str, Fitted]], Sequence[str]]
-) -> dict[str, Fitted]:
-    """The fits by name, in rounds of tasks that do not wait for each other; from the run or made into it.
+@dataclass(frozen=True)
+class Turn:
+    """A stint of a fit that has so many results by now."""
 
-    The first round is of the rungs that cost a point nothing; then each round is of the next rung of those points that
-    ``onward`` names, from where all of them stand, until it names none.
+    job: Fit
+    stint: Stint
+    results: int
+
+
+def climb(family: Family, jobs: Sequence[Fit], course: Course) -> dict[str, Fitted]:
+    """The fits by name, by the rounds of a course; from the run or made into it.
+
+    Those that the course drops are not saved.
     """
-    by_name = {job.name: job for job in jobs}
     if not all(_saved(family, job) for job in jobs):
-        new = [job for job in jobs if family.run.load_begun(job.name) is None]
-        _done(family, [Task(f"fitting {job.name}", begun, job) for job in new])
-        while names := onward(_standing(family, jobs)):
-            _done(family, [Task(f"fitting {name} further", proceeded, by_name[name]) for name in names])
-        for name, fit in _standing(family, jobs).items():
-            family.run.save_fitted(name, fit)
+        results: Counter[str] = Counter()
+        for stints in course.rounds(lambda: _standings(family, jobs, results)):
+            turns = [Turn(job, stints[job.name], results[job.name]) for job in jobs if job.name in stints]
+            _done(family, [_task(turn) for turn in turns if _results(family, turn.job) == turn.results])
+            results.update({name: len(stint.rungs) for name, stint in stints.items()})
+        for job in jobs:
+            if job.name not in course.dropped:
+                family.run.save_fitted(job.name, _begun(family, job))
     return _loaded(family, jobs)
 
 
@@ -110,19 +118,19 @@ def fitted(job: Fit, progress: Progress) -> None:
     Run(job.run).save_fitted(job.name, fit)
 
 
-def begun(job: Fit, progress: Progress) -> None:
-    """Try the rungs of a fit that cost a point nothing, and save it with its state."""
-    fit, state = ladder.begin(*_material(job), **_settings(job, progress))
-    Run(job.run).save_begun(job.name, fit, state)
+def begun(turn: Turn, progress: Progress) -> None:
+    """Do the first stint of a fit, and save it with its state."""
+    fit, state = ladder.begin(*_material(turn.job), stint=turn.stint, **_settings(turn.job, progress))
+    Run(turn.job.run).save_begun(turn.job.name, fit, state)
 
 
-def proceeded(job: Fit, progress: Progress) -> None:
-    """Try the next rung of a fit that was begun, and save it with its state."""
-    run = Run(job.run)
+def proceeded(turn: Turn, progress: Progress) -> None:
+    """Do the next stint of a fit that was begun, and save it with its state."""
+    job, run = turn.job, Run(turn.job.run)
     earlier = run.load_begun(job.name)
     if earlier is None:
         raise RestnetError(f"the fit of {job.name} was begun and is gone from {run.path}; run the build again")
-    fit, state = ladder.proceed(earlier[0], earlier[1], *_material(job), **_settings(job, progress))
+    fit, state = ladder.proceed(earlier[0], earlier[1], *_material(job), stint=turn.stint, **_settings(job, progress))
     run.save_begun(job.name, fit, state)
 
 
@@ -138,9 +146,27 @@ def _settings(job: Fit, progress: Progress) -> dict[str, Any]:
     return {"rungs": job.rungs, "before": before, "seed": job.seed, **steps}
 
 
-def _standing(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
-    """Where each fit that was begun stands, by name."""
-    return {job.name: begun[0] for job in jobs if (begun := family.run.load_begun(job.name)) is not None}
+def _task(turn: Turn) -> Task[Turn, None]:
+    if turn.results:
+        return Task(f"fitting {turn.job.name} further", proceeded, turn)
+    return Task(f"fitting {turn.job.name}", begun, turn)
+
+
+def _standings(family: Family, jobs: Sequence[Fit], results: Mapping[str, int]) -> dict[str, Standing]:
+    """Where each fit stood after so many results, by name: one that was interrupted may have more."""
+    return {job.name: _begun(family, job).standing(results[job.name]) for job in jobs}
+
+
+def _begun(family: Family, job: Fit) -> Fitted:
+    begun = family.run.load_begun(job.name)
+    assert begun is not None  # by the first round
+    return begun[0]
+
+
+def _results(family: Family, job: Fit) -> int:
+    """How many the run has."""
+    begun = family.run.load_begun(job.name)
+    return 0 if begun is None else len(begun[0].rungs)
 
 
 def _saved(family: Family, job: Fit) -> bool:
@@ -151,7 +177,7 @@ def _loaded(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
     return {job.name: saved for job in jobs if (saved := family.run.load_fitted(job.name)) is not None}
 
 
-def _done(family: Family, work: Sequence[Task[Fit, None]]) -> None:
+def _done(family: Family, work: Sequence[Task[Any, None]]) -> None:
     tasks.finish(family.execute, work, family.report)
 
 

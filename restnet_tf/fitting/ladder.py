@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from restnet_tf.fitting import lead
 from restnet_tf.fitting.adam import Adam
+from restnet_tf.fitting.curve import Curve
 from restnet_tf.fitting.examples import Examples, orders
 from restnet_tf.fitting.lead import Joint, Lead
+from restnet_tf.fitting.results import CLOSED_FORM, Fitted, RungResult
 from restnet_tf.fitting.rungs import Rung, rung_named
+from restnet_tf.fitting.stints import CHECKS, Stint
 from restnet_tf.graph import costs
 from restnet_tf.records import Layout, RestnetError, Stitch
 from restnet_tf.stitches import stitch
@@ -26,18 +30,15 @@ from restnet_tf.stitches import stitch
 if TYPE_CHECKING:
     import keras
 
-CLOSED_FORM = "closed form"
 _DEPTHWISE = frozenset(["DepthwiseConv2D", "SeparableConv2D"])
 _BATCH, _LEAST_BATCH = 128, 16
 # Of what the values of a batch take, forwards and backwards; CIFAR-sized backs are far below.
 _BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8
 _LEAST_STEPS = 60  # where the work is for few images, smaller batches still make so many steps of them
-_CHECKS = 6  # validations a rung
 _LEAST_JUDGES = 128  # images that validations see where all of them would take longer than the training
-# Validations without a gain, one after the other, that a rung may see; the next one stops it. From the second
-# on, training goes on from the best weights at a part of the rate: what suits a net of CIFAR is too much for
-# one of ImageNet. The first may be the hill before the valley.
-_PATIENCE, _CALM_FROM, _CALMER = 3, 2, 0.3
+# From the second validation without a gain on, training goes on from the best weights at a part of the rate: what suits
+# a net of CIFAR is too much for one of ImageNet. The first may be the hill before the valley.
+_CALM_FROM, _CALMER = 2, 0.3
 _MIN_GAIN = 0.02
 # A value that a layer puts out takes as long to move, forwards and backwards, as so many MACs (measured:
 # ResNets of 16 channels train at 21 GMAC/s, of 64 at 40), and calls take what the least of networks takes.
@@ -52,53 +53,6 @@ _HEAD = 128  # images whose features tell how high those of a front reach
 State = Mapping[str, np.ndarray]
 # Hears of the rung, the steps taken and all its steps.
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class RungResult:
-    """What one rung reached: KL to the large anchor on the rank split, or on part of it, and what it cost.
-
-    ``images`` counts repeats; ``work`` is MACs with what moving values takes beside them, in MACs;
-    ``matched`` is the KL once the penultimate features were matched, None where that was no part of it. ``judging`` is
-    MACs of its validations, which ``macs`` and ``work`` leave out.
-    """
-
-    rung: str
-    kl: float
-    images: int
-    macs: int
-    work: int
-    matched: float | None = None
-    judging: int = 0
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A fitted stitch, the rung it was taken from, and how every rung did.
-
-    ``before`` are the stitches of earlier joints, where a route has more than two pieces. Of a ``settled`` one
-    the values themselves matter, as where most of them are zero: nothing may fit it further. ``origin`` names the
-    point that it was optimised from; empty where it was fitted.
-    """
-
-    stitch: Stitch
-    rung: str
-    kl: float
-    closed_form_kl: float
-    rungs: tuple[RungResult, ...]
-    before: tuple[Stitch, ...] = ()
-    settled: bool = False
-    origin: str = ""
-
-    @property
-    def spent(self) -> int:
-        """MACs that all of its rungs took, with their validations."""
-        return sum(r.macs + r.judging for r in self.rungs)
-
-    @property
-    def stitches(self) -> tuple[Stitch, ...]:
-        """One for each joint, in their order."""
-        return (*self.before, self.stitch)
 
 
 def fit(
@@ -134,17 +88,18 @@ def begin(
     rank: Examples,
     *,
     rungs: Mapping[str, int],
+    stint: Stint | None = None,
     before: Sequence[Joint] = (),
     seed: int = 0,
     progress: Progress = lambda rung, done, total: None,
 ) -> tuple[Fitted, State]:
-    """The first half of ``fit``, with the same arguments: the rungs before the first costly one.
+    """The first stint of a fit, with the arguments of ``fit``; else the rungs before the first costly one.
 
-    ``rungs`` are all of the ladder, as ``proceed`` will be given them. Which points go on, ``rungs.onward`` says.
+    ``rungs`` are all of the ladder, as ``proceed`` will be given them. Which points go on, ``stints`` says.
     """
     trainer = _Trainer(start, back, train, _judges(rank, back, before, rungs), seed, before)
-    fitted = _climbed(trainer, _at_start(trainer), _phases(rungs)[0], progress)
-    return fitted, trainer.state()
+    stint = stint or Stint({rung.name: budget for rung, budget in _phases(rungs)[0]})
+    return _stint(trainer, _at_start(trainer), stint, progress), trainer.state()
 
 
 def proceed(
@@ -156,20 +111,21 @@ def proceed(
     rank: Examples,
     *,
     rungs: Mapping[str, int],
+    stint: Stint | None = None,
     before: Sequence[Joint] = (),
     seed: int = 0,
     progress: Progress = lambda rung, done, total: None,
 ) -> tuple[Fitted, State]:
-    """The next rung behind those that ``begin``, or an earlier call, has tried: the same bytes as of ``fit`` in one.
+    """The next stint behind those of ``begin``, or an earlier call; else the next rung: the bytes of ``fit`` in one.
 
     The other arguments are those of ``begin``. Raises ``RestnetError`` where no rung is left.
     """
-    left = [(rung_named(name), budget) for name, budget in rungs.items()][len(fitted.rungs) :]
-    if not left:
+    left = [name for name in rungs if name not in fitted.shares]
+    if not (left or stint):
         raise RestnetError(f"all rungs have been tried: {', '.join(rungs)}")
     trainer = _Trainer(start, back, train, _judges(rank, back, before, rungs), seed, before)
     trainer.resume(state)
-    return _one_rung(trainer, fitted, *left[0], progress), trainer.state()
+    return _stint(trainer, fitted, stint or Stint({left[0]: rungs[left[0]]}), progress), trainer.state()
 
 
 def _phases(rungs: Mapping[str, int]) -> tuple[list[tuple[Rung, int]], list[tuple[Rung, int]]]:
@@ -191,17 +147,29 @@ def _climbed(
     for rung, budget in rungs:
         if rung.costly and fitted.kl <= enough:
             break
-        fitted = _one_rung(trainer, fitted, rung, budget, progress)
+        fitted = _stint(trainer, fitted, Stint({rung.name: budget}), progress)
     return fitted
 
 
-def _one_rung(trainer: _Trainer, fitted: Fitted, rung: Rung, budget: int, progress: Progress) -> Fitted:
+def _stint(trainer: _Trainer, fitted: Fitted, stint: Stint, progress: Progress) -> Fitted:
+    """The fit after the rungs of a stint too."""
+    last = [*stint.rungs][-1:]
+    for name, budget in stint.rungs.items():
+        reach = stint.reach if name in last else inf
+        fitted = _one_rung(trainer, fitted, rung_named(name), budget, progress, reach, stint.checks)
+    return fitted
+
+
+def _one_rung(
+    trainer: _Trainer, fitted: Fitted, rung: Rung, budget: int, progress: Progress, reach: float, checks: int
+) -> Fitted:
     first, wider = not fitted.rungs, rung.widens and trainer.widen()
-    result = trainer.climb(rung, budget, progress, match=first and trainer.stitched)
+    result = trainer.climb(rung, budget, progress, match=first and trainer.stitched, reach=reach, checks=checks)
     if not np.isfinite(result.kl):
         raise RestnetError(f"training the {rung.name} rung diverged: the loss is not finite at any validation")
     fitted = replace(fitted, rungs=(*fitted.rungs, result))
-    if result.kl < fitted.kl * (1 - (0 if first else _MIN_GAIN)):
+    paid = first or rung.name == fitted.rung  # whatever it gains
+    if result.kl < fitted.kl * (1 - (0 if paid else _MIN_GAIN)):
         stitch, before = trainer.result(rung), trainer.lead.stitches(rung)
         return replace(fitted, stitch=stitch, before=before, rung=rung.name, kl=result.kl)
     if wider:
@@ -212,7 +180,7 @@ def _one_rung(trainer: _Trainer, fitted: Fitted, rung: Rung, budget: int, progre
 def _judges(rank: Examples, back: keras.Model, before: Sequence[Joint], rungs: Mapping[str, int]) -> Examples:
     """As many images of the rank split, evenly spread, as validations can see while a rung of mean work trains."""
     budget = sum(rungs.values()) // len(rungs)
-    count = max(_LEAST_JUDGES, budget // ((_CHECKS + 2) * work(*(stretch for _, stretch in before), back)))
+    count = max(_LEAST_JUDGES, budget // ((CHECKS + 2) * work(*(stretch for _, stretch in before), back)))
     return rank if count >= len(rank.x) else rank.spread(count)
 
 
@@ -263,21 +231,30 @@ class _Trainer:
         """Whether there is a stitch: a whole anchor has none."""
         return self._start is not None
 
-    def climb(self, rung: Rung, budget: int, progress: Progress, *, match: bool) -> RungResult:
+    def climb(
+        self,
+        rung: Rung,
+        budget: int,
+        progress: Progress,
+        *,
+        match: bool,
+        reach: float = inf,
+        checks: int = CHECKS,
+    ) -> RungResult:
         """Train one rung; leaves the weights at the best validation, the start included."""
         import tensorflow as tf
 
         passes = rung.passes
         images = min(_MAX_REPEATS * len(self._train.x), budget // (passes * self._work))
         batch = min(len(self._train.x), max(_LEAST_BATCH, min(_BATCH, self._room, images // _LEAST_STEPS)))
-        steps = max(_CHECKS, images // batch)
+        steps = max(checks, images // batch)
         variables = [*self.lead.trained(rung), *self._edge.trainable_variables, *rung.tunes(self._back)]
         optimizer = Adam(variables, rung.rate, steps)
         # Compiling takes seconds, and on a CPU depthwise convolutions are slower in XLA (five times, of MobileNetV2).
         fused = rung.fuses and not self._depthwise and steps * batch * passes * self._work > _FUSED_WORK
         step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True, jit_compile=fused)
         self._judged = 0
-        best, weights, stale, seen, matched = self.validate(), self._weights(), 0, 0, None
+        curve, weights, seen, matched = Curve(self.validate(), reach), self._weights(), 0, None
         for index, rows in enumerate(orders(self._rng, len(self._train.x), steps, batch)):
             # Matching first: it needs no labels and finds the way where the task loss alone fails.
             step(*self._train.tensors(rows), tf.constant(match and index < steps // 4))
@@ -285,19 +262,19 @@ class _Trainer:
             progress(rung.name, taken, steps)
             if match and taken == steps // 4:
                 matched = self.validate()
-            if taken * _CHECKS % steps < _CHECKS or taken == steps:
-                kl = self.validate()
-                stale = 0 if kl < best else stale + 1
-                if kl < best:
-                    best, weights = kl, self._weights()
-                elif stale > _PATIENCE:
+            if taken * checks % steps < checks or taken == steps:
+                curve.add(self.validate())
+                if not curve.stale:
+                    weights = self._weights()
+                if curve.over or taken == steps:
                     break
-                elif stale >= _CALM_FROM:
+                if curve.stale >= _CALM_FROM:
                     self._restore(weights)
                     optimizer.calm(_CALMER)
         self._restore(weights)
-        passed, macs = seen * passes, self._macs
-        return RungResult(rung.name, best, seen, passed * macs, passed * self._work, matched, self._judged * macs)
+        passed, macs, given_up = seen * passes, self._macs, curve.hopeless and taken < steps
+        judging = self._judged * macs
+        return RungResult(rung.name, curve.best, seen, passed * macs, passed * self._work, matched, judging, given_up)
 
     def widen(self) -> bool:
         """Give the map ReLU features to read, where it has none; what it computes stays the same until they train."""

@@ -14,6 +14,7 @@ from scipy.special import log_softmax, rel_entr, softmax
 from restnet_tf.fitting import cache, ladder, rungs
 from restnet_tf.fitting.examples import Examples
 from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.stints import Stint
 from restnet_tf.graph import costs, cuts
 from restnet_tf.records import Anchor, RestnetError, Stitch
 from restnet_tf.similarity import features
@@ -399,6 +400,12 @@ def halves(run: Any, anchors: Any, caches: Any, start: Stitch, tmp_path_factory:
     return fitted
 
 
+@pytest.fixture(scope="module")
+def material(anchors: Any, caches: Any, start: Stitch) -> tuple[Any, ...]:
+    """What a fit of the pair is made of."""
+    return start, back_of(anchors), examples(caches["train"]), examples(caches["rank"])
+
+
 def everything(fitted: Fitted) -> dict[str, Any]:
     hidden = {name: values.tobytes() for name, values in fitted.stitch.parts.items()}
     weights = {path: value.tobytes() for path, value in fitted.stitch.tuned.items()}
@@ -459,3 +466,30 @@ def test_a_rung_changes_what_it_says_it_tunes_and_nothing_else(run: Any, anchors
     assert set(result.stitch.tuned) == {v.path for v in rung.tunes(back)}
     assert (stitch.hidden(result.stitch) > 0) == rung.widens
     assert result.rungs[0].macs == result.rungs[0].images * rung.passes * costs.macs(costs.nodes(back))
+
+
+def test_a_rung_goes_on_in_another_stint_and_keeps_whatever_it_gains(
+    material: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = {"stitch": ENOUGH_WORK, "norm": ENOUGH_WORK}
+    trial = Stint({name: work // 4 for name, work in shares.items()}, checks=2)
+    first, state = ladder.begin(*material, rungs=shares, stint=trial)
+    assert first.rung == "norm"
+    monkeypatch.setattr(ladder, "_MIN_GAIN", 1.0)
+    more, _ = ladder.proceed(first, state, *material, rungs=shares, stint=Stint({"norm": ENOUGH_WORK}))
+    assert (more.kl, more.rung) == (more.rungs[2].kl, "norm")
+    assert more.kl < first.kl
+    assert more.shares == {"stitch": more.rungs[0].work, "norm": more.rungs[1].work + more.rungs[2].work}
+    assert more.standing(2) == replace(more, rungs=more.rungs[:2], kl=first.kl).standing(2) == first.standing(2)
+    assert more.standing(3).kl == more.kl
+
+
+def test_a_rung_that_cannot_come_to_its_rival_is_given_up(material: Any) -> None:
+    shares = {"norm": ENOUGH_WORK}
+    whole, _ = ladder.begin(*material, rungs=shares)
+    spared, _ = ladder.begin(*material, rungs=shares, stint=Stint(shares, reach=1e-9))
+    assert (whole.rungs[0].given_up, spared.rungs[0].given_up) == (False, True)
+    assert spared.rungs[0].work < whole.rungs[0].work
+    assert spared.kl == spared.rungs[0].kl < spared.closed_form_kl
+    reached, _ = ladder.begin(*material, rungs=shares, stint=Stint(shares, reach=whole.closed_form_kl))
+    assert everything(reached) == everything(whole)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,16 @@ from restnet_tf.family.controls import Control
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
 from restnet_tf.family.references import References, of_family
-from restnet_tf.fitting import cache, ladder, rungs
+from restnet_tf.fitting import cache, ladder, rungs, stints
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.stints import Course, Entrant
 from restnet_tf.methods.restnet import inside, jumps, plan, routes
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.routes import Routes
-from restnet_tf.points.points import OperatingPoint
+from restnet_tf.points.points import DISTILLED, OperatingPoint
 from restnet_tf.progress import Reporter
-from restnet_tf.records import Anchor, Plan, RestnetError, Stitch
+from restnet_tf.records import Anchor, Plan, Reason, RestnetError, Stitch
 from restnet_tf.report import summary as words
 from restnet_tf.report.contents import Wording
 from restnet_tf.run import plans_file
@@ -118,10 +121,10 @@ def _stitch(family: Build) -> None:
             f" {sentence(reason)}; {family.run.plans_path} has every reason"
         )
     train, ranked = _caches(family, chosen)
-    fitted = _fitted(family, [_job(family, p, ways.starts(p), train, ranked) for p in chosen], ranked)
-    # Of one network alone there is nothing to distil, and no front but its own.
-    if family.settings.controls and not family.options.alone:
-        rivals = [controls.distilled(family, controls.median_work(fitted.values()), train, ranked)]
+    fitted = _fitted(family, [_job(family, p, ways.starts(p), train, ranked) for p in chosen], train, ranked)
+    chosen = [p for p in chosen if p.name in fitted]
+    if DISTILLED in fitted:
+        rivals = [controls.pupil(family, fitted.pop(DISTILLED))]
         ship.ship(family, chosen, fitted, rivals, lambda names: _twins(family, chosen, names, fitted, train, ranked))
     else:
         ship.ship(family, chosen, fitted, ())
@@ -177,7 +180,7 @@ def plans(family: Build, ways: Routes) -> tuple[Plan, ...]:
         proposals = plans_file.read_plans(run.plans_path)
     else:
         bounds, points = ways.bounds, family.settings.max_points
-        proposals = plan.choose(ways.tried(), bounds, points) if given is None else given
+        proposals = plan.choose(ways.tried(), bounds, stints.CANDIDATES * points) if given is None else given
         plans_file.write_plans(run.plans_path, proposals)
         run.finish("plans")
     count = sum(p.status == "chosen" for p in proposals)
@@ -200,20 +203,45 @@ def _caches(family: Build, chosen: list[Plan]) -> tuple[Cache, Cache]:
     )
 
 
-def _fitted(family: Build, jobs: Sequence[Fit], ranked: Cache) -> dict[str, Fitted]:
-    """The points' fits by name, from the cheapest on."""
-    answers = ranked.logits("large"), ranked.logits(family.smallest)
-    small_kl = float(np.mean(ladder.kl_divergence(*answers)))
-
-    def onward(standing: Mapping[str, Fitted]) -> tuple[str, ...]:
-        kls = {name: fit.kl for name, fit in standing.items()}
-        climbed = {name: len(fit.rungs) for name, fit in standing.items()}
-        return rungs.onward(_climbs(family), kls, climbed, small_kl)
-
-    fitted = fits.climb(family, jobs, onward)
+def _fitted(family: Build, jobs: Sequence[Fit], train: Cache, ranked: Cache) -> dict[str, Fitted]:
+    """The fits by name, from the cheapest on, that of the small anchor first; candidates that were dropped are not."""
+    places, answers = _places(family, len(jobs)), (ranked.logits("large"), ranked.logits(family.smallest))
+    entrants = [Entrant(job.name, job.rungs, place) for job, place in zip(jobs, places, strict=True)]
+    lessons: list[Fit] = []
+    # Of one network alone there is nothing to distil, no rival, and no front but its own.
+    if family.settings.controls and not family.options.alone:
+        work = controls.median_work(e.share for e in entrants)
+        lessons = [controls.lesson(family, work, train, ranked)]
+    small_kl = inf if family.options.alone else float(np.mean(ladder.kl_divergence(*answers)))
+    rivals = [Entrant(lesson.name, lesson.rungs) for lesson in lessons]
+    course = Course([*rivals, *entrants], _climbs(family), small_kl)
+    fitted = fits.climb(family, [*lessons, *jobs], course)
+    _drop(family, course.dropped)
     for name, fit in fitted.items():
         family.report.say(_trail(name, fit))
     return fitted
+
+
+def _places(family: Build, count: int) -> list[int]:
+    """For which point each of so many plans is a candidate: neighbours by cost share one, those of a person do not."""
+    points = count if family.settings.plans else min(count, family.settings.max_points)
+    return [index * points // count for index in range(count)]
+
+
+def _drop(family: Build, dropped: Mapping[str, str]) -> None:
+    """Note in the plans which of them others went on for, and what training them took."""
+    if not dropped:
+        return
+
+    def noted(p: Plan) -> Plan:
+        if p.name not in dropped:
+            return p
+        begun = family.run.load_begun(p.name)
+        assert begun is not None  # or it could not have been dropped
+        reason = Reason("halved", rival=dropped[p.name], count=begun[0].spent)
+        return replace(p, status="rejected", reason=reason)
+
+    plans_file.write_plans(family.run.plans_path, map(noted, plans_file.read_plans(family.run.plans_path)))
 
 
 def _job(family: Build, p: Plan, starts: Sequence[Stitch], train: Cache, ranked: Cache) -> Fit:
