@@ -1,4 +1,4 @@
-"""The embedded default: two small residual networks, trained on scikit-learn's digits in seconds."""
+"""The embedded default: two small residual networks, trained on cluttered digits until more would gain nothing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import numpy as np
 
 from restnet_tf.anchors import training
 from restnet_tf.atomic import write_bytes
+from restnet_tf.data import cluttered
 from restnet_tf.graph import surgery
+from restnet_tf.records import RestnetError
 
 if TYPE_CHECKING:
     import keras
 
-    from restnet_tf.data.splits import Data, Split
+    from restnet_tf.data.splits import Data
 
-DATA = "digits"
+DATA = cluttered.NAME
 OUT = Path("runs") / "demo"
 # Enough for networks of this size: the whole demo takes minutes.
 EFFORT, POINTS = 0.06, 6
-_SHAPE = (8, 8, 1)
-_BATCH = 64
+# Grey, and of no more pixels: that is what these networks are for, whatever the images.
+_SIDE = cluttered.SIDE
+_BATCH, _RATE, _WARM = 64, 5e-3, 0.1
 
 
 @dataclass(frozen=True)
@@ -36,26 +39,26 @@ class DemoNet:
 
 
 NETS = {
-    "large": DemoNet(widths=(16, 24, 32), blocks=3, epochs=10),
-    "small": DemoNet(widths=(8, 12, 16), blocks=1, epochs=3),
+    "large": DemoNet(widths=(8, 16, 32), blocks=3, epochs=8),
+    "small": DemoNet(widths=(4, 6, 8), blocks=1, epochs=30),
 }
 
 
 def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, int, int], None]) -> dict[str, Path]:
     """The two anchors as ``.keras`` files by role; trained on the fit split where they are not there yet."""
-    paths = {role: folder / f"seed-{seed}" / f"digits-{role}.keras" for role in NETS}
+    paths = {role: folder / f"seed-{seed}" / f"{data.name}-{role}.keras" for role in NETS}
     for role, path in paths.items():
         if not path.exists():
-            write_bytes(path, training.as_file(_trained(role, data.fit, seed, progress)))
+            write_bytes(path, training.as_file(_trained(role, data, seed, progress)))
     return paths
 
 
-def network(net: DemoNet, classes: int, name: str) -> keras.Model:
-    """An untrained network from raw images ``(n, 8, 8, 1)`` to probabilities ``(n, classes)``."""
+def network(net: DemoNet, shape: tuple[int, int, int], classes: int, name: str) -> keras.Model:
+    """An untrained network from raw images ``(n, *shape)`` to probabilities ``(n, classes)``."""
     import keras
     from keras import layers
 
-    image = keras.Input(_SHAPE, name="image")
+    image = keras.Input(shape, name="image")
     x = layers.Rescaling(1 / 255)(image)
     x = _normalised(layers.Conv2D(net.widths[0], 3, padding="same", use_bias=False)(x))
     for stage, width in enumerate(net.widths):
@@ -84,22 +87,24 @@ def _normalised(x: Any) -> Any:
 def _norm() -> Any:
     from keras import layers
 
-    # Some 250 steps in all: Keras' 0.99 would leave the moving statistics at their start.
+    # Of few images there are some 200 steps in all: Keras' 0.99 would leave the moving statistics at their start.
     return layers.BatchNormalization(momentum=0.9)
 
 
-def _trained(role: str, split: Split, seed: int, progress: Callable[[str, int, int], None]) -> keras.Model:
+def _trained(role: str, data: Data, seed: int, progress: Callable[[str, int, int], None]) -> keras.Model:
     import keras
 
-    net = NETS[role]
-    assert split.labels is not None  # digits are labelled
+    net, split, shape = NETS[role], data.fit, _shape(data)
+    if split.labels is None:
+        raise RestnetError(
+            f"{data.name} has no labels to train anchors on; name two of your own by --large and --small"
+        )
     # Layers name themselves by a count of the process, and a resumed build counts from the start.
     with surgery.repeatable():
         keras.utils.set_random_seed(seed)
-        model = network(net, int(split.labels.max()) + 1, f"digits_{role}")
-    images = np.concatenate([np.asarray(x) for x in split.batches(_SHAPE, 256)])
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, net.epochs * -(-len(images) // _BATCH))
-    optimizer = keras.optimizers.Adam(rate)
+        model = network(net, shape, int(split.labels.max()) + 1, f"demo_{role}")
+    images = np.concatenate([np.asarray(x) for x in split.batches(shape, 256)])
+    optimizer = keras.optimizers.Adam(_schedule(net.epochs * -(-len(images) // _BATCH)))
     # Built ahead, the step is traced once instead of twice; XLA would take longer to compile than to train.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
@@ -108,3 +113,16 @@ def _trained(role: str, split: Split, seed: int, progress: Callable[[str, int, i
     )
     model.fit(images, split.labels, batch_size=_BATCH, epochs=net.epochs, verbose=0, callbacks=[each_epoch])
     return model
+
+
+def _schedule(steps: int) -> Any:
+    import keras
+
+    warm = int(_WARM * steps)
+    return keras.optimizers.schedules.CosineDecay(0.0, steps - warm, warmup_target=_RATE, warmup_steps=warm)
+
+
+def _shape(data: Data) -> tuple[int, int, int]:
+    """Of the first image, as far as it is no larger than these networks are for."""
+    width, height = data.fit.images.image(0).size
+    return min(height, _SIDE), min(width, _SIDE), 1

@@ -59,7 +59,7 @@ option = partial(shared.option, "build")
 def build(**options: Any) -> None:
     """Build the family between two anchors, or more of them, or of a large one alone.
 
-    Without options it trains two small anchors on scikit-learn's digits and builds theirs.
+    Without options it trains two small anchors on cluttered digits, made of scikit-learn's, and builds theirs.
 
     \b
     Example:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from restnet_tf.data import array_names, folders, lists
+from restnet_tf.data import array_names, cluttered, folders, lists
 from restnet_tf.data.arrays import integer_labels, one_line, raw_pixels, read_npz
 from restnet_tf.data.images import Pixels, content_hash
 from restnet_tf.data.listing import ALIASES, SPLITS, ImageSet, Listing
@@ -43,7 +43,8 @@ _KERAS: dict[str, tuple[str, tuple[str, ...] | None]] = {
 }
 _ACCEPTED = (
     "a folder of images (a sub-folder per class; train/validation/test folders; or flat and unlabelled), "
-    f"a .csv of path,label, an .npz file, 'digits', or one of {', '.join(f'keras:{name}' for name in _KERAS)}"
+    f"a .csv of path,label, an .npz file, 'digits', '{cluttered.NAME}', or one of "
+    f"{', '.join(f'keras:{name}' for name in _KERAS)}"
 )
 
 
@@ -51,6 +52,8 @@ def find(spec: str) -> Listing:
     """The source that ``spec`` names; raises RestnetError, and OSError for what cannot be read."""
     if spec == "digits":
         return _digits()
+    if spec == cluttered.NAME:
+        return _from_arrays(spec, spec, cluttered.arrays())
     if spec.startswith("keras:"):
         return _keras(spec)
     path = Path(spec)

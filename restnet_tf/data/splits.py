@@ -81,9 +81,9 @@ def load(spec: str, *, seed: int = 0) -> Data:
 
     ``spec``: a folder with a sub-folder per class; ``train`` / ``validation`` (``val``, ``valid``) /
     ``test`` folders of either kind; a flat folder of unlabelled images; an ``.npz`` with ``x`` [``y``] or
-    ``x_train``, ``x_val``, ``x_test`` ... [``class_names``]; ``digits`` (scikit-learn's); ``keras:cifar10``
-    and the like. Splits that the data brings are kept as given, with a warning where they share images;
-    a missing one is cut from the training images by content: 15 % each, every class in every split.
+    ``x_train``, ``x_val``, ``x_test`` ... [``class_names``]; ``digits`` (scikit-learn's); ``cluttered-digits`` (made
+    of these); ``keras:cifar10`` and the like. Splits that the data brings are kept as given, with a warning where they
+    share images; a missing one is cut from the training images by content: 15 % each, every class in every split.
     Inside a split the order is shuffled, so that contiguous batches mix the classes.
     ``Data.sha256`` covers pixels, labels, class names, split membership and order, but no file name.
     Raises RestnetError for whatever cannot be used; files that do not decode are in ``Data.skipped``.

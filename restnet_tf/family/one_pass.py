@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -42,8 +42,8 @@ class Shard:
     groups: Mapping[str, Sequence[PairKey]] | None = None
 
 
-def of_pairs(family: Family) -> Statistics:
-    """CKA and closed-form stitches of all pairs of cuts of two anchors."""
+def of_pairs(family: Family, shortlist: Callable[[Statistics], Iterable[PairKey]]) -> Statistics:
+    """CKA and R2 of all pairs of cuts of two anchors, and the closed-form stitches of those on the ``shortlist``."""
     named = {role: family.sources[role] for role in family.anchors}
     split = _split(family)
     batch = min(features.batch_size(family.anchors.values(), family.cut_lists.values()), len(split))
@@ -51,7 +51,7 @@ def of_pairs(family: Family) -> Statistics:
         Task("similarity of all pairs of cuts", pair_sums, shard)
         for shard in _shards(Shard(named, family.images, 0, len(split), batch))
     ]
-    return features.solve(reduce(add, family.execute(tasks, family.report)))
+    return features.shortlisted(reduce(add, family.execute(tasks, family.report)), shortlist)
 
 
 def of_windows(

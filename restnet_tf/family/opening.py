@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from restnet_tf.anchors import applications, demo, head
-from restnet_tf.data import splits
+from restnet_tf.data import cluttered, splits
 from restnet_tf.data.splits import Data
 from restnet_tf.family import stage_runs
 from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
@@ -28,7 +28,7 @@ from tflite_export.devices import devices
 
 POINTS = 8
 _GOING_ON = 2  # stages but the first of a cascade, at most
-_KEYWORDS = ("digits", "imagenet", "none")  # meant so, even where a file has that name
+_KEYWORDS = ("digits", cluttered.NAME, "imagenet", "none")  # meant so, even where a file has that name
 TOOLS = ("restnet-tf", "tensorflow", "keras", "ai-edge-litert")
 
 

@@ -23,10 +23,12 @@ from restnet_tf.records import RestnetError
 from restnet_tf.run import stitch_arrays
 from restnet_tf.schema import SCHEMA
 from restnet_tf.similarity.features import Statistics
+from restnet_tf.similarity.pair_sums import PairKey
 from restnet_tf.stitches.step import Solution
 
 _FORMAT = 4
 _STATE = "state:"  # of a fit that goes on: what the names of its arrays begin with
+_RATED = "rated"  # the array of those pairs of cuts that have an R2 alone
 _CUTS = "cuts:"  # what the names of arrays of cuts' names begin with
 
 
@@ -204,21 +206,21 @@ class Run:
         write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
 
     def save_statistics(self, statistics: Statistics, cuts: Mapping[str, Sequence[str]]) -> None:
-        """``similarity.npz``: the CKA matrix with the cuts' names by role, and every closed-form stitch."""
+        """``similarity.npz``: the CKA matrix with the cuts' names by role, R2, and the closed-form stitches."""
         arrays: dict[str, Any] = {"n": statistics.n, "batch": statistics.batch, "cka": statistics.cka}
         arrays |= {f"{_CUTS}{role}": np.array(names) for role, names in cuts.items()}
-        for (source, i, j), solution in statistics.solutions.items():
-            arrays |= stitch_arrays.solution_arrays(f"{source}.{i}.{j}", solution)
+        for pair, solution in statistics.solutions.items():
+            arrays |= stitch_arrays.solution_arrays(_stem(pair), solution)
+        arrays |= {_RATED: np.array([*map(_stem, statistics.rated)]), "r2": np.array([*statistics.rated.values()])}
         write_npz(self.path / "similarity.npz", arrays)
 
     def load_statistics(self) -> Statistics:
-        """What ``save_statistics`` wrote."""
+        """What ``save_statistics`` wrote, or an older version, which kept the stitches of all pairs."""
         with np.load(self.path / "similarity.npz") as arrays:
-            solutions = {}
-            for stem, solution in stitch_arrays.solutions(arrays).items():
-                source, i, j = stem.split(".")
-                solutions[source, int(i), int(j)] = solution
-            return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions)
+            solutions = {_pair(stem): solution for stem, solution in stitch_arrays.solutions(arrays).items()}
+            pairs, r2 = (arrays[name].tolist() if name in arrays else [] for name in (_RATED, "r2"))
+            rated = dict(zip(map(_pair, pairs), r2, strict=True))
+            return Statistics(int(arrays["n"]), int(arrays["batch"]), arrays["cka"], solutions, rated)
 
     def save_starts(self, starts: Mapping[str, Solution]) -> None:
         """``cache/closed-form.npz``: what the stitches of windows start at."""
@@ -356,6 +358,16 @@ class Run:
             f"{self.record_path} is of format {content['format']} and this version keeps runs in format {_FORMAT}:"
             " build it again into another --out, or use the version that built it"
         )
+
+
+def _stem(pair: PairKey) -> str:
+    """A pair of cuts, as the names of its arrays begin."""
+    return ".".join(map(str, pair))
+
+
+def _pair(stem: str) -> PairKey:
+    source, i, j = str(stem).split(".")
+    return source, int(i), int(j)
 
 
 def _in_files(name: str) -> str:

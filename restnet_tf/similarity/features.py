@@ -9,8 +9,8 @@ sums (float64).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import dataclass, field, replace
+from math import nan, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,12 +34,21 @@ _BATCH_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class Statistics:
-    """What one pass gives: CKA ``(large cuts, small cuts)`` of flattened features, all ridge solutions."""
+    """What one pass gives: CKA ``(large cuts, small cuts)`` of flattened features, and ridge solutions.
+
+    ``rated`` holds the R2 of pairs whose solutions are not kept: all of them would take hundreds of megabytes.
+    """
 
     n: int
     batch: int
     cka: np.ndarray
     solutions: Mapping[PairKey, Solution]
+    rated: Mapping[PairKey, float] = field(default_factory=dict)
+
+    def r2(self, pair: PairKey) -> float:
+        """How much of the target's cut a pair's solution explains; NaN where the pair cannot be stitched."""
+        solution = self.solutions.get(pair)
+        return solution.r2 if solution else self.rated.get(pair, nan)
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,14 @@ def sums(
 def solve(sums: Sums) -> Statistics:
     """CKA and all ridge solutions of the sums of all shards."""
     return Statistics(sums.n, sums.batch, sums.cka.matrix(), sums.pairs.solve())
+
+
+def shortlisted(sums: Sums, shortlist: Callable[[Statistics], Iterable[PairKey]]) -> Statistics:
+    """CKA and R2 of all pairs, and the solutions of those alone that ``shortlist`` names on the ground of these."""
+    rated = {pair: sums.pairs.solve([pair])[pair].r2 for pair in sums.pairs.pairs}
+    told = Statistics(sums.n, sums.batch, sums.cka.matrix(), {}, rated)
+    solutions = sums.pairs.solve(shortlist(told))
+    return replace(told, solutions=solutions, rated={p: r2 for p, r2 in rated.items() if p not in solutions})
 
 
 def shard(split: Split, start: int, stop: int) -> Split:

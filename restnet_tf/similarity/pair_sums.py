@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -121,9 +121,9 @@ class PairSums:
                 total._add(group, _Products.from_arrays([a.copy() for a in products.arrays()]))
         return total
 
-    def solve(self) -> dict[PairKey, Solution]:
-        """The closed-form stitch of every pair; raises ``RestnetError`` before the first batch."""
-        return {pair: _solution(self._parts(pair)) for pair in self.pairs}
+    def solve(self, pairs: Iterable[PairKey] | None = None) -> dict[PairKey, Solution]:
+        """The closed-form stitches of these pairs (None: all); raises ``RestnetError`` before the first batch."""
+        return {pair: _solution(self._parts(pair)) for pair in (self.pairs if pairs is None else pairs)}
 
     def together(self) -> Solution:
         """One solution for all pairs, which must be of one shape; raises ``RestnetError`` before the first batch."""

@@ -35,10 +35,12 @@ from tflite_export.runtime import ElasticModel
 pytestmark = pytest.mark.slow
 
 # Everything of a real build, with hardly any training: what is tested here is not how well it learns.
-QUICK = Options(effort=0.001, max_points=2, precision="float32", fine_tune="norm", ship_all=True)
+QUICK = Options(data="digits", effort=0.001, max_points=2, precision="float32", fine_tune="norm", ship_all=True)
 # The same by the command line.
 WORDS = [
     "build",
+    "--data",
+    "digits",
     "--effort",
     "0.001",
     "--max-points",

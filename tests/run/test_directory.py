@@ -76,7 +76,8 @@ def test_statistics_round_trip(tmp_path):
         ("large", 0, 12): Solution(rng.normal(size=(3, 2)).astype("f4"), rng.normal(size=2).astype("f4"), 0.1),
         ("small", 12, 0): Solution(rng.normal(size=(2, 3)).astype("f4"), rng.normal(size=3).astype("f4"), -0.2),
     }
-    Run(tmp_path).save_statistics(Statistics(640, 128, rng.random((13, 13)), solutions), CUTS)
+    rated = {("large", 3, 11): 0.3, ("small", 0, 1): -1.5}
+    Run(tmp_path).save_statistics(Statistics(640, 128, rng.random((13, 13)), solutions, rated), CUTS)
     assert Run(tmp_path).load_cuts() == CUTS
     found = Run(tmp_path).load_statistics()
     assert (found.n, found.batch, set(found.solutions)) == (640, 128, set(solutions))
@@ -85,6 +86,20 @@ def test_statistics_round_trip(tmp_path):
         np.testing.assert_array_equal(found.solutions[key].kernel, solution.kernel)
         np.testing.assert_array_equal(found.solutions[key].bias, solution.bias)
         assert found.solutions[key].r2 == solution.r2
+        assert found.r2(key) == solution.r2
+    assert [found.r2(pair) for pair in rated] == list(rated.values())
+    assert np.isnan(found.r2(("large", 0, 0)))
+
+
+def test_statistics_of_an_older_run_are_read(tmp_path):
+    """It kept the solutions of all pairs, and no other R2."""
+    solution = Solution(np.eye(3, dtype="f4"), np.zeros(3, "f4"), 0.1)
+    Run(tmp_path).save_statistics(Statistics(640, 128, np.eye(2), {("large", 0, 1): solution}), CUTS)
+    path = tmp_path / "similarity.npz"
+    arrays = {name: values for name, values in np.load(path).items() if name not in ("rated", "r2")}
+    atomic.write_npz(path, arrays)
+    found = Run(tmp_path).load_statistics()
+    assert (list(found.solutions), found.r2(("large", 0, 1)), found.rated) == ([("large", 0, 1)], 0.1, {})
 
 
 def test_fitted_round_trip(tmp_path):

@@ -57,6 +57,24 @@ def test_exactly_the_pairs_that_can_be_stitched_have_a_solution(collected):
     assert not [key for key in statistics.solutions if key[0] == "large" and key[1] in vectors]
 
 
+def test_of_a_shortlist_alone_the_solutions_are_kept_and_of_all_other_pairs_the_r2(collected):
+    anchors, cut_lists, statistics = collected
+    heard = []
+
+    def shortlist(told):
+        heard.append(dict(told.rated))
+        return [max(told.rated, key=told.r2)]
+
+    few = features.shortlisted(features.sums(anchors, cut_lists, split(40)), shortlist)
+    assert heard == [{pair: solution.r2 for pair, solution in statistics.solutions.items()}]
+    assert few.cka.tobytes() == statistics.cka.tobytes()
+    ((pair, solution),) = few.solutions.items()
+    assert solution.kernel.tobytes() == statistics.solutions[pair].kernel.tobytes()
+    assert {pair, *few.rated} == set(statistics.solutions)
+    assert pair not in few.rated
+    assert all(few.r2(each) == statistics.r2(each) for each in statistics.solutions)
+
+
 def test_cka_is_that_of_flattened_features(collected):
     anchors, cut_lists, statistics = collected
     x = images(40)

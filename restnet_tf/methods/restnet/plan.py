@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import nan
 
 import numpy as np
 
@@ -156,14 +155,13 @@ def _assess(
             reason = Reason("as_cheap_as_anchor", rival="small")
         else:
             reason = refuse(macs, params)
-    solution = statistics.solutions.get(pair)
     return Plan(
         name=f"{source[0].upper()}{i}-{other(source)[0].upper()}{j}",
         route=(Piece(source, None, a.name), Piece(other(source), b.name, None)),
         macs=macs,
         params=params,
         cka=float(statistics.cka[i, j] if source == "large" else statistics.cka[j, i]),
-        r2=solution.r2 if solution else nan,
+        r2=statistics.r2(pair),
         status="rejected" if reason else "candidate",
         reason=reason,
         cuts=(i, j),

@@ -15,6 +15,7 @@ from restnet_tf.points import select
 from restnet_tf.records import Plan, Stitch
 from restnet_tf.similarity import features
 from restnet_tf.similarity.features import Statistics
+from restnet_tf.similarity.pair_sums import PairKey
 from restnet_tf.work.tasks import Task
 
 Build = Family[Options]
@@ -72,20 +73,30 @@ def _both(between: Routes, within: Routes) -> Routes:
 
 
 def similarity(family: Build) -> Statistics:
-    """CKA and closed-form stitches of all pairs of cuts, from the run or computed into it."""
+    """CKA of all pairs of cuts and the closed-form stitches that plans need, from the run or computed into it."""
     run = family.run
     if run.done("similarity"):
         return run.load_statistics()
-    solved = one_pass.of_pairs(family)
+    solved = one_pass.of_pairs(family, partial(_shortlist, family))
     run.save_statistics(solved, {role: [cut.name for cut in cuts] for role, cuts in family.cut_lists.items()})
     run.finish("similarity")
     return solved
 
 
-def _tried(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
-    """Every pair of cuts as a plan, those shortlisted with their KL."""
+def _shortlist(family: Build, statistics: Statistics) -> list[PairKey]:
+    """The pairs of cuts whose stitches are tried, or built where the user gave the plans."""
+    given = family.settings.plans
+    if given is None:
+        pairs = [p for p in _proposed(family, statistics) if p.status == "candidate"]
+    else:
+        pairs = [p for p in given if p.status == "chosen" and not jumps.inside(p)]
+    return [plan.key(p, family.cut_lists) for p in pairs]
+
+
+def _proposed(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
+    """Every pair of cuts as a plan."""
     settings = family.settings
-    proposed = plan.propose(
+    return plan.propose(
         family.cut_lists,
         statistics,
         family.costs,
@@ -95,6 +106,11 @@ def _tried(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
         points=settings.max_points,
         refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
     )
+
+
+def _tried(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
+    """Every pair of cuts as a plan, those shortlisted with their KL."""
+    proposed = _proposed(family, statistics)
     candidates = [p for p in proposed if p.status == "candidate"]
     count = compute.trial_images(family, sum(p.macs for p in candidates))
     named = {role: family.sources[role] for role in family.anchors}
