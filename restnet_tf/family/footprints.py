@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING
 from restnet_tf.family.anchor_pieces import AnchorPieces, Members
 from restnet_tf.family.linker import Joint, Linker
 from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
-from restnet_tf.points import points
+from restnet_tf.points import points, select
 from restnet_tf.points.front import Footprint
 from restnet_tf.stitches import stitch
 from tflite_export import link
 
 if TYPE_CHECKING:
     from restnet_tf.family.family import Family
-    from restnet_tf.records import Plan
+    from restnet_tf.records import Plan, Reason
+
+
+# What of a budget limits files: known only where they are linked.
+OF_FILES = ("flash", "ram")
 
 
 def of(members: Members, names: Sequence[str], precision: str) -> dict[str, Footprint]:
@@ -29,7 +33,32 @@ def of(members: Members, names: Sequence[str], precision: str) -> dict[str, Foot
     plans = {name: members.plans[name] for name in names if name in members.plans}
     blanks = {name: _unfitted(members.family, plan) for name, plan in plans.items()}
     linker = Linker(_BlankPieces(members, precision), plans, blanks, precision)
-    return {name: _footprint(linker.variant(name)) for name in names}
+    sizes: dict[str, Footprint] = {}
+    for name in names:
+        sizes[name] = _footprint(linker.variant(name))
+        members.family.report.progress(len(sizes), len(names))
+    return sizes
+
+
+def within(family: Family, plans: Sequence[Plan]) -> tuple[Plan, ...]:
+    """The plans; rejected where in every precision the file would be over the budget's flash or ram."""
+    terms = [term for term in family.budget if term.name in OF_FILES]
+    names = [p.name for p in plans if p.status != "rejected"]
+    if not terms or not names:
+        return tuple(plans)
+    family.report.stage("flash and arena of the plans, by files of stitches that are not fitted yet")
+    members = Members(family, {p.name: p for p in plans}, {})
+    excesses: dict[str, list[Reason | None]] = {name: [] for name in names}
+    for precision in family.settings.precisions:
+        for name, room in of(members, names, precision).items():
+            excesses[name].append(select.exceeded(terms, flash=room.flash, ram=room.arena))
+    out = {name: _least(reasons) for name, reasons in excesses.items() if all(reasons)}
+    return tuple(replace(p, status="rejected", reason=out[p.name]) if p.name in out else p for p in plans)
+
+
+def _least(reasons: Sequence[Reason | None]) -> Reason:
+    """The excess that is the smallest of all precisions'."""
+    return min((r for r in reasons if r), key=lambda r: max(e.value or 0 for e in r.excess))
 
 
 class _BlankPieces(AnchorPieces):

@@ -147,7 +147,7 @@ def identity(family: Family, method: str, settings: Mapping[str, Any]) -> dict[s
 
 def limits(terms: Sequence[Term]) -> str:
     """What of a budget decides which plans there are; the rest only chooses among their files."""
-    return ", ".join(term.text for term in terms if term.name in ("macs", "params"))
+    return ", ".join(term.text for term in terms if term.name in ("macs", "params", "flash", "ram"))
 
 
 def forms(settings: Settings) -> dict[str, str]:

@@ -16,12 +16,15 @@ from stages import Stages
 
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build, link
-from restnet_tf.family import additions
+from restnet_tf.family import additions, footprints
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, SHIPPED, OperatingPoint
 from restnet_tf.progress import Silent
+from restnet_tf.records import Excess, Reason, RestnetError
+from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
+from tflite_export.budget import parse
 from tflite_export.flatbuffer import only, read
 from tflite_export.runtime import ElasticModel
 
@@ -83,10 +86,17 @@ def test_a_precision_is_added_to_every_point_that_has_files_and_nothing_is_fitte
     assert (answer.exit_code, answer.output.splitlines()[-1]) == (0, f"{run} has all of that already")
 
 
-def test_no_file_between_the_anchors_is_beaten_by_one_that_costs_no_more(run: Path) -> None:
-    """In each precision by the scores of its own files, over MACs, flash and arena."""
+@pytest.fixture(scope="module")
+def both(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with a second precision, to be read."""
+    run = shutil.copytree(built / "run", tmp_path_factory.mktemp("both") / "run")
     link.link(run, Silent(), precisions=["int8"])
-    every = [p for p in listed(run).values() if p.ratings]
+    return run
+
+
+def test_no_file_between_the_anchors_is_beaten_by_one_that_costs_no_more(both: Path) -> None:
+    """In each precision by the scores of its own files, over MACs, flash and arena."""
+    every = [p for p in listed(both).values() if p.ratings]
     for precision in ("float32", "int8"):
         there = [(p, p.ratings[precision]) for p in every if precision in p.ratings]
         shipped = [p for p, rating in there if rating.status == SHIPPED]
@@ -104,7 +114,38 @@ def test_no_file_between_the_anchors_is_beaten_by_one_that_costs_no_more(run: Pa
                     assert lead <= error, f"{rival.name} beats {point.name} in {precision}"
     out = {(p.name, name) for p in every for name, rating in p.ratings.items() if rating.status == DOMINATED}
     assert out
-    assert not [pair for pair in out if Run(run).tflite_path(*pair).exists()]
+    assert not [pair for pair in out if Run(both).tflite_path(*pair).exists()]
+
+
+def test_flash_and_arena_are_known_before_anything_is_fitted(both: Path) -> None:
+    """What a plan's file takes is what it took once it was fitted; a budget refuses what is over in every precision."""
+    rated = {p.name: p.ratings for p in listed(both).values() if p.ratings}
+    with build.reopened(both, Silent()) as family:
+        members = additions.members(family)
+        for precision in ("float32", "int8"):
+            names = [name for name, ratings in rated.items() if precision in ratings]
+            for name, size in footprints.of(members, names, precision).items():
+                real = rated[name][precision]
+                assert size.flash == pytest.approx(real.flash_bytes, rel=0.1)
+                assert size.arena == pytest.approx(real.arena_bytes, rel=0.1)
+        plans = [replace(p, status="candidate", reason=None) for p in members.plans.values()]
+        least = sorted(footprints.of(members, [p.name for p in plans], "int8").items(), key=lambda pair: pair[1])
+        limit = (least[0][1].flash + least[-1][1].flash) // 2
+        limited = replace(family, settings=replace(family.settings, budget=parse(f"flash<={limit}")))
+        left = {p.name: p for p in footprints.within(limited, plans)}
+        wide = replace(family, settings=replace(family.settings, budget=parse("flash<=1MB, macs<=1")))
+        assert footprints.within(wide, plans) == tuple(plans)
+    assert {n for n, p in left.items() if p.status == "candidate"} == {n for n, size in least if size.flash <= limit}
+    (reason,) = {p.reason for n, p in left.items() if n == least[-1][0]}
+    assert reason == Reason("over_budget", excess=(Excess(f"flash<={limit}", "flash", least[-1][1].flash),))
+
+
+def test_a_budget_of_flash_prunes_plans_before_they_are_fitted(built: Path, tmp_path: Path) -> None:
+    with pytest.raises(RestnetError, match=r"no pair of cuts is left to stitch: .* over the budget flash<=1KB"):
+        build.build("restnet", replace(options(built), out=tmp_path / "run", budget="flash<=1KB"), Silent())
+    assert not list((tmp_path / "run").glob("stitches/*"))
+    over = [p for p in plans_file.read_plans(tmp_path / "run" / "plans.json") if p.reason]
+    assert any(p.reason is not None and p.reason.excess and p.reason.excess[0].figure == "flash" for p in over)
 
 
 def test_a_point_that_was_not_shipped_gets_files_and_stays_what_it_is(run: Path) -> None:

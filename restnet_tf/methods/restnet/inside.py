@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from restnet_tf.family import compute, one_pass
+from restnet_tf.family import compute, footprints, one_pass
 from restnet_tf.family.family import Family
 from restnet_tf.methods.restnet import jumps, plan, trials
 from restnet_tf.methods.restnet.jumps import Jump
@@ -57,7 +57,7 @@ def tried(family: Build, solved: Mapping[Jump, Solution], bounds: tuple[int, int
     """
     singles = _singles(family, solved)
     listed = plan.shortlist(
-        (*singles, *_several(family, solved, singles)),
+        footprints.within(family, (*singles, *_several(family, solved, singles))),
         bounds,
         family.settings.max_points,
         lambda p: p.estimate or 0.0,

@@ -36,20 +36,22 @@ def propose(
     rank_by: str = "cka",
     points: int = 8,
     refuse: Callable[[int, int], Reason | None] = lambda macs, params: None,
+    within: Callable[[Sequence[Plan]], Sequence[Plan]] = tuple,
     seed: int = 0,
 ) -> tuple[Plan, ...]:
     """A plan for every pair of cuts: candidates (the shortlist) and rejects with their reasons.
 
     The shortlist holds the pairs of the highest CKA or R2, or some drawn by ``seed``, in each of ``points`` equal
     intervals of cost between the anchors, so that it covers the range. ``refuse`` turns MACs and parameters over
-    the user's budget into a reason.
+    the user's budget into a reason, and ``within`` rejects plans whose files would be over it.
     """
-    plans = [
+    assessed = [
         _assess(cut_lists, statistics, anchors, (source, i, j), refuse)
         for source in ORDERS[order]
         for i in range(len(cut_lists[source]))
         for j in range(len(cut_lists[other(source)]))
     ]
+    plans = within(assessed)
     rank = ranks(plans, rank_by, seed)
     reason = Reason("not_shortlisted", count=_TRIALS, figure=rank_by)
     bounds = anchors["small"].macs, anchors["large"].macs

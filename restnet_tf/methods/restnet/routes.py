@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from restnet_tf.family import compute, one_pass
+from restnet_tf.family import compute, footprints, one_pass
 from restnet_tf.family.family import Family
 from restnet_tf.methods.restnet import heat_map, inside, jumps, plan, trials
 from restnet_tf.methods.restnet.options import Options
@@ -105,6 +105,7 @@ def _proposed(family: Build, statistics: Statistics) -> tuple[Plan, ...]:
         seed=settings.seed,
         points=settings.max_points,
         refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
+        within=partial(footprints.within, family),
     )
 
 

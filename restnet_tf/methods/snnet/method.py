@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from string import ascii_uppercase
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from restnet_tf import atomic
 from restnet_tf.anchors import applications
-from restnet_tf.family import additions, one_pass, opening, ship
+from restnet_tf.family import additions, footprints, one_pass, opening, ship
 from restnet_tf.family.family import TEACHER, Family
 from restnet_tf.family.references import References, of_family
 from restnet_tf.graph import costs
@@ -157,7 +158,8 @@ def _windows(family: Build) -> tuple[Window, ...]:
     return tuple(w for way in ways for w in chain.windows(*way, _sliding(family)))
 
 
-def _proposed(family: Build) -> tuple[Plan, ...]:
+def _proposed(family: Build, within: Callable[[Sequence[Plan]], Sequence[Plan]] = tuple) -> tuple[Plan, ...]:
+    """All routes; ``within`` rejects those whose files would be over the budget, which takes compiled anchors."""
     settings = family.settings
     proposed = routes.propose(
         _chain(family),
@@ -166,6 +168,7 @@ def _proposed(family: Build) -> tuple[Plan, ...]:
         two_stitch=family.options.two_stitch,
         most=family.options.max_points,
         refuse=lambda macs, params: select.exceeded(settings.budget, macs=macs, params=params),
+        within=within,
     )
     if settings.plans is None:
         return proposed
@@ -197,7 +200,7 @@ def _plans(family: Build, windows: Sequence[Window], starts: Mapping[str, Soluti
     if run.done("plans"):
         plans = plans_file.read_plans(run.plans_path)
     else:
-        configurations = _configurations(family, _proposed(family), windows)
+        configurations = _configurations(family, _proposed(family, partial(footprints.within, family)), windows)
         plans = tuple(replace(c.plan, r2=min(starts[n].r2 for n in c.windows)) for c in configurations)
         plans_file.write_plans(run.plans_path, plans)
         run.finish("plans")

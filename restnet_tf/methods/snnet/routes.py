@@ -47,11 +47,13 @@ def propose(
     two_stitch: bool = False,
     most: int | None = None,
     refuse: Callable[[int, int], Reason | None] = lambda macs, params: None,
+    within: Callable[[Sequence[Plan]], Sequence[Plan]] = tuple,
 ) -> tuple[Plan, ...]:
     """All configurations of neighbouring anchors, chosen or rejected; ``most`` of them at most, evenly by cost.
 
     ``two_stitch`` adds routes that leave an anchor for its neighbour and come back (SN-Netv2), through the
-    last pair of each window. ``refuse`` turns MACs and parameters over the user's budget into a reason.
+    last pair of each window. ``refuse`` turns MACs and parameters over the user's budget into a reason, and
+    ``within`` rejects plans whose files would be over it.
     """
     plans: dict[str, Plan] = {}
     for small, large in chain.neighbours:
@@ -64,7 +66,7 @@ def propose(
         if two_stitch:
             assessed = [_assessed(chain, ends, bounds, refuse) for ends in _returning(chain, small, large, sliding)]
             plans |= {p.name: p for p in assessed}
-    return _thinned(tuple(plans.values()), most)
+    return _thinned(tuple(within(tuple(plans.values()))), most)
 
 
 def joints(plan: Plan, cut_lists: Mapping[str, Sequence[Cut]]) -> list[tuple[str, int, str, int]]:

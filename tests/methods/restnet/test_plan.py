@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -97,6 +98,18 @@ def test_the_budget_refuses_in_its_own_words():
     assert found["L0-S0"].status == "candidate"
     # A reason that holds for everybody comes first: the budget is not asked about it.
     assert words.sentence(found["L2-S0"].reason).startswith("resolutions")
+
+
+def test_plans_whose_files_are_over_the_budget_leave_their_places_on_the_shortlist():
+    big = Reason.note("its file is too large")
+    small = {p.name for p in proposed().values() if p.status == "candidate"} - {"L1-S0"}
+
+    def within(plans: Sequence[Plan]) -> list[Plan]:
+        return [replace(p, status="rejected", reason=big) if p.name == "L1-S0" else p for p in plans]
+
+    found = proposed(within=within)
+    assert found["L1-S0"].reason == big
+    assert {n for n, p in found.items() if p.status == "candidate"} == small
 
 
 def many(n: int = 40) -> tuple[dict[str, tuple[Cut, ...]], Statistics]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isnan
 
 import networks
@@ -101,6 +102,15 @@ def test_budget_and_number_of_points_reject_with_their_reasons():
     assert all(p.macs <= 60e6 for p in chosen(found))
     few = chosen(routes.propose(chain(), Sliding(), most=5))
     assert len(few) == 5
+    dear = {p.name for p in found if p.reason == OVER}
+    without = routes.propose(
+        chain(),
+        Sliding(),
+        most=5,
+        within=lambda plans: [replace(p, status="rejected", reason=OVER) if p.name in dear else p for p in plans],
+    )
+    assert {p.name for p in without if p.reason == OVER} == dear
+    assert len(chosen(without)) == 5  # so many of those that are left
     assert max(p.macs for p in few) > 4 * min(p.macs for p in few)
 
 
