@@ -167,7 +167,8 @@ def _chosen(
         for p in chosen
         if p.cascade is not None and precision not in p.files
     )
-    chosen = [p for p in chosen if precision in p.files]
+    named = request.point is not None
+    chosen = [p for p in chosen if precision in p.files and (named or p.ships(precision))]
     if not chosen:
         raise RestnetError(f"{run.path} has no files of {precision}, only of {', '.join(sorted(has))}")
     return chosen, precision, absent

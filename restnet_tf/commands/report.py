@@ -19,7 +19,7 @@ from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
 from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, CASCADE, DISTILLED, SHIPPED, STITCHED, Cascade, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
-from restnet_tf.report import savings, sheets, webpage
+from restnet_tf.report import losses, savings, sheets, webpage
 from restnet_tf.report.contents import STAGE, STITCH, Candidate, Ladder, Report, RoutePart
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
@@ -139,6 +139,7 @@ def _facts(
         "images": f"{listed[0].test.n} to test, {listed[0].rank.n} to rank",
         "metric": f"{meta['metric']}; intervals are of 95 %",
         **_standing(listed),
+        **_lost(listed, str(meta["metric"])),
         **_cascading(listed, str(meta["metric"])),
         "precisions": ", ".join(sorted({name for p in listed for name in p.files})),
         "settings": ", ".join(told),
@@ -165,6 +166,12 @@ def _standing(listed: tuple[OperatingPoint, ...]) -> dict[str, str]:
     lead = {split: f"{100 * front.above_chord(listed, split):+.1f} points" for split in ("test", "rank")}
     words = f"{lead['test']} on the test split, {lead['rank']} on the rank split"
     return count | {"from the chord, on average": words}
+
+
+def _lost(listed: tuple[OperatingPoint, ...], metric: str) -> dict[str, str]:
+    """What precisions take from points; nothing where none takes much."""
+    said = losses.sentences(listed, metric)
+    return {"lost by rounding": "; ".join(said)} if said else {}
 
 
 def _cascading(listed: tuple[OperatingPoint, ...], metric: str) -> dict[str, str]:

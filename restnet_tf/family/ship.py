@@ -78,6 +78,9 @@ def _settled(
     earlier = [p for p in rated if p.kind == CASCADE]
     decided = front.decide(p for p in rated if p.kind != CASCADE)
     wanted = {p.name: _wanted(family, p) for p in decided if p.kind != CONTROL}
+    for p in decided:
+        for precision in set(p.ratings) - set(wanted.get(p.name, ())):
+            shop.answers.forget(p.name, precision)
     files = shop.stocked([p for p in decided if wanted.get(p.name)], wanted)
     settled = tuple(replace(p, files={name: files[p.name][name] for name in wanted.get(p.name, ())}) for p in decided)
     settled += cascades.added(shop, settled, scope(family, _rests(members, settled)), meta, earlier)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from restnet_tf.points.points import CASCADE, CONTROL, OperatingPoint, Score
+from restnet_tf.points.points import CASCADE, CONTROL, STITCHED, OperatingPoint, Score
 
 FLOAT = "float32"
 _MUCH = 0.02  # of the score
@@ -39,20 +39,24 @@ def much(points: Iterable[OperatingPoint]) -> tuple[Loss, ...]:
 
 
 def sentences(points: Sequence[OperatingPoint], metric: str) -> list[str]:
-    """For each precision what loses much there, and which precision of the run loses less."""
-    losses, by_name = much(points), {p.name: p for p in points}
+    """For each precision what loses much there, and what of the run does not: another precision, or other cuts."""
+    losses = much(points)
     return [
-        _sentence([loss for loss in losses if loss.precision == precision], by_name, metric)
+        _sentence([loss for loss in losses if loss.precision == precision], points, metric)
         for precision in dict.fromkeys(loss.precision for loss in losses)
     ]
 
 
-def _sentence(losses: Sequence[Loss], points: dict[str, OperatingPoint], metric: str) -> str:
-    precision = losses[0].precision
+def _sentence(losses: Sequence[Loss], points: Sequence[OperatingPoint], metric: str) -> str:
+    precision, lossy = losses[0].precision, [loss.point for loss in losses]
     names = ", ".join(f"{loss.point} ({100 * loss.share:.1f})" for loss in losses)
-    told = f"{precision} takes more than two points of {metric} on the rank split: {names}"
-    finer = _finer([points[loss.point] for loss in losses], precision)
-    return f"{told}; {', '.join(finer)} takes no more than two from any of them" if finer else told
+    told = [f"{precision} takes more than two points of {metric} on the rank split: {names}"]
+    if finer := _finer([p for p in points if p.name in lossy], precision):
+        told.append(f"{', '.join(finer)} takes no more than two from any of them")
+    others = [p for p in points if p.kind == STITCHED and p.name not in lossy]
+    if robust := [p.name for p in others if p.ships(precision) and {FLOAT, precision} <= {*precisions(p)}]:
+        told.append(f"shipped in {precision} without such a loss: {', '.join(robust)}")
+    return "; ".join(told)
 
 
 def _finer(points: Sequence[OperatingPoint], precision: str) -> list[str]:

@@ -19,10 +19,14 @@ def rated(name: str, macs: int = 30, **rights: int) -> OperatingPoint:
 
 
 def test_points_that_lose_more_than_two_points_are_named() -> None:
-    listed = (rated("A", float32=150, int8=140), rated("B", float32=150, int8=146), rated("C", float32=150, int8=160))
+    listed = front.decide(
+        (rated("A", float32=150, int8=140), rated("B", float32=150, int8=146), rated("C", float32=130, int8=160))
+    )
     assert [(one.point, one.precision, one.share) for one in losses.much(listed)] == [("A", "int8", 0.05)]
     said = losses.sentences(listed, "accuracy")
-    assert said == ["int8 takes more than two points of accuracy on the rank split: A (5.0)"]
+    assert said == [
+        "int8 takes more than two points of accuracy on the rank split: A (5.0); shipped in int8 without such a loss: C"
+    ]
 
 
 def test_what_helps_is_what_the_run_has_tried() -> None:
@@ -30,7 +34,8 @@ def test_what_helps_is_what_the_run_has_tried() -> None:
     (said,) = losses.sentences(helped, "accuracy")
     assert said.endswith("A (5.0), B (15.0); int16x8 takes no more than two from any of them")
     partly = helped[0], rated("B", float32=150, int8=120, int16x8=140)
-    assert [one.split("; ")[1:] for one in losses.sentences(partly, "accuracy")] == [[], []]
+    rest = [one.split("; ")[1:] for one in losses.sentences(partly, "accuracy")]
+    assert rest == [[], ["shipped in int16x8 without such a loss: A"]]
 
 
 def test_a_file_that_is_there_counts_as_it_is_and_controls_and_cascades_do_not() -> None:
