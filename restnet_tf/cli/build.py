@@ -21,7 +21,7 @@ option = partial(shared.option, "build")
 @shared.several
 @option("--data", metavar="DATA", help="A folder, an .npz file, digits, or keras:cifar10 and the like.")
 @option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/LARGE-SMALL-DATA]")
-@option("--budget", metavar="TERMS", help='Limits, as in "macs<=30M, mean.macs<=9M"; devices\' are looked at last.')
+@option("--budget", metavar="TERMS", help='Limits, as in "macs<=30M, flash<=500KB"; devices\' are looked at last.')
 @option("--precision", metavar="LIST", help="Of float32, float16, dynamic, int8, int16x8.")
 @option(
     "--max-points",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 from measured_points import cascade, file, point, scored
 
 from restnet_tf.points import front
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, OperatingPoint, Rating
 from restnet_tf.records import Reason
-from restnet_tf.report import contents, losses, summary
+from restnet_tf.report import contents, losses, pagedata, summary
 
 
 def rated(name: str, macs: int = 30, **rights: int) -> OperatingPoint:
@@ -66,3 +68,20 @@ def test_a_point_says_where_it_is_shipped_and_why_not_elsewhere() -> None:
     assert (contents.place(nowhere), contents.why_not(nowhere)) == ("dominated", "A costs no more and does no worse")
     old = point("old", 30, status=DOMINATED, reason=Reason("dominated", rival="small"))
     assert (contents.place(old), contents.why_not(old)) == ("dominated", "small costs no more and does no worse")
+
+
+def test_the_page_draws_a_point_by_the_front_of_the_precision() -> None:
+    small, *rest = (
+        point("small", 10, 50, ANCHOR),
+        rated("A", 30, float32=150, int8=100),
+        rated("B", 40, float32=140, int8=140),
+    )
+    family = front.decide((small, *rest))
+    every: Any = SimpleNamespace(points=family)
+    drawn = {p.name: pagedata._point(p, (), every) for p in family}
+    assert drawn["B"]["fronts"] == {
+        "float32": {"standing": "dominated", "reason": "A costs no more and does no worse"},
+        "int8": {"standing": "shipped", "reason": ""},
+    }
+    assert (drawn["B"]["standing"], drawn["B"]["shipped"]) == ("shipped", True)
+    assert drawn["small"]["fronts"] == {}  # of a run that an older version made
