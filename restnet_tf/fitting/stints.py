@@ -3,7 +3,7 @@
 More candidates are begun than points are wanted; after a tenth of the work the worse half of them is dropped. A fit
 that cannot reach its rival any more is given up. What that saves goes to the others.
 
-A course is replayed from what the fits have reached: an interrupted one goes on as it would have.
+A contest is replayed from what the fits have reached: an interrupted one goes on as it would have.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ Standings = Callable[[], Mapping[str, Standing]]
 
 
 @dataclass
-class Course:
+class Contest:
     """The rounds of a family's fits; ``entrants`` are in the order of their costs.
 
     ``fine_tune`` as in ``rungs.onward``; ``small_kl`` is the KL of the small anchor. ``dropped`` gains candidates, each

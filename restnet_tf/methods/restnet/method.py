@@ -27,7 +27,7 @@ from restnet_tf.family.references import References, of_family
 from restnet_tf.fitting import cache, ladder, rungs, stints
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted
-from restnet_tf.fitting.stints import Course, Entrant
+from restnet_tf.fitting.stints import Contest, Entrant
 from restnet_tf.methods.restnet import inside, jumps, plan, routes
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.routes import Routes
@@ -214,9 +214,9 @@ def _fitted(family: Build, jobs: Sequence[Fit], train: Cache, ranked: Cache) -> 
         lessons = [controls.lesson(family, work, train, ranked)]
     small_kl = inf if family.options.alone else float(np.mean(ladder.kl_divergence(*answers)))
     rivals = [Entrant(lesson.name, lesson.rungs) for lesson in lessons]
-    course = Course([*rivals, *entrants], _climbs(family), small_kl)
-    fitted = fits.climb(family, [*lessons, *jobs], course)
-    _drop(family, course.dropped)
+    contest = Contest([*rivals, *entrants], _climbs(family), small_kl)
+    fitted = fits.climb(family, [*lessons, *jobs], contest)
+    _drop(family, contest.dropped)
     for name, fit in fitted.items():
         family.report.say(_trail(name, fit))
     return fitted
