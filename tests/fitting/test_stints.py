@@ -83,6 +83,19 @@ def test_what_cannot_reach_its_rival_is_given_up_and_others_get_its_work():
     assert spent(fits, "abcdef") + fits.results["small*"][-1].work == pytest.approx(3 * 100_000, abs=6)
 
 
+def test_what_costs_less_in_one_thing_alone_is_no_rival():
+    """The dearer one of few parameters may ship beside it, however far it is."""
+    far = {"a": 0.9, "b": 0.9, "c": 0.01, "d": 0.01}
+
+    def given_up(*params):
+        every = [Entrant(n, SHARES, i // 2, (i, p)) for i, (n, p) in enumerate(zip("abcd", params, strict=True))]
+        fits = Fits(far).run(Contest(every, "norm", inf))
+        return {name for name, results in fits.results.items() if any(r.given_up for r in results)}
+
+    assert given_up(9, 9, 5, 5) == set()
+    assert given_up(9, 9, 9, 9) == {"c"}
+
+
 def test_none_gets_more_than_as_much_again():
     contest = Contest(entrants(8, 4), "auto", 0.9)
     fits = Fits(dict.fromkeys("abcdefgh", 0.001) | {"c": 0.9}).run(contest)
