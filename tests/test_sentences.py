@@ -45,6 +45,10 @@ EVERY = {
         "not shortlisted: 6 plans of about its cost have a higher CKA",
     ),
     "higher_kl": (Reason("higher_kl", rival="L0-S0"), "L0-S0 costs about as much and has a lower KL"),
+    "halved": (
+        Reason("halved", rival="L0-S0", count=10**9),
+        "L0-S0 costs about as much and came down faster in the first tenth of the training",
+    ),
     "higher_estimate": (
         Reason("higher_estimate"),
         "not tried: enough plans of about its cost have a lower sum of their jumps' KLs",

@@ -1,6 +1,6 @@
 """Fits as tasks: a stitch in front of a back, trained on cached features, into the run directory.
 
-Points are fitted in rounds, a stint of each fit that has one (``stints.Course``). No fit of a round waits for another.
+Points are fitted in rounds, a stint of each fit that has one (``stints.Contest``). No fit of a round waits for another.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from restnet_tf.fitting import cache, ladder
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.examples import Examples
 from restnet_tf.fitting.ladder import Fitted
-from restnet_tf.fitting.stints import Course, Standing, Stint
+from restnet_tf.fitting.stints import Contest, Standing, Stint
 from restnet_tf.graph import cuts
 from restnet_tf.records import Piece, RestnetError, Stitch
 from restnet_tf.run.directory import Run
@@ -87,7 +87,7 @@ def fit(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Assignment:
     """A stint of a fit that has so many results by now."""
 
     job: Fit
@@ -95,19 +95,19 @@ class Turn:
     results: int
 
 
-def climb(family: Family, jobs: Sequence[Fit], course: Course) -> dict[str, Fitted]:
-    """The fits by name, by the rounds of a course; from the run or made into it.
+def climb(family: Family, jobs: Sequence[Fit], contest: Contest) -> dict[str, Fitted]:
+    """The fits by name, by the rounds of a contest; from the run or made into it.
 
-    Those that the course drops are not saved.
+    Those that the contest drops are not saved.
     """
     if not all(_saved(family, job) for job in jobs):
         results: Counter[str] = Counter()
-        for stints in course.rounds(lambda: _standings(family, jobs, results)):
-            turns = [Turn(job, stints[job.name], results[job.name]) for job in jobs if job.name in stints]
-            _done(family, [_task(turn) for turn in turns if _results(family, turn.job) == turn.results])
+        for stints in contest.rounds(lambda: _standings(family, jobs, results)):
+            due = [Assignment(job, stints[job.name], results[job.name]) for job in jobs if job.name in stints]
+            _done(family, [_task(one) for one in due if _results(family, one.job) == one.results])
             results.update({name: len(stint.rungs) for name, stint in stints.items()})
         for job in jobs:
-            if job.name not in course.dropped:
+            if job.name not in contest.dropped:
                 family.run.save_fitted(job.name, _begun(family, job))
     return _loaded(family, jobs)
 
@@ -118,19 +118,19 @@ def fitted(job: Fit, progress: Progress) -> None:
     Run(job.run).save_fitted(job.name, fit)
 
 
-def begun(turn: Turn, progress: Progress) -> None:
+def begun(one: Assignment, progress: Progress) -> None:
     """Do the first stint of a fit, and save it with its state."""
-    fit, state = ladder.begin(*_material(turn.job), stint=turn.stint, **_settings(turn.job, progress))
-    Run(turn.job.run).save_begun(turn.job.name, fit, state)
+    fit, state = ladder.begin(*_material(one.job), stint=one.stint, **_settings(one.job, progress))
+    Run(one.job.run).save_begun(one.job.name, fit, state)
 
 
-def proceeded(turn: Turn, progress: Progress) -> None:
+def proceeded(one: Assignment, progress: Progress) -> None:
     """Do the next stint of a fit that was begun, and save it with its state."""
-    job, run = turn.job, Run(turn.job.run)
+    job, run = one.job, Run(one.job.run)
     earlier = run.load_begun(job.name)
     if earlier is None:
         raise RestnetError(f"the fit of {job.name} was begun and is gone from {run.path}; run the build again")
-    fit, state = ladder.proceed(earlier[0], earlier[1], *_material(job), stint=turn.stint, **_settings(job, progress))
+    fit, state = ladder.proceed(earlier[0], earlier[1], *_material(job), stint=one.stint, **_settings(job, progress))
     run.save_begun(job.name, fit, state)
 
 
@@ -146,10 +146,10 @@ def _settings(job: Fit, progress: Progress) -> dict[str, Any]:
     return {"rungs": job.rungs, "before": before, "seed": job.seed, **steps}
 
 
-def _task(turn: Turn) -> Task[Turn, None]:
-    if turn.results:
-        return Task(f"fitting {turn.job.name} further", proceeded, turn)
-    return Task(f"fitting {turn.job.name}", begun, turn)
+def _task(one: Assignment) -> Task[Assignment, None]:
+    if one.results:
+        return Task(f"fitting {one.job.name} further", proceeded, one)
+    return Task(f"fitting {one.job.name}", begun, one)
 
 
 def _standings(family: Family, jobs: Sequence[Fit], results: Mapping[str, int]) -> dict[str, Standing]:

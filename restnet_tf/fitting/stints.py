@@ -3,7 +3,7 @@
 More candidates are begun than points are wanted; after a tenth of the work the worse half of them is dropped. A fit
 that cannot reach its rival any more is given up. What that saves goes to the others.
 
-A course is replayed from what the fits have reached: an interrupted one goes on as it would have.
+A contest is replayed from what the fits have reached: an interrupted one goes on as it would have.
 """
 
 from __future__ import annotations
@@ -58,18 +58,24 @@ class Standing:
 class Entrant:
     """A fit with the work of each rung that it may climb; the candidates for one point have the same ``place``.
 
-    Without a place it is a rival: it takes all of its rungs at once, and points that cost more have to beat it.
+    ``costs`` are those of its network, MACs and parameters; what costs less in one alone is no rival. Without a place
+    it is a rival and nothing else: it takes all of its rungs at once.
     """
 
     name: str
     shares: Mapping[str, int]
     place: int | None = None
+    costs: tuple[int, ...] = ()
 
     @property
     def first(self) -> dict[str, int]:
         """The rungs that cost a point nothing; of a rival all."""
         costly = {name for name in self.shares if self.place is not None and rung_named(name).costly}
         return {name: work for name, work in self.shares.items() if name not in costly}
+
+    def within(self, other: Entrant) -> bool:
+        """Whether its network costs no more than another in anything."""
+        return all(own <= theirs for own, theirs in zip(self.costs, other.costs, strict=True))
 
     @property
     def share(self) -> int:
@@ -81,11 +87,11 @@ Standings = Callable[[], Mapping[str, Standing]]
 
 
 @dataclass
-class Course:
-    """The rounds of a family's fits; ``entrants`` are in the order of their costs.
+class Contest:
+    """The rounds of a family's fits; ``entrants`` are in the order of their MACs.
 
-    ``fine_tune`` as in ``rungs.onward``; ``small_kl`` is the KL of the small anchor. ``dropped`` gains candidates, each
-    with the one that goes on in its place.
+    ``fine_tune`` as in ``rungs.onward``; ``small_kl`` is the KL of the small anchor, which costs less than any point.
+    ``dropped`` gains candidates, each with the one that goes on in its place.
     """
 
     entrants: Sequence[Entrant]
@@ -131,12 +137,13 @@ class Course:
         return sum(e.share for e in self._points) - spent
 
     def _nearest(self, standing: Mapping[str, Standing]) -> dict[str, float]:
-        """By point, or rival, the lowest KL of what costs less."""
-        nearest, lowest = {}, self.small_kl
+        """By point, or rival, the lowest KL of what costs no more."""
+        nearest: dict[str, float] = {}
+        before: list[Entrant] = []
         for e in self.entrants:
             if e.name not in self.dropped:
-                nearest[e.name] = lowest
-                lowest = min(lowest, standing[e.name].kl)
+                nearest[e.name] = min([self.small_kl, *(standing[b.name].kl for b in before if b.within(e))])
+                before.append(e)
         return nearest
 
     def _reaches(self, standing: Mapping[str, Standing]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from math import inf
 import pytest
 
 from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted, RungResult
-from restnet_tf.fitting.stints import Course, Entrant, Standing, Stint, halved
+from restnet_tf.fitting.stints import Contest, Entrant, Standing, Stint, halved
 from restnet_tf.records import Layout, Stitch
 
 SHARES = {"stitch": 10_000, "norm": 90_000, "relu": 10_000}
@@ -38,8 +38,8 @@ class Fits:
             kl = (1 + (done + work) / 1000) ** -self.rates[name]
             self.results.setdefault(name, []).append(RungResult(rung, kl, 1, work, work, given_up=given_up))
 
-    def run(self, course):
-        for stints in course.rounds(self.standings):
+    def run(self, contest):
+        for stints in contest.rounds(self.standings):
             self.rounds.append(stints)
             for name, stint in stints.items():
                 self.take(name, stint)
@@ -64,9 +64,9 @@ def test_the_candidate_of_the_best_outlook_goes_on_in_each_place():
 
 
 def test_a_tenth_tells_the_candidates_apart_and_the_whole_work_stays():
-    course = Course(entrants(6, 3), "norm", inf)
-    fits = Fits(dict(zip("abcdef", (0.3, 0.1, 0.2, 0.4, 0.5, 0.6), strict=True))).run(course)
-    assert course.dropped == {"b": "a", "c": "d", "e": "f"}
+    contest = Contest(entrants(6, 3), "norm", inf)
+    fits = Fits(dict(zip("abcdef", (0.3, 0.1, 0.2, 0.4, 0.5, 0.6), strict=True))).run(contest)
+    assert contest.dropped == {"b": "a", "c": "d", "e": "f"}
     trial = {name: sum(stint.rungs.values()) for name, stint in fits.rounds[0].items()}
     assert trial == dict.fromkeys("abcdef", 5_000)  # of six, a tenth of three shares
     assert set(fits.rounds[1]) == set("adf")
@@ -74,25 +74,38 @@ def test_a_tenth_tells_the_candidates_apart_and_the_whole_work_stays():
 
 
 def test_what_cannot_reach_its_rival_is_given_up_and_others_get_its_work():
-    course = Course([TAUGHT, *entrants(6, 3)], "auto", 0.9)
+    contest = Contest([TAUGHT, *entrants(6, 3)], "auto", 0.9)
     rates = dict(zip("abcdef", (0.01, 0.02, 0.1, 0.1, 0.9, 0.9), strict=True)) | {"small*": 0.3}
-    fits = Fits(rates).run(course)
+    fits = Fits(rates).run(contest)
     given_up = {name for name, results in fits.results.items() if any(r.given_up for r in results)}
     assert given_up == {"b", "c"}
     assert [list(stints) for stints in fits.rounds[2:]] == [["small*", "e"]]  # no costly rung for the hopeless
     assert spent(fits, "abcdef") + fits.results["small*"][-1].work == pytest.approx(3 * 100_000, abs=6)
 
 
+def test_what_costs_less_in_one_thing_alone_is_no_rival():
+    """The dearer one of few parameters may ship beside it, however far it is."""
+    far = {"a": 0.9, "b": 0.9, "c": 0.01, "d": 0.01}
+
+    def given_up(*params):
+        every = [Entrant(n, SHARES, i // 2, (i, p)) for i, (n, p) in enumerate(zip("abcd", params, strict=True))]
+        fits = Fits(far).run(Contest(every, "norm", inf))
+        return {name for name, results in fits.results.items() if any(r.given_up for r in results)}
+
+    assert given_up(9, 9, 5, 5) == set()
+    assert given_up(9, 9, 9, 9) == {"c"}
+
+
 def test_none_gets_more_than_as_much_again():
-    course = Course(entrants(8, 4), "auto", 0.9)
-    fits = Fits(dict.fromkeys("abcdefgh", 0.001) | {"c": 0.9}).run(course)
+    contest = Contest(entrants(8, 4), "auto", 0.9)
+    fits = Fits(dict.fromkeys("abcdefgh", 0.001) | {"c": 0.9}).run(contest)
     assert sum(fits.rounds[2]["c"].rungs.values()) == 100_000
     assert set(fits.rounds[2]) == {"c"}
 
 
 def test_one_candidate_a_place_takes_all_in_one_go():
-    course = Course(entrants(3, 3), "auto", 0.9)
-    fits = Fits({"a": 0.3, "b": 0.2, "c": 0.4}).run(course)
+    contest = Contest(entrants(3, 3), "auto", 0.9)
+    fits = Fits({"a": 0.3, "b": 0.2, "c": 0.4}).run(contest)
     assert fits.rounds[0] == dict.fromkeys("abc", Stint({"stitch": 10_000, "norm": 90_000}, reach=0.9))
     assert fits.rounds[1:] == [{"b": Stint({"relu": 10_000})}]  # a is nearer and costs less
 
@@ -100,7 +113,7 @@ def test_one_candidate_a_place_takes_all_in_one_go():
 @pytest.mark.parametrize(("fine_tune", "shares"), [("back", ("stitch", "norm", "back")), ("stitch", ("stitch",))])
 def test_a_rung_that_was_asked_for_is_not_spared(fine_tune, shares):
     every = [Entrant(name, dict.fromkeys(shares, 30_000), i // 2) for i, name in enumerate("abcd")]
-    fits = Fits({"a": 0.3, "b": 0.2, "c": 0.3, "d": 0.1}).run(Course(every, fine_tune, 1e-9))
+    fits = Fits({"a": 0.3, "b": 0.2, "c": 0.3, "d": 0.1}).run(Contest(every, fine_tune, 1e-9))
     assert {r.rung for r in fits.results["c"]} == set(shares)
     hopeless = any(r.given_up for r in fits.results["c"])
     assert hopeless == (fine_tune == "stitch")  # the back may still do it
@@ -109,10 +122,10 @@ def test_a_rung_that_was_asked_for_is_not_spared(fine_tune, shares):
 def test_a_course_that_was_interrupted_goes_on_as_it_would_have():
     """Standings are replayed: whatever fits have reached beyond, decisions are the same."""
     rates = dict(zip("abcdef", (0.3, 0.1, 0.2, 0.4, 0.5, 0.6), strict=True)) | {"small*": 0.25}
-    whole = Fits(rates).run(Course([TAUGHT, *entrants(6, 3)], "auto", 0.9))
-    course, results, replayed = Course([TAUGHT, *entrants(6, 3)], "auto", 0.9), Counter(), []
+    whole = Fits(rates).run(Contest([TAUGHT, *entrants(6, 3)], "auto", 0.9))
+    contest, results, replayed = Contest([TAUGHT, *entrants(6, 3)], "auto", 0.9), Counter(), []
     ends = {name: whole.of(name) for name in whole.results}
-    for stints in course.rounds(lambda: {name: fit.standing(results[name]) for name, fit in ends.items()}):
+    for stints in contest.rounds(lambda: {name: fit.standing(results[name]) for name, fit in ends.items()}):
         replayed.append(stints)
         results.update({name: len(stint.rungs) for name, stint in stints.items()})
     assert replayed == whole.rounds

@@ -27,7 +27,7 @@ from restnet_tf.family.references import References, of_family
 from restnet_tf.fitting import cache, ladder, rungs, stints
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted
-from restnet_tf.fitting.stints import Course, Entrant
+from restnet_tf.fitting.stints import Contest, Entrant
 from restnet_tf.methods.restnet import inside, jumps, plan, routes
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.routes import Routes
@@ -121,7 +121,8 @@ def _stitch(family: Build) -> None:
             f" {sentence(reason)}; {family.run.plans_path} has every reason"
         )
     train, ranked = _caches(family, chosen)
-    fitted = _fitted(family, [_job(family, p, ways.starts(p), train, ranked) for p in chosen], train, ranked)
+    jobs = [_job(family, p, ways.starts(p), train, ranked) for p in chosen]
+    fitted = _fitted(family, chosen, jobs, train, ranked)
     chosen = [p for p in chosen if p.name in fitted]
     if DISTILLED in fitted:
         rivals = [controls.pupil(family, fitted.pop(DISTILLED))]
@@ -203,20 +204,26 @@ def _caches(family: Build, chosen: list[Plan]) -> tuple[Cache, Cache]:
     )
 
 
-def _fitted(family: Build, jobs: Sequence[Fit], train: Cache, ranked: Cache) -> dict[str, Fitted]:
+def _fitted(
+    family: Build, chosen: Sequence[Plan], jobs: Sequence[Fit], train: Cache, ranked: Cache
+) -> dict[str, Fitted]:
     """The fits by name, from the cheapest on, that of the small anchor first; candidates that were dropped are not."""
     places, answers = _places(family, len(jobs)), (ranked.logits("large"), ranked.logits(family.smallest))
-    entrants = [Entrant(job.name, job.rungs, place) for job, place in zip(jobs, places, strict=True)]
+    entrants = [
+        Entrant(job.name, job.rungs, place, (p.macs, p.params))
+        for job, place, p in zip(jobs, places, chosen, strict=True)
+    ]
     lessons: list[Fit] = []
     # Of one network alone there is nothing to distil, no rival, and no front but its own.
     if family.settings.controls and not family.options.alone:
         work = controls.median_work(e.share for e in entrants)
         lessons = [controls.lesson(family, work, train, ranked)]
     small_kl = inf if family.options.alone else float(np.mean(ladder.kl_divergence(*answers)))
-    rivals = [Entrant(lesson.name, lesson.rungs) for lesson in lessons]
-    course = Course([*rivals, *entrants], _climbs(family), small_kl)
-    fitted = fits.climb(family, [*lessons, *jobs], course)
-    _drop(family, course.dropped)
+    small = family.costs[family.smallest]
+    rivals = [Entrant(lesson.name, lesson.rungs, costs=(small.macs, small.params)) for lesson in lessons]
+    contest = Contest([*rivals, *entrants], _climbs(family), small_kl)
+    fitted = fits.climb(family, [*lessons, *jobs], contest)
+    _drop(family, contest.dropped)
     for name, fit in fitted.items():
         family.report.say(_trail(name, fit))
     return fitted
