@@ -69,7 +69,7 @@ def match_labels(
     fits = []
     matched = []
     for anchor in anchors:
-        if not _agrees(anchor, classes, names):
+        if not agrees(anchor, classes, names):
             fit = recall(_key(anchor, data, seed)) or fit_head(anchor, data, seed)
             fits.append(fit)
             anchor = with_head(anchor, fit.kernel, fit.bias, names)
@@ -85,7 +85,7 @@ def _check_unlabelled(anchors: Sequence[Anchor], data: Data) -> None:
                 "give labelled data (a sub-folder per class) or a model with its classifier"
             )
     for large, small in itertools.combinations(anchors, 2):
-        if not _agrees(large, small.classes, small.class_names):
+        if not agrees(large, small.classes, small.class_names):
             raise RestnetError(
                 f"{large.name} has {large.classes} classes and {small.name} {small.classes}"
                 f"{_different_names(large, small)}, and {data.name} has no labels to fit new classifiers: "
@@ -93,20 +93,22 @@ def _check_unlabelled(anchors: Sequence[Anchor], data: Data) -> None:
             )
 
 
-def _agrees(anchor: Anchor, classes: int, names: tuple[str, ...] | None) -> bool:
+def agrees(anchor: Anchor, classes: int, names: tuple[str, ...] | None) -> bool:
+    """Whether an anchor's classes are these, as far as number and names tell."""
     if anchor.logits is None or anchor.classes != classes:
         return False
-    return anchor.class_names is None or names is None or _plain(anchor.class_names) == _plain(names)
+    return anchor.class_names is None or names is None or plain(anchor.class_names) == plain(names)
 
 
-def _plain(names: tuple[str, ...]) -> list[str]:
+def plain(names: Sequence[str]) -> list[str]:
+    """Names of classes as they are compared: without case, underscores and hyphens."""
     return [" ".join(name.casefold().replace("_", " ").replace("-", " ").split()) for name in names]
 
 
 def _different_names(large: Anchor, small: Anchor) -> str:
     if large.classes != small.classes or large.class_names is None or small.class_names is None:
         return ""
-    pairs = zip(_plain(large.class_names), _plain(small.class_names), strict=True)
+    pairs = zip(plain(large.class_names), plain(small.class_names), strict=True)
     i, (one, other) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
     return f" of other names (class {i} is {one!r} in one and {other!r} in the other)"
 

@@ -41,6 +41,39 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
+def translated(images: np.ndarray, given: str, mode: str) -> np.ndarray:
+    """What a model that begins with ``given`` has to be fed so that the rest of it sees what ``mode`` makes of images.
+
+    ``images`` and the result are float32 ``(n, h, w, c)``, of raw 0..255.
+    """
+    scale, offset = _affine(mode)
+    seen = _turned(images, mode) * scale + offset
+    scale, offset = _affine(given)
+    return _turned(((seen - offset) / scale).astype("float32"), given)
+
+
+def usable(channels: int) -> tuple[str, ...]:
+    """The modes for images of so many channels."""
+    return MODES if channels == 3 else MODES[:3]
+
+
+def _affine(mode: str) -> tuple[np.ndarray, np.ndarray]:
+    """What values are multiplied by, and what is added then; of channels in the order that the mode makes."""
+    one, mean, std = np.ones(1), np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+    return {
+        "none": (one, 0 * one),
+        "0to1": (one / 255, 0 * one),
+        "-1to1": (one / 127.5, -one),
+        "imagenet": (1 / (255 * std), -mean / std),
+        "caffe": (one, -np.array(CAFFE_MEAN_BGR)),
+    }[mode]
+
+
+def _turned(images: np.ndarray, mode: str) -> np.ndarray:
+    """RGB to BGR and back where the mode turns them."""
+    return images[..., ::-1] if mode == "caffe" else images
+
+
 def layers(mode: str, channels: int) -> list[keras.layers.Layer]:
     """Give the layers that turn raw ``(n, h, w, channels)`` 0..255 into what ``mode`` expects.
 

@@ -54,6 +54,7 @@ option = partial(shared.option, "build")
 @option("--uint8-input", is_flag=True, help="int8 files take images as bytes 0..255, as cameras give them.")
 @option("--lower", metavar="LIST", help="Operators to make of others, for targets without them: gelu.")
 @option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
+@shared.anyway("build")
 @option("--controls/--no-controls", help="Distil the small anchor, fit routes behind random fronts too.")
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def build(**options: Any) -> None:

@@ -29,8 +29,9 @@ option = partial(shared.option, "cascade")
 @option(
     "--classes",
     multiple=True,
-    metavar="ROLE=FILE",
-    help="The names of a .tflite file's classes, one a line, as small=labels.txt: where their order is another.",
+    metavar="ROLE=NAMES",
+    help="The classes of a model's outputs, as small=labels.txt (one a line) or small=dog,cat: where their order is"
+    " another.",
 )
 @option(
     "--precision",
@@ -39,6 +40,7 @@ option = partial(shared.option, "cascade")
 )
 @option("--cascades", type=click.IntRange(0, 16), help="Places of the dial to choose.")
 @option("--budget", metavar="TERMS", help='Limits, as in "mean.macs<=60M, macs<=140M".')
+@shared.anyway("cascade")
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def cascade(**options: Any) -> None:
     """Join models as they are: the cheap one answers, the next only where it is unsure. Trains nothing.

@@ -15,6 +15,7 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 WEIGHTS_HELP = "imagenet, none (structure only), or a weights file"
+CLASSES_HELP = "names by commas, or a file with one a line, where their order is another; other: a new classifier"
 PREPROCESS = click.Choice(["none", "0to1", "-1to1", "imagenet", "caffe"])
 _BUILD = "build"
 
@@ -51,6 +52,7 @@ def _side(role: str) -> list[Decorator]:
     return [
         option(_BUILD, f"--{role}-arch", metavar="NAME", help=arch),
         option(_BUILD, f"--{role}-preprocess", type=PREPROCESS, help=what),
+        option(_BUILD, f"--{role}-classes", metavar="NAMES", help=f"Its outputs' classes: {CLASSES_HELP}."),
     ]
 
 
@@ -62,6 +64,11 @@ def weights(command: str, help: str) -> Decorator:
             option(command, "--weights-dir", type=click.Path(path_type=Path), help="Where ImageNet weight files lie."),
         ]
     )
+
+
+def anyway(command: str) -> Decorator:
+    """What goes on where a first look would stop."""
+    return option(command, "--anyway", is_flag=True, help="Go on though a model answers no better than chance.")
 
 
 pair = _applied(
@@ -88,7 +95,20 @@ several = _applied(
             metavar="ANCHOR",
             help="an anchor, a name or a file; a weights file as FILE@ARCH. Two times or more.",
         ),
-        option(_BUILD, "--anchor-preprocess", type=PREPROCESS, help="what model files expect before them."),
+        option(
+            _BUILD,
+            "--anchor-preprocess",
+            metavar="MODES",
+            help="what model files expect before them: none, 0to1, -1to1, imagenet or caffe, for all or one an anchor"
+            " by commas, the teacher's last.",
+        ),
+        option(
+            _BUILD,
+            "--anchor-classes",
+            multiple=True,
+            metavar="LETTER=NAMES",
+            help=f"the classes of an anchor's outputs, A for the cheapest: {CLASSES_HELP}.",
+        ),
         option(
             _BUILD, "--window", type=click.IntRange(1), help="blocks that share a stitch, of anchors of equal depth."
         ),

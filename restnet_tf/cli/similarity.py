@@ -21,6 +21,7 @@ from restnet_tf.cli import screen
     show_default=True,
     help="Writes OUT.png and OUT.npz.",
 )
+@shared.anyway("build")
 @shared.option("build", "--seed", type=click.IntRange(0))
 def similarity(out: Path, **options: Any) -> None:
     """Compare all cuts of two anchors by CKA: a heat map as PNG, the matrix as .npz.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from restnet_tf import atomic
-from restnet_tf.family import opening
+from restnet_tf.family import first_looks, opening
 from restnet_tf.methods.restnet import method
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.progress import Reporter
@@ -25,7 +25,13 @@ def write(out: Path, report: Reporter, **options: Any) -> tuple[Path, Path]:
     atomic.check_writable(out.parent)
     chosen = Options(**options)
     images = opening.images(chosen, report)
-    large, small = (method.model(chosen, role).load() for role in ROLES)
+    models = {role: (model := method.model(chosen, role), model.load()) for role in ROLES}
+    orders = opening.class_orders(models, images)
+    models = {role: (model, opening.ordered(a, orders[role], images)) for role, (model, a) in models.items()}
+    impressions = first_looks.of_anchors(models, images)
+    first_looks.say(impressions, report)
+    first_looks.judge(impressions, first_looks.BY_ROLE, chosen.anyway, report)
+    large, small = (models[role][1] for role in ROLES)
     report.stage("similarity of all pairs of cuts")
     alike = matrix.similarity(large, small, images.fit.head(matrix.IMAGES), progress=report.progress)
     names = {role: [cut.name for cut in cuts] for role, cuts in zip(ROLES, alike.cuts, strict=True)}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from restnet_tf.anchors import applications, demo, head
+from restnet_tf.anchors import applications, class_order, demo, head
 from restnet_tf.data import cluttered, splits
 from restnet_tf.data.splits import Data
-from restnet_tf.family import stage_runs
+from restnet_tf.family import first_looks, stage_runs
 from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
+from restnet_tf.family.first_looks import Remedies
 from restnet_tf.family.options import MODEL, PATH, PATH_OF_ROLE, BuildOptions, Options
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, RestnetError
@@ -104,8 +105,21 @@ def family(
     models: Mapping[str, tuple[ModelSource, Anchor]],
     run: Run,
     report: Reporter,
+    remedies: Remedies = first_looks.BY_ROLE,
 ) -> Family[Chosen]:
-    """The loaded models in one label space; the role ``TEACHER`` is that of a model that is none of the anchors."""
+    """The loaded models in one label space; the role ``TEACHER`` is that of a model that is none of the anchors.
+
+    Raises ``RestnetError`` for a model that answers no better than chance; ``remedies`` is in the command's words.
+    """
+    orders = class_orders(models, data)
+    models = {role: (model, ordered(anchor, orders[role], data)) for role, (model, anchor) in models.items()}
+    # A run that was begun has been looked at.
+    first = not run.record_path.exists()
+    if first and data.labelled:
+        report.stage(first_looks.STAGE)
+        impressions = first_looks.of_anchors(models, data)
+        first_looks.say(impressions, report)
+        first_looks.judge(impressions, remedies, options.anyway, report)
     matched, heads = head.match_labels([anchor for _, anchor in models.values()], data, options.seed, run.load_head)
     for fit in heads:
         report.say(
@@ -113,16 +127,49 @@ def family(
             f" {100 * fit.rank_accuracy:.1f} % of {fit.rank_images} rank images right"
         )
     anchors = dict(zip(models, matched, strict=True))
+    if first and heads:
+        new = [role for role, (_, loaded) in models.items() if anchors[role] is not loaded]
+        seen = first_looks.of_heads(models, dict(zip(new, heads, strict=True)), data)
+        first_looks.judge(seen, remedies, options.anyway, report)
     fits = iter(heads)
     named: dict[str, AnchorSource] = {}
     for (role, (model, loaded)), anchor in zip(models.items(), matched, strict=True):
         path = None if anchor is loaded else run.head_path(next(fits).key).absolute()
-        named[role] = AnchorSource(model, anchor.sha256, path, anchor.class_names if path else None)
+        order = orders[role] or None
+        names = anchor.class_names if path or order else None
+        named[role] = AnchorSource(model, anchor.sha256, path, names, order=order)
         sources.remember(named[role], anchor)
     images = DataSource(options.data or demo.DATA, options.seed, data.sha256)
     sources.remember(images, data)
     teacher = anchors.pop(TEACHER, None)
     return Family(run, anchors, data, options, settings, report, named, images, teacher, heads)
+
+
+def class_orders(models: Mapping[str, tuple[ModelSource, Anchor]], data: Data) -> dict[str, tuple[int, ...] | None]:
+    """For each role which outputs stand for the data's classes, where the user said so; see ``class_order.order``."""
+    return {role: class_order.order(m.classes, a, data) if m.classes else None for role, (m, a) in models.items()}
+
+
+def ordered(anchor: Anchor, order: tuple[int, ...] | None, data: Data) -> Anchor:
+    """The anchor with its classes in the data's order; without a classifier where they are others."""
+    if order is None:
+        return anchor
+    return class_order.reordered(anchor, order, data.class_names) if order else replace(anchor, logits=None)
+
+
+def modes(text: str, count: int) -> list[str]:
+    """What each of so many models expects of images, by one word for all or one a model by commas.
+
+    Raises ``RestnetError`` for another count of words.
+    """
+    named = [mode.strip() for mode in text.split(",")]
+    if len(named) == 1:
+        return named * count
+    if len(named) != count:
+        raise RestnetError(
+            f"--preprocess names {len(named)} modes for {count} models; give one for all, or one a model"
+        )
+    return named
 
 
 def identity(family: Family, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:

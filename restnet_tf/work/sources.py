@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf.anchors import head, zoo
+from restnet_tf.anchors import class_order, head, zoo
 from restnet_tf.data import splits
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.stitches import variant
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model as ``zoo.load`` takes it."""
+    """A model as ``zoo.load`` takes it; ``classes`` are a user's words for those of its outputs."""
 
     spec: str
     weights: str = "imagenet"
     weights_dir: Path | None = None
     arch: str | None = None
     preprocess: str = "none"
+    classes: str = ""
 
     def load(self) -> Anchor:
         """The model as it was published; imports TensorFlow."""
@@ -36,10 +37,11 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class AnchorSource:
-    """A model with what a run changed of it: a new head, trained weights.
+    """A model with what a run changed of it: another order of its classes, a new head, trained weights.
 
-    ``head`` is the ``.npz`` of a ``HeadFit`` and ``class_names`` its classes; ``trained`` the ``.npz`` of weights
-    whose names begin with ``role``. ``sha256`` is the anchor's, which a process that loads it anew has to arrive at.
+    ``order`` says which output stands for each class; ``head`` is the ``.npz`` of a ``HeadFit``; ``class_names`` are
+    the classes of either; ``trained`` is the ``.npz`` of weights whose names begin with ``role``. ``sha256`` is the
+    anchor's, which a process that loads it anew has to arrive at.
     """
 
     model: ModelSource
@@ -48,6 +50,7 @@ class AnchorSource:
     class_names: tuple[str, ...] | None = None
     trained: Path | None = None
     role: str = ""
+    order: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def anchor(source: AnchorSource) -> Anchor:
     """The anchor; raises ``RestnetError`` where its file is another by now."""
     if source not in _anchors:
         value = source.model.load()
+        if source.order is not None:
+            value = class_order.reordered(value, source.order, source.class_names)
         if source.head is not None:
             with np.load(source.head) as arrays:
                 value = head.with_head(value, arrays["kernel"], arrays["bias"], source.class_names)

@@ -36,7 +36,7 @@ QUICK = ["--effort", "0.001", "--max-points", "4", "--precision", "float32", "--
 def options(folder: Path) -> Options:
     """Of a small family with points that are not worth shipping."""
     inputs = {name: str(folder / f"{name}.keras") for name in ("large", "small")}
-    quick = Options(effort=0.001, max_points=4, precision="float32", fine_tune="stitch", controls=False)
+    quick = Options(effort=0.001, max_points=4, precision="float32", fine_tune="stitch", controls=False, anyway=True)
     return replace(quick, **inputs, data=str(folder / "data.npz"), out=folder / "run")
 
 

@@ -71,7 +71,14 @@ def build_in(folder: Path) -> None:
         large=inputs["large.keras"],
         small=inputs["small.keras"],
         data=inputs["data.npz"],
-        **{"out": folder / "run", "effort": 0.001, "max_points": 2, "precision": "float32", "controls": False},
+        **{
+            "out": folder / "run",
+            "effort": 0.001,
+            "max_points": 2,
+            "precision": "float32",
+            "controls": False,
+            "anyway": True,
+        },
     )
     build.build("restnet", options, Silent())
 

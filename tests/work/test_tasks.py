@@ -73,7 +73,9 @@ def test_another_process_finds_the_heads_that_were_fitted(tmp_path: Path) -> Non
         anchor.model.save(tmp_path / f"{role}.keras")
     np.savez(tmp_path / "data.npz", x=networks.images(120), y=np.arange(120) % 4)
     inputs = {name: str(tmp_path / f"{name}.keras") for name in ("large", "small")}
-    family = method.open(Options(**inputs, data=str(tmp_path / "data.npz"), out=tmp_path / "run"), Silent())
+    family = method.open(
+        Options(**inputs, data=str(tmp_path / "data.npz"), out=tmp_path / "run", anyway=True), Silent()
+    )
     assert len(family.heads) == 2
     with family.run.opened({}):
         for head in family.heads:
@@ -96,7 +98,14 @@ def test_another_process_comes_to_the_same_bytes(tmp_path: Path) -> None:
     quick = Options(
         **inputs,
         data=str(tmp_path / "data.npz"),
-        **{"effort": 0.001, "max_points": 2, "precision": "float32,int8", "fine_tune": "back", "controls": False},
+        **{
+            "effort": 0.001,
+            "max_points": 2,
+            "precision": "float32,int8",
+            "fine_tune": "back",
+            "controls": False,
+            "anyway": True,
+        },
     )
     runs = []
     with elsewhere() as execute:

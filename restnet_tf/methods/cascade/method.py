@@ -17,7 +17,7 @@ from restnet_tf import atomic
 from restnet_tf.anchors import applications
 from restnet_tf.cascades import checks
 from restnet_tf.data.splits import Split
-from restnet_tf.family import additions, cascades, opening
+from restnet_tf.family import additions, cascades, first_looks, opening
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS, Shape
 from restnet_tf.family.cascades import Scope
@@ -52,9 +52,19 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
     files = stages.opened(options, data)
     named = dict(zip(ROLES, options.models, strict=False))
     modes = dict(zip(ROLES, stages.modes(options), strict=False))
-    models = {role: _model(options, spec, modes[role]) for role, spec in named.items() if role not in files}
+    classes = stages.class_words(options)
+    models = {
+        role: _model(options, spec, modes[role], classes.get(role, ""))
+        for role, spec in named.items()
+        if role not in files
+    }
     loaded = {role: (source, source.load()) for role, source in models.items()}
-    family = opening.family(options, settings, data, loaded, run, report) if loaded else None
+    remedies = stages.remedies(options, files)
+    if not run.record_path.exists():
+        impressions = stages.looked_at(options, files, data)
+        first_looks.say(impressions, report)
+        first_looks.judge(impressions, remedies, options.anyway, report)
+    family = opening.family(options, settings, data, loaded, run, report, remedies) if loaded else None
     return Stages(run, data, options, settings, report, files, family)
 
 
@@ -120,10 +130,10 @@ def summary(work: Stages, meta: Mapping[str, Any], listed: Sequence[OperatingPoi
     return words.cascaded(work.run.path, meta, listed)
 
 
-def _model(options: Options, spec: str, mode: str) -> ModelSource:
+def _model(options: Options, spec: str, mode: str, classes: str) -> ModelSource:
     """What names a Keras model: a name, a file, or a weights file with its architecture."""
     base, arch = applications.divided(spec)
-    return ModelSource(base, options.weights, options.weights_dir, arch, mode or "none")
+    return ModelSource(base, options.weights, options.weights_dir, arch, mode or "none", classes)
 
 
 def _shop(work: Stages) -> Shop:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf.anchors import head
+from restnet_tf.anchors import first_look, head, preprocess
+from restnet_tf.family import first_looks, opening
 from restnet_tf.family.family import Family, Settings
+from restnet_tf.family.first_looks import Impression, Remedies
 from restnet_tf.methods.cascade.options import ROLES, Options
 from restnet_tf.records import RestnetError
 from tflite_export import adapter, classifier, probabilities
@@ -153,14 +155,50 @@ def is_file(spec: str) -> bool:
 
 def opened(options: Options, data: Data) -> dict[str, FileStage]:
     """The ``.tflite`` files among the models, by role; raises the domain error for one that cannot be a stage."""
-    names = {role: _class_names(path) for role, path in _class_files(options).items()}
+    names = class_words(options)
     files = {}
     for role, spec, mode in zip(ROLES, options.models, modes(options), strict=False):
         if is_file(spec):
-            files[role] = _file_stage(Path(spec), mode, options.logits, names.get(role), data)
-    if unused := sorted(set(names) - set(files)):
-        raise RestnetError(f"--classes {unused[0]}=...: {unused[0]} is no .tflite file among the models")
+            named = _class_names(names[role]) if role in names else None
+            files[role] = _file_stage(Path(spec), mode, options.logits, named, data)
     return files
+
+
+def looked_at(options: Options, files: Mapping[str, FileStage], data: Data) -> list[Impression]:
+    """How many of a few labelled images each file has right; only of files whose classes are the data's."""
+    if not data.labelled:
+        return []
+    count, _ = head.data_classes(data)
+    return [_look(role, stage, data) for role, stage in files.items() if _classes(stage) == count]
+
+
+def _look(role: str, stage: FileStage, data: Data) -> Impression:
+    one = stage.classifier
+    splits = first_looks.sample(data, first_look.images_for(one.classes))
+
+    def answers(mode: str) -> np.ndarray:
+        images = (np.asarray(x) for split in splits if len(split) for x in split.batches(one.image, _TRIED_IMAGES))
+        return host.scores(replace(stage, preprocess=mode).content, images).argmax(1)
+
+    modes, ordered = preprocess.usable(one.image[2]), 0 if stage.classes is not None else one.classes
+    seen = first_looks.impression(role, one.name, data, splits, answers, stage.preprocess, modes, ordered)
+    return replace(seen, refits=False)
+
+
+def remedies(options: Options, files: Mapping[str, FileStage]) -> Remedies:
+    """The options that say more of a model, by role."""
+
+    def preprocess(role: str, mode: str) -> str:
+        roles = ROLES[: len(options.models)]
+        given = dict(zip(roles, modes(options), strict=True))
+        words = {r: given[r] or (files[r].preprocess if r in files else "none") for r in roles} | {role: mode}
+        return f"--preprocess={','.join(words.values()) if len(set(words.values())) > 1 else mode}"
+
+    return Remedies(preprocess, lambda role, names: f"--classes={shlex.quote(f'{role}={names}')}")
+
+
+def _classes(stage: FileStage) -> int:
+    return stage.classifier.classes if stage.classes is None else len(stage.classes)
 
 
 def check(stages: Stages) -> None:
@@ -220,26 +258,19 @@ def _in_order(options: Options, ordered: Sequence[str]) -> list[str]:
     expected = dict(zip(ROLES, modes(options), strict=False))
     if len(set(expected.values())) > 1:
         words += ["--preprocess", shlex.quote(",".join(expected[role] for role in ordered))]
-    for role, path in _class_files(options).items():
+    for role, path in class_words(options).items():
         words += ["--classes", shlex.quote(f"{places[role]}={path}")]
     return words
 
 
 def modes(options: Options) -> list[str]:
     """What each model expects of images, empty where nobody said; raises ``RestnetError`` for another count."""
-    named = [mode.strip() for mode in options.preprocess.split(",")]
-    if len(named) == 1:
-        return named * len(options.models)
-    if len(named) != len(options.models):
-        raise RestnetError(
-            f"--preprocess names {len(named)} modes for {len(options.models)} models; give one for all, or one a model"
-        )
-    return named
+    return opening.modes(options.preprocess, len(options.models))
 
 
-def _class_files(options: Options) -> dict[str, str]:
-    """Where the names of outputs are, by role."""
-    paths = {}
+def class_words(options: Options) -> dict[str, str]:
+    """The user's words for the classes of outputs, by role: a file with a name a line, or names by commas."""
+    paths: dict[str, str] = {}
     for text in options.classes:
         role, _, path = text.partition("=")
         if role not in ROLES[: len(options.models)] or not path or role in paths:
@@ -251,6 +282,8 @@ def _class_files(options: Options) -> dict[str, str]:
 
 
 def _class_names(path: str) -> list[str]:
+    if not Path(path).expanduser().exists() and "," in path:
+        return [name.strip() for name in path.split(",")]
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -275,24 +308,25 @@ def _order(one: Classifier, names: Sequence[str], data: Data) -> tuple[int, ...]
     """Which output of a file stands for each class of the data."""
     if len(names) != one.classes:
         raise RestnetError(f"{one.name} has {one.classes} classes and its list names {len(names)}; give one a line")
-    if data.class_names is None:
+    numbers = [str(k) for k in range(len(names))]
+    wanted = data.class_names or (numbers if sorted(names) == sorted(numbers) else None)
+    if wanted is None:
         raise RestnetError(
             f"{data.name} does not name its classes, so those of {one.name} cannot be put in their order; give folders"
             " named by class, or a file whose classes are in the data's order"
         )
     places = {name.casefold(): place for place, name in enumerate(names)}
-    missing = [name for name in data.class_names if name.casefold() not in places]
+    missing = [name for name in wanted if name.casefold() not in places]
     if missing:
         raise RestnetError(
             f"{one.name} has no class {missing[0]!r} of {data.name}; its list has {', '.join(names[:5])}"
         )
-    return tuple(places[name.casefold()] for name in data.class_names)
+    return tuple(places[name.casefold()] for name in wanted)
 
 
 def _count(stages: Stages, role: str) -> int:
     if role in stages.files:
-        stage = stages.files[role]
-        return stage.classifier.classes if stage.classes is None else len(stage.classes)
+        return _classes(stages.files[role])
     assert stages.family is not None
     return stages.family.anchors[role].classes
 

@@ -306,5 +306,5 @@ def model(options: Options, role: str) -> ModelSource:
     spec = getattr(options, role)
     if spec is None:
         raise RestnetError(f"no {role} anchor was named; give --{role} a name or a file")
-    arch, mode = getattr(options, f"{role}_arch"), getattr(options, f"{role}_preprocess")
-    return ModelSource(spec, options.weights, options.weights_dir, arch, mode)
+    arch, mode, classes = (getattr(options, f"{role}_{what}") for what in ("arch", "preprocess", "classes"))
+    return ModelSource(spec, options.weights, options.weights_dir, arch, mode, classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from restnet_tf.family.options import MODEL, BuildOptions
+from restnet_tf.family.options import MODEL, PATH, BuildOptions
 from restnet_tf.fitting.rungs import AUTO
 
 ROLES = ("large", "small")
@@ -23,6 +23,8 @@ class Options(BuildOptions):
     small_arch: str | None = None
     large_preprocess: str = "none"
     small_preprocess: str = "none"
+    large_classes: str = field(default="", metadata=PATH)
+    small_classes: str = field(default="", metadata=PATH)
     rank_by: str = "cka"
     fine_tune: str = AUTO
     jumps: bool = False

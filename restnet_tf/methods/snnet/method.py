@@ -7,6 +7,7 @@ are shipped. Every step keeps its result in the run directory, and a build that 
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from restnet_tf import atomic
 from restnet_tf.anchors import applications
 from restnet_tf.family import additions, footprints, one_pass, opening, ship
 from restnet_tf.family.family import TEACHER, Family
+from restnet_tf.family.first_looks import Remedies
 from restnet_tf.family.references import References, of_family
 from restnet_tf.graph import costs
 from restnet_tf.methods.snnet import routes, steps
@@ -58,9 +60,10 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
     atomic.check_writable(run.path)
     report.stage("loading the anchors")
     models = _by_letter(options)
-    if (teacher := options.teacher) is not None and teacher not in models:
-        models[TEACHER] = _loaded(options, teacher)
-    return opening.family(options, settings, data, models, run, report)
+    remedies = _advice(options, models)
+    if len(specs := _specs(options)) > len(options.anchor):
+        models[TEACHER] = _loaded(options, specs[-1], _modes(options)[-1])
+    return opening.family(options, settings, data, models, run, report, remedies)
 
 
 def out(options: Options) -> Path:
@@ -249,7 +252,7 @@ def _by_letter(options: Options) -> dict[str, tuple[ModelSource, Anchor]]:
     count = len(options.anchor)
     if not 2 <= count <= len(ascii_uppercase):
         raise RestnetError(f"{count} anchors were given; give --anchor 2 to {len(ascii_uppercase)} times")
-    loaded = [_loaded(options, spec) for spec in options.anchor]
+    loaded = [_loaded(options, spec, mode) for spec, mode in zip(options.anchor, _modes(options), strict=False)]
     priced = sorted(((costs.macs(costs.nodes(a.model)), (model, a)) for model, a in loaded), key=lambda pair: pair[0])
     for (macs, (_, one)), (more, (_, other)) in pairwise(priced):
         if macs == more:
@@ -257,11 +260,51 @@ def _by_letter(options: Options) -> dict[str, tuple[ModelSource, Anchor]]:
                 f"{one.name} and {other.name} cost the same, {macs / 1e6:.1f}M MACs: nothing lies between them; give"
                 " anchors of different costs"
             )
-    return {letter: pair for letter, (_, pair) in zip(ascii_uppercase, priced, strict=False)}
+    letters = {letter: pair for letter, (_, pair) in zip(ascii_uppercase, priced, strict=False)}
+    classes = _classes(options, tuple(letters))
+    return {letter: (replace(m, classes=classes.get(letter, "")), a) for letter, (m, a) in letters.items()}
 
 
-def _loaded(options: Options, spec: str) -> tuple[ModelSource, Anchor]:
+def _specs(options: Options) -> list[str]:
+    """What names the anchors, and behind them the teacher where it is none of them."""
+    letters = ascii_uppercase[: len(options.anchor)]
+    teacher = options.teacher
+    return [*options.anchor, *([teacher] if teacher is not None and teacher not in list(letters) else [])]
+
+
+def _modes(options: Options) -> list[str]:
+    """What each of these expects of images."""
+    return opening.modes(options.anchor_preprocess, len(_specs(options)))
+
+
+def _classes(options: Options, letters: Sequence[str]) -> dict[str, str]:
+    """The words for the classes of anchors, by letter."""
+    told: dict[str, str] = {}
+    for text in options.anchor_classes:
+        letter, _, names = text.partition("=")
+        if letter not in letters or not names or letter in told:
+            raise RestnetError(
+                f"--anchor-classes {text!r} is not understood; write LETTER=NAMES once an anchor, as in A=cat,dog; the"
+                f" letters are {', '.join(letters)}, A for the cheapest anchor"
+            )
+        told[letter] = names
+    return told
+
+
+def _advice(options: Options, models: Mapping[str, tuple[ModelSource, Anchor]]) -> Remedies:
+    """The options that say more of an anchor, by letter."""
+
+    def preprocess(letter: str, mode: str) -> str:
+        model = models[letter][0]
+        named = [model.spec == applications.divided(spec)[0] for spec in _specs(options)]
+        words = [mode if one else other for one, other in zip(named, _modes(options), strict=True)]
+        return f"--anchor-preprocess={words[0] if len(set(words)) == 1 else ','.join(words)}"
+
+    return Remedies(preprocess, lambda letter, names: f"--anchor-classes={shlex.quote(f'{letter}={names}')}")
+
+
+def _loaded(options: Options, spec: str, mode: str) -> tuple[ModelSource, Anchor]:
     """A model by name or file, or a weights file with its architecture: ``FILE@ARCH``."""
     base, arch = applications.divided(spec)
-    model = ModelSource(base, options.weights, options.weights_dir, arch, options.anchor_preprocess)
+    model = ModelSource(base, options.weights, options.weights_dir, arch, mode)
     return model, model.load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from restnet_tf.family.options import MODEL, BuildOptions
+from restnet_tf.family.options import MODEL, PATH_OF_ROLE, BuildOptions
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Options(BuildOptions):
     )
 
     anchor: tuple[str, ...] = field(default=(), metadata=MODEL)
-    anchor_preprocess: str = "none"
+    anchor_preprocess: str = "none"  # one for all, or one an anchor by commas
+    anchor_classes: tuple[str, ...] = field(default=(), metadata=PATH_OF_ROLE)
     window: int = 2
     stride: int = 1
     own: bool = False

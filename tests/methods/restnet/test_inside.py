@@ -52,7 +52,7 @@ def options(once: paths.Once) -> Options:
         np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
 
     folder = once("network alone", fill)
-    return replace(QUICK, large=str(folder / "large.keras"), data=str(folder / "data.npz"))
+    return replace(QUICK, anyway=True, large=str(folder / "large.keras"), data=str(folder / "data.npz"))
 
 
 @pytest.fixture(scope="session")

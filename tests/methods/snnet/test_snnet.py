@@ -55,7 +55,7 @@ def save_sources(folder: Path) -> None:
 
 def asked(sources: Path, out: Path, *names: str, **changes: Any) -> Options:
     files = tuple(str(sources / f"{name}.keras") for name in names)
-    return replace(QUICK, anchor=files, data=str(sources / "data.npz"), out=out, **changes)
+    return replace(QUICK, anyway=True, anchor=files, data=str(sources / "data.npz"), out=out, **changes)
 
 
 def build(question: Options, report: Any = None) -> job.Done:
