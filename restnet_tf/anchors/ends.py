@@ -8,12 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from restnet_tf.graph import surgery
 from restnet_tf.records import RestnetError
 
 if TYPE_CHECKING:
     import keras
 
+# Losses of models whose outputs are quantities, as files call them, without underscores.
+_OF_REGRESSION = frozenset(
+    {
+        *("huber", "huberloss", "logcosh", "mae", "mape", "meanabsoluteerror", "meanabsolutepercentageerror"),
+        *("meansquarederror", "meansquaredlogarithmicerror", "mse", "msle"),
+    }
+)
 # Layers behind a classifier that only rename, reshape or (at inference) pass on what they get.
 PASSING = ("Reshape", "Flatten", "Dropout", "Identity")
 
@@ -27,11 +36,13 @@ class Ends:
     features: Any
 
 
-def separate(model: Any, name: str) -> Ends:
+def separate(model: Any, name: str, loss: str | None = None) -> Ends:
     """Find or make the logits, and the pooled features ``(n, d)`` that the classifier reads.
 
     A last layer with a softmax of its own is replaced by its linear twin and a softmax layer: the
-    same function. Raises RestnetError for a sigmoid, and for an end that holds no classifier.
+    same function. So is a single sigmoid, which is a softmax over 0 and its logit, and a single logit:
+    two classes. ``loss`` is what the model was trained with, where that is known. Raises RestnetError
+    for several sigmoids, for a regression, and for an end that holds no classifier.
     """
     import keras
 
@@ -40,9 +51,10 @@ def separate(model: Any, name: str) -> Ends:
     op = out._keras_history.operation
     kind, own = type(op).__name__, _activation(op)
     if "sigmoid" in (own, kind.lower()):
-        raise RestnetError(f"{name} ends in a sigmoid ({op.name}); an anchor needs one softmax over its classes")
+        return _of_two_classes(model, name, out)
     if "softmax" not in (own, kind.lower()):
-        return _linear_end(model, name)
+        _check_no_regression(name, loss)
+        return _of_two_classes(model, name, out) if _is_one_logit(op, out) else _linear_end(model, name)
     if not _is_softmax_over_classes(op, out):
         raise RestnetError(f"{name}: the softmax of {op.name} is not over the last axis of one prediction")
     weightless = not op.weights if hasattr(op, "weights") else True
@@ -56,6 +68,51 @@ def separate(model: Any, name: str) -> Ends:
     if not weightless:
         twin.get_layer(op.name).set_weights(op.get_weights())
     return Ends(twin, logits, _features(logits, name))
+
+
+def _check_no_regression(name: str, loss: str | None) -> None:
+    if loss is not None and loss.replace("_", "").lower() in _OF_REGRESSION:
+        raise RestnetError(
+            f"{name} is a regression (its loss is {loss}): it gives quantities; an anchor tells classes apart"
+        )
+
+
+def _is_one_logit(op: Any, out: Any) -> bool:
+    return out.shape[-1] == 1 and type(op).__name__ in ("Dense", "Conv2D") and _activation(op) == "linear"
+
+
+def _of_two_classes(model: Any, name: str, out: Any) -> Ends:
+    """The end of a binary classifier as logits of two classes, the first of them always 0, and a softmax."""
+    import keras
+
+    op = out._keras_history.operation
+    classes = model.outputs[0].shape[-1]
+    if classes != 1 or any(side != 1 for side in out.shape[1:-1]):
+        raise RestnetError(
+            f"{name} ends in a sigmoid ({op.name}) for each of {classes} outputs: it is multi-label, where several"
+            " classes may be right at once; an anchor needs one softmax over its classes, or one sigmoid for two"
+        )
+    logit = out if _activation(op) is not None and op.weights else _behind(_inputs(out)[0])[0]
+    end = logit._keras_history.operation
+    if type(end).__name__ not in ("Dense", "Conv2D") or (end is not op and _activation(end) != "linear"):
+        raise RestnetError(
+            f"{name}: what its sigmoid reads comes from {end.name} ({type(end).__name__}), not from one Dense or"
+            " Conv2D classifier"
+        )
+    twin = _of_two_logits(end)
+    logits = twin(_inputs(logit)[0])
+    twin.set_weights([np.concatenate([np.zeros_like(w), w], axis=-1) for w in end.get_weights()])
+    if len(logits.shape) > 2:
+        logits = keras.layers.Flatten(name=f"{end.name}_flat")(logits)
+    probabilities = keras.layers.Activation("softmax", name=f"{end.name}_softmax")(logits)
+    return Ends(keras.Model(model.inputs[0], probabilities, name=model.name), logits, _features(logits, name))
+
+
+def _of_two_logits(op: Any) -> Any:
+    """A classifier of one output as one of two."""
+    config = op.get_config()
+    width = "units" if "units" in config else "filters"
+    return type(op).from_config({**config, "activation": "linear", width: 2})
 
 
 def _linear_end(model: Any, name: str) -> Ends:

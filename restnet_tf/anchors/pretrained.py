@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf.anchors import content
 from restnet_tf.records import RestnetError
 
 if TYPE_CHECKING:
@@ -148,22 +149,27 @@ def some(items: Sequence[str]) -> str:
 
 def holds_weights(path: Path) -> bool:
     """Whether an HDF5 file holds weights in one of the two formats."""
-    import h5py
-
-    if not h5py.is_hdf5(path):
+    if content.of(path) != content.HDF5:
         return False
-    with h5py.File(path) as file:
+    with content.opened(path) as file:
         return _legacy_group(file) is not None or _layer_group(file) is not None
 
 
 def holds_config(path: Path) -> bool:
     """Whether an HDF5 file describes its architecture too, and so is a whole model."""
-    import h5py
-
-    if not h5py.is_hdf5(path):
+    if content.of(path) != content.HDF5:
         return False
-    with h5py.File(path) as file:
+    with content.opened(path) as file:
         return "model_config" in file.attrs
+
+
+def named_values(file: h5py.File) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """Names and values of the weights of each layer in an open file of the legacy format."""
+    group = _legacy_group(file)
+    if group is None:
+        raise RestnetError("it holds no weights")
+    layers = {name: _names(group[name], "weight_names") for name in _names(group, "layer_names")}
+    return {name: [(w, group[name][w][()]) for w in weights] for name, weights in layers.items()}
 
 
 def ends_in_classifier(path: Path) -> bool:
@@ -189,15 +195,15 @@ def compare(model: Any, path: Path) -> WeightMatch:
 
 def _read(path: Path) -> tuple[bool, dict[str, list[np.ndarray]]]:
     """Whether the file is of the legacy format, and its arrays by layer."""
-    import h5py
-
     if not path.is_file():
         raise RestnetError(f"no weight file {path}")
     if not holds_weights(path):
         raise RestnetError(f"{path} holds no Keras weights; expected what model.save_weights or model.save wrote")
-    with h5py.File(path) as file:
-        legacy = _legacy_group(file)
-        return legacy is not None, _stored_legacy(legacy) if legacy is not None else _stored(_layer_group(file))
+    with content.opened(path) as file:
+        if _legacy_group(file) is None:
+            return False, _stored(_layer_group(file))
+        named = named_values(file)
+        return True, {name: [value for _, value in values] for name, values in named.items() if values}
 
 
 def _legacy_group(file: h5py.File) -> Any | None:
@@ -215,11 +221,6 @@ def _names(group: Any, attribute: str) -> list[str]:
     while f"{attribute}{len(parts)}" in group.attrs:
         parts.append(group.attrs[f"{attribute}{len(parts)}"])
     return [n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in part]
-
-
-def _stored_legacy(group: Any) -> dict[str, list[np.ndarray]]:
-    layers = {name: _names(group[name], "weight_names") for name in _names(group, "layer_names")}
-    return {name: [group[name][w][()] for w in weights] for name, weights in layers.items() if weights}
 
 
 def _stored(group: Any) -> dict[str, list[np.ndarray]]:

@@ -8,12 +8,21 @@ logits and penultimate features known; see ``applications``, ``pretrained``, ``p
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restnet_tf.anchors import applications, ends, preprocess, pretrained, vit, vit_hub, vit_weights
+from restnet_tf.anchors import (
+    applications,
+    content,
+    ends,
+    preprocess,
+    pretrained,
+    saved,
+    vit,
+    vit_hub,
+    vit_weights,
+)
 from restnet_tf.graph import surgery
 from restnet_tf.records import Anchor, RestnetError
 
@@ -91,7 +100,7 @@ def _from_weight_file(path: Path, spec: applications.Spec, arch: applications.Sp
     constructors = applications.constructors()
     if arch.base not in constructors:
         raise RestnetError(applications.unknown(arch.base))
-    if path.suffix == ".keras":
+    if content.of(path) == content.ARCHIVE:
         raise RestnetError(f"{path} holds its own architecture; leave {arch.base!r} out")
     if spec is not arch:
         _only_input(spec)
@@ -192,44 +201,19 @@ def _only_input(spec: applications.Spec) -> None:
 
 
 def _from_model_file(path: Path, spec: applications.Spec, mode: str) -> Anchor:
-    import keras
-
     _only_input(spec)
     _check_is_model(path)
-    from restnet_tf.graph import tokens  # noqa: F401 (Keras finds the layer of saved ViTs once it is imported)
-
     with surgery.repeatable():
-        try:
-            old = {"DepthwiseConv2D": _OldDepthwise} if path.suffix != ".keras" else None
-            model = keras.models.load_model(path, custom_objects=old, compile=False)
-        except Exception as error:
-            raise RestnetError(
-                f"{path} cannot be loaded: {pretrained.first_line(error)} (custom layers and Lambda code are "
-                "not run; of a Keras Applications network, name the architecture to use its weights alone)"
-            ) from error
-    return _anchor(model, spec.name, mode, spec.side)
-
-
-class _OldDepthwise:
-    """Reads the depthwise layers of Keras 2 files, which name a ``groups`` that Keras 3 refuses."""
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> keras.layers.Layer:
-        """Give a plain DepthwiseConv2D; the meaningless ``groups=1`` is dropped."""
-        import keras
-
-        if config.get("groups") == 1:
-            config = {k: v for k, v in config.items() if k != "groups"}
-        return keras.layers.DepthwiseConv2D.from_config(config)
+        saving = saved.load(path)
+    return _anchor(saving.model, spec.name, mode, spec.side, loss=saving.loss)
 
 
 def _check_is_model(path: Path) -> None:
-    if path.is_dir():
+    kind = content.of(path)
+    if kind in (content.ARCHIVE, content.SAVED_MODEL) or pretrained.holds_config(path):
+        return
+    if kind == content.FOLDER:
         raise RestnetError(f"{path} is a folder; expected a .keras or .h5 file (model.save('x.keras') writes one)")
-    if path.suffix == ".keras" and zipfile.is_zipfile(path):
-        return
-    if path.suffix in (".h5", ".hdf5") and pretrained.holds_config(path):
-        return
     if pretrained.holds_weights(path):
         raise RestnetError(
             f"{path} holds weights but no architecture; name it, for example --large-arch MobileNetV2:alpha=0.35"
@@ -246,6 +230,7 @@ def _anchor(
     side: int | None,
     class_names: tuple[str, ...] | None = None,
     after: dict[str, list[Any]] | None = None,
+    loss: str | None = None,
 ) -> Anchor:
     """Check the loaded model, lay it flat, fold the preprocessing in, and find its ends."""
     surgery.check_image_model(model, name)
@@ -258,13 +243,14 @@ def _anchor(
         )
     before = preprocess.layers(mode, channels)
     resized = shape != (height, width, channels)
-    if before or after or resized or batch is not None or surgery.nested(model):
+    tidy = batch is None and not surgery.nested(model) and not surgery.augmented(model)
+    if before or after or resized or not tidy:
         try:
             model = surgery.rebuild(model, shape, before, after)
         except (ValueError, TypeError) as error:
             size = f" at input size {shape}" if resized else ""
             raise RestnetError(f"{name} cannot be rebuilt{size}: {pretrained.first_line(error)}") from error
-    parts = ends.separate(model, name)
+    parts = ends.separate(model, name, loss)
     if class_names is not None and (parts.logits is None or parts.logits.shape[-1] != len(class_names)):
         class_names = None
     return Anchor(name, parts.model, parts.logits, parts.features, class_names, surgery.fingerprint(parts.model))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import keras
 
+FIXED = "preprocess"  # how the names of layers begin whose weights nobody has learned
 # What follows the end of a block and still belongs to it: a cut waits until these are done.
 _POINTWISE = frozenset(
     {
@@ -68,7 +69,8 @@ def find(model: keras.Model) -> tuple[Cut, ...]:
     """
     calls = costs.nodes(model)
     steps = articulations(model)
-    boundaries = [step for step, nxt in _with_next(steps) if nxt and _is_boundary(calls, step, nxt)]
+    start = _first_learned(calls)
+    boundaries = [step for step, nxt in _with_next(steps) if nxt and step >= start and _is_boundary(calls, step, nxt)]
     boundaries = _without_expansions(calls, boundaries)
     if not boundaries:
         raise RestnetError(
@@ -161,8 +163,18 @@ def _is_boundary(calls: list[Any], step: int, nxt: int) -> bool:
     if not bridged and len(shape) == 2 and consumed != "Dense":
         return False
     body = _body(calls, step)
-    # Nothing learned yet (input, folded preprocessing), or the middle of a separable convolution.
+    # The middle of a separable convolution is no end of a block.
     return body is not None and _kind_of(calls[body]) not in ("DepthwiseConv2D", *_INNER)
+
+
+def _first_learned(calls: list[Any]) -> int:
+    """The first operation that makes something of the image: what comes before only prepares it."""
+    for i, node in enumerate(calls):
+        operation = node.operation
+        fixed = _kind_of(node) in _POINTWISE or operation.name.startswith(FIXED)
+        if getattr(operation, "weights", ()) and not fixed:
+            return i
+    return len(calls)
 
 
 def _body(calls: list[Any], step: int) -> int | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf.graph import augmentation
 from restnet_tf.records import RestnetError
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def rebuild(
 ) -> Any:
     """Call the model's own layers again on a new input ``(n, *shape)``, nested models laid flat.
 
+    Layers of augmentation are left out.
+
     ``before`` is called first; ``after`` maps a layer's name to layers called on its output. Weights are
     shared, not copied. The old nodes are forgotten, so every layer has just its new inputs and outputs:
     the model that was given can still be called, but no longer be cut or saved.
@@ -126,11 +129,18 @@ def nested(model: Any) -> bool:
     return graph is not model or any(functional_of(op) is not None for op in graph.operations)
 
 
+def augmented(model: Any) -> bool:
+    """Whether one of the model's own layers changes images in training only."""
+    return any(augmentation.drops(op) for op in functional_of(model).operations)
+
+
 def _inline(graph: Any, x: Any, after: Mapping[str, Any]) -> Any:
     """Run symbolic ``x`` through the graph, going into nested models instead of calling them."""
 
     def call(op: Any, *args: Any, **kwargs: Any) -> Any:
         inner = functional_of(op)
+        if augmentation.drops(op):
+            return args[0] if args else next(iter(kwargs.values()))
         if inner is not None:
             return _inline(inner, args[0] if args else kwargs["inputs"], after)
         out = op(*args, **kwargs)
@@ -150,6 +160,8 @@ def _flat_operations(graph: Any, prefix: str) -> list[Any]:
             inner = functional_of(op)
             if inner is not None:
                 collect(inner, f"{prefix}{op.name}_")
+            elif augmentation.drops(op):
+                continue
             elif type(op).__name__ != "InputLayer" and id(op) not in operations:
                 operations[id(op)] = op
                 if op.name in taken:
