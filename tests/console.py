@@ -30,7 +30,7 @@ class Answer:
         assert last.startswith("restnet-tf: "), self.err
         assert "Traceback" not in self.err
         assert "Error" not in last.split(":")[0]
-        stages = ("reading the images", "loading the anchors", "loading the models")
+        stages = ("reading the data", "loading the anchors", "loading the models")
         assert all(line in stages or "images to fit" in line for line in before)
         assert len(last) < 600
         return last

@@ -250,14 +250,12 @@ def _anchor(
     """Check the loaded model, lay it flat, fold the preprocessing in, and find its ends."""
     surgery.check_image_model(model, name)
     surgery.check_finite(model, name)
-    batch, height, width, channels = model.inputs[0].shape
-    shape = (side or height, side or width, channels)
+    batch, *sides, channels = model.inputs[0].shape
+    own, shape = (*sides, channels), (*(side or own for own in sides), channels)
     if None in shape:
-        raise RestnetError(
-            f"{name} takes images of any size {(height, width, channels)}; say which, for example :input=224"
-        )
+        raise RestnetError(f"{name} takes inputs of any size {own}; say which, for example :input=224")
     before = preprocess.layers(mode, channels)
-    resized = shape != (height, width, channels)
+    resized = shape != own
     if before or after or resized or batch is not None or surgery.nested(model):
         try:
             model = surgery.rebuild(model, shape, before, after)

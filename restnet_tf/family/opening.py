@@ -89,9 +89,11 @@ def terms(options: Options) -> tuple[Term, ...]:
 
 def images(options: Options, report: Reporter) -> Data:
     """The images, with a word on how they are split and what was left out."""
-    report.stage("reading the images")
+    report.stage("reading the data")
     data = splits.load(options.data or demo.DATA, seed=options.seed)
-    report.say(f"{data.name}: {len(data.fit)} images to fit, {len(data.rank)} to rank, {len(data.test)} to test")
+    report.say(
+        f"{data.name}: {len(data.fit)} {data.kind.many} to fit, {len(data.rank)} to rank, {len(data.test)} to test"
+    )
     for path in data.skipped:
         report.say(f"skipped, not readable: {path}")
     return data
@@ -106,6 +108,9 @@ def family(
     report: Reporter,
 ) -> Family[Chosen]:
     """The loaded models in one label space; the role ``TEACHER`` is that of a model that is none of the anchors."""
+    for _, anchor in models.values():
+        check_input(anchor, data)
+    _check_bytes(settings, data)
     matched, heads = head.match_labels([anchor for _, anchor in models.values()], data, options.seed, run.load_head)
     for fit in heads:
         report.say(
@@ -123,6 +128,19 @@ def family(
     sources.remember(images, data)
     teacher = anchors.pop(TEACHER, None)
     return Family(run, anchors, data, options, settings, report, named, images, teacher, heads)
+
+
+def check_input(anchor: Anchor, data: Data) -> None:
+    """Refuse (RestnetError) a model that takes other inputs than the data have."""
+    try:
+        data.fit.check(anchor.input_shape)
+    except RestnetError as error:
+        raise RestnetError(f"{anchor.name} and {data.name} do not fit: {error}") from None
+
+
+def _check_bytes(settings: Settings, data: Data) -> None:
+    if settings.uint8_input and not data.kind.photos:
+        raise RestnetError(f"--uint8-input is for photos, and {data.name} holds other values; leave it out")
 
 
 def identity(family: Family, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def is_float(subject: Subject) -> bool:
     )
 
 
-def smooth_images(shape: tuple[int, int, int], n: int, seed: int = 0) -> np.ndarray:
+def smooth_images(shape: tuple[int, ...], n: int, seed: int = 0) -> np.ndarray:
     """Seeded random images ``(n, h, w, c)`` float32 of 0..255, smooth as photographs are.
 
     Noise from pixel to pixel would be averaged out by the first layers, and show little of the rest.
