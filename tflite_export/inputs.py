@@ -38,11 +38,14 @@ class InputKind:
         return f"{self.one}s"
 
     @property
-    def values(self) -> str:
-        """What people call the numbers of an input, for programs that hand them over."""
-        if self.photos:
-            return "raw values 0..255 of an image"
-        return f"values of an example as the training data have them ({self.low:g} to {self.high:g} there)"
+    def numbers(self) -> str:
+        """What programs call the numbers of an input."""
+        return "pixels" if self.photos else "values"
+
+    @property
+    def told(self) -> str:
+        """What the numbers of an input are, for the people who write programs that hand them over."""
+        return "0..255" if self.photos else f"as the training data have them ({self.low:g} to {self.high:g} there)"
 
 
 PHOTOS = InputKind()

@@ -253,7 +253,8 @@ def _anchor(
     batch, *sides, channels = model.inputs[0].shape
     own, shape = (*sides, channels), (*(side or own for own in sides), channels)
     if None in shape:
-        raise RestnetError(f"{name} takes inputs of any size {own}; say which, for example :input=224")
+        what = "images" if len(own) == 3 else "signals"
+        raise RestnetError(f"{name} takes {what} of any size {own}; say which, for example :input=224")
     before = preprocess.layers(mode, channels)
     resized = shape != own
     if before or after or resized or batch is not None or surgery.nested(model):
