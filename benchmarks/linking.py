@@ -171,7 +171,7 @@ def _converted(anchors: Mapping[str, Anchor], pair: Variant, precision: str) -> 
     return convert.convert(model, precision, _calibration(anchors[pair.source].input_shape))
 
 
-def _calibration(shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+def _calibration(shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(0)
     yield rng.uniform(0, 255, (_CALIBRATION_IMAGES, *shape)).astype(np.float32)
 

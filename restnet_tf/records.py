@@ -29,9 +29,9 @@ class RestnetWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Anchor:
-    """A pretrained model that takes raw 0..255 images, with its label space.
+    """A pretrained model that takes raw 0..255 images, or signals and grids as its data have them; with its labels.
 
-    ``model`` is functional with one input ``(n, h, w, c)`` and one output ``(n, classes)``.
+    ``model`` is functional with one input ``(n, h, w, c)`` or ``(n, t, c)`` and one output ``(n, classes)``.
     ``logits`` is the symbolic tensor before the softmax (the output itself where there is none, None
     for a model without a classifier), ``features`` the one that the classifier reads: the pooled
     penultimate features ``(n, d)``.
@@ -45,10 +45,9 @@ class Anchor:
     sha256: str
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """``(h, w, c)`` of one raw image."""
-        _, h, w, c = self.model.input_shape
-        return h, w, c
+    def input_shape(self) -> tuple[int, ...]:
+        """``(h, w, c)`` of one raw image or grid, ``(t, c)`` of a signal."""
+        return tuple(self.model.input_shape[1:])
 
     @property
     def classes(self) -> int:

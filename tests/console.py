@@ -31,7 +31,7 @@ class Answer:
         assert last.startswith("restnet-tf: "), self.err
         assert "Traceback" not in self.err
         assert "Error" not in last.split(":")[0]
-        stages = ("reading the images", "loading the anchors", "loading the models", first_looks.STAGE)
+        stages = ("reading the data", "loading the anchors", "loading the models", first_looks.STAGE)
         told = ("images to fit", "labelled images right")
         assert all(line in stages or any(words in line for words in told) for line in before)
         assert len(last) < 600

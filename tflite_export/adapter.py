@@ -16,8 +16,9 @@ from tflite_export import emit, link
 from tflite_export.classifier import ENDS, Classifier
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Subgraph, Tensor
+from tflite_export.inputs import RAW
 from tflite_export.precision import INPUT_KEY
-from tflite_export.preprocessing import RAW, Preprocessing, of_mode
+from tflite_export.preprocessing import Preprocessing, of_mode
 from tflite_export.stitching import conv_weights
 
 # Scale and zero point of raw images, and of probabilities, by type.
@@ -33,7 +34,7 @@ _EQUAL = 1e-6  # scales that only float32 tells apart
 def adapted(
     classifier: Classifier,
     *,
-    image: tuple[int, int, int],
+    image: tuple[int, ...],
     kind: str,
     preprocess: str = "none",
     logits: bool = False,
@@ -76,7 +77,7 @@ def alone(
     return link.alone(graph, [classifier.model], names=names, metadata=metadata)
 
 
-def _raw_image(image: tuple[int, int, int], kind: str, steps: tuple[float, int] | None) -> Tensor:
+def _raw_image(image: tuple[int, ...], kind: str, steps: tuple[float, int] | None) -> Tensor:
     if kind.upper() not in ENDS:
         raise TfliteError(f"images of {kind!r}; choose one of {', '.join(end.lower() for end in ENDS)}")
     return _tensor((1, *image), kind.upper(), steps or _IMAGES.get(kind.upper()))

@@ -17,6 +17,7 @@ from tflite_export import cascades, template
 from tflite_export.devices import tflm_kernels
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import ALIGNMENT, Signature, Tensor, read, schema, write
+from tflite_export.inputs import PHOTOS, InputKind
 from tflite_export.tail import Arena, arena
 
 _LINE = 16
@@ -45,11 +46,13 @@ class Several:
     networks: tuple[bytes, ...]
 
 
-def sources(content: bytes, name: str, *, about: str = "", several: Several | None = None) -> dict[str, str]:
+def sources(
+    content: bytes, name: str, *, about: str = "", several: Several | None = None, kind: InputKind = PHOTOS
+) -> dict[str, str]:
     """File names and texts of a model: ``NAME.h``, ``NAME.cc`` and ``NAME_resolver.h``, all names begin ``model_``.
 
-    ``several`` says what an array of more than one point holds. Raises TfliteError for operators that the
-    resolver has no method for, and for files that ``tail.arena`` refuses.
+    ``several`` says what an array of more than one point holds, ``kind`` what it takes. Raises TfliteError for
+    operators that the resolver has no method for, and for files that ``tail.arena`` refuses.
     """
     stem, array = identifier(name), aligned(content)
     if several and array != content:
@@ -57,7 +60,7 @@ def sources(content: bytes, name: str, *, about: str = "", several: Several | No
     networks = several.networks if several else (array,)
     needed = max((arena(network) for network in networks), key=lambda need: need.size)
     told = _told(array, about, needed, content)
-    header = _header(array, f"model_{stem}", told, needed, _points(f"model_{stem}", several) if several else "")
+    header = _header(array, f"model_{stem}", told, needed, _points(f"model_{stem}", several) if several else "", kind)
     return {
         f"{stem}.h": header,
         f"{stem}.cc": _data(array, stem, told),
@@ -179,7 +182,7 @@ def _told(array: bytes, about: str, needed: Arena, origin: bytes) -> str:
     )
 
 
-def _header(array: bytes, name: str, told: str, needed: Arena, points: str) -> str:
+def _header(array: bytes, name: str, told: str, needed: Arena, points: str, kind: InputKind) -> str:
     model = read(array)
     graph, cascade = model.subgraphs[0], cascades.holds_one(model)
     ends = "".join(
@@ -188,6 +191,7 @@ def _header(array: bytes, name: str, told: str, needed: Arena, points: str) -> s
         for tensors in (every[:1] if cascade else every,)
         for number, tensor in enumerate(tensors)
     )
+    ends = f"\n// It takes values {kind.told}.{ends}" if ends and not kind.photos else ends
     points += _dial(array, name, model.signatures[0]) if cascade else ""
     return told + _guarded(
         name,

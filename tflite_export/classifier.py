@@ -40,7 +40,7 @@ class Classifier:
     name: str
     model: Model = field(repr=False)
     graph: Subgraph = field(repr=False)
-    image: tuple[int, int, int]
+    image: tuple[int, ...]
     channels_first: bool
     classes: int
     precision: str
@@ -177,7 +177,7 @@ def _check_types(graph: Subgraph, name: str) -> None:
             )
 
 
-def _image(tensor: Tensor, name: str) -> tuple[tuple[int, int, int], bool]:
+def _image(tensor: Tensor, name: str) -> tuple[tuple[int, ...], bool]:
     """Height, width and channels of an input, and whether its channels come first."""
     shape = tensor.shape
     if len(shape) != 4:

@@ -1,7 +1,8 @@
 """Convert a Keras model to the bytes of a .tflite file, in one of five precisions.
 
-Every file has one signature, ``serving_default``, that takes ``image`` (1, h, w, c), raw 0..255, and
-gives ``scores`` (1, classes), whatever the anchor's own layers are called.
+Every file has one signature, ``serving_default``, that takes ``image`` (1, h, w, c), raw 0..255, or a signal or grid
+of other values, (1, t, c) or (1, h, w, c). It gives ``scores`` (1, classes), whatever the anchor's own layers are
+called.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import numpy as np
 from tflite_export import lowering
 from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
+from tflite_export.inputs import RAW
 from tflite_export.integers import check_finite
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, check_file, precision_named
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
-
-RAW = (0.0, 255.0)
 
 
 def convert(
@@ -30,6 +30,7 @@ def convert(
     calibration: Iterable[np.ndarray] | None = None,
     *,
     input_type: str | None = None,
+    limits: tuple[float, float] = RAW,
     lower: Collection[str] = (),
 ) -> bytes:
     """Convert a model of one image input and one output to .tflite bytes, with a batch of 1.
@@ -38,11 +39,12 @@ def convert(
     others leave it unread. Input and output are float32 for float32, float16 and dynamic, int8
     for int8 (``input_type="uint8"`` makes its input uint8) and int16 for int16x8. ``dynamic``
     leaves weights of under 1,024 values in float, as TensorFlow does. ``lower`` names operators
-    (``lowering.LOWERED``) that are to be made of others. Raises TfliteError for
+    (``lowering.LOWERED``) that are to be made of others. ``limits`` are what calibration must lie between: a model of
+    signals ``(t, c)`` or grids of other values than photos takes infinite ones. Raises TfliteError for
     what cannot be converted, and for a result that is not wholly of the precision asked for.
     Not for use by several threads at once: it holds back what the process prints meanwhile.
     """
-    return _converted(model, {}, precision, calibration, input_type, RAW, lower)
+    return _converted(model, {}, precision, calibration, input_type, limits, lower)
 
 
 def compile_object(
@@ -58,7 +60,7 @@ def compile_object(
     """Convert an anchor once for all its variants: to a file whose signature also gives its cut tensors.
 
     ``cuts`` are symbolic tensors of ``model`` by name. The rest is as in ``convert``; a model that is
-    the back of an anchor takes features for images, whose ``limits`` may be infinite.
+    the back of an anchor takes features for images, whose ``limits`` are infinite too.
     """
     return _converted(model, cuts, precision, calibration, input_type, limits, lower)
 

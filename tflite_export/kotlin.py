@@ -13,6 +13,7 @@ import numpy as np
 from tflite_export import cascades, template
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Signature, Tensor, read
+from tflite_export.inputs import PHOTOS, InputKind
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY
 
 # By type: bytes a value, how a Float becomes one in the buffer, the array that the scores come in.
@@ -36,7 +37,7 @@ class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
     private val litert = Interpreter(model, Interpreter.Options().setNumThreads(threads))
 
 {% if cascades %}
-    /** A cascade's stages, the shape of its images, and the thresholds that were chosen for its [confidence]. */
+    /** A cascade's stages, the shape of its {{ many }}, and the thresholds that were chosen for its [confidence]. */
     class Cascade(val stages: List<String>, val shape: IntArray, val confidence: String, val thresholds: FloatArray)
 
     /** What a cascade answers: scores in the order of [LABELS], and the stage that gave them, from 0. */
@@ -49,15 +50,15 @@ class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
      */
     val dials: Map<String, FloatArray> = CASCADES.mapValues { (_, cascade) -> cascade.thresholds.copyOf() }
 
-    /** What a cascade answers for raw RGB values 0..255, row by row; every call may take other thresholds. */
+    /** What a cascade answers for {{ values }}, row by row; every call may take other thresholds. */
     fun answer(
-        pixels: FloatArray,
+        {{ numbers }}: FloatArray,
         cascade: String,
         thresholds: FloatArray = dials.getValue(cascade),
     ): Answer {
         val about = CASCADES.getValue(cascade)
         require(thresholds.size == about.thresholds.size) { "$cascade takes ${about.thresholds.size} thresholds" }
-        val inputs = mutableMapOf<String, Any>({{ input | kotlin }} to image(pixels, about.shape, cascade))
+        val inputs = mutableMapOf<String, Any>({{ input | kotlin }} to {{ one }}({{ numbers }}, about.shape, cascade))
         thresholds.forEachIndexed { number, value -> inputs["{{ threshold }}${number + 1}"] = floatArrayOf(value) }
         val scores = Array(1) { {{ array }}(CLASSES) }
         val stage = IntArray(1)
@@ -67,10 +68,10 @@ class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
 
 {% endif %}
 {% if points %}
-    /** Scores in the order of [LABELS] of raw RGB values 0..255, row by row; every call may take another point. */
-    fun classify(pixels: FloatArray, point: String): FloatArray {
+    /** Scores in the order of [LABELS] of {{ values }}, row by row; every call may take another point. */
+    fun classify({{ numbers }}: FloatArray, point: String): FloatArray {
         val scores = Array(1) { {{ array }}(CLASSES) }
-        val inputs = mapOf({{ input | kotlin }} to image(pixels, POINTS.getValue(point), point))
+        val inputs = mapOf({{ input | kotlin }} to {{ one }}({{ numbers }}, POINTS.getValue(point), point))
         litert.runSignature(inputs, mapOf({{ output | kotlin }} to scores), point)
         return {{ read }}
     }
@@ -79,22 +80,22 @@ class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
     /** The first run of a point packs its weights: run each once before it matters. */
     fun warm() {
 {% if points %}
-        POINTS.forEach { (point, shape) -> classify(FloatArray(shape[0] * shape[1] * shape[2]), point) }
+        POINTS.forEach { (point, shape) -> classify(FloatArray(shape.reduce(Int::times)), point) }
 {% endif %}
 {% if cascades %}
         CASCADES.forEach { (name, about) ->
-            val pixels = FloatArray(about.shape[0] * about.shape[1] * about.shape[2])
-            answer(pixels, name, FloatArray(about.thresholds.size) { {{ above | float32 }} })
+            val {{ numbers }} = FloatArray(about.shape.reduce(Int::times))
+            answer({{ numbers }}, name, FloatArray(about.thresholds.size) { {{ above | float32 }} })
         }
 {% endif %}
     }
 
-    private fun image(pixels: FloatArray, shape: IntArray, point: String): ByteBuffer {
-        require(pixels.size == shape[0] * shape[1] * shape[2]) { "$point takes ${shape.joinToString("x")} values" }
-        val image = ByteBuffer.allocateDirect({{ bytes }} * pixels.size).order(ByteOrder.nativeOrder())
-        for (value in pixels) image.{{ write }}
-        image.rewind()
-        return image
+    private fun {{ one }}({{ numbers }}: FloatArray, shape: IntArray, point: String): ByteBuffer {
+        require({{ numbers }}.size == shape.reduce(Int::times)) { "$point takes ${shape.joinToString("x")} values" }
+        val buffer = ByteBuffer.allocateDirect({{ bytes }} * {{ numbers }}.size).order(ByteOrder.nativeOrder())
+        for (value in {{ numbers }}) buffer.{{ write }}
+        buffer.rewind()
+        return buffer
     }
 {% if quantisation %}
 
@@ -105,7 +106,7 @@ class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
     companion object {
         const val CLASSES = {{ classes }}
 {% if points %}
-        /** Height, width and channels of the images that each point takes. */
+        /** {{ sides }} of the {{ many }} that each point takes. */
         val POINTS = mapOf(
 {% for name, shape in points %}
             {{ name | kotlin }} to intArrayOf({{ shape | join(", ") }}),
@@ -130,8 +131,8 @@ class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
 """
 
 
-def snippet(content: bytes, file: str, labels: Sequence[str]) -> str:
-    """A class that runs every signature of a file, cascades with their thresholds as they are set.
+def snippet(content: bytes, file: str, labels: Sequence[str], kind: InputKind = PHOTOS) -> str:
+    """A class that runs every signature of a file on inputs of a kind, cascades with their thresholds as they are set.
 
     Raises TfliteError where their ends are not all alike, and for a cascade of which the file says no thresholds.
     """
@@ -164,6 +165,11 @@ def snippet(content: bytes, file: str, labels: Sequence[str]) -> str:
         threshold=cascades.THRESHOLD,
         above=cascades.ABOVE,
         labels=labels,
+        one=kind.one,
+        many=kind.many,
+        numbers=kind.numbers,
+        values="raw RGB values 0..255" if kind.photos else f"values {kind.told}",
+        sides="Height, width and channels" if kind.photos else "The sides",
     )
 
 

@@ -237,17 +237,31 @@ def _adopt(graph: Subgraph, other: Subgraph) -> None:
 
 
 def leading_to(ends: Sequence[Tensor], graph: Subgraph, start: Tensor | None = None) -> list[Operator]:
-    """The operators that some tensors need, from ``start`` on; raises TfliteError where something runs past it."""
+    """The operators that some tensors need, from ``start`` on; raises TfliteError where something runs past it.
+
+    What reads the values of ``start`` in the shape that they had before it reads them again in that shape: layers over
+    time work on grids of height 1 in TensorFlow Lite, and their cuts are these without that side.
+    """
     needed, operators = {id(end) for end in ends}, []
+    inner = _reshaped(start, graph)
     for operator in reversed(graph.operators):
-        if any(id(t) in needed and t is not start for t in operator.outputs):
+        if any(id(t) in needed and t is not start and t is not inner for t in operator.outputs):
             operators.append(operator)
             needed |= {id(t) for t in operator.inputs if t is not None}
+    if start is not None and inner is not None and id(inner) in needed:
+        operators.append(emit.reshape(start, inner))
+        needed.add(id(start))
     if start is not None and start not in graph.inputs and any(id(t) in needed for t in graph.inputs):
         raise TfliteError(f"{start.name!r} is no cut: a path from the input runs past it")
     if start is not None and id(start) not in needed:
         raise TfliteError(f"{start.name!r} does not lead to {', '.join(repr(end.name) for end in ends)}")
     return operators[::-1]
+
+
+def _reshaped(tensor: Tensor | None, graph: Subgraph) -> Tensor | None:
+    """What a tensor is in another shape; None where it is computed."""
+    made_by = next((op for op in graph.operators if tensor in op.outputs), None)
+    return made_by.inputs[0] if made_by is not None and made_by.name == "RESHAPE" else None
 
 
 def _version(value: bytes) -> tuple[int, ...]:

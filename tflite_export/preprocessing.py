@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflite_export.errors import TfliteError
+from tflite_export.inputs import RAW
 
-RAW = (0.0, 255.0)
 _MEAN, _STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 _MEAN_BGR = np.array([103.939, 116.779, 123.68])
 # How far a quantised range may lie from a mode's own, as a share of its width.

@@ -92,6 +92,7 @@ class ElasticModel:
     ) -> np.ndarray:
         """Scores ``(classes,)`` float32 of one raw image ``(h, w, c)`` of 0..255; ``stage`` says which stage gave them.
 
+        Signals ``(t, c)`` and other values are taken as the training data had them.
         ``point`` is for this image alone; None takes the current one. ``thresholds``, one behind each stage but the
         last, turn a cascade's dial for this image: at 0 that stage always answers, above 1 it never does; None takes
         those that the file was tried with. Raises TfliteError for an image of another shape: points with different
@@ -109,11 +110,11 @@ class ElasticModel:
         self.stage = int(outputs[STAGE_KEY][0]) if current.cascade else 0
         return dequantise(outputs[OUTPUT_KEY][0], runner.get_output_details()[OUTPUT_KEY])
 
-    def input_shape(self, point: str | Point | None = None) -> tuple[int, int, int]:
-        """``(h, w, c)`` of the images that a point, or the current one, takes."""
+    def input_shape(self, point: str | Point | None = None) -> tuple[int, ...]:
+        """``(h, w, c)`` of the images that a point, or the current one, takes; ``(t, c)`` of signals."""
         current = self.point if point is None else self.named(point)
-        _, h, w, c = self._runner(current.name).get_input_details()[INPUT_KEY]["shape"]
-        return int(h), int(w), int(c)
+        shape = self._runner(current.name).get_input_details()[INPUT_KEY]["shape"]
+        return tuple(int(size) for size in shape[1:])
 
     def warm(self) -> None:
         """Run every point once, all stages of it: the first run of each packs its weights, which takes milliseconds."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tflite_export import carray, tail, template
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, read
+from tflite_export.inputs import PHOTOS, InputKind
 
 SHARED = "cascade.h"
 # By a tensor's type: what C++ calls its numbers.
@@ -87,13 +88,13 @@ inline float OneLessEntropy(const float* scores, std::size_t classes) {
 
 // Runs stages until one is sure; the stage that answered, -1 where a stage could not be run.
 template <typename Number, typename Runner>
-inline int RunStages(Runner& runner, const StageEnds* ends, std::size_t stages, const float* pixels, std::size_t values,
+inline int RunStages(Runner& runner, const StageEnds* ends, std::size_t stages, const float* numbers, std::size_t count,
                      float* scores, std::size_t classes, float (*confidence)(const float*, std::size_t),
                      const float* thresholds) {
   for (std::size_t stage = 0; stage < stages; ++stage) {
     Number* const input = static_cast<Number*>(runner.Input(stage));
     if (input == nullptr) return -1;
-    for (std::size_t i = 0; i < values; ++i) input[i] = Quantised<Number>(pixels[i], ends[stage]);
+    for (std::size_t i = 0; i < count; ++i) input[i] = Quantised<Number>(numbers[i], ends[stage]);
     const Number* const output = static_cast<const Number*>(runner.Run(stage));
     if (output == nullptr) return -1;
     for (std::size_t i = 0; i < classes; ++i) scores[i] = Dequantised<Number>(output[i], ends[stage]);
@@ -118,7 +119,7 @@ _ONE = """\
 // The thresholds chosen, one behind each stage but the last. Hand others to {name}_run to turn the dial.
 constexpr float {name}_thresholds[] = {{{thresholds}}};
 constexpr std::size_t {name}_stages_size = {stages};
-constexpr std::size_t {name}_image_size = {values};
+constexpr std::size_t {name}_{one}_size = {values};
 constexpr std::size_t {name}_classes = {classes};
 // Of the stage that takes most, for interpreters that are made one after the other in one arena.
 constexpr std::size_t {name}_arena_size = {arena};
@@ -131,14 +132,15 @@ inline const unsigned char* {name}_file(std::size_t stage) {{
   return stage < {name}_stages_size ? files[stage] : nullptr;
 }}
 
-// Runs stages on raw values 0..255 of an image, row by row, until one is sure. It writes {classes} scores and returns
-// the stage that answered, from 0, or -1 where one could not be run. Your runner has two functions:
-//   {number}* Input(std::size_t stage);       where that stage takes its image, nullptr where it cannot be opened
+// Runs stages on the values of an {one}, {told},
+// row by row, until one is sure. It writes {classes} scores and returns the stage that answered, from 0, or -1 where
+// one could not be run. Your runner has two functions:
+//   {number}* Input(std::size_t stage);       where that stage takes its {one}, nullptr where it cannot be opened
 //   const {number}* Run(std::size_t stage);   runs it; its scores, nullptr where it failed
 template <typename Runner>
-inline int {name}_run(Runner& runner, const float* pixels, float* scores,
+inline int {name}_run(Runner& runner, const float* {numbers}, float* scores,
     const float* thresholds = {name}_thresholds) {{
-  return restnet_tf::RunStages<{number}>(runner, {name}_ends, {name}_stages_size, pixels, {name}_image_size, scores,
+  return restnet_tf::RunStages<{number}>(runner, {name}_ends, {name}_stages_size, {numbers}, {name}_{one}_size, scores,
       {name}_classes, restnet_tf::{confidence}, thresholds);
 }}
 
@@ -156,7 +158,12 @@ class StageFile:
 
 
 def sources(
-    stages: Sequence[StageFile], confidence: str, thresholds: Sequence[float], stem: str, about: str
+    stages: Sequence[StageFile],
+    confidence: str,
+    thresholds: Sequence[float],
+    stem: str,
+    about: str,
+    kind: InputKind = PHOTOS,
 ) -> dict[str, str]:
     """File names and texts of a cascade of these stages: ``cascade.h``, and ``STEM.h`` whose names begin ``model_``.
 
@@ -175,6 +182,9 @@ def sources(
         stages=len(stages),
         values=math.prod(starts[0].shape),
         classes=ends[0].shape[-1],
+        one=kind.one,
+        numbers=kind.numbers,
+        told=kind.told,
         arena=max(tail.arena(stage.content).size for stage in stages),
         ends="".join(f"    {{{_steps(x)}, {_steps(y)}}},\n" for x, y in zip(starts, ends, strict=True)),
         files=", ".join(

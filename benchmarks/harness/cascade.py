@@ -56,7 +56,10 @@ class CoralCascade:
         self.stages = [_opened(os.path.join(folder, stage), cpu) for stage in entry["stages"]]
 
     def run(self, image: Any) -> Any:
-        """Scores ``(classes,)`` float32 of a raw image ``(h, w, c)`` of 0..255, and the stage that answered, from 0."""
+        """Scores ``(classes,)`` float32 of an input, and the stage that answered, from 0.
+
+        The input is as the training data have it: of photos a raw image ``(h, w, c)`` of 0..255.
+        """
         import numpy as np
 
         for number, interpreter in enumerate(self.stages):

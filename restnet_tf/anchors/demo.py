@@ -12,6 +12,7 @@ import numpy as np
 from restnet_tf.anchors import training
 from restnet_tf.atomic import write_bytes
 from restnet_tf.data import cluttered
+from restnet_tf.data.values import Values
 from restnet_tf.graph import surgery
 from restnet_tf.records import RestnetError
 
@@ -124,5 +125,10 @@ def _schedule(steps: int) -> Any:
 
 def _shape(data: Data) -> tuple[int, int, int]:
     """Of the first image, as far as it is no larger than these networks are for."""
+    if isinstance(data.fit.images, Values):
+        raise RestnetError(
+            f"{data.name} holds no photos, for which the demo's networks are; give --large and --small:"
+            " restnet-tf train DSCNN makes networks for any data"
+        )
     width, height = data.fit.images.image(0).size
     return min(height, _SIDE), min(width, _SIDE), 1

@@ -25,6 +25,7 @@ _OF_REGRESSION = frozenset(
 )
 # Layers behind a classifier that only rename, reshape or (at inference) pass on what they get.
 PASSING = ("Reshape", "Flatten", "Dropout", "Identity")
+_POOLING = ("GlobalAveragePooling1D", "GlobalAveragePooling2D")
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _linear_end(model: Any, name: str) -> Ends:
     if len(out.shape) != 2:
         raise RestnetError(f"{name} gives outputs of shape {out.shape}; expected (n, classes) or a grid")
     last, _ = _behind(out)
-    if type(last._keras_history.operation).__name__ == "GlobalAveragePooling2D":
+    if type(last._keras_history.operation).__name__ in _POOLING:
         last = _inputs(last)[0]
     op = last._keras_history.operation
     if type(op).__name__ in ("Dense", "Conv2D") and _activation(op) in ("linear", "log_softmax"):
@@ -148,7 +149,8 @@ def _features(logits: Any, name: str) -> Any:
     vector = _vector_behind(read)
     if vector is not None:
         return vector
-    layer = keras.layers.GlobalAveragePooling2D if pooled else keras.layers.Flatten
+    pooling = keras.layers.GlobalAveragePooling1D if len(read.shape) == 3 else keras.layers.GlobalAveragePooling2D
+    layer = pooling if pooled else keras.layers.Flatten
     return layer(name="features")(read)
 
 
@@ -181,7 +183,7 @@ def _classifier(tensor: Any) -> tuple[Any, bool]:
         op, inputs = tensor._keras_history.operation, _inputs(tensor)
         if type(op).__name__ in ("Dense", "Conv2D") or len(inputs) != 1:
             return tensor, pooled
-        pooled = pooled or type(op).__name__ == "GlobalAveragePooling2D"
+        pooled = pooled or type(op).__name__ in _POOLING
         tensor = inputs[0]
 
 

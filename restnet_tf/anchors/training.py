@@ -1,4 +1,4 @@
-"""Training a small anchor from nothing, for those who have none: on the fit images as they are."""
+"""Training a small anchor from nothing, for those who have none: on the fit examples as they are."""
 
 from __future__ import annotations
 

@@ -235,14 +235,13 @@ def _anchor(
     """Check the loaded model, lay it flat, fold the preprocessing in, and find its ends."""
     surgery.check_image_model(model, name)
     surgery.check_finite(model, name)
-    batch, height, width, channels = model.inputs[0].shape
-    shape = (side or height, side or width, channels)
+    batch, *sides, channels = model.inputs[0].shape
+    own, shape = (*sides, channels), (*(side or own for own in sides), channels)
     if None in shape:
-        raise RestnetError(
-            f"{name} takes images of any size {(height, width, channels)}; say which, for example :input=224"
-        )
+        what = "images" if len(own) == 3 else "signals"
+        raise RestnetError(f"{name} takes {what} of any size {own}; say which, for example :input=224")
     before = preprocess.layers(mode, channels)
-    resized = shape != (height, width, channels)
+    resized = shape != own
     tidy = batch is None and not surgery.nested(model) and not surgery.augmented(model)
     if before or after or resized or not tidy:
         try:

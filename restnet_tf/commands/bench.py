@@ -18,6 +18,7 @@ from tflite_export.devices.device import Device
 from tflite_export.devices.measurements import Measurement
 from tflite_export.devices.subjects import DeviceError, DeviceOptions, Subject
 from tflite_export.errors import TfliteError
+from tflite_export.inputs import InputKind, noted
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def bench(
     ``RestnetError`` where there is no such run, point or file, ``TfliteError`` for an unknown device.
     """
     run, benches = Run(path), [devices.named(name) for name in dict.fromkeys(names)]
-    _, family = points.read(run.points_path)
+    meta, family = points.read(run.points_path)
     measurements.read(run.measurements_path)  # broken ones are refused before the work
-    subjects = _subjects(run, family, only_points, precisions)
+    subjects = _subjects(run, family, only_points, precisions, noted(meta))
     every: list[Measurement] = []
     failures: list[str] = []
     for device in benches:
@@ -118,7 +119,11 @@ def judge(done: Benched) -> None:
 
 
 def _subjects(
-    run: Run, family: Sequence[OperatingPoint], only_points: Sequence[str], precisions: Sequence[str]
+    run: Run,
+    family: Sequence[OperatingPoint],
+    only_points: Sequence[str],
+    precisions: Sequence[str],
+    kind: InputKind,
 ) -> list[Subject]:
     """The files of the points and precisions that are named; all where none are."""
     listed = [point for point in family if point.kind != CONTROL and point.files]
@@ -132,7 +137,7 @@ def _subjects(
         for precision in point.files:
             if (not only_points or point.name in only_points) and (not precisions or precision in precisions):
                 content = points.content(run.path, point.files[precision])
-                subjects.append(Subject(point.name, precision, content))
+                subjects.append(Subject(point.name, precision, content, kind))
     if not subjects:
         raise RestnetError(f"{run.path} has no .tflite file to measure")
     return subjects

@@ -17,6 +17,7 @@ from tflite_export.cascades import GOES_ON
 from tflite_export.devices import devices, exports
 from tflite_export.devices.exports import Parcel, PointFile, StageLoop, Target
 from tflite_export.errors import TfliteError
+from tflite_export.inputs import noted
 from tflite_export.precision import precision_named
 
 _FEW = 2
@@ -83,7 +84,7 @@ def export(path: Path, request: Request, out: Path, report: Reporter) -> Exporte
     elastic = run.elastic_path(precision)
     shared = elastic if request.point is None and elastic.exists() else None
     labels = tuple(str(name) for name in meta.get("class_names") or ())
-    export = target.export(Parcel(run.path.name, tuple(taken), labels, shared, complete))
+    export = target.export(Parcel(run.path.name, tuple(taken), labels, shared, complete, noted(meta)))
     for name, content in export.files.items():
         atomic.write_bytes(out / name, content)
     written = tuple(out / name for name in export.files)

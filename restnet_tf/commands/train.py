@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restnet_tf import atomic
-from restnet_tf.anchors import applications, training, zoo
+from restnet_tf.anchors import applications, separable, training, zoo
+from restnet_tf.data.splits import Data
 from restnet_tf.family import opening
 from restnet_tf.family.options import Options
 from restnet_tf.progress import Reporter
-from restnet_tf.records import RestnetError
+from restnet_tf.records import Anchor, RestnetError
+from tflite_export.inputs import InputKind
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Trained:
     rank: float
     test: float
     images: tuple[int, int]
+    kind: InputKind
 
 
 def train(arch: str, source: str, out: Path, *, epochs: int, rate: float, seed: int, report: Reporter) -> Trained:
@@ -33,14 +36,22 @@ def train(arch: str, source: str, out: Path, *, epochs: int, rate: float, seed: 
         raise RestnetError(f"{out}: a trained anchor is written as a .keras file; give --out a name that ends so")
     atomic.check_writable(out.parent)
     images = opening.images(Options(data=source, seed=seed), report)
-    spec = applications.parse(arch)
-    if spec.base not in applications.constructors():
-        raise RestnetError(applications.unknown(spec.base))
-    if "classes" not in spec.options and images.class_names:
-        arch += f"{',' if spec.options else ':'}classes={len(images.class_names)}"
-    anchor = zoo.load(arch, weights="none")
-    report.stage(f"training {anchor.name}, {epochs} passes over {len(images.fit)} images")
+    anchor = _untrained(arch, images)
+    report.stage(f"training {anchor.name}, {epochs} passes over {len(images.fit)} {images.kind.many}")
     training.train(anchor, images, epochs=epochs, rate=rate, seed=seed, progress=report.progress)
     atomic.write_bytes(out, training.as_file(anchor.model))
     right = [training.accuracy(anchor, split) for split in (images.rank, images.test)]
-    return Trained(out, right[0], right[1], (len(images.rank), len(images.test)))
+    return Trained(out, right[0], right[1], (len(images.rank), len(images.test)), images.kind)
+
+
+def _untrained(arch: str, data: Data) -> Anchor:
+    spec = applications.parse(arch)
+    if spec.base == separable.NAME:
+        return separable.anchor(spec, data)
+    if spec.base not in applications.constructors():
+        raise RestnetError(applications.unknown(spec.base))
+    if "classes" not in spec.options and data.class_names:
+        arch += f"{',' if spec.options else ':'}classes={len(data.class_names)}"
+    anchor = zoo.load(arch, weights="none")
+    opening.check_input(anchor, data)
+    return anchor

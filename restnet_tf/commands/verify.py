@@ -177,8 +177,7 @@ class _Bench:
         apart = [a["test"] for a in stage_runs.answers(cascade, precisions, joined, self.answers)]
         content = self.content(point.name, precision)
         noted = cascades.thresholds(content)
-        _, h, w, c = cascades.image_of(joined).shape
-        batches = self.batches((h, w, c))
+        batches = self.batches(cascades.image_of(joined).shape[1:])
         count = len(dial.thresholds)
         for thresholds in ((NEVER,) * count, dial.thresholds, (ALWAYS,) * count):
             scores, stage = host.answers(content, batches, thresholds=thresholds)

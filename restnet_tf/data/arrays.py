@@ -10,6 +10,9 @@ import numpy as np
 
 from restnet_tf.records import RestnetError
 
+# What helps where an array is taken for photos.
+_NO_PHOTOS = "; if they are no photos, write values: in front of the name"
+
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an ``.npz``, memory-mapped where stored uncompressed; RestnetError for a broken file."""
@@ -53,7 +56,7 @@ def raw_pixels(where: str, x: np.ndarray) -> np.ndarray:
     if x.ndim == 3:
         x = x[..., np.newaxis]
     if x.ndim != 4 or x.shape[-1] not in (1, 3) or 0 in x.shape[1:3]:
-        raise RestnetError(f"{where}: images of shape {x.shape}; (n, h, w) or (n, h, w, 1 or 3) is needed")
+        raise RestnetError(f"{where}: images of shape {x.shape}; (n, h, w) or (n, h, w, 1 or 3) is needed{_NO_PHOTOS}")
     if x.dtype == np.uint8 or len(x) == 0:
         return x.astype(np.uint8, copy=False)
     if x.dtype.kind not in "iuf":
@@ -69,7 +72,7 @@ def raw_pixels(where: str, x: np.ndarray) -> np.ndarray:
     if not usable:
         raise RestnetError(
             f"{where}: images of type {x.dtype} with values {low:g}..{high:g}; raw whole numbers 0..255 "
-            "are needed: undo the scaling and save them as uint8"
+            f"are needed: undo the scaling and save them as uint8{_NO_PHOTOS}"
         )
     return raw
 

@@ -9,11 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from restnet_tf.data.values import Values
 from restnet_tf.records import RestnetError
+from tflite_export.inputs import PHOTOS, InputKind
 
 THREADS = min(16, os.cpu_count() or 1)
 
@@ -23,6 +26,8 @@ class Files:
     """Images on disk, decoded whenever they are read."""
 
     paths: tuple[str, ...]
+    kind: ClassVar[InputKind] = PHOTOS
+    shape: ClassVar[None] = None  # any
 
     def __len__(self) -> int:
         """How many images."""
@@ -46,10 +51,16 @@ class Pixels:
 
     array: np.ndarray
     rows: np.ndarray
+    kind: ClassVar[InputKind] = PHOTOS
 
     def __len__(self) -> int:
         """How many images."""
         return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return tuple(self.array.shape[1:])
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Pixels:
         """The images at ``rows``, in that order."""
@@ -65,7 +76,7 @@ class Pixels:
         return np.asarray(self.array[self.rows[rows]])
 
 
-Images = Files | Pixels
+Images = Files | Pixels | Values
 
 
 def decode(raw: bytes) -> Image.Image:

@@ -15,6 +15,7 @@ from restnet_tf.data import array_names, cluttered, folders, lists
 from restnet_tf.data.arrays import integer_labels, one_line, raw_pixels, read_npz
 from restnet_tf.data.images import Pixels, content_hash
 from restnet_tf.data.listing import ALIASES, SPLITS, ImageSet, Listing
+from restnet_tf.data.values import PREFIX, meant, of_array
 from restnet_tf.records import RestnetError, RestnetWarning
 
 # Keras' data set -> the file that it looks for in its cache, the class names.
@@ -56,7 +57,7 @@ def find(spec: str) -> Listing:
         return _from_arrays(spec, spec, cluttered.arrays())
     if spec.startswith("keras:"):
         return _keras(spec)
-    path = Path(spec)
+    path = Path(spec.removeprefix(PREFIX))
     if path.is_dir():
         return folders.read(path)
     if not path.exists():
@@ -65,8 +66,7 @@ def find(spec: str) -> Listing:
         return lists.read(path)
     if path.suffix.lower() != ".npz":
         raise RestnetError(f"{spec}: a file, but not .npz; give {_ACCEPTED}")
-    arrays = read_npz(path)
-    return _from_arrays(path.stem, spec, arrays)
+    return _from_arrays(path.stem, spec, read_npz(path))
 
 
 def _digits() -> Listing:
@@ -115,7 +115,10 @@ def _from_arrays(name: str, spec: str, arrays: dict[str, np.ndarray]) -> Listing
         raise RestnetError(f"{spec}: neither x nor x_train among its arrays ({', '.join(arrays) or 'none'})")
     if left:
         warnings.warn(f"{spec}: not used: {', '.join(left)}", RestnetWarning, stacklevel=4)
-    parts = {split: _array_part(f"{spec}: {split}", x, y) for split, (x, y) in pairs.items()}
+    plain = spec.startswith(PREFIX) or any(meant(x) for x, _ in pairs.values())
+    parts = {split: _array_part(f"{spec}: {split}", x, y, plain) for split, (x, y) in pairs.items()}
+    if plain and len(shapes := {str(part.images.shape) for part in parts.values()}) > 1:
+        raise RestnetError(f"{spec}: examples of several shapes, {' and '.join(sorted(shapes))}; give one")
     return Listing(name, parts, _names(spec, class_names))
 
 
@@ -134,8 +137,13 @@ def _names(spec: str, names: np.ndarray | None) -> tuple[str, ...] | None:
     return tuple(names.tolist())
 
 
-def _array_part(where: str, x: np.ndarray, y: np.ndarray | None) -> ImageSet:
+def _array_part(where: str, x: np.ndarray, y: np.ndarray | None, plain: bool) -> ImageSet:
+    images = of_array(where, x) if plain else _pixels(where, x)
+    labels = None if y is None else integer_labels(where, y, len(images))
+    contents = tuple(content_hash(images.shape, image.tobytes()) for image in images.array)
+    return ImageSet(images, labels, contents)
+
+
+def _pixels(where: str, x: np.ndarray) -> Pixels:
     pixels = raw_pixels(where, x)
-    labels = None if y is None else integer_labels(where, y, len(pixels))
-    contents = tuple(content_hash(pixels.shape[1:], image.tobytes()) for image in pixels)
-    return ImageSet(Pixels(pixels, np.arange(len(pixels))), labels, contents)
+    return Pixels(pixels, np.arange(len(pixels)))

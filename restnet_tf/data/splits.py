@@ -12,7 +12,8 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +21,9 @@ from restnet_tf.data import sources
 from restnet_tf.data.batches import Batches, ImageReader
 from restnet_tf.data.images import THREADS, Images, Pixels, fit
 from restnet_tf.data.sources import ALIASES, SPLITS, ImageSet, Listing
+from restnet_tf.data.values import Values, misfit, shaped
 from restnet_tf.records import RestnetError, RestnetWarning
+from tflite_export.inputs import InputKind
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -47,10 +50,28 @@ class Split:
         rows = np.arange(len(self))[:n]
         return Split(self.name, self.images.take(rows), None if self.labels is None else self.labels[rows])
 
-    def batches(self, shape: tuple[int, int, int], batch: int, order: np.ndarray | None = None) -> Batches:
+    @property
+    def kind(self) -> InputKind:
+        """What the numbers of an example are; of values that are no photos one pass over all of them."""
+        return self.images.kind
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise RestnetError where a model of that input shape cannot be fed."""
+        if isinstance(self.images, Values):
+            if not shaped(self.images.shape, shape):
+                raise RestnetError(misfit(self.images.shape, shape))
+        elif len(shape) != 3 or shape[2] not in (1, 3):
+            raise RestnetError(
+                "images are grey (1) or RGB (3 channels); a model that takes"
+                f" {shape[2] if len(shape) == 3 else shape} cannot be fed;"
+                " if the data are no photos, write values: in front of their name"
+            )
+
+    def batches(self, shape: tuple[int, ...], batch: int, order: np.ndarray | None = None) -> Batches:
         """The images in ``order`` (indices into the split; default: natural) for a model's input.
 
-        Yields float32 ``(b, h, w, c)`` with whole numbers 0..255; ``b`` is ``batch``, less in the last.
+        Yields float32 ``(b, h, w, c)`` with whole numbers 0..255; ``b`` is ``batch``, less in the last. Values that
+        are no photos come as they are, ``(b, *shape)``.
         Centre crop to the aspect of ``shape``, antialiased bilinear resize, grey for ``c == 1``, RGB for 3.
         Decodes in parallel about four batches ahead, in order; the values do not depend on the thread count.
         Raises RestnetError for another ``c``, ValueError for indices or a batch that make no sense; and, where
@@ -58,17 +79,20 @@ class Split:
         """
         import tensorflow as tf
 
-        if shape[2] not in (1, 3):
-            raise RestnetError(f"images are grey (1) or RGB (3 channels); a model that takes {shape[2]} cannot be fed")
+        self.check(shape)
         if batch < 1:
             raise ValueError(f"batch must be at least 1, not {batch}")
         images = self.images
         rows = tf.data.Dataset.from_tensor_slices(_checked_order(order, len(self)))
-        if isinstance(images, Pixels) and images.array.shape[1:] == tuple(shape):
+        if isinstance(images, Values):
+            reader = ImageReader(lambda rows: images.block(rows).reshape(-1, *shape))
+            stream = _mapped(rows.batch(batch), reader, "float32")
+        elif isinstance(images, Pixels) and images.shape == tuple(shape):
             reader = ImageReader(images.block)
             stream = _mapped(rows.batch(batch), reader)
         else:
-            reader = ImageReader(lambda row: fit(images.image(row), shape))
+            height, width, channels = shape
+            reader = ImageReader(lambda row: fit(images.image(row), (height, width, channels)))
             stream = _mapped(rows, reader).batch(batch)
         stream = stream.map(lambda x: tf.cast(tf.ensure_shape(x, (None, *shape)), tf.float32))
         options = tf.data.Options()
@@ -82,8 +106,10 @@ def load(spec: str, *, seed: int = 0) -> Data:
     ``spec``: a folder with a sub-folder per class; ``train`` / ``validation`` (``val``, ``valid``) /
     ``test`` folders of either kind; a flat folder of unlabelled images; an ``.npz`` with ``x`` [``y``] or
     ``x_train``, ``x_val``, ``x_test`` ... [``class_names``]; ``digits`` (scikit-learn's); ``cluttered-digits`` (made
-    of these); ``keras:cifar10`` and the like. Splits that the data brings are kept as given, with a warning where they
-    share images; a missing one is cut from the training images by content: 15 % each, every class in every split.
+    of these); ``keras:cifar10`` and the like. Numbers that are no photos are taken as they are (``values:`` in front of
+    the name says so where they could be photos): ``(n, h, w, c)``, ``(n, t, c)`` or ``(n, t)``.
+    Splits that the data brings are kept as given, with a warning where they share images; a missing one is cut from
+    the training images by content: 15 % each, every class in every split.
     Inside a split the order is shuffled, so that contiguous batches mix the classes.
     ``Data.sha256`` covers pixels, labels, class names, split membership and order, but no file name.
     Raises RestnetError for whatever cannot be used; files that do not decode are in ``Data.skipped``.
@@ -102,11 +128,11 @@ def load(spec: str, *, seed: int = 0) -> Data:
     return Data(source.name, fit, rank, test, source.class_names, digest, source.skipped)
 
 
-def _mapped(stream: tf.data.Dataset, reader: ImageReader) -> tf.data.Dataset:
+def _mapped(stream: tf.data.Dataset, reader: ImageReader, dtype: Any = "uint8") -> tf.data.Dataset:
     import tensorflow as tf
 
     return stream.map(
-        lambda rows: tf.numpy_function(reader, [rows], tf.uint8),
+        lambda rows: tf.numpy_function(reader, [rows], dtype),
         num_parallel_calls=THREADS,
         deterministic=True,
     )
@@ -254,6 +280,18 @@ class Data:
     class_names: tuple[str, ...] | None
     sha256: str
     skipped: tuple[str, ...] = ()
+
+    @cached_property
+    def kind(self) -> InputKind:
+        """What the numbers of an example are, and between what those of the fit split lie."""
+        return self.fit.kind
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0 without labels."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        return 0 if self.fit.labels is None else 1 + int(self.fit.labels.max())
 
     @property
     def labelled(self) -> bool:

@@ -77,7 +77,7 @@ class Members:
             return variant.assemble(self.plans[point], self.family.anchors, *stitches, logits=logits)
         return cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits) if logits else anchor.model
 
-    def input_shape(self, point: str) -> tuple[int, int, int]:
+    def input_shape(self, point: str) -> tuple[int, ...]:
         """``(h, w, c)`` of the images that a point takes: its front's."""
         anchor = self.whole(point)
         return (anchor or self.family.anchors[self.plans[point].route[0].anchor]).input_shape
@@ -87,7 +87,7 @@ class Members:
         bytes_in = self.family.settings.uint8_input and "uint8" in precision_named(precision).ends
         return "uint8" if bytes_in else None
 
-    def calibration(self, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    def calibration(self, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         """Batches of raw images ``(b, h, w, c)`` that the anchors are calibrated on."""
         return objects.calibration(self.family.data, shape)
 
@@ -127,8 +127,9 @@ class Converter:
         model = self._members.model(point)
         images = self._members.calibration(model.input_shape[1:])
         taken = self._members.input_type(self._precision)
-        lower = self._members.family.settings.lower
-        return convert.convert(model, self._precision, images, input_type=taken, lower=lower)
+        family = self._members.family
+        lower, limits = family.settings.lower, family.data.kind.limits
+        return convert.convert(model, self._precision, images, input_type=taken, limits=limits, lower=lower)
 
 
 class AnchorPieces:

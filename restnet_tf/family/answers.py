@@ -11,7 +11,7 @@ from tflite_export.devices import host
 
 SPLITS = ("rank", "test")
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 # Batches ``(b, h, w, c)`` of a split by its name, as a network of that input shape takes them.
 Images = Callable[[str, Shape], Iterator[np.ndarray]]
 

@@ -334,8 +334,8 @@ class _Stock:
         return outcome.settle(answers, self.labels, cascade.macs, cascade.confidence, reaches)
 
     def _first_images(self, stages: Sequence[Stage]) -> np.ndarray:
-        _, h, w, c = cascades.image_of(stages).shape
-        return np.asarray(next(self.shop.images("test", (h, w, c))))[:_CHECKED_IMAGES]
+        shape = cascades.image_of(stages).shape[1:]
+        return np.asarray(next(self.shop.images("test", shape)))[:_CHECKED_IMAGES]
 
 
 def _check(

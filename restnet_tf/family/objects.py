@@ -65,12 +65,12 @@ class BackCompilation:
 
 def compiled(job: Compilation, progress: Progress) -> None:
     """Compile an anchor into its file; a task."""
-    anchor = sources.anchor(job.anchor)
-    images = calibration(sources.data(job.images), anchor.input_shape)
+    anchor, data = sources.anchor(job.anchor), sources.data(job.images)
+    images = calibration(data, anchor.input_shape)
     tensors = {name: cuts.tensor(anchor.model, name) for name in job.cuts}
-    form = job.form
+    form, limits = job.form, data.kind.limits
     content = convert.compile_object(
-        anchor.model, tensors, form.precision, images, input_type=form.input_type, lower=form.lower
+        anchor.model, tensors, form.precision, images, input_type=form.input_type, limits=limits, lower=form.lower
     )
     atomic.write_bytes(job.path, content)
 
@@ -90,7 +90,7 @@ def compiled_back(job: BackCompilation, progress: Progress) -> None:
     atomic.write_bytes(job.path, content)
 
 
-def calibration(data: Data, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+def calibration(data: Data, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """Batches of raw images ``(b, h, w, c)`` that integers are calibrated on."""
     batch = infer.batch_size(shape, _CALIBRATION_BATCH)
     yield from (np.asarray(x) for x in data.fit.head(CALIBRATION_IMAGES).batches(shape, batch))

@@ -90,9 +90,11 @@ def terms(options: Options) -> tuple[Term, ...]:
 
 def images(options: Options, report: Reporter) -> Data:
     """The images, with a word on how they are split and what was left out."""
-    report.stage("reading the images")
+    report.stage("reading the data")
     data = splits.load(options.data or demo.DATA, seed=options.seed)
-    report.say(f"{data.name}: {len(data.fit)} images to fit, {len(data.rank)} to rank, {len(data.test)} to test")
+    report.say(
+        f"{data.name}: {len(data.fit)} {data.kind.many} to fit, {len(data.rank)} to rank, {len(data.test)} to test"
+    )
     for path in data.skipped:
         report.say(f"skipped, not readable: {path}")
     return data
@@ -111,6 +113,9 @@ def family(
 
     Raises ``RestnetError`` for a model that answers no better than chance; ``remedies`` is in the command's words.
     """
+    for _, anchor in models.values():
+        check_input(anchor, data)
+    _check_bytes(settings, data)
     orders = class_orders(models, data)
     models = {role: (model, ordered(anchor, orders[role], data)) for role, (model, anchor) in models.items()}
     # A run that was begun has been looked at.
@@ -170,6 +175,19 @@ def modes(text: str, count: int) -> list[str]:
             f"--preprocess names {len(named)} modes for {count} models; give one for all, or one a model"
         )
     return named
+
+
+def check_input(anchor: Anchor, data: Data) -> None:
+    """Refuse (RestnetError) a model that takes other inputs than the data have."""
+    try:
+        data.fit.check(anchor.input_shape)
+    except RestnetError as error:
+        raise RestnetError(f"{anchor.name} and {data.name} do not fit: {error}") from None
+
+
+def _check_bytes(settings: Settings, data: Data) -> None:
+    if settings.uint8_input and not data.kind.photos:
+        raise RestnetError(f"--uint8-input is for photos, and {data.name} holds other values; leave it out")
 
 
 def identity(family: Family, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:

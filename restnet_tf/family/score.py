@@ -159,7 +159,7 @@ def to_logits(anchor: Anchor) -> keras.Model:
     return cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits)
 
 
-def images(split: Split, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+def images(split: Split, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """A split in batches, as a network of that input takes it."""
     for batch in split.batches(shape, infer.batch_size(shape)):
         yield np.asarray(batch)

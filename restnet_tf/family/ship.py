@@ -22,6 +22,7 @@ from restnet_tf.points import front
 from restnet_tf.points.points import CASCADE, CONTROL, DISTILLED, SHIPPED, STITCHED, OperatingPoint, Score
 from restnet_tf.report import terminal
 from restnet_tf.run import plans_file
+from tflite_export import inputs
 
 if TYPE_CHECKING:
     from restnet_tf.family.controls import Control
@@ -161,6 +162,7 @@ def _meta(family: Family) -> dict[str, Any]:
         "data": family.data.name,
         "metric": family.metric,
         "class_names": family.data.class_names or family.anchors[family.largest].class_names,
+        **inputs.note(family.data.kind),
         "versions": opening.versions(opening.TOOLS),
         "cascades": asked_for(family),
     }

@@ -56,6 +56,5 @@ def answers(
         if stage.resumes is not None or image.shape == stage.graph.inputs[0].shape:
             every.append(files.of(name, precision))
         else:
-            _, h, w, c = image.shape
-            every.append(files.resized(name, precision, (h, w, c), partial(cascades.alone_file, stage, image)))
+            every.append(files.resized(name, precision, image.shape[1:], partial(cascades.alone_file, stage, image)))
     return every

@@ -30,7 +30,7 @@ from restnet_tf.stitches import stitch
 if TYPE_CHECKING:
     import keras
 
-_DEPTHWISE = frozenset(["DepthwiseConv2D", "SeparableConv2D"])
+_DEPTHWISE = frozenset(["DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"])
 _BATCH, _LEAST_BATCH = 128, 16
 # Of what the values of a batch take, forwards and backwards; CIFAR-sized backs are far below.
 _BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8

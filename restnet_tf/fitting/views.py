@@ -1,5 +1,7 @@
 """Augmented views of the fit images: what the stitches are trained on.
 
+Views of values that are no photos are shifted along their first axis, which is time, and never mirrored.
+
 The anchors have often memorised the fit images: on those the large anchor's outputs are near one-hot
 and teach little. Mixed and shifted views are images that no anchor has seen; their targets are the
 anchors' own outputs, so they need no labels.
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf.data.values import shaped
 from restnet_tf.graph import infer
 from restnet_tf.records import Anchor
 
@@ -33,7 +36,7 @@ class Views:
     """
 
     count: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     mirror: bool
     seed: int
@@ -41,7 +44,7 @@ class Views:
 
 
 def batches(
-    split: Split, shapes: Mapping[str, tuple[int, int, int]], views: Views
+    split: Split, shapes: Mapping[str, tuple[int, ...]], views: Views
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """The views at the input shape of every role, with their labels mixed alike: what ``cache.fill`` reads."""
     for images, labels in stream(
@@ -58,7 +61,7 @@ def batches(
 
 def stream(
     split: Split,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     count: int,
     batch: int,
     *,
@@ -66,7 +69,7 @@ def stream(
     mirror: bool,
     seed: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """``count`` views as batches ``(b, h, w, c)`` of raw images, with their labels mixed alike.
+    """``count`` views as batches ``(b, *shape)`` of raw images, with their labels mixed alike.
 
     Yields ``(images, weights)``, where ``weights`` ``(b, classes)`` is the mixture of one-hot labels,
     or ``(b, 0)`` for unlabelled images. Each is a random shift, perhaps mirrored, mixed with
@@ -74,13 +77,14 @@ def stream(
     a function of the arguments alone.
     """
     rng = np.random.default_rng([seed, 0])
+    shifted = _shift if split.kind.photos else _shift_in_time
     passes = -(-count // len(split))
     order = np.concatenate([rng.permutation(len(split)) for _ in range(passes)])[:count]
     for index, images in enumerate(split.batches(shape, batch, order=order)):
         rng = np.random.default_rng([seed, 1, index])
         rows = order[index * batch : (index + 1) * batch]
         labels = np.eye(classes)[split.labels[rows]] if split.labels is not None else np.zeros((len(rows), 0))
-        plain = _shift(np.asarray(images), mirror, rng)
+        plain = shifted(np.asarray(images), mirror, rng)
         partner = rng.permutation(len(plain))
         ratio = rng.uniform(size=len(plain)).astype(np.float32)
         mixed = _mix(plain, plain[partner], ratio)
@@ -88,7 +92,9 @@ def stream(
 
 
 def mirrors(anchor: Anchor, split: Split) -> bool:
-    """Whether the anchor gives mirrored images of ``split`` the same class as the images themselves."""
+    """Whether the anchor gives mirrored images of ``split`` the same class as the images themselves; photos alone."""
+    if not split.kind.photos:
+        return False
     run, same = infer.compiled(anchor.model), []
     for batch in split.batches(anchor.input_shape, infer.batch_size(anchor.input_shape)):
         images = np.asarray(batch)
@@ -97,10 +103,12 @@ def mirrors(anchor: Anchor, split: Split) -> bool:
     return float(np.concatenate(same).mean()) >= _MIRROR_AGREEMENT
 
 
-def resized(images: np.ndarray, shape: tuple[int, int, int]) -> Any:
+def resized(images: np.ndarray, shape: tuple[int, ...]) -> Any:
     """A batch of views at another anchor's input shape; the images themselves where it is theirs."""
     import tensorflow as tf
 
+    if shaped(tuple(images.shape[1:]), shape):
+        return images if tuple(images.shape[1:]) == shape else tf.reshape(images, (-1, *shape))
     if images.shape[-1] == 3 and shape[-1] == 1:
         images = tf.image.rgb_to_grayscale(images)
     elif images.shape[-1] == 1 and shape[-1] == 3:
@@ -121,6 +129,14 @@ def _shift(images: np.ndarray, mirror: bool, rng: np.random.Generator) -> np.nda
         view = padded[i, tops[i] : tops[i] + h, lefts[i] : lefts[i] + w]
         shifted[i] = view[:, ::-1] if flips[i] else view
     return shifted
+
+
+def _shift_in_time(values: np.ndarray, mirror: bool, rng: np.random.Generator) -> np.ndarray:
+    """Values ``(n, t, ...)`` a little earlier or later; the first or last ones go on where there are no more."""
+    steps = values.shape[1]
+    most = max(1, round(steps * _SHIFT))
+    places = np.arange(steps) + rng.integers(-most, most + 1, len(values))[:, None]
+    return values[np.arange(len(values))[:, None], np.clip(places, 0, steps - 1)]
 
 
 def _mix(a: np.ndarray, b: np.ndarray, ratio: np.ndarray) -> np.ndarray:

@@ -71,9 +71,12 @@ def _matmul(layer: Any, node: Any) -> int:
 _MACS: dict[str, Callable[[Any, Any], int]] = {
     "Conv1D": _conv,
     "Conv2D": _conv,
+    "DepthwiseConv1D": _conv,
     "DepthwiseConv2D": _conv,
     "Dense": _conv,  # a Dense layer is a 1x1 convolution over its leading dimensions
+    "Conv1DTranspose": _transposed_conv,
     "Conv2DTranspose": _transposed_conv,
+    "SeparableConv1D": _separable_conv,
     "SeparableConv2D": _separable_conv,
     "EinsumDense": _einsum,
     "MultiHeadAttention": _attention,

@@ -39,6 +39,7 @@ _POINTWISE = frozenset(
         "Sigmoid",
         "Silu",
         "Softmax",
+        "SpatialDropout1D",
         "SpatialDropout2D",
     }
 )
@@ -57,7 +58,25 @@ _INNER = frozenset(
 )
 # Zero padding too: every range that is known here holds zero.
 _KEEPS_RANGE = frozenset(
-    {"AveragePooling2D", "Dropout", "Identity", "MaxPooling2D", "SpatialDropout2D", "ZeroPadding2D"}
+    {
+        "AveragePooling1D",
+        "AveragePooling2D",
+        "Dropout",
+        "Identity",
+        "MaxPooling1D",
+        "MaxPooling2D",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "ZeroPadding1D",
+        "ZeroPadding2D",
+    }
+)
+_PADDING = frozenset({"ZeroPadding1D", "ZeroPadding2D"})
+_DEPTHWISE = frozenset({"DepthwiseConv1D", "DepthwiseConv2D"})
+_CONVOLUTIONS = frozenset({"Conv1D", "Conv2D"})
+# What gives sequences: steps in time and no tokens of a picture.
+_OVER_TIME = frozenset(
+    {"AveragePooling1D", "Conv1D", "DepthwiseConv1D", "MaxPooling1D", "SeparableConv1D", "UpSampling1D"}
 )
 _KINDS = {3: "grid", 2: "tokens", 1: "vector"}
 
@@ -164,7 +183,7 @@ def _is_boundary(calls: list[Any], step: int, nxt: int) -> bool:
         return False
     body = _body(calls, step)
     # The middle of a separable convolution is no end of a block.
-    return body is not None and _kind_of(calls[body]) not in ("DepthwiseConv2D", *_INNER)
+    return body is not None and _kind_of(calls[body]) not in _DEPTHWISE | _INNER
 
 
 def _first_learned(calls: list[Any]) -> int:
@@ -202,12 +221,12 @@ def _without_expansions(calls: list[Any], steps: list[int]) -> list[int]:
 
 def _is_narrowed(calls: list[Any], step: int) -> bool:
     """Whether what reads a tensor is the second half of an inverted bottleneck, fused or not."""
-    reader = next(node for node in calls[step + 1 :] if _kind_of(node) != "ZeroPadding2D")
-    if _kind_of(reader) == "DepthwiseConv2D":
+    reader = next(node for node in calls[step + 1 :] if _kind_of(node) not in _PADDING)
+    if _kind_of(reader) in _DEPTHWISE:
         return True
     body = _body(calls, step)
-    fused = body is not None and _kind_of(calls[body]) == "Conv2D"
-    return fused and _kind_of(reader) == "Conv2D" and set(reader.operation.kernel_size) == {1}
+    fused = body is not None and _kind_of(calls[body]) in _CONVOLUTIONS
+    return fused and _kind_of(reader) in _CONVOLUTIONS and set(reader.operation.kernel_size) == {1}
 
 
 def _cut(calls: list[Any], steps: Sequence[int], step: int, index: int) -> Cut:
@@ -231,9 +250,12 @@ def _cut(calls: list[Any], steps: Sequence[int], step: int, index: int) -> Cut:
 def _token_grid(calls: list[Any], steps: Sequence[int], step: int) -> tuple[int, int] | None:
     """Height and width of the grid that tokens come from: the last in front of them of as many places.
 
-    A class token may stand before them. Where the graph has no such grid, it is taken to be a square.
+    A class token may stand before them. Steps in time are a column; where else the graph has no such grid, it is
+    taken to be a square.
     """
     count = calls[step].output_tensors[0].shape[1]
+    if any(_kind_of(node) in _OVER_TIME for node in calls[: step + 1]):
+        return count, 1
     for earlier in reversed([s for s in steps if s < step]):
         shape = calls[earlier].output_tensors[0].shape
         if len(shape) == 4 and count - shape[1] * shape[2] in (0, 1):

@@ -6,6 +6,7 @@ converter. So a route that tuned only norms differs from its anchor in a factor 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     import keras
 
 _NORMS = frozenset(["BatchNormalization", "LayerNormalization", "GroupNormalization"])
-_KERNELS = ("Conv2D", "DepthwiseConv2D", "Dense")
+# By kind: kernels as files hold them, the output channel last; None where Keras holds them so.
+_KERNELS: dict[str, Callable[[np.ndarray], np.ndarray] | None] = {
+    "Conv2D": None,
+    "Dense": None,
+    "DepthwiseConv2D": lambda kernel: kernel.reshape(1, *kernel.shape[:2], -1),
+    "Conv1D": lambda kernel: kernel[None],
+    "DepthwiseConv1D": lambda kernel: kernel.reshape(1, 1, len(kernel), -1),
+}
 
 
 class UnfoldableError(RestnetError):
@@ -87,8 +95,8 @@ def _folded_into(node: Any, nodes: list[Any]) -> Any | None:
 
 def _refold(convolution: Any, old: Any, new: Any) -> Refolded:
     kernel = np.asarray(convolution.kernel, np.float64)
-    if type(convolution).__name__ == "DepthwiseConv2D":
-        kernel = kernel.reshape(1, *kernel.shape[:2], -1)
+    if shaped := _KERNELS[type(convolution).__name__]:
+        kernel = shaped(kernel)
     bias = np.asarray(convolution.bias, np.float64) if convolution.use_bias else 0.0
     was, _ = _affine(old)
     scale, shift = _affine(new)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 SEED = 0
+_RECURRENT = frozenset({"Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "GRU", "LSTM", "RNN", "SimpleRNN"})
 
 
 @contextmanager
@@ -82,20 +83,43 @@ def flattened(graph: Any) -> Any:
 
 
 def check_image_model(model: Any, name: str) -> None:
-    """Refuse (RestnetError) what is not one functional graph from one image to one output."""
+    """Refuse (RestnetError) what is not one functional graph from one image, signal or grid to one output."""
     functional_graph(model, name)
     if len(model.inputs) != 1:
         raise RestnetError(f"{name} has {len(model.inputs)} inputs; an anchor takes one image")
     if len(model.outputs) != 1:
         raise RestnetError(f"{name} has {len(model.outputs)} outputs; an anchor gives one")
+    _check_not_recurrent(model, name)
     shape = tuple(model.inputs[0].shape)
-    if len(shape) != 4 or shape[-1] not in (1, 3):
-        raise RestnetError(f"{name} takes inputs of shape {shape}, not images (n, h, w, c) with 1 or 3 channels last")
+    if len(shape) not in (3, 4) or _channels_first(shape):
+        raise RestnetError(
+            f"{name} takes inputs of shape {shape}, not images (n, h, w, c) with 1 or 3 channels last, nor signals"
+            " (n, t, c) or grids (n, h, w, c) of other values"
+        )
+
+
+def _channels_first(shape: tuple[int | None, ...]) -> bool:
+    """Whether ``(n, c, h, w)`` is that of square images: 1 or 3 and two equal larger sides."""
+    if len(shape) != 4:
+        return False
+    _, c, h, w = shape
+    return c in (1, 3) and h == w and h is not None and h > 3
+
+
+def _check_not_recurrent(model: Any, name: str) -> None:
+    for op in functional_of(model).operations:
+        if type(op).__name__ in _RECURRENT:
+            raise RestnetError(
+                f"{name} holds {op.name} ({type(op).__name__}), a recurrent layer, which cannot be cut and stitched;"
+                " give a model that reads time by convolutions (Conv1D, DepthwiseConv1D)"
+            )
+        if functional_of(op) is not None:
+            _check_not_recurrent(op, name)
 
 
 def rebuild(
     model: Any,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     before: Sequence[Any] = (),
     after: Mapping[str, Sequence[Any]] | None = None,
 ) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from restnet_tf.points.points import SOURCES, Cascade, Dial, File, OperatingPoint, Score, mean_cost
+from tflite_export import inputs
 
 
 def elastic(points: Iterable[OperatingPoint], precision: str, meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def _whole(entries: Sequence[Mapping[str, Any]], precision: str, meta: Mapping[s
         "precision": precision,
         "metric": meta["metric"],
         "labels": meta["class_names"],
+        **inputs.note(inputs.noted(meta)),
         "sources": SOURCES,
         "points": list(entries),
     }

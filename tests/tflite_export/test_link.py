@@ -40,6 +40,7 @@ from tflite_export.convert import compile_object, convert
 from tflite_export.devices.host import scores
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Subgraph, Tensor, only, read, write
+from tflite_export.inputs import PHOTOS
 from tflite_export.integers import quantise
 from tflite_export.precision import PRECISIONS, check_file
 
@@ -706,7 +707,7 @@ def small_family(folder: Path, **settings: Any) -> Any:
 
     names = ("mobile", "resnet")
     split = SimpleNamespace(head=lambda count: SimpleNamespace(batches=batches))
-    data, images = SimpleNamespace(fit=split, sha256="digits"), DataSource("digits", 0, "digits")
+    data, images = SimpleNamespace(fit=split, sha256="digits", kind=PHOTOS), DataSource("digits", 0, "digits")
     remember(images, data)
     return SimpleNamespace(
         anchors={n: anchor(n) for n in names},

@@ -73,7 +73,9 @@ def export(parcel: Parcel) -> Export:
     files = {f"{point.stem}.tflite": point.content for point in parcel.points}
     if parcel.elastic is not None:
         files = {parcel.elastic.name: parcel.elastic.read_bytes()}
-    texts = {f"{_stem(name, len(files))}.kt": kotlin.snippet(files[name], name, parcel.labels) for name in files}
+    texts = {
+        f"{_stem(name, len(files))}.kt": kotlin.snippet(files[name], name, parcel.labels, parcel.kind) for name in files
+    }
     advice = "put the .tflite file into src/main/assets and the .kt file beside your sources"
     return Export(files | {name: text.encode() for name, text in texts.items()}, (), advice)
 

@@ -10,6 +10,7 @@ from tflite_export import cascades
 from tflite_export.carray import Several
 from tflite_export.devices.rules import Rules, refusals
 from tflite_export.errors import TfliteError
+from tflite_export.inputs import PHOTOS, InputKind
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Parcel:
     """What is to be exported of a run, by name: points that the device takes, and the classes of their scores.
 
     ``loops`` are cascades whose stages are among the points. ``elastic`` is the file of all points, None where one was
-    asked for alone or there is no such file.
+    asked for alone or there is no such file. ``kind`` says what the points take.
     """
 
     run: str
@@ -72,6 +73,7 @@ class Parcel:
     labels: tuple[str, ...]
     elastic: Path | None = None
     loops: tuple[StageLoop, ...] = ()
+    kind: InputKind = PHOTOS
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Fin
     def look(subject: Subject) -> Findings:
         opened(subject)
         entry, *dial = _open(subject.content, options.threads, options.xnnpack, subject.name).get_input_details()
-        images[subject.name] = smooth_images(tuple(entry["shape"][1:]), 1)[0]
+        images[subject.name] = smooth_images(tuple(entry["shape"][1:]), 1, kind=subject.kind)[0]
         worst[subject.name] = cascades.answering(len(dial), len(dial) + 1)
         return Findings()
 

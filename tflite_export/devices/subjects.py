@@ -14,6 +14,7 @@ from tflite_export import cascades
 from tflite_export.devices.measurements import Measurement
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Operator, read
+from tflite_export.inputs import PHOTOS, InputKind
 
 _GRID = 5  # random values along a side, between which images are interpolated
 
@@ -25,6 +26,7 @@ class Subject:
     point: str
     precision: str
     content: bytes = field(repr=False)
+    kind: InputKind = PHOTOS  # what it takes
 
     @cached_property
     def sha256(self) -> str:
@@ -110,14 +112,16 @@ def is_float(subject: Subject) -> bool:
     )
 
 
-def smooth_images(shape: tuple[int, int, int], n: int, seed: int = 0) -> np.ndarray:
-    """Seeded random images ``(n, h, w, c)`` float32 of 0..255, smooth as photographs are.
+def smooth_images(shape: tuple[int, ...], n: int, seed: int = 0, kind: InputKind = PHOTOS) -> np.ndarray:
+    """Seeded random inputs ``(n, h, w, c)`` or ``(n, t, c)`` float32 of a kind's range, smooth as photographs are.
 
     Noise from pixel to pixel would be averaged out by the first layers, and show little of the rest.
     """
-    h, w, c = shape
-    grid = np.random.default_rng(seed).uniform(0, 255, (n, _GRID, _GRID, c))
-    down, across = (_interpolation(size) for size in (h, w))
+    *sides, c = shape
+    grid = np.random.default_rng(seed).uniform(kind.low, kind.high, (n, *[_GRID] * len(sides), c))
+    if len(sides) == 1:
+        return np.einsum("ti,nic->ntc", _interpolation(sides[0]), grid).astype(np.float32)
+    down, across = (_interpolation(size) for size in sides)
     return np.einsum("hi,nijc,wj->nhwc", down, grid, across).astype(np.float32)
 
 

@@ -33,6 +33,7 @@ from tflite_export.devices.subjects import (
 )
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import ALIGNMENT, Model, Tensor, read
+from tflite_export.inputs import PHOTOS, InputKind
 from tflite_export.integers import quantise
 from tflite_export.lowering import LOWERED
 
@@ -140,23 +141,24 @@ def _one(subject: Subject) -> Findings:
     planned = memory.plan(memory.ranges(subject.content)).size
     model = opened(subject)
     graph, settings = model.subgraphs[0], np.array(_ends(model), np.float32)
-    outputs, expected, ran = _run(subject, _inputs(graph.inputs[0]), planned, settings)
+    outputs, expected, ran = _run(subject, _inputs(graph.inputs[0], subject.kind), planned, settings)
     figures: dict[str, float] = {"arena": ran.arena, "head": ran.head, "tail": ran.tail}
     figures |= _difference(outputs, expected, graph.outputs[0].scales)
     odd = f"{subject.name}: the arena's head is {ran.head} bytes on tflm, {planned} were planned"
     warnings = () if ran.head == planned else (odd,)
-    tool = f"tflite-micro {importlib.metadata.version('tflite_micro')}, {_IMAGES} seeded random images"
+    tool = f"tflite-micro {importlib.metadata.version('tflite_micro')}, {_IMAGES} seeded random {subject.kind.many}"
     return Findings(subject.measured(_DEVICE, figures, kind="interpreter", tool=tool), warnings)
 
 
-def _inputs(entry: Tensor) -> np.ndarray:
-    """Seeded images in the input's own type."""
-    if len(entry.shape) != 4 or entry.type not in _TYPES:
-        raise TfliteError(f"its input is {entry.type} {entry.shape}; an image (1, h, w, c) is needed")
+def _inputs(entry: Tensor, kind: InputKind = PHOTOS) -> np.ndarray:
+    """Seeded inputs of a kind in the input's own type."""
+    if len(entry.shape) not in (3, 4) or entry.type not in _TYPES:
+        raise TfliteError(
+            f"its input is {entry.type} {entry.shape}; an image (1, h, w, c) or a signal (1, t, c) is needed"
+        )
     quantisation = (entry.scales[0], entry.zero_points[0]) if entry.scales else (0.0, 0)
     details = {"name": entry.name, "dtype": _TYPES[entry.type], "quantization": quantisation}
-    _, h, w, c = entry.shape
-    return quantise(smooth_images((h, w, c), _IMAGES), details)
+    return quantise(smooth_images(entry.shape[1:], _IMAGES, kind=kind), details)
 
 
 def _run(

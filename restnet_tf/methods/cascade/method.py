@@ -35,6 +35,7 @@ from restnet_tf.report import summary as words
 from restnet_tf.report.contents import Wording
 from restnet_tf.run.directory import Run
 from restnet_tf.work.sources import ModelSource
+from tflite_export import inputs
 
 _NAME = __name__.split(".")[-2]  # its folder's
 WORDING = Wording(ran="run by the interpreter", climbs=False)
@@ -198,6 +199,7 @@ def _meta(work: Stages) -> dict[str, Any]:
         "data": work.data.name,
         "metric": "accuracy" if work.labelled else "agreement",
         "class_names": work.data.class_names,
+        **inputs.note(work.data.kind),
         "training_macs": 0,
         "distilling_macs": 0,
         "versions": opening.versions(opening.TOOLS),

@@ -125,7 +125,7 @@ class Stages:
         return anchors | {role: stage.sha256 for role, stage in self.files.items()}
 
     @property
-    def shapes(self) -> dict[str, tuple[int, int, int]]:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """``(h, w, c)`` of the images that each takes."""
         anchors = {} if self.family is None else {role: a.input_shape for role, a in self.family.anchors.items()}
         return anchors | {role: stage.classifier.image for role, stage in self.files.items()}
@@ -349,7 +349,7 @@ def _check_probabilities(stages: Stages, stage: FileStage) -> None:
     probabilities.check(stage.classifier, host.scores(whole.content, batches))
 
 
-def image_of(stages: Stages) -> tuple[int, int, int]:
+def image_of(stages: Stages) -> tuple[int, ...]:
     """``(h, w, c)`` of the largest image that a stage takes, which is the cascade's; refuses unlike channels."""
     channels = {role: shape[2] for role, shape in stages.shapes.items()}
     if len(set(channels.values())) > 1:

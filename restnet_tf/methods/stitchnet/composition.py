@@ -93,14 +93,14 @@ class Composition:
         """The few images as a member takes them, uint8 ``(n, h, w, c)``."""
         return self.pixels(self.members[role].member.input_shape, "fit")
 
-    def pixels(self, shape: tuple[int, int, int], split: str) -> np.ndarray:
+    def pixels(self, shape: tuple[int, ...], split: str) -> np.ndarray:
         """A split as a net of that input takes it, uint8 ``(n, h, w, c)``."""
         if (shape, split) not in self._read:
             self._read[shape, split] = fewshot.pixels(getattr(self.data, split), shape)
         return self._read[shape, split]
 
     @cached_property
-    def _read(self) -> dict[tuple[tuple[int, int, int], str], np.ndarray]:
+    def _read(self) -> dict[tuple[tuple[int, ...], str], np.ndarray]:
         return {}
 
     @cached_property

@@ -19,6 +19,7 @@ from restnet_tf.anchors.head import ITERATIONS
 from restnet_tf.data import images
 from restnet_tf.data.images import Pixels
 from restnet_tf.data.splits import Data
+from restnet_tf.data.values import Values
 from restnet_tf.records import RestnetError
 
 if TYPE_CHECKING:
@@ -96,13 +97,20 @@ def taken(split: Split, rows: np.ndarray) -> Split:
     )
 
 
-def pixels(split: Split, shape: tuple[int, int, int]) -> np.ndarray:
-    """All images of a split as uint8 ``(n, h, w, c)``: what ``Split.batches`` gives, without TensorFlow."""
+def pixels(split: Split, shape: tuple[int, ...]) -> np.ndarray:
+    """All images of a split as uint8 ``(n, h, w, c)``: what ``Split.batches`` gives, without TensorFlow.
+
+    Values that are no photos come as float32 ``(n, *shape)``. Raises RestnetError where their shape is another.
+    """
+    split.check(shape)
     stored = split.images
+    if isinstance(stored, Values):
+        return stored.block(np.arange(len(stored))).reshape(-1, *shape)
     if isinstance(stored, Pixels) and stored.array.shape[1:] == tuple(shape):
         return stored.block(np.arange(len(stored)))
     with ThreadPoolExecutor(images.THREADS) as pool:
-        return np.stack(list(pool.map(lambda row: images.fit(stored.image(row), shape), range(len(stored)))))
+        size = (shape[0], shape[1], shape[2])
+        return np.stack(list(pool.map(lambda row: images.fit(stored.image(row), size), range(len(stored)))))
 
 
 def folds(labels: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:

@@ -29,7 +29,7 @@ class Member:
 
     name: str
     sha256: str
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     cuts: tuple[Cut, ...]
     features: Cut
 

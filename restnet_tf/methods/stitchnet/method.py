@@ -39,6 +39,7 @@ from restnet_tf.report import summary as words
 from restnet_tf.report.contents import COMPOSED
 from restnet_tf.run.directory import Run
 from restnet_tf.schema import SCHEMA
+from tflite_export import inputs
 
 _NAME = __name__.split(".")[-2]  # its folder's
 WORDING = COMPOSED
@@ -50,7 +51,7 @@ _BATCH = 64
 def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Composition:
     """Read the few images and the pool; ``prepare`` runs where a member is not in the pool yet."""
     settings = _settings(options)
-    report.stage("reading the images")
+    report.stage("reading the data")
     whole = splits.load(str(options.data), seed=options.seed)
     few = fewshot.choose(whole, options.images, _words(options.classes), options.seed)
     report.say(
@@ -188,6 +189,7 @@ def _meta(composition: Composition) -> dict[str, Any]:
         "metric": "accuracy",
         "loss": "log loss",
         "class_names": composition.data.class_names,
+        **inputs.note(composition.data.kind),
         "versions": opening.versions(_TOOLS),
         "cascades": cascades.asked_for(composition.options.cascades, opening.cascade_precisions(composition.options)),
         "training_macs": 0,

@@ -26,6 +26,7 @@ from restnet_tf.schema import SCHEMA
 from restnet_tf.work.sources import ModelSource
 from tflite_export import convert
 from tflite_export.fragment import Runner, stretch
+from tflite_export.inputs import RAW
 from tflite_export.link import Object
 from tflite_export.precision import precision_named
 
@@ -109,7 +110,8 @@ class PoolEntry:
         whole = fragments.trunk(self._loaded())
         tensors = fragments.tensors(whole, self.member)
         batches = (images[at : at + _CALIBRATION_BATCH] for at in range(0, len(images), _CALIBRATION_BATCH))
-        content = convert.compile_object(whole, tensors, precision, batches)
+        limits = RAW if images.dtype == np.uint8 else (-np.inf, np.inf)  # bytes are photos
+        content = convert.compile_object(whole, tensors, precision, batches, limits=limits)
         if precision == "float32":
             self._check(whole, tensors, content, images[:_CHECKED_IMAGES])
         elif precision_named(precision).calibrated:
