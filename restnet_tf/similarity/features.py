@@ -187,21 +187,6 @@ def shard(split: Split, start: int, stop: int) -> Split:
     return replace(split, images=split.images.take(rows), labels=labels)
 
 
-def pooled(
-    anchors: Mapping[str, Anchor],
-    cut_lists: Mapping[str, tuple[Cut, ...]],
-    groups: Mapping[str, Sequence[PairKey]],
-    split: Split,
-    progress: Progress = lambda done, total: None,
-) -> dict[str, Solution]:
-    """One closed-form stitch for all pairs of a group, solved from the sums of all their rows.
-
-    ``anchors`` and ``cut_lists`` are by role, "large" and "small"; the pairs of a group are of one shape. This is
-    the least-squares stitch of a window (SN-Net), which the average of its pairs' own solutions is not.
-    """
-    return solve_windows(window_sums(anchors, cut_lists, groups, split, progress))
-
-
 def window_sums(
     anchors: Mapping[str, Anchor],
     cut_lists: Mapping[str, tuple[Cut, ...]],
@@ -209,9 +194,10 @@ def window_sums(
     split: Split,
     progress: Progress = lambda done, total: None,
 ) -> WindowSums:
-    """The sums that ``pooled`` solves, of a split or of a ``shard`` of it; shards are aligned with ``window_batch``.
+    """What ``solve_windows`` solves, of a split or of a ``shard`` of it; shards are aligned with ``window_batch``.
 
-    Raises ``RestnetError`` where features are not finite.
+    ``anchors`` and ``cut_lists`` are by role, "large" and "small"; the pairs of a group are of one shape. Raises
+    ``RestnetError`` where features are not finite.
     """
     indices = _indices(groups)
     observers = {
@@ -242,7 +228,10 @@ def window_batch(
 
 
 def solve_windows(sums: WindowSums) -> dict[str, Solution]:
-    """The solution of each window from the sums of all shards."""
+    """One closed-form stitch for all pairs of each window, from the sums of all shards.
+
+    This is the least-squares stitch of a window (SN-Net), which the average of its pairs' own solutions is not.
+    """
     return {name: window.together() for name, window in sums.windows.items()}
 
 

@@ -166,7 +166,8 @@ def test_pooled_solutions_are_those_of_all_rows_together_and_no_average():
     assert {cut_lists["small"][i].shape for _, i, _ in group} == {(8, 8, 4)}
     assert {cut_lists["large"][j].shape for _, _, j in group} == {(8, 8, 6)}
     one = [("large", 3, 1)]
-    solutions = features.pooled(anchors, cut_lists, {"window": group, "one": one}, split(40))
+    groups = {"window": group, "one": one}
+    solutions = features.solve_windows(features.window_sums(anchors, cut_lists, groups, split(40)))
     x = images(40)
     xs = np.concatenate([at(anchors, "small", cut_lists["small"][i], x).reshape(-1, 4) for _, i, _ in group])
     ys = np.concatenate([at(anchors, "large", cut_lists["large"][j], x).reshape(-1, 6) for _, _, j in group])
@@ -289,7 +290,7 @@ def test_sums_of_windows_add_up(tmp_path, monkeypatch):
     assert same_bits(total, whole)
     assert total.n == 40
     close(of(0, 16) + of(16, 40), whole)
-    solutions = features.solve_windows(total), features.pooled(anchors, cut_lists, groups, images)
+    solutions = features.solve_windows(total), features.solve_windows(whole)
     for name in groups:
         assert solutions[0][name].kernel.tobytes() == solutions[1][name].kernel.tobytes()
     one = features.window_sums(anchors, cut_lists, {"one": groups["one"]}, images)
@@ -328,4 +329,4 @@ def test_features_that_are_not_finite_are_refused(value):
     with pytest.raises(RestnetError, match=sentence):
         features.collect(anchors, cut_lists, split(40))
     with pytest.raises(RestnetError, match=sentence):
-        features.pooled(anchors, cut_lists, {"one": [("small", 0, 0)]}, split(40))
+        features.window_sums(anchors, cut_lists, {"one": [("small", 0, 0)]}, split(40))

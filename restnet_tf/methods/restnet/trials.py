@@ -54,23 +54,6 @@ def starts(
     return {p.name: (initial(key(p, cut_lists), cut_lists, statistics),) for p in plans if p.status == "candidate"}
 
 
-def closed_form(
-    plans: Sequence[Plan],
-    anchors: Mapping[str, Anchor],
-    cut_lists: Mapping[str, tuple[Cut, ...]],
-    statistics: Statistics,
-    split: Split,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[Plan, ...]:
-    """The plans, candidates with their mean KL (nats) to the large anchor over ``split``.
-
-    Raises ``RestnetError`` where what the anchors put out is not finite.
-    """
-    candidates = [p for p in plans if p.status == "candidate"]
-    stitches = starts(plans, cut_lists, statistics)
-    return with_losses(plans, losses(candidates, anchors, cut_lists, stitches, split, progress))
-
-
 def with_losses(plans: Sequence[Plan], kls: Mapping[str, float]) -> tuple[Plan, ...]:
     """The plans, those that were tried with their KL."""
     return tuple(replace(p, kl=kls[p.name]) if p.name in kls else p for p in plans)
@@ -87,7 +70,7 @@ def losses(
     """The mean KL (nats) of each plan by name; plans may be tried apart, each gets what it gets beside others.
 
     ``starts`` are the stitches of each, one for a joint. Front features stream: a batch is computed once for all plans
-    and dropped.
+    and dropped. Raises ``RestnetError`` where what the anchors put out is not finite.
     """
     pieces = {piece: _piece(anchors[piece.anchor], piece) for p in plans for piece in p.route[1:]}
     behind = {p.name: _behind(p, pieces, starts[p.name]) for p in plans}

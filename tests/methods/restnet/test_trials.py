@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 from networks import anchor, forward, images, pair, split
 
+from restnet_tf.data.splits import Split
 from restnet_tf.graph import cuts
 from restnet_tf.graph.costs import Costs
 from restnet_tf.methods.restnet import plan, trials
-from restnet_tf.records import Cut, Piece, Plan, RestnetError
+from restnet_tf.records import Anchor, Cut, Piece, Plan, RestnetError
 from restnet_tf.similarity import features
+from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches import variant
 
 pytestmark = pytest.mark.slow
@@ -25,6 +29,20 @@ def kl(teacher: np.ndarray, student: np.ndarray) -> float:
     return float(np.mean(np.sum(teacher * (np.log(teacher) - np.log(student)), axis=1)))
 
 
+def with_kl(
+    plans: Sequence[Plan],
+    anchors: dict[str, Anchor],
+    cut_lists: dict[str, tuple[Cut, ...]],
+    statistics: Statistics,
+    images: Split,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Plan, ...]:
+    """The plans, the candidates tried by their closed-form stitches."""
+    starts = trials.starts(plans, cut_lists, statistics)
+    candidates = [p for p in plans if p.name in starts]
+    return trials.with_losses(plans, trials.losses(candidates, anchors, cut_lists, starts, images, progress))
+
+
 def test_an_anchor_stitched_to_itself_loses_nothing():
     same = {"large": anchor((4, 6), 2, seed=3), "small": anchor((4, 6), 2, seed=3)}
     cut_lists = {role: cuts.find(a.model) for role, a in same.items()}
@@ -32,7 +50,7 @@ def test_an_anchor_stitched_to_itself_loses_nothing():
     route = Piece("large", None, "0.1.out"), Piece("small", "0.1.out", None)
     other = Piece("large", None, "stem"), Piece("small", "1.1.out", None)
     plans = [Plan("same", route, 1, 1, 1.0, 1.0), Plan("far", other, 1, 1, 1.0, 1.0)]
-    ranked = trials.closed_form(plans, same, cut_lists, statistics, split(70, seed=5))
+    ranked = with_kl(plans, same, cut_lists, statistics, split(70, seed=5))
     assert 0 <= ranked[0].kl < 1e-4
     assert ranked[1].kl > 10 * ranked[0].kl
 
@@ -43,9 +61,7 @@ def test_kl_of_every_candidate_is_that_of_the_assembled_variant():
     costs = {"large": Costs(10**9, 1), "small": Costs(0, 1)}
     proposed = plan.propose(cut_lists, statistics, costs, points=2)
     steps = []
-    ranked = trials.closed_form(
-        proposed, anchors, cut_lists, statistics, split(70, seed=5), lambda *at: steps.append(at)
-    )
+    ranked = with_kl(proposed, anchors, cut_lists, statistics, split(70, seed=5), lambda *at: steps.append(at))
     assert steps == [(64, 70), (70, 70)]  # a last batch that is not full counts as what it is
     candidates = [p for p in ranked if p.status == "candidate"]
     assert {p.route[0].anchor for p in candidates} == {"large", "small"}
@@ -66,7 +82,7 @@ def test_nothing_to_rank():
     refused = Plan(
         "x", (Piece("large", None, "stem"), Piece("small", "stem", None)), 1, 1, 0.1, 0.1, None, "rejected", "r"
     )
-    assert trials.closed_form([refused], anchors, cut_lists, statistics, split(8)) == (refused,)
+    assert with_kl([refused], anchors, cut_lists, statistics, split(8)) == (refused,)
 
 
 def test_the_initial_stitch_is_the_solution_with_the_targets_clamp():
@@ -107,4 +123,4 @@ def test_what_is_not_finite_is_refused(value, layer, content):
     kernel.assign(np.full(kernel.shape, value, np.float32))
     route = Piece("large", None, "0.1.add"), Piece("small", cut_lists["small"][1].name, None)
     with pytest.raises(RestnetError, match=f"^{content} hold NaN or infinity: its weights are broken"):
-        trials.closed_form([Plan("x", route, 1, 1, 1.0, 1.0)], anchors, cut_lists, statistics, split(8))
+        with_kl([Plan("x", route, 1, 1, 1.0, 1.0)], anchors, cut_lists, statistics, split(8))
