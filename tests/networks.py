@@ -75,10 +75,10 @@ def stirred(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
-def pair() -> tuple[dict[str, Anchor], dict[str, tuple[Cut, ...]]]:
-    """A large and a small anchor by role, and their cuts."""
+def pair(blocks: int = 3) -> tuple[dict[str, Anchor], dict[str, tuple[Cut, ...]]]:
+    """A large anchor, of so many blocks a stage, and a small one by role, and their cuts."""
     anchors = {
-        "large": anchor((6, 10), 3, seed=1, name="large"),
+        "large": anchor((6, 10), blocks, seed=1, name="large"),
         "small": anchor((4, 6), 1, seed=2, name="small"),
     }
     return anchors, {role: cuts.find(a.model) for role, a in anchors.items()}

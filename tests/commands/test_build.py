@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from restnet_tf.anchors import zoo
+from restnet_tf.anchors import demo, zoo
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build as job
 from restnet_tf.data import splits
@@ -130,7 +130,7 @@ def small_family(once: paths.Once) -> Options:
     """Two networks of three classes and their images, whose family is built in a fraction of the demo's time."""
 
     def fill(folder: Path) -> None:
-        for role, anchor in networks.pair()[0].items():
+        for role, anchor in networks.pair(2)[0].items():
             anchor.model.save(folder / f"{role}.keras")
         np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
 
@@ -380,9 +380,12 @@ def interruptions(family: Options, out: Path) -> Iterator[str]:
             return
 
 
-def test_training_that_is_interrupted_ends_in_the_same_anchors(finished: Path, tmp_path: Path) -> None:
+def test_training_that_is_interrupted_ends_in_the_same_anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for their archives, whose entries carry the time of day."""
-    out, hit = tmp_path / "run", []
+    nets = {"large": demo.DemoNet((8, 12), blocks=1, epochs=2), "small": demo.DemoNet((4, 6), blocks=1, epochs=2)}
+    monkeypatch.setattr(demo, "NETS", nets)
+    finished, out, hit = tmp_path / "whole", tmp_path / "run", []
+    demo.anchor_files(finished / "anchors", splits.load("digits", seed=0), 0, lambda title, done, total: None)
     for stage in interruptions(QUICK, out):
         hit.append(stage)
         assert not list(out.rglob("*.tmp*")), stage
