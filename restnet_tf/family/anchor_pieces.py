@@ -59,6 +59,11 @@ class Members:
     fitted: Mapping[str, Fitted]
     taught: Mapping[str, AnchorSource] = field(default_factory=dict)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all points that files can be made of."""
+        return frozenset((*self.family.anchors, *self.taught, *self.plans))
+
     def whole(self, point: str) -> Anchor | None:
         """The network of a point that is no route: an anchor, or one with other weights; None of any other."""
         if point in self.taught:

@@ -117,7 +117,7 @@ def added(
         return ()
     shop.report.stage("cascades of all files, on the rank split")
     candidates = _candidates(shop, statics, scope)
-    there = {p.name: tuple(p.files) for p in statics}
+    there = {p.name: [name for name in p.files if p.ships(name)] for p in statics}
     stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier}, there)
     chains = stock.filled(planned(candidates, statics, scope, shop.report))
     for point in chains:

@@ -6,6 +6,7 @@ a rung adds to a stitch, or a back of a route's own differs by, is all that is n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -50,10 +51,21 @@ def within(family: Family, plans: Sequence[Plan]) -> tuple[Plan, ...]:
     members = Members(family, {p.name: p for p in plans}, {})
     excesses: dict[str, list[Reason | None]] = {name: [] for name in names}
     for precision in family.settings.precisions:
-        for name, room in of(members, names, precision).items():
-            excesses[name].append(select.exceeded(terms, flash=room.flash, ram=room.arena))
+        for name, own in _kept(members, names, precision).items():
+            excesses[name].append(select.exceeded(terms, flash=own.flash, ram=own.arena))
     out = {name: _least(reasons) for name, reasons in excesses.items() if all(reasons)}
     return tuple(replace(p, status="rejected", reason=out[p.name]) if p.name in out else p for p in plans)
+
+
+def _kept(members: Members, names: Sequence[str], precision: str) -> dict[str, Footprint]:
+    """As ``of``, from the run while it is built or linked into it: plans are made more than once."""
+    run = members.family.run
+    path = run.cache_path(f"footprints.{precision}.json")
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if missing := [name for name in names if name not in known]:
+        known |= {name: (own.flash, own.arena) for name, own in of(members, missing, precision).items()}
+        run.write_json(path, known)
+    return {name: Footprint(*known[name]) for name in names}
 
 
 def _least(reasons: Sequence[Reason | None]) -> Reason:

@@ -23,7 +23,7 @@ def rated(members: Members, shop: Shop, points: Sequence[OperatingPoint]) -> lis
     run: that takes most of the time.
     """
     known = [replace(p, ratings=_known(p)) for p in points]
-    networks = [p for p in known if p.kind not in (CONTROL, CASCADE)]
+    networks = [p for p in known if p.name in members.names and p.kind not in (CONTROL, CASCADE)]
     due: dict[str, list[str]] = {}
     for precision in shop.makers:
         out = _hopeless(members, networks, precision)

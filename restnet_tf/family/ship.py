@@ -141,7 +141,7 @@ def preview(family: Family) -> None:
 
 def _shop(members: Members, scorer: Scorer, candidates: Sequence[OperatingPoint]) -> Shop:
     family = members.family
-    names = [p.name for p in candidates if p.kind not in (CONTROL, CASCADE)]
+    names = [p.name for p in candidates if p.name in members.names]
 
     def judge(point: str, precision: str, split: str, outputs: np.ndarray) -> Score:
         return Score.of(scorer.right(outputs, split))

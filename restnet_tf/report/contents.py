@@ -157,6 +157,6 @@ def why_not(point: OperatingPoint) -> str:
     return "; ".join(f"{', '.join(names)}: {text}" for text, names in every.items())
 
 
-def aside(point: OperatingPoint) -> bool:
-    """Whether a point is no member of the family that is shipped: shown, but dimmed."""
-    return standing(point) in (CONTROL, DOMINATED)
+def aside(point: OperatingPoint, precision: str = "") -> bool:
+    """Whether a point, or its file in a precision, is not shipped: shown, but dimmed."""
+    return standing(point, precision) in (CONTROL, DOMINATED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from restnet_tf.points.points import ANCHOR, File, OperatingPoint
 from restnet_tf.report import contents, figures, savings, tables
 from restnet_tf.report.contents import Wording
-from restnet_tf.report.figure import BENCH, FILE, POINT, TERMINAL
+from restnet_tf.report.figure import BENCH, FILE, POINT, TERMINAL, Line
 from tflite_export.devices.measurements import Measurement
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _drawn(table: tables.Table) -> Table:
         side: Literal["left", "right"] = "left" if tables.is_words(column) else "right"
         drawn.add_column(escape(column.stacked), justify=side, no_wrap=column.name not in _WIDE)
     for line, cells in zip(table.lines, table.rows, strict=True):
-        drawn.add_row(*(escape(cell.text) for cell in cells), style=_style(line.point))
+        drawn.add_row(*(escape(cell.text) for cell in cells), style=_style(line))
     return drawn
 
 
@@ -159,10 +159,10 @@ def _printed(table: Table) -> list[str]:
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
-def _style(point: OperatingPoint) -> str | None:
-    if point.kind == ANCHOR:
+def _style(line: Line) -> str | None:
+    if line.point.kind == ANCHOR:
         return "bold"
-    return "dim" if contents.aside(point) else None
+    return "dim" if contents.aside(line.point, line.precision) else None
 
 
 def _host(file: File) -> str:

@@ -64,6 +64,7 @@ def test_a_point_says_where_it_is_shipped_and_why_not_elsewhere() -> None:
     assert contents.place(other) == "shipped in int8"
     assert contents.why_not(other) == "float32: A costs no more and does no worse"
     assert [contents.standing(other, name) for name in ("float32", "int8")] == [DOMINATED, "shipped"]
+    assert [contents.aside(other, name) for name in ("", "float32", "int8")] == [False, True, False]
     _, nowhere = front.decide((one, rated("C", 40, float32=140, int8=90)))
     assert (contents.place(nowhere), contents.why_not(nowhere)) == ("dominated", "A costs no more and does no worse")
     old = point("old", 30, status=DOMINATED, reason=Reason("dominated", rival="small"))
