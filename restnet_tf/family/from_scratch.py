@@ -16,6 +16,7 @@ from restnet_tf.family.fits import Fit, Reading
 from restnet_tf.fitting import cache, ladder, scratch
 from restnet_tf.fitting.ladder import Fitted, RungResult
 from restnet_tf.graph import cuts
+from restnet_tf.points.points import FROM_SCRATCH
 from restnet_tf.records import Layout, Piece, Plan, Stitch
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch, variant
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from restnet_tf.family.family import Family
     from restnet_tf.records import Anchor
-
-NAME = "from-scratch"
 
 
 @dataclass(frozen=True)
@@ -47,24 +46,24 @@ class Scratch:
 def control(family: Family, plan: Plan, job: Fit, fitted: Fitted) -> Control:
     """The network of a plan, trained whole; from the run or trained into it."""
     work, seed = sum(r.work for r in fitted.rungs), family.settings.seed
-    if not family.run.stitch_path(NAME).exists():
+    if not family.run.stitch_path(FROM_SCRATCH).exists():
         front = plan.route[0].anchor
-        views = caches.of_views(family, f"views-{NAME}", {front: family.anchors[front]}, {front: [cache.INPUT]})
+        views = caches.of_views(family, f"views-{FROM_SCRATCH}", {front: family.anchors[front]}, {front: [cache.INPUT]})
         reads = replace(job.reads[0], features=views.folder, front=front, cut=cache.INPUT)
         given = Scratch(family.run.path, plan, family.sources, reads, work, seed)
         tasks.finish(family.execute, [Task(f"training {plan.name} from nothing", trained, given)], family.report)
-    saved = family.run.load_fitted(NAME)
+    saved = family.run.load_fitted(FROM_SCRATCH)
     assert saved is not None  # it has just been trained
     network = _untaught(plan, family.anchors, fitted, seed)
     network.set_weights([saved.stitch.tuned[str(i)] for i in range(len(network.weights))])
     macs, params = (sum(more) for more in zip(*map(stitch.widening, fitted.stitches), strict=True))
     return Control(
-        NAME,
+        FROM_SCRATCH,
         f"the network of {plan.name}, trained from nothing with its work",
         network,
         plan.macs + macs,
         plan.params + params,
-        rung=NAME,
+        rung=FROM_SCRATCH,
         unshared=plan.params + params,
         spent=saved.spent,
     )
@@ -79,7 +78,7 @@ def trained(given: Scratch, progress: Progress) -> None:
     network = _untaught(given.plan, anchors, fitted, given.seed)
     images = given.work // (scratch.PASSES * ladder.work(*_pieces(given.plan, anchors)))
     seen = scratch.train(network, given.reads.examples(), images, given.seed, progress)
-    run.save_fitted(NAME, _kept(network, seen, given.plan.macs))
+    run.save_fitted(FROM_SCRATCH, _kept(network, seen, given.plan.macs))
 
 
 def _untaught(plan: Plan, anchors: Mapping[str, Anchor], fitted: Fitted, seed: int) -> keras.Model:
@@ -110,5 +109,5 @@ def _kept(network: keras.Model, seen: int, macs: int) -> Fitted:
     weights = {str(i): np.asarray(v) for i, v in enumerate(network.weights)}
     whole, none = Layout(network.input_shape[1:]), (np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
     spent = seen * scratch.PASSES * macs
-    result = RungResult(NAME, nan, seen, spent, spent)
-    return Fitted(Stitch(*none, whole, whole, (None, None), tuned=weights), NAME, nan, nan, (result,))
+    result = RungResult(FROM_SCRATCH, nan, seen, spent, spent)
+    return Fitted(Stitch(*none, whole, whole, (None, None), tuned=weights), FROM_SCRATCH, nan, nan, (result,))

@@ -12,6 +12,7 @@ from restnet_tf.family import controls, fits, from_scratch
 from restnet_tf.graph import cuts
 from restnet_tf.methods.restnet import inside, jumps, method
 from restnet_tf.methods.restnet.options import Options
+from restnet_tf.points.points import FROM_SCRATCH
 from restnet_tf.progress import Silent
 from restnet_tf.stitches import variant
 
@@ -71,7 +72,7 @@ def test_the_network_of_a_point_is_trained_from_nothing_and_its_anchors_stay(fit
     answers = networks.forward(control.model, x)
     drawn = networks.forward(from_scratch._untaught(plan, family.anchors, fit[plan.name], 0), x)
     assert np.abs(answers - drawn).max() > 1e-3  # it has learned something
-    saved = family.run.stitch_path(from_scratch.NAME).read_bytes()
+    saved = family.run.stitch_path(FROM_SCRATCH).read_bytes()
     again = from_scratch.control(family, plan, job, fit[plan.name])
     np.testing.assert_array_equal(networks.forward(again.model, x), answers)
-    assert family.run.stitch_path(from_scratch.NAME).read_bytes() == saved
+    assert family.run.stitch_path(FROM_SCRATCH).read_bytes() == saved
