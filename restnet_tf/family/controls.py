@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from restnet_tf.records import Anchor, Plan, Stitch
 
 RANDOM_FRONT = "random-front"
+UNTAUGHT = "untaught"  # the role of an anchor that has learned nothing
 # So many random fronts for a point whose fit takes no more work than this, some ten seconds on two cores: one front
 # may be lucky, and of three the middle one decides. Where fits take minutes, two more would triple the time.
 _SEEDS, _CHEAP_WORK = 3, 6e11
@@ -94,116 +95,128 @@ def pupil(family: Family, fitted: Fitted) -> Control:
 
 
 def twins(
-    family: Family, plans: Sequence[Plan], fitted: Mapping[str, Fitted], train: Cache, ranked: Cache
+    family: Family, plans: Sequence[Plan], jobs: Mapping[str, Fit], fitted: Mapping[str, Fitted]
 ) -> Iterator[Control]:
-    """Each plan of two pieces behind fronts that have learned nothing, fitted by the rungs that it tried itself.
-
-    ``train`` and ``ranked`` hold the penultimate features of the anchors of the backs, and the largest one's logits.
-    """
-    every = [twin for plan in plans for twin in _twins(family, plan, fitted[plan.name])]
-    yield from _behind_random(family, every, train, ranked)
+    """Plans behind fronts that have learned nothing, fitted as their ``jobs`` are, by the rungs that they tried."""
+    every = [twin for plan in plans for twin in _twins(family, plan, jobs[plan.name], fitted[plan.name])]
+    yield from _behind_random(family, every)
 
 
 def random_front(family: Family, plan: Plan, rungs: Mapping[str, int], train: Cache, ranked: Cache) -> Control:
-    """One such network beside a family whose points are trained together; caches as in ``twins``."""
-    twin = _Twin(RANDOM_FRONT, plan, family.settings.seed, rungs)
-    return next(_behind_random(family, [twin], train, ranked))
+    """One such network beside a family trained together; its back is taught by what the caches have."""
+    front, back = plan.route
+    reads = fits.reads(train, ranked, front, back.anchor, family.largest)
+    run, seed = family.run.path, family.settings.seed
+    job = Fit(run, RANDOM_FRONT, family.sources[back.anchor], str(back.start), None, reads, rungs, seed)
+    return next(_behind_random(family, [_Twin(plan, job)]))
 
 
 @dataclass(frozen=True)
 class _Twin:
-    """The route of a plan behind a front drawn by ``seed``; ``rungs`` with the work of each; ``of`` as ``twin_of``."""
+    """The route of a plan behind a front drawn by the seed of its ``job``; ``of`` as ``twin_of``."""
 
-    name: str
     plan: Plan
-    seed: int
-    rungs: Mapping[str, int]
+    job: Fit
     of: str = ""
 
     @property
-    def ends(self) -> tuple[str, str, int]:
-        """The anchors of the front and the back, and which random front it is."""
-        front, back = self.plan.route
-        return front.anchor, back.anchor, self.seed
+    def front(self) -> Piece:
+        """What has learned nothing."""
+        return self.plan.route[0]
+
+    @property
+    def untaught(self) -> tuple[str, int]:
+        """Whose front it is, and which random one."""
+        return self.front.anchor, self.job.seed
+
+    @property
+    def ends(self) -> tuple[str, str, str]:
+        """The cut that the random front ends in, and the anchor and the cut behind it."""
+        behind = self.plan.route[1]
+        return str(self.front.stop), behind.anchor, str(behind.start)
 
 
-def _twins(family: Family, plan: Plan, fitted: Fitted) -> list[_Twin]:
-    rungs = fitted.shares
+def _twins(family: Family, plan: Plan, job: Fit, fitted: Fitted) -> list[_Twin]:
+    rungs, seed = fitted.shares, family.settings.seed
     count = _SEEDS if sum(rungs.values()) <= _CHEAP_WORK else 1
     names = [f"random-{plan.name}", *(f"random-{plan.name}-{number}" for number in range(2, count + 1))]
-    return [_Twin(name, plan, family.settings.seed + i, rungs, plan.name) for i, name in enumerate(names)]
+    return [_Twin(plan, replace(job, name=name, rungs=rungs, seed=seed + i), plan.name) for i, name in enumerate(names)]
 
 
-def _behind_random(family: Family, every: Sequence[_Twin], train: Cache, ranked: Cache) -> Iterator[Control]:
+def _behind_random(family: Family, every: Sequence[_Twin]) -> Iterator[Control]:
     """The networks of twins, one after the other; from the run or fitted into it."""
-    groups: dict[tuple[str, str, int], list[_Twin]] = {}
+    groups: dict[tuple[str, int], list[_Twin]] = {}
     for twin in every:
-        groups.setdefault(twin.ends, []).append(twin)
-    jobs = [job for group in groups.values() for job in _jobs(family, group, train, ranked)]
+        groups.setdefault(twin.untaught, []).append(twin)
+    jobs = [job for untaught, group in groups.items() for job in _jobs(family, untaught, group)]
     fits.fit(family, jobs)
-    for group in groups.values():
-        anchors = _untaught(family, group[0])
+    for (role, seed), group in groups.items():
+        anchors = {**family.anchors, UNTAUGHT: variant.randomised(family.anchors[role], seed)}
         yield from (_control(family, twin, anchors) for twin in group)
 
 
-def _untaught(family: Family, twin: _Twin) -> dict[str, Anchor]:
-    """The anchors of a twin by role: its front's has learned nothing."""
-    front, back, seed = twin.ends
-    return {front: variant.randomised(family.anchors[front], seed), back: family.anchors[back]}
-
-
 def _control(family: Family, twin: _Twin, anchors: Mapping[str, Anchor]) -> Control:
-    fitted = family.run.load_fitted(twin.name)
+    fitted = family.run.load_fitted(twin.job.name)
     assert fitted is not None  # it has just been fitted
-    model = variant.assemble(twin.plan, anchors, fitted.stitch, logits=True)
-    macs, params = stitch.widening(fitted.stitch)
-    route = f"{twin.plan.name} behind a random front"
+    route = (replace(twin.front, anchor=UNTAUGHT), *twin.plan.route[1:])
+    model = variant.assemble(replace(twin.plan, route=route), anchors, *fitted.stitches, logits=True)
+    macs, params = (sum(more) for more in zip(*map(stitch.widening, fitted.stitches), strict=True))
     return Control(
-        twin.name,
-        route,
+        twin.job.name,
+        f"{twin.plan.name} behind a random front",
         model,
         twin.plan.macs + macs,
         twin.plan.params + params,
         rung=fitted.rung,
-        unshared=sum(v.size for v in fitted.stitch.tuned.values()),
+        unshared=sum(v.size for one in fitted.stitches for v in one.tuned.values()),
         twin_of=twin.of,
-        spent=fitted.spent + compute.views(family) * compute.before(family, twin.plan.route[0]),
+        spent=fitted.spent + compute.views(family) * compute.before(family, twin.front),
     )
 
 
-def _jobs(family: Family, group: Sequence[_Twin], train: Cache, ranked: Cache) -> list[Fit]:
+def _jobs(family: Family, untaught: tuple[str, int], group: Sequence[_Twin]) -> list[Fit]:
     """What fits twins behind the same random front, of those that the run has not fitted."""
-    left = [twin for twin in group if not family.run.stitch_path(twin.name).exists()]
+    left = [twin for twin in group if not family.run.stitch_path(twin.job.name).exists()]
     if not left:
         return []
-    anchors, (role, back, seed) = _untaught(family, group[0]), group[0].ends
-    names = {role: sorted({str(twin.plan.route[0].stop) for twin in group})}
-    views = caches.of_views(family, f"views-random-{role}-{seed}", anchors, names)
-    rank = caches.of_rank(family, f"rank-random-{role}-{seed}", anchors, names)
-    starts = _closed_forms(family, left, anchors)
-    jobs = []
-    for twin in left:
-        front, behind = twin.plan.route
-        seeing = fits.reads(train, ranked, front, back, family.largest)
-        reads = replace(seeing[0], features=views.folder), replace(seeing[1], features=rank.folder)
-        source, cut, start = family.sources[back], str(behind.start), starts[twin.name]
-        jobs.append(Fit(family.run.path, twin.name, source, cut, start, reads, twin.rungs, seed))
-    return jobs
+    role, seed = untaught
+    random = variant.randomised(family.anchors[role], seed)
+    names = {UNTAUGHT: sorted({str(twin.front.stop) for twin in group})}
+    views = caches.of_views(family, f"views-random-{role}-{seed}", {UNTAUGHT: random}, names)
+    rank = caches.of_rank(family, f"rank-random-{role}-{seed}", {UNTAUGHT: random}, names)
+    starts = _closed_forms(family, role, left, random)
+    return [_job(twin, starts[twin.ends], views, rank) for twin in left]
 
 
-def _closed_forms(family: Family, group: Sequence[_Twin], anchors: Mapping[str, Anchor]) -> dict[str, Stitch]:
-    """The ridge stitches by twin, of one pass for all: they have the same start as the variants."""
-    role, back, _ = group[0].ends
-    ends = {twin.name: (str(twin.plan.route[0].stop), str(twin.plan.route[1].start)) for twin in group}
-    fronts, backs = ({pair[end] for pair in ends.values()} for end in (0, 1))
-    pieces = {"small": anchors[role], "large": anchors[back]}
-    lists = {
-        "small": tuple(c for c in family.cut_lists[role] if c.name in fronts),
-        "large": tuple(c for c in family.cut_lists[back] if c.name in backs),
-    }
-    statistics = features.collect(pieces, lists, family.data.fit.head(compute.STATISTICS_IMAGES))
-    at = {end: {c.name: i for i, c in enumerate(cut_list)} for end, cut_list in lists.items()}
-    return {
-        name: features.initial(("small", at["small"][stop], at["large"][start]), lists, statistics)
-        for name, (stop, start) in ends.items()
-    }
+def _job(twin: _Twin, first: Stitch, views: Cache, rank: Cache) -> Fit:
+    """The fit of a twin: that of its point with other features in front, and the stitch that fits them."""
+    job = twin.job
+    seen, judging = job.reads
+    reads = (
+        replace(seen, features=views.folder, front=UNTAUGHT),
+        replace(judging, features=rank.folder, front=UNTAUGHT),
+    )
+    if not job.before:
+        return replace(job, reads=reads, start=first)
+    return replace(job, reads=reads, before=(replace(job.before[0], stitch=first), *job.before[1:]))
+
+
+def _closed_forms(
+    family: Family, role: str, group: Sequence[_Twin], random: Anchor
+) -> dict[tuple[str, str, str], Stitch]:
+    """The ridge stitches behind a random front by their ends: twins have the same start as the points."""
+    starts = {}
+    for back in sorted({twin.ends[1] for twin in group}):
+        every = sorted({twin.ends for twin in group if twin.ends[1] == back})
+        stops, targets = ({ends[at] for ends in every} for at in (0, 2))
+        pieces = {"small": random, "large": family.anchors[back]}
+        lists = {
+            "small": tuple(c for c in family.cut_lists[role] if c.name in stops),
+            "large": tuple(c for c in family.cut_lists[back] if c.name in targets),
+        }
+        statistics = features.collect(pieces, lists, family.data.fit.head(compute.STATISTICS_IMAGES))
+        at = {end: {c.name: i for i, c in enumerate(cut_list)} for end, cut_list in lists.items()}
+        for stop, _, target in every:
+            pair = ("small", at["small"][stop], at["large"][target])
+            starts[stop, back, target] = features.initial(pair, lists, statistics)
+    return starts

@@ -176,13 +176,18 @@ def _held(point: OperatingPoint, twins: Sequence[OperatingPoint]) -> OperatingPo
     """A point as it stands beside its twins."""
     if point.status != SHIPPED or not twins:
         return point
-    middle = sorted(twins, key=lambda p: (p.rank.value, p.name))[len(twins) // 2]
-    lead, error = point.rank.lead(middle.rank)
+    twin = middle(twins)
+    lead, error = point.rank.lead(twin.rank)
     if lead > error:
         return point
-    reason = Reason("random_twin", rival=middle.name)
+    reason = Reason("random_twin", rival=twin.name)
     ratings = {name: replace(v, status=DOMINATED, reason=reason) for name, v in point.ratings.items()}
     return replace(point, status=DOMINATED, reason=reason, ratings=ratings)
+
+
+def middle(twins: Sequence[OperatingPoint]) -> OperatingPoint:
+    """The one of several that decides: of middle score on the rank split."""
+    return sorted(twins, key=lambda p: (p.rank.value, p.name))[len(twins) // 2]
 
 
 def beats(rival: OperatingPoint, point: OperatingPoint) -> bool:

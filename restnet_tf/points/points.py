@@ -31,6 +31,7 @@ SOURCES = {
 }
 ANCHOR, STITCHED, CONTROL, CASCADE = "anchor", "stitched", "control", "cascade"
 DISTILLED = "distilled"  # the small anchor's architecture, taught by the large one
+FROM_SCRATCH = "from-scratch"  # the rung of a control that was trained whole, from nothing
 SHIPPED, DOMINATED = "shipped", "dominated"
 _FORMAT = 2
 

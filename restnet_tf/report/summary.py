@@ -12,7 +12,7 @@ from typing import Any
 from restnet_tf.points import front
 from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Tally
-from restnet_tf.report import advice, losses, savings, units
+from restnet_tf.report import advice, losses, rivals, savings, units
 from restnet_tf.schema import SCHEMA
 from restnet_tf.words import sentence
 
@@ -57,6 +57,7 @@ def family(
         *_beaten(points, nouns),
         *losses.sentences(points, str(meta["metric"])),
         *_distilled(points, nouns),
+        *rivals.sentences(points, str(meta["metric"])),
         *_files(path),
         *_from_chord(points, str(meta["metric"])),
         *savings.sentences(points, str(meta["metric"])),
@@ -143,8 +144,8 @@ def _fronts(points: Sequence[OperatingPoint]) -> list[str]:
 
 def _beaten(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
     """What beats the points that are not shipped, where that is known: anchors, or others of their kind."""
-    rivals = [p.reason.rival for p in points if p.kind == STITCHED and p.status == DOMINATED and p.reason]
-    kinds = Counter({p.name: p.kind for p in points}.get(str(rival), STITCHED) for rival in rivals)
+    better = [p.reason.rival for p in points if p.kind == STITCHED and p.status == DOMINATED and p.reason]
+    kinds = Counter({p.name: p.kind for p in points}.get(str(rival), STITCHED) for rival in better)
     words = {ANCHOR: f"by the {nouns.anchor[1]}", DISTILLED: "by the small anchor distilled"}
     words[CONTROL] = "by their own twins behind random fronts"
     words[STITCHED] = f"by other {nouns.point[1]}"

@@ -19,7 +19,7 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.anchors import demo
 from restnet_tf.data.splits import Data
-from restnet_tf.family import additions, caches, controls, fits, opening, ship
+from restnet_tf.family import additions, caches, controls, fits, from_scratch, opening, ship
 from restnet_tf.family.controls import Control
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
@@ -124,19 +124,24 @@ def _stitch(family: Build) -> None:
     jobs = [_job(family, p, ways.starts(p), train, ranked) for p in chosen]
     fitted = _fitted(family, chosen, jobs, train, ranked)
     chosen = [p for p in chosen if p.name in fitted]
-    if DISTILLED in fitted:
-        rivals = [controls.pupil(family, fitted.pop(DISTILLED))]
-        ship.ship(family, chosen, fitted, rivals, lambda names: _twins(family, chosen, names, fitted, train, ranked))
-    else:
-        ship.ship(family, chosen, fitted, ())
+    rivals = [controls.pupil(family, fitted.pop(DISTILLED))] if DISTILLED in fitted else []
+    by_name = {job.name: job for job in jobs}
+    ship.ship(family, chosen, fitted, rivals, lambda names: _twins(family, chosen, names, by_name, fitted))
     ways.draw()
 
 
 def _twins(
-    family: Build, chosen: list[Plan], names: Sequence[str], fitted: Mapping[str, Fitted], train: Cache, ranked: Cache
+    family: Build, chosen: Sequence[Plan], names: Sequence[str], jobs: Mapping[str, Fit], fitted: Mapping[str, Fitted]
 ) -> Iterator[Control]:
-    """What points between the anchors that would ship have to beat: their routes behind random fronts."""
-    return controls.twins(family, [p for p in chosen if p.name in names and not jumps.inside(p)], fitted, train, ranked)
+    """Controls of points that would ship: their routes behind random fronts, and the median one trained from nothing.
+
+    A network alone has no front but its own, and nothing costs less that could stand in for it.
+    """
+    leading = [p for p in chosen if p.name in names]
+    if leading and family.settings.controls and not family.options.alone:
+        yield from controls.twins(family, leading, jobs, fitted)
+        median = leading[len(leading) // 2]
+        yield from_scratch.control(family, median, jobs[median.name], fitted[median.name])
 
 
 def extend(family: Build) -> None:

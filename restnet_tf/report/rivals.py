@@ -1,0 +1,41 @@
+"""What stitching is owed: what shipped points score beside networks that know less and had as much training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from restnet_tf.points import front
+from restnet_tf.points.points import FROM_SCRATCH, SHIPPED, STITCHED, OperatingPoint
+
+
+def sentences(points: Sequence[OperatingPoint], metric: str) -> list[str]:
+    """What the same routes score behind random fronts, and one of the networks from nothing; what a run has of it."""
+    shipped = [p for p in points if p.kind == STITCHED and p.status == SHIPPED]
+    return [*_behind_random(shipped, points, metric), *_from_nothing(points, metric)]
+
+
+def _behind_random(shipped: Sequence[OperatingPoint], points: Sequence[OperatingPoint], metric: str) -> list[str]:
+    pairs = [(p, front.middle(twins)) for p in shipped if (twins := [q for q in points if q.twin_of == p.name])]
+    if not pairs:
+        return []
+    own, theirs = (_percent(np.mean([pair[end].test.value for pair in pairs])) for end in (0, 1))
+    whose = f"the {len(pairs)} shipped routes have" if len(pairs) > 1 else f"{pairs[0][0].name} has"
+    return [f"stitching pays: {whose} {own} {metric} on the test split, behind random fronts {theirs}"]
+
+
+def _from_nothing(points: Sequence[OperatingPoint], metric: str) -> list[str]:
+    for scratch in (p for p in points if p.rung == FROM_SCRATCH):
+        for point in (p for p in points if p.kind == STITCHED and (p.macs, p.params) == (scratch.macs, scratch.params)):
+            beaten = "less than" if scratch.test.value < point.test.value else "no less than"
+            return [
+                f"trained from nothing with as much work, the network of {point.name} has"
+                f" {_percent(scratch.test.value)} {metric} on the test split, {beaten} the"
+                f" {_percent(point.test.value)} of the point"
+            ]
+    return []
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

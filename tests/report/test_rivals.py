@@ -1,0 +1,42 @@
+"""What is said of networks that know less: of shipped points alone, and of the middle one of their twins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from measured_points import point
+
+from restnet_tf.points.points import CONTROL, DOMINATED, FROM_SCRATCH
+from restnet_tf.report import rivals
+
+ONE, TWO = point("L1-S0", 5_000_000, 160), point("S0-L1", 7_000_000, 180)
+
+
+def twins(of, *hits):
+    return [
+        replace(point(f"random-{of}-{i}", 5_000_000, count, CONTROL), status=CONTROL, twin_of=of)
+        for i, count in enumerate(hits)
+    ]
+
+
+def test_shipped_routes_stand_beside_the_middle_one_of_their_twins():
+    assert rivals.sentences([ONE, TWO], "accuracy") == []
+    assert rivals.sentences([ONE, *twins("L1-S0", 20, 180, 30)], "accuracy") == [
+        f"stitching pays: L1-S0 has {100 * ONE.test.value:.1f} % accuracy on the test split, behind random fronts"
+        f" {100 * twins('L1-S0', 30)[0].test.value:.1f} %"
+    ]
+    both = rivals.sentences([ONE, TWO, *twins("L1-S0", 30), *twins("S0-L1", 40)], "accuracy")
+    assert both[0].startswith("stitching pays: the 2 shipped routes have ")
+    assert rivals.sentences([replace(ONE, status=DOMINATED), *twins("L1-S0", 20)], "accuracy") == []
+
+
+def test_a_network_from_nothing_stands_beside_the_point_that_it_is_of():
+    scratch = replace(point(FROM_SCRATCH, 7_000_000, 60, CONTROL), rung=FROM_SCRATCH, params=TWO.params)
+    assert rivals.sentences([ONE, TWO, scratch], "accuracy") == [
+        "trained from nothing with as much work, the network of S0-L1 has"
+        f" {100 * scratch.test.value:.1f} % accuracy on the test split, less than the {100 * TWO.test.value:.1f} % of"
+        " the point"
+    ]
+    better = replace(scratch, test=point("x", 1, 190).test)
+    assert "no less than" in rivals.sentences([TWO, better], "accuracy")[0]
+    assert rivals.sentences([ONE, scratch], "accuracy") == []
