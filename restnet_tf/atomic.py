@@ -65,7 +65,7 @@ def _claim(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def spoken(size: int) -> str:
+def spoken(size: float) -> str:
     """Bytes as people say them."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
