@@ -84,13 +84,8 @@ def check(family: Build) -> None:
         given = family.settings.plans or ()
         jumps.check([p for p in given if jumps.inside(p)], inside.ROLE, family.cut_lists[inside.ROLE])
         plan.check([p for p in given if not jumps.inside(p)], family.cut_lists)
-    if _fits(family) and not family.run.record_path.exists():
+    if family.settings.max_points and not family.run.record_path.exists():
         forecast.check_room(family)
-
-
-def _fits(family: Build) -> bool:
-    """Whether there may be anything to fit: points are wanted, and there are cuts."""
-    return bool(family.settings.max_points) and any(family.cut_lists.values())
 
 
 def check_costs(family: Build) -> None:
@@ -109,7 +104,7 @@ def build(family: Build) -> None:
 
     Raises ``RestnetError`` where the anchors leave nothing to stitch.
     """
-    if _fits(family) and not family.run.done("plans"):
+    if family.settings.max_points and not family.run.done("plans"):
         family.report.say(forecast.of(family, _share(family)).told(family.run.path))
     ship.preview(family)
     if family.settings.max_points:
