@@ -1,9 +1,10 @@
-"""Whole files or none: written to a temporary name, then renamed."""
+"""Whole files or none: written to a temporary name, then renamed; and arrays on disk whose room is claimed at once."""
 
 from __future__ import annotations
 
 import io
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,53 @@ def check_writable(path: Path) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         what = "write-protected" if there.is_dir() else "no folder"
         raise RestnetError(f"cannot write to {path}: {there} is {what}; give another --out")
+
+
+def room(folder: Path) -> tuple[int, Path]:
+    """Free bytes for a folder that may not be there yet, and the nearest one that is."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
+    return shutil.disk_usage(there).free, there
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Refuse (``RestnetError``) a cache of so many bytes where the disk lacks the room."""
+    free, there = room(folder)
+    if size > free:
+        raise RestnetError(
+            f"no room for the cache: {spoken(size)} needed, {spoken(free)} free at {there};"
+            " free some, or give --out on another disk"
+        )
+
+
+def array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """A new ``.npy`` to be filled in place, all of its blocks claimed.
+
+    Without that a disk that fills up ends the process by SIGBUS. Raises ``RestnetError`` where the room is not there.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    check_room(path.parent, size)
+    try:
+        memmap = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        _claim(path)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise RestnetError(
+            f"no room for the cache: {spoken(size)} needed at {path.parent} ({error.strerror});"
+            " free some, or give --out on another disk"
+        ) from None
+    return memmap
+
+
+def _claim(path: Path) -> None:
+    """Have the disk keep all blocks of a file, which else it gives out as they are written."""
+    if hasattr(os, "posix_fallocate"):  # not on every system
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def spoken(size: float) -> str:
+    """Bytes as people say them."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -56,6 +56,11 @@ class Control:
     spent: int = 0
 
 
+def seeds(work: int) -> int:
+    """How many random fronts a point of so much work is held against."""
+    return _SEEDS if work <= _CHEAP_WORK else 1
+
+
 def median_work(shares: Iterable[int]) -> int:
     """The work of a variant in the middle: what the distilled anchor gets."""
     return int(median(shares))
@@ -138,7 +143,7 @@ class _Twin:
 
 def _twins(family: Family, plan: Plan, job: Fit, fitted: Fitted) -> list[_Twin]:
     rungs, seed = fitted.shares, family.settings.seed
-    count = _SEEDS if sum(rungs.values()) <= _CHEAP_WORK else 1
+    count = seeds(sum(rungs.values()))
     names = [f"random-{plan.name}", *(f"random-{plan.name}-{number}" for number in range(2, count + 1))]
     return [_Twin(plan, replace(job, name=name, rungs=rungs, seed=seed + i), plan.name) for i, name in enumerate(names)]
 

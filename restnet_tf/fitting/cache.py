@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from restnet_tf import atomic
 from restnet_tf.graph import cuts, finite, infer
-from restnet_tf.records import Anchor
+from restnet_tf.records import Anchor, RestnetError
 
 if TYPE_CHECKING:
     from restnet_tf.data.splits import Split
@@ -88,15 +89,34 @@ def fill(
     """Run the anchors over ``count`` images once and keep their ``contents``: cuts and the like, by role.
 
     ``batches`` yields the images of each role and their label mixtures (``plain``, ``views.batches``). A folder that
-    is there already is taken as it is. Raises ``RestnetError`` where an anchor puts out NaN or infinity.
+    is there already is taken as it is. Raises ``RestnetError`` where an anchor puts out NaN or infinity, and where the
+    disk lacks the room.
     """
     if folder.exists():
         return Cache(folder)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
+    atomic.check_room(folder, count * bytes_per_image(anchors, contents))
     partial.mkdir(parents=True)
+    try:
+        _write(partial, anchors, contents, batches, count, progress)
+    except RestnetError:
+        shutil.rmtree(partial, ignore_errors=True)  # it may have taken the last room on the disk
+        raise
+    partial.rename(folder)
+    return Cache(folder)
+
+
+def _write(
+    folder: Path,
+    anchors: Mapping[str, Anchor],
+    contents: Mapping[str, Iterable[str]],
+    batches: Batches,
+    count: int,
+    progress: Callable[[int, int], None],
+) -> None:
     runs = {role: _Run(role, anchors[role], tuple(names)) for role, names in contents.items() if names}
-    files, done = _Files(partial, count), 0
+    files, done = _Files(folder, count), 0
     for images, labels in batches:
         files.write("labels", labels, np.float32, done)
         for role, run in runs.items():
@@ -107,8 +127,6 @@ def fill(
         done += len(labels)
         progress(done, count)
     files.flush()
-    partial.rename(folder)
-    return Cache(folder)
 
 
 def plain(split: Split, anchors: Mapping[str, Anchor], batch: int = 64) -> Batches:
@@ -130,7 +148,7 @@ class _Files:
     def write(self, name: str, rows: np.ndarray, dtype: type, at: int) -> None:
         if name not in self._arrays:
             path, shape = self._folder / f"{_file_name(name)}.npy", (self._count, *rows.shape[1:])
-            self._arrays[name] = np.lib.format.open_memmap(path, "w+", dtype, shape)
+            self._arrays[name] = atomic.array(path, dtype, shape)
         self._arrays[name][at : at + len(rows)] = rows
 
     def flush(self) -> None:

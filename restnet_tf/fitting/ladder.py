@@ -190,6 +190,11 @@ def work(*stretches: keras.Model) -> int:
     return max(_LEAST_WORK, costs.macs(calls) + _MACS_A_VALUE * costs.values(calls))
 
 
+def room(back: keras.Model) -> int:
+    """Bytes that the values of a batch take in the training of a back, at most."""
+    return min(_BATCH_BYTES, _BYTES_A_VALUE * _BATCH * costs.held(costs.nodes(back)))
+
+
 def kl_divergence(teacher: Any, logits: Any) -> Any:
     """KL(teacher || student) of softmaxed logits ``(n, classes)``, in nats, a value a row."""
     import tensorflow as tf

@@ -24,7 +24,7 @@ Layouts = Mapping[str, tuple[Layout, ...]]
 # What a class token is made of, where the front has none, is solved beside the map itself.
 _MAP, _CLASS = "map", "class"
 # Neighbouring pixels repeat each other; so many of an image already determine a 1x1 map.
-_POSITIONS = 256
+POSITIONS = 256
 
 
 def other(role: str) -> str:
@@ -204,14 +204,14 @@ def rows(x: np.ndarray, source: Layout, target: Layout, part: str = _MAP) -> np.
     step = stitch.pooled_class(source, target)
     if part == _CLASS and step is not None:
         return step.pooled(x)
-    return stitch.spread(stitch.adapted(x, source, target), stitch.places(source, target), _POSITIONS)
+    return stitch.spread(stitch.adapted(x, source, target), stitch.places(source, target), POSITIONS)
 
 
 def _targets(y: np.ndarray, source: Layout, target: Layout, part: str) -> np.ndarray:
     """Features ``(n, ...)`` at the back's cut as the map of a group should deliver them: ``(n, rows, c)``."""
     if part == _CLASS:
         return y[:, :1]
-    return stitch.spread(stitch.goal(y, source, target), stitch.places(source, target), _POSITIONS)
+    return stitch.spread(stitch.goal(y, source, target), stitch.places(source, target), POSITIONS)
 
 
 def _solution(parts: Sequence[RidgeSums]) -> Solution:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+
 import numpy as np
 import pytest
 from networks import CLASSES, forward, images, pair, split
 
+from restnet_tf import atomic
 from restnet_tf.fitting import cache
 from restnet_tf.graph import cuts
 from restnet_tf.records import RestnetError
@@ -39,6 +42,36 @@ def test_values_are_those_of_a_direct_pass(tmp_path):
     features = forward(keras.Model(anchors["large"].model.inputs[0], anchors["large"].features), x)
     np.testing.assert_allclose(kept.penultimate("large"), features, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(kept.labels(), np.eye(CLASSES)[np.arange(40) % CLASSES])
+
+
+@pytest.fixture
+def little_room():
+    """Files of no more than 4 KB, as where a disk is full; that signals nothing to Python, it fails a call."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_in_a_line_and_nothing_stays(tmp_path, little_room):
+    with pytest.raises(RestnetError, match=r"^no room for the cache: 0\.\d MB needed at .* free some, or give --out"):
+        filled(tmp_path / "c", n=40)
+    assert not list(tmp_path.iterdir())
+
+
+def test_room_is_looked_for_before_any_work(tmp_path):
+    def untouched():
+        raise AssertionError("the images were read")
+        yield
+
+    with pytest.raises(RestnetError, match=r"^no room for the cache: \d+\.\d GB needed, .* free at "):
+        filled(tmp_path / "c", untouched(), n=10**14)
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_blocks_of_an_array_are_claimed(tmp_path):
+    atomic.array(tmp_path / "x.npy", np.float32, (1000, 1000))
+    assert (tmp_path / "x.npy").stat().st_blocks * 512 >= 4_000_000
 
 
 def test_unlabelled_images_have_no_labels(tmp_path):

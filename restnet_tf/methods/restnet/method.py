@@ -19,7 +19,7 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.anchors import demo
 from restnet_tf.data.splits import Data
-from restnet_tf.family import additions, caches, controls, fits, from_scratch, opening, ship
+from restnet_tf.family import additions, caches, controls, fits, forecast, from_scratch, opening, ship
 from restnet_tf.family.controls import Control
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
@@ -76,14 +76,16 @@ def identity(family: Build) -> dict[str, Any]:
 
 
 def check(family: Build) -> None:
-    """Refuse (``RestnetError``) anchors and plans that cannot be built from, before any work is done."""
+    """Refuse (``RestnetError``) anchors, plans and disks that cannot be built with, before any work is done."""
     if family.options.alone:
         inside.check(family)
-        return
-    check_costs(family)
-    given = family.settings.plans or ()
-    jumps.check([p for p in given if jumps.inside(p)], inside.ROLE, family.cut_lists[inside.ROLE])
-    plan.check([p for p in given if not jumps.inside(p)], family.cut_lists)
+    else:
+        check_costs(family)
+        given = family.settings.plans or ()
+        jumps.check([p for p in given if jumps.inside(p)], inside.ROLE, family.cut_lists[inside.ROLE])
+        plan.check([p for p in given if not jumps.inside(p)], family.cut_lists)
+    if family.settings.max_points and not family.run.record_path.exists():
+        forecast.check_room(family)
 
 
 def check_costs(family: Build) -> None:
@@ -102,6 +104,8 @@ def build(family: Build) -> None:
 
     Raises ``RestnetError`` where the anchors leave nothing to stitch.
     """
+    if family.settings.max_points and not family.run.done("plans"):
+        family.report.say(forecast.of(family, _share(family)).told(family.run.path))
     ship.preview(family)
     if family.settings.max_points:
         _stitch(family)
@@ -269,6 +273,13 @@ def _job(family: Build, p: Plan, starts: Sequence[Stitch], train: Cache, ranked:
     trained = [fits.stretch(one.anchor, one.start, one.stop) for one in stretches]
     budgets = rungs.budgets(_climbs(family), family.settings.effort, ladder.work(*trained, fits.back(source, cut)))
     return Fit(family.run.path, p.name, source, cut, start, reads, budgets, family.settings.seed, stretches)
+
+
+def _share(family: Build) -> int:
+    """The work of a point whose back is an anchor of the middle, about."""
+    works = [ladder.work(anchor.model) for anchor in family.anchors.values()]
+    budgets = rungs.budgets(_climbs(family), family.settings.effort, sum(works) // (2 * len(works)))
+    return Entrant("", budgets, place=0).share
 
 
 def _climbs(family: Build) -> str:

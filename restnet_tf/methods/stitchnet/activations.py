@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from restnet_tf import atomic
 from restnet_tf.graph import finite
 from restnet_tf.methods.stitchnet.fragments import Fragment
 from restnet_tf.progress import Reporter
@@ -48,10 +49,7 @@ class PoolActivations:
             stops = [fragment.stop for fragment in fragments]
             run = Runner(stretch(self._objects[member], None, [stop.name for stop in stops]))
             count = len(images[member])
-            files = [
-                np.lib.format.open_memmap(partial / _file(member, stop), "w+", np.float32, (count, *stop.shape))
-                for stop in stops
-            ]
+            files = [atomic.array(partial / _file(member, stop), np.float32, (count, *stop.shape)) for stop in stops]
             for row, image in enumerate(images[member]):
                 for file, stop, values in zip(files, stops, run(image[None]), strict=True):
                     finite.check(values, finite.features(member, stop.name))

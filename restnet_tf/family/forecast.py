@@ -1,0 +1,150 @@
+"""What a family will take here, counted before any work: minutes, memory and disk.
+
+Work is counted as fits count theirs (``ladder.work``): MACs, with what moving values takes beside them. One timed batch
+of the largest anchor says how much of it this machine does in a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from restnet_tf import atomic
+from restnet_tf.family import compute, controls
+from restnet_tf.family.family import Family
+from restnet_tf.fitting import cache, ladder, stints
+from restnet_tf.graph import infer
+from restnet_tf.similarity import features, pair_sums
+
+# Two server cores do so much work in a second, and there take so many seconds beside it: at the start, for each fit,
+# for each anchor that is compiled to a precision and for each file.
+_PACE = 6e10
+_START_S, _FIT_S, _COMPILE_S, _FILE_S = 12.0, 3.0, 5.0, 1.0
+# Of the points that are fitted, so many come so far as to be held against twins, and have files.
+_SHIPPED = 0.5
+_TRIED = 6  # plans of which the closed form is tried, for each point
+# Bytes that Python and TensorFlow hold whatever the anchors, and those of a value that is summed up.
+_PROGRAM, _SUMMED = 9e8, 12
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds here, and bytes: of memory at the peak, of disk while the family is built."""
+
+    seconds: float
+    memory: float
+    disk: float
+
+    def told(self, path: Path) -> str:
+        """In a line for people."""
+        return (
+            f"about {_duration(self.seconds)} here, {atomic.spoken(self.memory)} of memory,"
+            f" {atomic.spoken(self.disk)} of disk in {path}"
+        )
+
+
+def of(family: Family, share: int) -> Forecast:
+    """What it takes to fit a family's points, each with a ``share`` of work, and to ship them."""
+    slower = _PACE / pace(family)
+    return Forecast(slower * (work(family, share) / _PACE + _waits(family, share)), memory(family), disk(family, share))
+
+
+def check_room(family: Family) -> None:
+    """Refuse (``RestnetError``) a disk that lacks the room for what any family of these anchors keeps of its images."""
+    count = compute.views(family) + len(family.data.rank)
+    atomic.check_room(family.run.path, count * cache.bytes_per_image(family.anchors, _always(family)))
+
+
+def pace(family: Family) -> float:
+    """Work that the largest anchor does in a second, in a batch after the first."""
+    anchor = family.anchors[family.largest]
+    run, batch = infer.compiled(anchor.model), infer.batch_size(anchor.input_shape)
+    images = np.zeros((batch, *anchor.input_shape), np.float32)
+    np.asarray(run(images))
+    start = time.perf_counter()
+    np.asarray(run(images))
+    return batch * ladder.work(anchor.model) / (time.perf_counter() - start)
+
+
+def work(family: Family, share: int) -> float:
+    """All that is counted: statistics, trials, features, fits, twins, and the answers of all networks."""
+    settings, data = family.settings, family.data
+    anchors = sum(ladder.work(anchor.model) for anchor in family.anchors.values())
+    mean = anchors / len(family.anchors)
+    tried = _TRIED * settings.max_points
+    trials = compute.trial_images(family, int(tried * mean)) * (anchors + tried * mean)
+    judged = len(data.rank) + len(data.test)
+    passes = min(compute.STATISTICS_IMAGES, len(data.fit)) + compute.views(family) + judged
+    # In Keras and then, by one thread, in files.
+    answers = 2 * judged * mean * settings.max_points * (1 + len(settings.precisions))
+    twins = _twins(family, share) * (share + compute.views(family) * mean)
+    return passes * anchors + trials + _sums(family) + (settings.max_points + 1) * share + twins + answers
+
+
+def memory(family: Family) -> float:
+    """At the peak, of the pass over the images or of the training of a back."""
+    lists = family.cut_lists.values()
+    batch = features.batch_size(family.anchors.values(), lists)
+    values = batch * sum(prod(cut.shape) for cut_list in lists for cut in cut_list)
+    trained = max(ladder.room(anchor.model) for anchor in family.anchors.values())
+    return _PROGRAM + max(_SUMMED * values + 8 * _products(family), trained)
+
+
+def disk(family: Family, share: int) -> float:
+    """Features of all views and rank images, and the files."""
+    shapes = [prod(cut.shape) for cut_list in family.cut_lists.values() for cut in cut_list]
+    fronts = min(len(shapes), stints.CANDIDATES * family.settings.max_points) + _twins(family, share)
+    each = cache.bytes_per_image(family.anchors, _always(family)) + 2 * fronts * float(np.mean(shapes))
+    count = compute.views(family) + len(family.data.rank)
+    weights = 5 * sum(c.params for c in family.costs.values())  # in float32 and in int8
+    return count * each + weights * (2 + _SHIPPED * family.settings.max_points)
+
+
+def _always(family: Family) -> dict[str, list[str]]:
+    """What is cached of each anchor whatever the points."""
+    names: dict[str, list[str]] = {role: [cache.LOGITS, cache.PENULTIMATE] for role in family.anchors}
+    names[family.smallest].append(cache.INPUT)
+    return names
+
+
+def _twins(family: Family, share: int) -> int:
+    """How many random fronts are fitted, about."""
+    if not family.settings.controls or len(family.anchors) < 2:
+        return 0
+    return int(_SHIPPED * family.settings.max_points * controls.seeds(share))
+
+
+def _waits(family: Family, share: int) -> float:
+    """Seconds that no count tells of, on two server cores."""
+    settings = family.settings
+    fits = stints.CANDIDATES * settings.max_points + 1 + _twins(family, share)
+    files = len(family.anchors) + _SHIPPED * settings.max_points + settings.cascades
+    made = len(settings.precisions) * (_COMPILE_S * len(family.anchors) + _FILE_S * files)
+    return _START_S + _FIT_S * fits + made
+
+
+def _sums(family: Family) -> float:
+    """Work of the ridge sums and of CKA over the images of the statistics."""
+    lists = family.cut_lists
+    images = min(compute.STATISTICS_IMAGES, len(family.data.fit))
+    batch = features.batch_size(family.anchors.values(), lists.values())
+    grams = batch * sum(prod(cut.shape) for cut_list in lists.values() for cut in cut_list)
+    return images * (pair_sums.POSITIONS * _products(family) + grams)
+
+
+def _products(family: Family) -> int:
+    """Products of channels of all pairs of cuts, both ways."""
+    widths: Mapping[str, int] = {role: sum(c.shape[-1] for c in cuts) for role, cuts in family.cut_lists.items()}
+    return 2 * prod(widths.values()) if len(widths) == 2 else sum(w * w for w in widths.values())
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 1.5:
+        return f"{max(10, round(seconds, -1)):.0f} seconds"
+    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"

@@ -1,0 +1,78 @@
+"""What a build will take: figures that follow what is asked for, a line for people, no start without room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import pytest
+
+from restnet_tf.family import compute, forecast
+from restnet_tf.family.family import Family
+from restnet_tf.family.forecast import Forecast
+from restnet_tf.methods.restnet import method
+from restnet_tf.methods.restnet.options import Options
+from restnet_tf.progress import Silent
+from restnet_tf.records import RestnetError
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Family[Any]:
+    folder = tmp_path_factory.mktemp("family")
+    for role, anchor in networks.pair()[0].items():
+        anchor.model.save(folder / f"{role}.keras")
+    np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
+    inputs = {name: str(folder / f"{name}.keras") for name in ("large", "small")}
+    options = Options(**inputs, data=str(folder / "data.npz"), max_points=4, out=folder / "run")
+    return method.open(options, Silent())
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (Forecast(4.1, 9.04e8, 1.24e6), "about 10 seconds here, 0.9 GB of memory, 1.2 MB of disk in runs/x"),
+        (Forecast(720, 3.1e9, 1.2e9), "about 12 minutes here, 3.1 GB of memory, 1.2 GB of disk in runs/x"),
+        (Forecast(9000, 3.1e9, 1.2e9), "about 2.5 hours here, 3.1 GB of memory, 1.2 GB of disk in runs/x"),
+    ],
+)
+def test_a_line_for_people(given: Forecast, line: str) -> None:
+    assert given.told(Path("runs/x")) == line
+
+
+def test_a_machine_of_half_the_pace_takes_twice_as_long(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = []
+    for pace in (6e10, 3e10):
+        monkeypatch.setattr(forecast, "pace", lambda family, pace=pace: pace)
+        seconds.append(forecast.of(family, 10**12).seconds)
+    assert seconds[1] == pytest.approx(2 * seconds[0])
+    assert seconds[0] > 5 * 10**12 / 6e10
+
+
+def test_every_point_takes_its_share_and_so_does_each_of_its_twins(family: Any) -> None:
+    more, less = (forecast.work(family, share) for share in (3 * 10**12, 2 * 10**12))  # too much for three seeds
+    assert more - less == pytest.approx((4 + 1 + 2) * 10**12)
+    alone = replace(family, settings=replace(family.settings, controls=False))
+    assert forecast.work(family, 10**12) - forecast.work(alone, 10**12) >= 2 * 10**12
+
+
+def test_the_pace_of_this_machine_is_one_that_a_machine_may_have(family: Any) -> None:
+    assert 1e6 < forecast.pace(family) < 1e15
+
+
+def test_disk_and_memory_grow_with_what_is_kept(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = forecast.of(family, 10**12)
+    monkeypatch.setattr(compute, "views", lambda family: 10**6)
+    after = forecast.of(family, 10**12)
+    # Of each view an image of 8x8x3 in half precision, the logits of two anchors, and features of two at the least.
+    assert after.disk - before.disk > 0.9e6 * (2 * 8 * 8 * 3 + 2 * 4 * networks.CLASSES)
+    assert after.memory == before.memory > 5e8
+
+
+def test_a_build_without_room_is_refused_before_any_work(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "views", lambda family: 10**14)
+    with pytest.raises(RestnetError, match=r"^no room for the cache: \d+\.\d GB needed, .* free at "):
+        method.check(family)
+    assert not family.run.path.exists()
