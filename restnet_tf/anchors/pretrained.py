@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,25 @@ class WeightMatch:
     def faults(self) -> int:
         """How many weights do not match."""
         return len(self.differing) + len(self.missing) + len(self.extra)
+
+
+class MissingWeightsError(RestnetError):
+    """Files of weights that are neither in the places nor to be had."""
+
+    def __init__(self, files: Mapping[str, str], reason: str, places: tuple[Path, ...]) -> None:
+        """Say so of files ``name: architecture``; ``reason`` is what the download came to."""
+        self.files, self.reason, self.places = files, reason, places
+        labels, names = " and ".join(dict.fromkeys(files.values())), " and ".join(files)
+        super().__init__(
+            f"{labels}: the ImageNet weights {names} are not here and cannot be downloaded "
+            f"({reason}); put {names} into {' or '.join(map(str, places))}, or use weights 'none'"
+        )
+
+    @classmethod
+    def of_all(cls, errors: Sequence[MissingWeightsError]) -> MissingWeightsError:
+        """One error of several."""
+        files = {name: label for error in errors for name, label in error.files.items()}
+        return cls(files, errors[0].reason, errors[0].places)
 
 
 def first_line(error: BaseException) -> str:
@@ -108,10 +127,7 @@ def _find(
         root = str(cache_folder().parent)
         return Path(download(fname, origin, file_hash=file_hash, cache_subdir="models", cache_dir=root))
     except Exception as error:
-        raise RestnetError(
-            f"{label}: the ImageNet weights {fname} are not here and cannot be downloaded "
-            f"({first_line(error)}); put {fname} into {' or '.join(map(str, places))}, or use weights 'none'"
-        ) from error
+        raise MissingWeightsError({fname: label}, first_line(error), tuple(places)) from error
     finally:
         socket.setdefaulttimeout(timeout)
 

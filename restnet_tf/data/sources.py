@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from restnet_tf.data import array_names, cluttered, folders, lists
+from restnet_tf.data import array_names, cluttered, folders, lists, photographs
 from restnet_tf.data.arrays import integer_labels, one_line, raw_pixels, read_npz
 from restnet_tf.data.images import Pixels, content_hash
 from restnet_tf.data.listing import ALIASES, SPLITS, ImageSet, Listing
@@ -55,6 +55,8 @@ def find(spec: str) -> Listing:
         return _digits()
     if spec == cluttered.NAME:
         return _from_arrays(spec, spec, cluttered.arrays())
+    if spec == photographs.NAME:
+        return _from_arrays(spec, spec, photographs.arrays())
     if spec.startswith("keras:"):
         return _keras(spec)
     path = Path(spec.removeprefix(PREFIX))

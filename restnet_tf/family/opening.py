@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from restnet_tf.anchors import applications, class_order, demo, head
-from restnet_tf.data import cluttered, splits
+from restnet_tf.anchors.pretrained import MissingWeightsError
+from restnet_tf.data import cluttered, photographs, splits
 from restnet_tf.data.splits import Data
 from restnet_tf.family import first_looks, stage_runs
 from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
@@ -29,7 +30,13 @@ from tflite_export.devices import devices
 
 POINTS = 8
 _GOING_ON = 2  # stages but the first of a cascade, at most
-_KEYWORDS = ("digits", cluttered.NAME, "imagenet", "none")  # meant so, even where a file has that name
+_KEYWORDS = (
+    "digits",
+    cluttered.NAME,
+    photographs.NAME,
+    "imagenet",
+    "none",
+)  # meant so, even where a file has that name
 TOOLS = ("restnet-tf", "tensorflow", "keras", "ai-edge-litert")
 
 
@@ -150,6 +157,20 @@ def family(
     return Family(run, anchors, data, options, settings, report, named, images, teacher, heads)
 
 
+def loaded(models: Mapping[str, ModelSource]) -> dict[str, tuple[ModelSource, Anchor]]:
+    """The models by role; one ``RestnetError`` names all files of weights that are not to be had."""
+    anchors: dict[str, tuple[ModelSource, Anchor]] = {}
+    missing: list[MissingWeightsError] = []
+    for role, model in models.items():
+        try:
+            anchors[role] = model, model.load()
+        except MissingWeightsError as error:
+            missing.append(error)
+    if missing:
+        raise MissingWeightsError.of_all(missing)
+    return anchors
+
+
 def class_orders(models: Mapping[str, tuple[ModelSource, Anchor]], data: Data) -> dict[str, tuple[int, ...] | None]:
     """For each role which outputs stand for the data's classes, where the user said so; see ``class_order.order``."""
     return {role: class_order.order(m.classes, a, data) if m.classes else None for role, (m, a) in models.items()}
@@ -245,7 +266,7 @@ def kept(method: str, options: Options) -> dict[str, Any]:
 
 def default_out(models: Sequence[str], data: str | None) -> Path:
     """The run directory where none was named: by anchors and data."""
-    named = (*(applications.divided(spec)[0] for spec in models), data or demo.DATA)
+    named = (*(applications.divided(spec)[0] for spec in models), data or photographs.NAME)
     words = (Path(part).name.split(":")[0].split(".")[0] for part in named)
     return Path("runs") / "-".join(words)
 

@@ -179,7 +179,7 @@ def _one_rung(
 
 def _judges(rank: Examples, back: keras.Model, before: Sequence[Joint], rungs: Mapping[str, int]) -> Examples:
     """As many images of the rank split, evenly spread, as validations can see while a rung of mean work trains."""
-    budget = sum(rungs.values()) // len(rungs)
+    budget = sum(rungs.values()) // max(1, len(rungs))
     count = max(_LEAST_JUDGES, budget // ((CHECKS + 2) * work(*(stretch for _, stretch in before), back)))
     return rank if count >= len(rank.x) else rank.spread(count)
 

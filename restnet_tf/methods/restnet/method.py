@@ -18,6 +18,7 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.anchors import demo
+from restnet_tf.data import photographs
 from restnet_tf.data.splits import Data
 from restnet_tf.family import additions, caches, controls, fits, forecast, from_scratch, opening, ship
 from restnet_tf.family.controls import Control
@@ -44,12 +45,19 @@ from restnet_tf.work.sources import ModelSource
 _NAME = __name__.split(".")[-2]  # its folder's
 WORDING = Wording()
 _LONE = "norm"
+_LEAST_EFFORT = 0.001  # what is in closed form takes few views
+_BARE = (
+    "no images were given: stitches are in closed form, and scores are agreement with the large anchor, on crops of two"
+    " photographs; with images of your own (--data, a folder a class) stitches are trained and scores are accuracy"
+)
 Build = Family[Options]
 
 
 def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Build:
     """Load the inputs; without anchors the demo's are trained, once a run."""
     prepare()
+    if options.without_images:
+        return _on_photographs(options, report)
     usual = demo.POINTS if options.demo else opening.POINTS
     points = usual if options.max_points is None else options.max_points
     effort = demo.EFFORT if options.demo else 1.0
@@ -59,6 +67,19 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
     atomic.check_writable(run.path)
     models = _demo(options, data, run, report) if options.demo else _named(options, report)
     return opening.family(options, settings, data, models, run, report)
+
+
+def _on_photographs(options: Options, report: Reporter) -> Build:
+    """Anchors alone: stitches in closed form, on crops of photographs, which nobody needs to train on."""
+    points = opening.POINTS if options.max_points is None else options.max_points
+    used = replace(options, data=photographs.NAME, controls=False)
+    settings = opening.settings(used, order="both", max_points=points, effort=_LEAST_EFFORT)
+    # Before anything else is read: their weights may be nowhere.
+    models = _named(used, report)
+    data = opening.images(used, report)
+    run = Run(out(options))
+    atomic.check_writable(run.path)
+    return replace(opening.family(used, settings, data, models, run, report), options=options)
 
 
 def out(options: Options) -> Path:
@@ -168,7 +189,8 @@ def summary(family: Build, meta: Mapping[str, Any], listed: Sequence[OperatingPo
     """What came of the points between the anchors."""
     if family.options.alone:
         return words.family(family.run.path, meta, listed, words.Nouns(("shorter path", "shorter paths")))
-    return [*words.family(family.run.path, meta, listed), *_order(family)]
+    bare = [_BARE] if family.options.without_images else []
+    return [*words.family(family.run.path, meta, listed), *_order(family), *bare]
 
 
 def _order(family: Build) -> list[str]:
@@ -190,7 +212,8 @@ def plans(family: Build, ways: Routes) -> tuple[Plan, ...]:
         proposals = plans_file.read_plans(run.plans_path)
     else:
         bounds, points = ways.bounds, family.settings.max_points
-        proposals = plan.choose(ways.tried(), bounds, stints.CANDIDATES * points) if given is None else given
+        candidates = 1 if family.options.without_images else stints.CANDIDATES
+        proposals = plan.choose(ways.tried(), bounds, candidates * points) if given is None else given
         plans_file.write_plans(run.plans_path, proposals)
         run.finish("plans")
     count = sum(p.status == "chosen" for p in proposals)
@@ -217,6 +240,8 @@ def _fitted(
     family: Build, chosen: Sequence[Plan], jobs: Sequence[Fit], train: Cache, ranked: Cache
 ) -> dict[str, Fitted]:
     """The fits by name, from the cheapest on, that of the small anchor first; candidates that were dropped are not."""
+    if family.options.without_images:
+        return fits.fit(family, [replace(job, rungs={}) for job in jobs])
     places, answers = _places(family, len(jobs)), (ranked.logits("large"), ranked.logits(family.smallest))
     entrants = [
         Entrant(job.name, job.rungs, place, (p.macs, p.params))
@@ -313,8 +338,7 @@ def _demo(options: Options, data: Data, run: Run, report: Reporter) -> dict[str,
 
 def _named(options: Options, report: Reporter) -> dict[str, tuple[ModelSource, Anchor]]:
     report.stage("loading the anchors")
-    models = {role: model(options, role) for role in (ROLES[:1] if options.alone else ROLES)}
-    return {role: (source, source.load()) for role, source in models.items()}
+    return opening.loaded({role: model(options, role) for role in (ROLES[:1] if options.alone else ROLES)})
 
 
 def model(options: Options, role: str) -> ModelSource:

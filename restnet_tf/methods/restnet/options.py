@@ -35,6 +35,11 @@ class Options(BuildOptions):
         return self.large is None and self.small is None
 
     @property
+    def without_images(self) -> bool:
+        """Whether anchors were named and no images: then some photographs have to do."""
+        return self.large is not None and self.data is None
+
+    @property
     def alone(self) -> bool:
         """Whether the large anchor is all that there is."""
         return self.large is not None and self.small is None
@@ -47,9 +52,9 @@ class Options(BuildOptions):
     @property
     def incomplete(self) -> str:
         """What has to be given beside."""
-        if self.models and not (self.large and self.data):
+        if (self.small and not self.large) or (self.alone and not self.data):
             return (
                 "give --large, --small and --data together, or none of them for the embedded default; without --small"
-                " blocks of the large anchor are left out"
+                " blocks of the large anchor are left out, without --data crops of photographs have to do"
             )
         return ""
