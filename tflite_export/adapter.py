@@ -54,15 +54,16 @@ def adapted(
     file does not have.
     """
     x = _raw_image(image, kind, steps)
-    if image[2] != classifier.image[2]:
+    there, taken = image[-1], classifier.image[-1]
+    if there != taken:
         raise TfliteError(
-            f"the images have {image[2]} channel{'s' if image[2] > 1 else ''}, {classifier.name} takes "
-            f"{classifier.image[2]}; give images of {classifier.image[2]} or another file"
+            f"the images have {there} channel{'s' if there > 1 else ''}, {classifier.name} takes "
+            f"{taken}; give images of {taken} or another file"
         )
     if logits and classifier.ending == "SOFTMAX":
         raise TfliteError(f"{classifier.name} ends in a softmax already; leave out --logits")
     order = _order(classifier, classes)
-    front = _front(classifier, x, of_mode(preprocess, image[2]))
+    front = _front(classifier, x, of_mode(preprocess, there))
     back = _back(classifier, order, logits, scores)
     first = x if front else classifier.input
     graph = Subgraph([*front, *classifier.graph.operators, *back.operators], [first], [back.x])

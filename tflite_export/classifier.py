@@ -89,7 +89,7 @@ def of_file(content: bytes, name: str) -> Classifier:
         classes=classes,
         precision=_precision(graphs),
         ending=_ending(graph),
-        expects=_expects(graph, image[2]),
+        expects=_expects(graph, image[-1]),
         macs=macs.of_graph(graph),
         parameters=macs.parameters(graph),
     )
@@ -180,10 +180,12 @@ def _check_types(graph: Subgraph, name: str) -> None:
 def _image(tensor: Tensor, name: str) -> tuple[tuple[int, ...], bool]:
     """Height, width and channels of an input, and whether its channels come first."""
     shape = tensor.shape
-    if len(shape) != 4:
+    if len(shape) not in (3, 4):
         raise TfliteError(f"{name} takes {shape}, no image; {_FORM}")
     if shape[0] != 1:
         raise TfliteError(f"{name} takes {shape[0]} images at once ({shape}); convert it with a batch of 1")
+    if len(shape) == 3:  # a signal
+        return shape[1:], False
     _, a, b, c = shape
     first = a in _COLOURS and b not in _COLOURS and c not in _COLOURS
     return ((b, c, a) if first else (a, b, c)), first

@@ -27,6 +27,14 @@ class InputKind:
         """Between what any input of this kind has to lie."""
         return RAW if self.photos else (-float("inf"), float("inf"))
 
+    def steps(self, integers: str) -> tuple[float, int]:
+        """Scale and zero point at which int8 or int16 hold the range, and 0, as TensorFlow chooses them."""
+        low, high = min(self.low, 0.0), max(self.high, 0.0)
+        if integers == "int16":
+            return max(-low, high, 1e-6) / 32767, 0
+        scale = max(high - low, 1e-6) / 255
+        return scale, round(-128 - low / scale)
+
     @property
     def one(self) -> str:
         """What people call an input."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from restnet_tf.commands.inspect import Inspection
+    from restnet_tf.records import Cut
 
 
 @click.command()
@@ -24,10 +26,15 @@ if TYPE_CHECKING:
 def inspect(model: str, as_json: bool, **options: Any) -> None:
     """List where MODEL can be cut: shape, MACs and parameters before and after.
 
+    Of a .tflite file also its operators, its arena, and which devices would refuse it.
+
     \b
     Example:
       restnet-tf inspect MobileNetV2:alpha=0.35,input=96 --weights none
     """
+    if model.lower().endswith(".tflite"):
+        _print_file(Path(model), as_json=as_json)
+        return
     screen.import_tensorflow()
     from restnet_tf.commands import inspect as command
 
@@ -36,6 +43,13 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
         click.echo(command.as_json(inspection))
     else:
         screen.console().print(_table(inspection))
+
+
+def _print_file(path: Path, *, as_json: bool) -> None:
+    from restnet_tf.commands import inspect_file
+
+    inspection = inspect_file.inspect(path)
+    click.echo(inspect_file.as_json(inspection) if as_json else "\n".join(inspect_file.lines(inspection)))
 
 
 def _table(inspection: Inspection) -> Table:
@@ -50,7 +64,7 @@ def _table(inspection: Inspection) -> Table:
         clamp = "" if cut.clamp[0] is None else "ReLU6" if cut.clamp[1] == 6 else "ReLU"
         table.add_row(
             cut.name,
-            cut.kind if cut.grid is None else f"tokens of {cut.grid[0]}x{cut.grid[1]}",
+            _places(cut),
             "x".join(map(str, cut.shape)),
             clamp,
             f"{cut.macs_before / 1e6:.1f}",
@@ -59,3 +73,9 @@ def _table(inspection: Inspection) -> Table:
             f"{cut.params_after:,}",
         )
     return table
+
+
+def _places(cut: Cut) -> str:
+    if cut.grid is None:
+        return cut.kind
+    return "steps in time" if cut.grid[1] == 1 else f"tokens of {cut.grid[0]}x{cut.grid[1]}"

@@ -1,4 +1,4 @@
-"""A folder of images: a sub-folder per class, folders of splits, or flat and unlabelled."""
+"""A folder of images, or of windows of signals: a sub-folder per class, folders of splits, or flat and unlabelled."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from restnet_tf.data import split_names
-from restnet_tf.data.images import Files, examine_all, mistaken
+from restnet_tf.data import split_names, windows
+from restnet_tf.data.images import Files, content_hash, examine_all, mistaken
 from restnet_tf.data.listing import ALIASES, SPLITS, ImageSet, Listing
+from restnet_tf.data.values import of_array
 from restnet_tf.records import RestnetError, RestnetWarning
 
 SUFFIXES: tuple[str, ...] = (
@@ -83,22 +84,37 @@ class _Remains:
 
 
 def read(root: Path) -> Listing:
-    """The images of a folder; raises RestnetError where it does not say which image is of which class or split."""
-    remains = _Remains()
-    node = _inmost(_node(root, (), remains))
+    """The images of a folder, or its windows where it holds no image but these.
+
+    Raises RestnetError where it does not say which of them is of which class or split.
+    """
+    remains, others = _Remains(), _Remains()
+    whole = _node(root, (), remains)
+    examples = None if whole.holds else _node(root, (), others, windows.SUFFIXES)
+    plain = examples is not None and _are_windows(examples)
+    if examples is not None and plain:
+        whole, remains = examples, others
+    node = _inmost(whole)
     if node.path != root:
         warnings.warn(f"{root}: its images are in {node.path}", RestnetWarning, stacklevel=4)
     trees = {split: _tree(folder) for split, folder in _by_split(node, remains).items()}
     class_names = _class_names(root, trees, remains)
     remains.warn(root)
     paths = [path for tree in trees.values() for images in tree.values() for path in images]
+    if plain:
+        return Listing(root.resolve().name, _windows(str(root), trees, class_names, paths), class_names)
     contents = examined(str(root), paths)
     parts = {split: _part(tree, class_names, contents) for split, tree in trees.items()}
     skipped = tuple(sorted(path for path, content in contents.items() if content is None))
     return Listing(root.resolve().name, parts, class_names and tuple(map(printable, class_names)), skipped)
 
 
-def _node(folder: Path, above: tuple[Path, ...], remains: _Remains) -> Node:
+def _are_windows(node: Node) -> bool:
+    """Whether files of arrays and tables are examples: a table beside no others may be a list."""
+    return bool(node.holding) or any(Path(path).suffix.lower() == ".npy" for path in node.images)
+
+
+def _node(folder: Path, above: tuple[Path, ...], remains: _Remains, suffixes: tuple[str, ...] = SUFFIXES) -> Node:
     """All that is in a folder; ``above`` are the real paths of the folders that hold this one."""
     real = folder.resolve()
     if real in above:
@@ -107,11 +123,11 @@ def _node(folder: Path, above: tuple[Path, ...], remains: _Remains) -> Node:
     images: list[str] = []
     for path in children:
         if path.is_file():
-            (images if path.suffix.lower() in SUFFIXES else remains.files).append(str(path))
+            (images if path.suffix.lower() in suffixes else remains.files).append(str(path))
     folders = [path for path in children if path.is_dir()]
     remains.folders += [str(path) for path in folders if path.name.lower() in _LEFT_BEHIND]
     inside = [path for path in folders if path.name.lower() not in _LEFT_BEHIND]
-    nodes = {path.name: _node(path, (*above, real), remains) for path in inside}
+    nodes = {path.name: _node(path, (*above, real), remains, suffixes) for path in inside}
     return Node(folder, tuple(images), _without_annotations(nodes, remains))
 
 
@@ -271,6 +287,22 @@ def examined(where: str, paths: list[str]) -> dict[str, bytes | None]:
             f"{_CORRUPT_LIMIT:.0%}: {_some(corrupt)}{what}"
         )
     return contents
+
+
+def _windows(
+    where: str, trees: dict[str, Tree], class_names: tuple[str, ...] | None, paths: list[str]
+) -> dict[str, ImageSet]:
+    """By split the windows of all files, which are held in memory."""
+    values = of_array(where, windows.read(paths))
+    contents = [content_hash(values.shape, row.tobytes()) for row in values.array]
+    row_of = {path: row for row, path in enumerate(paths)}
+    parts = {}
+    for split, tree in trees.items():
+        rows = [row_of[path] for files in tree.values() for path in files]
+        names = [name for name, files in tree.items() for _ in files]
+        labels = None if class_names is None else np.array([class_names.index(str(name)) for name in names], np.int64)
+        parts[split] = ImageSet(values.take(rows), labels, tuple(contents[row] for row in rows))
+    return parts
 
 
 def printable(name: str) -> str:

@@ -43,7 +43,8 @@ _KERAS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     ),
 }
 _ACCEPTED = (
-    "a folder of images (a sub-folder per class; train/validation/test folders; or flat and unlabelled), "
+    "a folder of images, .npy arrays or .csv windows (a sub-folder per class; train/validation/test folders; or flat "
+    "and unlabelled), "
     f"a .csv of path,label, an .npz file, 'digits', '{cluttered.NAME}', or one of "
     f"{', '.join(f'keras:{name}' for name in _KERAS)}"
 )

@@ -36,6 +36,7 @@ from tflite_export import cascades, memory
 from tflite_export.cascades import GOES_ON, Stage
 from tflite_export.devices import host
 from tflite_export.devices.records import Latency
+from tflite_export.inputs import noted
 
 if TYPE_CHECKING:
     from restnet_tf.family.shop import Shop
@@ -122,7 +123,7 @@ def added(
     chains = stock.filled(planned(candidates, statics, scope, shop.report))
     for point in chains:
         assert point.cascade is not None
-        strips.draw(shop, point, scope.of(scope.precisions[0], point.cascade.stages)[0])
+        strips.draw(shop, point, scope.of(scope.precisions[0], point.cascade.stages)[0], noted(meta))
     return chains
 
 

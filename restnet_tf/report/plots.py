@@ -23,6 +23,7 @@ from restnet_tf.points.points import (
 from restnet_tf.report import savings
 
 _EXAMPLES = 12  # in a strip
+_LINES = 8  # channels of a signal that can be told apart as lines
 _BLUE, _ORANGE, _GREY, _LIGHT = "#1f5fa8", "#d9731a", "#777777", "#b9c4d0"
 _DIALS = ("#7b3fa0", "#11806a", "#c2185b", "#7a6a00", "#00838f", "#5d4037")  # of chains, one after the other
 _NAMED = 12  # dominated points at most; names of more of them cover each other
@@ -105,6 +106,7 @@ def examples(
 ) -> bytes:
     """A strip of ``size`` images ``(h, w, c)`` uint8 of n, spread evenly from the surest to the least sure.
 
+    Inputs that are no photos are floats: signals ``(t, c)`` are drawn as lines, grids ``(h, w, c)`` as heat maps.
     ``images`` has at least those that ``exemplary`` names. ``confidences`` ``(n,)`` are the first stage's; where they
     fall under the threshold a mark parts those that it answers from those that go on.
     """
@@ -126,7 +128,13 @@ def examples(
 
 
 def _example(axes: Any, image: np.ndarray, confidence: float, colour: str) -> None:
-    axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    if image.dtype == np.uint8:
+        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    elif image.ndim == 2 and image.shape[1] <= _LINES:
+        axes.plot(image, linewidth=0.7)
+    else:  # time from left to right
+        grid = image if image.ndim == 2 else image.mean(axis=-1)
+        axes.imshow(grid.T, cmap="viridis", aspect="auto", origin="lower", interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(color=colour, linewidth=2)
     axes.set_title(f"{confidence:.3f}", fontsize=8, color=colour, pad=3)

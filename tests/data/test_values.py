@@ -112,3 +112,50 @@ def test_a_model_of_signals_is_fed_no_photos(tmp_path: Path) -> None:
     data = loaded(tmp_path, x=np.zeros((40, 6, 6), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None])
     with pytest.raises(RestnetError, match="write values: in front"):
         data.fit.check((6, 6))
+
+
+def folder(root: Path, suffix: str) -> Path:
+    """Signals as a file each, in class folders inside splits."""
+    x, y = signals(48)
+    for i, (window, label) in enumerate(zip(x, y, strict=True)):
+        path = root / ("train" if i < 30 else "test") / f"class{label}" / f"{i}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == ".npy":
+            np.save(path, window)
+        else:
+            rows = [f"{step},{a:.9g},{b:.9g}" for step, (a, b) in enumerate(window)]
+            path.write_text("\n".join(["timestamp,accX,accY", *rows]))
+    return root
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+@pytest.mark.filterwarnings("ignore:.*left out, as times")
+def test_a_folder_of_windows_is_read_like_one_of_images(tmp_path: Path, suffix: str) -> None:
+    data = splits.load(str(folder(tmp_path / "waves", suffix)))
+    x, y = signals(48)
+    assert every(data, (STEPS, 2)) == {row.tobytes() for row in x}
+    assert {row.tobytes() for row in rows(data.test, (STEPS, 2))} == {row.tobytes() for row in x[30:]}
+    labels = {row.tobytes(): label for row, label in zip(x, y, strict=True)}
+    assert [labels[row.tobytes()] for row in rows(data.fit, (STEPS, 2))] == data.fit.labels.tolist()
+    assert data.class_names == ("class0", "class1", "class2")
+    assert not data.kind.photos
+
+
+def test_a_column_of_times_is_left_out_with_a_word(tmp_path: Path) -> None:
+    with pytest.warns(match="left out, as times: timestamp"):
+        splits.load(str(folder(tmp_path / "waves", ".csv")))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.npy", b"nothing", r"a\.npy holds no array of numbers"),
+        ("a.csv", b"left,right\none,two", r"a\.csv holds no array of numbers"),
+        ("a.csv", b"1,2\n3,4", r"a\.csv is \(2, 2\), but .* is \(32, 2\); cut all files to one length|is \(2, 2\)"),
+    ],
+)
+def test_windows_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    root = folder(tmp_path / "waves", Path(name).suffix)
+    (root / "train" / "class0" / name).write_bytes(content)
+    with pytest.raises(RestnetError, match=reason):
+        splits.load(str(root))

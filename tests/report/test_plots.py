@@ -139,3 +139,13 @@ def test_no_date_and_no_software_in_the_file():
     assert b"tIME" not in png
     assert b"Software" not in png
     assert b"matplotlib" not in png.lower()
+
+
+@pytest.mark.parametrize("shape", [(16, 2), (16, 12), (7, 5, 1)], ids=["lines", "many channels", "grid"])
+def test_values_that_are_no_photos_are_drawn_too(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).normal(0, 50, (4, *shape)).astype(np.float32)
+    sure = np.linspace(0, 1, 4)
+    strip = plots.examples(values, sure, 0.5)
+    assert size(strip)[0] > 100
+    assert strip != plots.examples(values[::-1].copy(), sure, 0.5)
+    assert strip == plots.examples(values * 1.0, sure, 0.5)

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from tflite_export import adapter, classifier, probabilities
 from tflite_export.classifier import Classifier
 from tflite_export.devices import host
 from tflite_export.flatbuffer import Subgraph
+from tflite_export.inputs import PHOTOS, InputKind
 from tflite_export.original import Original
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class FileStage:
     preprocess: str
     logits: bool
     classes: tuple[int, ...] | None
+    kind: InputKind = PHOTOS
 
     @property
     def sha256(self) -> str:
@@ -75,8 +78,16 @@ class FileStage:
             preprocess=self.preprocess,
             logits=self.logits,
             classes=self.classes,
+            steps=None if self.kind.photos else self._steps(kind),
             scores=kind,
         )
+
+    def _steps(self, kind: str) -> tuple[float, int] | None:
+        """Scale and zero point of values that are no photos: the file's own, else such as hold the data's range."""
+        own = self.classifier.input
+        if own.type == kind.upper() and own.scales:
+            return float(own.scales[0]), int(own.zero_points[0])
+        return None if kind == "float32" else self.kind.steps(kind)
 
     @property
     def content(self) -> bytes:
@@ -300,8 +311,8 @@ def _file_stage(path: Path, mode: str, logits: bool, names: Sequence[str] | None
         raise RestnetError(f"cannot read {path}: {error.strerror}") from None
     one = classifier.of_file(content, path.name)
     order = None if names is None else _order(one, names, data)
-    preprocess = mode or one.expects or "none"
-    return FileStage(one, content, preprocess, logits and one.ending != "SOFTMAX", order)
+    preprocess = mode or (one.expects if data.kind.photos else None) or "none"
+    return FileStage(one, content, preprocess, logits and one.ending != "SOFTMAX", order, data.kind)
 
 
 def _order(one: Classifier, names: Sequence[str], data: Data) -> tuple[int, ...]:
@@ -351,10 +362,10 @@ def _check_probabilities(stages: Stages, stage: FileStage) -> None:
 
 def image_of(stages: Stages) -> tuple[int, ...]:
     """``(h, w, c)`` of the largest image that a stage takes, which is the cascade's; refuses unlike channels."""
-    channels = {role: shape[2] for role, shape in stages.shapes.items()}
+    channels = {role: shape[-1] for role, shape in stages.shapes.items()}
     if len(set(channels.values())) > 1:
         told = ", ".join(f"{stages.names[role]} {channels[role]}" for role in stages.roles)
         raise RestnetError(
             f"the models take images of different channels: {told}; give models of the same kind of images"
         )
-    return max(stages.shapes.values(), key=lambda shape: shape[0] * shape[1])
+    return max(stages.shapes.values(), key=lambda shape: prod(shape[:-1]))
