@@ -208,10 +208,16 @@ def _shortlisted(family: Build, first: Starts, singles: Sequence[Plan], several:
         kls |= _losses(family, first, new, "paths of several jumps")
         listed = trials.with_losses(listed, kls)
         ranking = plan.ranking(listed)
-        if ranking is None or ranking >= _WELL_RANKED or times >= _MOST_TIMES or not new:
+        if ranking is None:
+            return listed
+        on = ranking < _WELL_RANKED and times < _MOST_TIMES and bool(new)
+        family.report.say(
+            "paths of several jumps: the sum of what each jump does alone ranks those that were tried as their KL does"
+            f" with a Spearman correlation of {ranking:+.2f}{'; more are tried' if on else ''}"
+        )
+        if not on:
             return listed
         times *= 2
-        family.report.say(f"the sums rank paths with a Spearman correlation of {ranking:+.2f} alone: more are tried")
 
 
 def _losses(family: Build, first: Starts, plans: Sequence[Plan], what: str) -> dict[str, float]:

@@ -45,10 +45,11 @@ class Listening(Silent):
 
 @pytest.fixture(scope="session")
 def options(once: paths.Once) -> Options:
-    """A network of three classes and its images."""
+    """A network of three classes and its images; it ends in logits, so that no exit competes with its paths."""
 
     def fill(folder: Path) -> None:
-        networks.anchor((6, 10), 4, seed=1, name="large").model.save(folder / "large.keras")
+        anchor = networks.anchor((6, 10), 4, seed=1, name="large")
+        keras.Model(anchor.model.inputs, anchor.logits, name="large").save(folder / "large.keras")
         np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
 
     folder = once("network alone", fill)
