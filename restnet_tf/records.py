@@ -62,7 +62,7 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the values of a cut lie: a grid ``(h, w, c)``, or tokens ``(t, c)``.
+    """How the values of a cut lie: a grid ``(h, w, c)``, tokens ``(t, c)``, or a vector ``(c,)``.
 
     The last ``h * w`` tokens are those of ``grid`` ``(h, w)``, row by row, and what comes before them are
     class tokens; where ``grid`` is None, nothing is known of them.
@@ -82,8 +82,15 @@ class Layout:
         return len(self.shape) == 2
 
     @property
+    def vector(self) -> bool:
+        """Whether these are values of no place, as logits are."""
+        return len(self.shape) == 1
+
+    @property
     def size(self) -> tuple[int, int]:
-        """``(h, w)``; of tokens without a known grid, a column of all of them."""
+        """``(h, w)``; of tokens without a known grid, a column of all of them; of a vector, one place."""
+        if self.vector:
+            return 1, 1
         if self.tokens:
             return self.grid or (self.shape[0], 1)
         return self.shape[0], self.shape[1]

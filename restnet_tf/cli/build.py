@@ -35,7 +35,7 @@ option = partial(shared.option, "build")
     help="Which anchor may be the front.  [default: both; small-large of snnet]",
 )
 @option("--rank-by", type=click.Choice(["cka", "r2", "random"]), help="What makes the shortlist.")
-@option("--jumps", is_flag=True, help="Also routes that leave blocks of the large anchor out.")
+@option("--jumps", is_flag=True, help="Also routes that leave blocks out, exit early or change anchors twice.")
 @option("--fine-tune", type=click.Choice(list(FINE_TUNES)), help="How far up the ladder a fit may climb.")
 @option(
     "--effort",

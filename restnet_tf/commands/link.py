@@ -37,8 +37,8 @@ def link(
 ) -> Linked:
     """Add files to a finished run; its fits stay, and what is there already is not made again.
 
-    ``precisions`` are made of every point that is on their fronts, ``names`` are points that are to have them whatever they
-    score, ``uint8_input`` makes the int8 files anew so that they take images as bytes. ``prepare`` runs before
+    ``precisions`` are made of every point that is on their fronts, ``names`` are points that are to have them whatever
+    they score, ``uint8_input`` makes the int8 files anew so that they take images as bytes. ``prepare`` runs before
     TensorFlow is imported. Raises ``RestnetError`` where the run is none, not finished, or has no such point.
     """
     name, earlier = build.finished_options(path)

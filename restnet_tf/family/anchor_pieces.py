@@ -160,6 +160,8 @@ class AnchorPieces:
     def joined(self, joint: Joint, lead: link.Route) -> link.Route:
         """A route with one more piece; the last back may be calibrated anew."""
         route = self._shared(joint, lead)
+        if joint.exits and route is not None:
+            return self._refitted(joint, route)  # what could be compiled or calibrated anew is not there
         if route is None or (self._integers and self._family.settings.recalibrate):
             return self._refitted(joint, replace(lead, back=self._own_back(joint)))
         if not self._integers:
@@ -245,7 +247,9 @@ class AnchorPieces:
 
     def object(self, role: str) -> link.Object:
         """An anchor, compiled with its cuts as outputs; one with other weights has none: no route goes through it."""
-        names = tuple(cut.name for cut in self._family.cut_lists.get(role, ()) if cut.kind != "vector")
+        starts = {piece.start for plan in self._members.plans.values() for piece in plan.route if piece.anchor == role}
+        places = self._family.places.get(role, ())
+        names = tuple(cut.name for cut in places if cut.kind != "vector" or cut.name in starts)
         taken = self._members.input_type(self._precision)
         form, source = Form(self._precision, self._lower, taken), self._members.source(role)
         parts = [source.sha256, *names, taken or ""]

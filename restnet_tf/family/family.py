@@ -75,6 +75,11 @@ class Family(Generic[Chosen]):
         return {role: cuts.find(anchor.model) for role, anchor in self.anchors.items()}
 
     @cached_property
+    def places(self) -> dict[str, tuple[Cut, ...]]:
+        """By role, where jumps go on: the cuts, and behind them the classes."""
+        return {role: cuts.places(anchor) for role, anchor in self.anchors.items()}
+
+    @cached_property
     def costs(self) -> dict[str, Costs]:
         """Whole anchors' costs by role."""
         calls = {role: costs.nodes(anchor.model) for role, anchor in self.anchors.items()}

@@ -41,9 +41,10 @@ class Reading:
     back: str
     teacher: str
 
-    def examples(self) -> Examples:
-        """The arrays; of no more views than the teacher has answered."""
-        return Examples.of(Cache(self.features), Cache(self.answers), (self.front, self.cut), self.back, self.teacher)
+    def examples(self, *, exits: bool) -> Examples:
+        """The arrays; of no more views than the teacher has answered. Behind an exit ``back`` computes nothing."""
+        back = None if exits else self.back
+        return Examples.of(Cache(self.features), Cache(self.answers), (self.front, self.cut), back, self.teacher)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def proceeded(one: Assignment, progress: Progress) -> None:
 
 
 def _material(job: Fit) -> tuple[Stitch | None, Any, Examples, Examples]:
-    train, ranked = (reading.examples() for reading in job.reads)
+    exits = job.start is not None and job.start.target.vector
+    train, ranked = (reading.examples(exits=exits) for reading in job.reads)
     return job.start, back(job.anchor, job.cut), train, ranked
 
 
@@ -182,10 +184,11 @@ def _done(family: Family, work: Sequence[Task[Any, None]]) -> None:
 
 
 def back(source: AnchorSource, cut: str) -> Any:
-    """From a cut of an anchor, or ``cache.INPUT``, to ``[penultimate features, logits]``."""
+    """From a cut of an anchor, or ``cache.INPUT``, to ``[penultimate features, logits]``: of an exit the logits."""
     anchor = sources.anchor(source)
     start = anchor.model.inputs[0] if cut == cache.INPUT else cuts.tensor(anchor.model, cut)
-    return cuts.between(anchor.model, start, [anchor.features, anchor.logits])
+    features = anchor.logits if start is anchor.logits else anchor.features
+    return cuts.between(anchor.model, start, [features, anchor.logits])
 
 
 def stretch(source: AnchorSource, start: str, stop: str) -> Any:

@@ -87,7 +87,7 @@ class _BlankPieces(AnchorPieces):
 
 def _unfitted(family: Family, plan: Plan) -> Fitted:
     """A plan's stitches, of no use yet."""
-    cuts = {role: {cut.name: cut for cut in every} for role, every in family.cut_lists.items()}
+    cuts = {role: {cut.name: cut for cut in every} for role, every in family.places.items()}
     ends = [(cuts[a.anchor][str(a.stop)], cuts[b.anchor][str(b.start)]) for a, b in pairwise(plan.route)]
     *before, last = (stitch.blank(*pair) for pair in ends)
     return Fitted(last, CLOSED_FORM, 0.0, 0.0, (), tuple(before))

@@ -77,7 +77,7 @@ def trained(given: Scratch, progress: Progress) -> None:
     anchors = {piece.anchor: sources.anchor(given.anchors[piece.anchor]) for piece in given.plan.route}
     network = _untaught(given.plan, anchors, fitted, given.seed)
     images = given.work // (scratch.PASSES * ladder.work(*_pieces(given.plan, anchors)))
-    seen = scratch.train(network, given.reads.examples(), images, given.seed, progress)
+    seen = scratch.train(network, given.reads.examples(exits=fitted.stitch.target.vector), images, given.seed, progress)
     run.save_fitted(FROM_SCRATCH, _kept(network, seen, given.plan.macs))
 
 

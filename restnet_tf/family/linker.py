@@ -45,6 +45,11 @@ class Joint:
         """Whether the piece behind it is the route's last."""
         return self.number == len(self.plan.route) - 2
 
+    @property
+    def exits(self) -> bool:
+        """Whether it leads to the classes: nothing of an anchor but its softmax is behind it."""
+        return self.stitch.target.vector
+
 
 class Pieces(Protocol):
     """What a route is linked of, in one precision."""

@@ -71,9 +71,9 @@ def of_windows(
 
 
 def of_jumps(family: Family, role: str, jumps: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Solution]:
-    """The closed-form stitch of each jump from a cut of an anchor to another cut of it, by index."""
+    """The closed-form stitch of each jump from a cut of an anchor to another place in it, by index."""
     sides = ("large", "small")  # of a pair: here both are the same anchor
-    anchors, cut_lists = dict.fromkeys(sides, family.anchors[role]), dict.fromkeys(sides, family.cut_lists[role])
+    anchors, cut_lists = dict.fromkeys(sides, family.anchors[role]), dict.fromkeys(sides, family.places[role])
     groups = {"jumps": [(sides[0], i, j) for i, j in jumps]}
     split = _split(family)
     batch = features.window_batch(anchors, cut_lists, groups)
@@ -94,8 +94,9 @@ def pair_sums(shard: Shard, progress: Progress) -> Sums:
 
 def window_sums(shard: Shard, progress: Progress) -> WindowSums:
     """The sums of one shard for every group of pairs."""
-    anchors, cut_lists, split = _opened(shard)
-    return features.window_sums(anchors, cut_lists, shard.groups or {}, split, progress)
+    anchors, _, split = _opened(shard)
+    places = {role: cuts.places(anchor) for role, anchor in anchors.items()}
+    return features.window_sums(anchors, places, shard.groups or {}, split, progress)
 
 
 def _split(family: Family) -> Split:

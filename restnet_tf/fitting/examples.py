@@ -30,15 +30,17 @@ class Examples:
     names: tuple[str, str, str] = ("the features of the front", "the logits of the teacher", "the features of the back")
 
     @classmethod
-    def of(cls, features: Cache, answers: Cache, front: tuple[str, str], back: str, teacher: str) -> Examples:
+    def of(cls, features: Cache, answers: Cache, front: tuple[str, str], back: str | None, teacher: str) -> Examples:
         """Features at the ``front``'s role and cut, of no more images than the ``answers`` are of; two roles' answers.
 
-        Both caches are the same one but behind another front than the anchor's own.
+        Both caches are the same one but behind another front than the anchor's own. A back that is an exit has no
+        features, and is matched to the logits.
         """
         logits = answers.logits(teacher)
-        names = finite.features(*front), finite.logits(teacher), finite.features(back, "its classifier")
+        matched = finite.logits(teacher) if back is None else finite.features(back, "its classifier")
+        match = logits if back is None else answers.penultimate(back)
         x = features.features(*front)[: len(logits)]
-        return cls(x, logits, answers.penultimate(back), answers.labels(), names)
+        return cls(x, logits, match, answers.labels(), (finite.features(*front), finite.logits(teacher), matched))
 
     def spread(self, count: int) -> Examples:
         """So many of the rows, evenly spread."""

@@ -99,6 +99,21 @@ def find(model: keras.Model) -> tuple[Cut, ...]:
     return tuple(_cut(calls, steps, step, index) for index, step in enumerate(boundaries))
 
 
+def classes(anchor: Anchor) -> Cut | None:
+    """The logits as the cut behind all others, where an exit goes on; None of an anchor that ends in them."""
+    if anchor.logits is None or anchor.ends_in_logits:
+        return None
+    calls, name = costs.nodes(anchor.model), anchor.logits._keras_history.operation.name
+    steps = [i for i in articulations(anchor.model) if calls[i].operation.name == name]
+    return _cut(calls, steps, steps[0], len(find(anchor.model))) if len(steps) == 1 else None
+
+
+def places(anchor: Anchor) -> tuple[Cut, ...]:
+    """All cuts of an anchor, and behind them its classes, where exits can go on there."""
+    last = classes(anchor)
+    return (*find(anchor.model), last) if last else find(anchor.model)
+
+
 def articulations(model: keras.Model) -> list[int]:
     """Positions in ``costs.nodes(model)`` after which exactly one tensor is live."""
     calls = costs.nodes(model)

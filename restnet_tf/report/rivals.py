@@ -20,7 +20,7 @@ def _behind_random(shipped: Sequence[OperatingPoint], points: Sequence[Operating
     pairs = [(p, front.middle(twins)) for p in shipped if (twins := [q for q in points if q.twin_of == p.name])]
     if not pairs:
         return []
-    own, theirs = (_percent(np.mean([pair[end].test.value for pair in pairs])) for end in (0, 1))
+    own, theirs = (_percent(float(np.mean([pair[end].test.value for pair in pairs]))) for end in (0, 1))
     whose = f"the {len(pairs)} shipped routes have" if len(pairs) > 1 else f"{pairs[0][0].name} has"
     return [f"stitching pays: {whose} {own} {metric} on the test split, behind random fronts {theirs}"]
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from restnet_tf.records import Layout, RestnetError
-from restnet_tf.stitches import closed_form, stitch
+from restnet_tf.stitches import closed_form, exits, stitch
 from restnet_tf.stitches.closed_form import RidgeSums
 from restnet_tf.stitches.step import Solution
 
@@ -38,12 +38,12 @@ class _Group:
 
     source: str
     front: tuple[bool, int]
-    back: tuple[bool, tuple[int, int], int]
+    back: tuple[int, tuple[int, int], int]
     part: str
 
     @classmethod
     def of(cls, source: str, a: Layout, b: Layout, part: str) -> _Group:
-        return cls(source, (a.tokens, a.classes), (b.tokens, b.size, b.classes), part)
+        return cls(source, (a.tokens, a.classes), (len(b.shape), b.size, b.classes), part)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,10 @@ class PairSums:
 
     def solve(self, pairs: Iterable[PairKey] | None = None) -> dict[PairKey, Solution]:
         """The closed-form stitches of these pairs (None: all); raises ``RestnetError`` before the first batch."""
-        return {pair: _solution(self._parts(pair)) for pair in (self.pairs if pairs is None else pairs)}
+        return {
+            pair: _solution(self._parts(pair), self._shrinkage(pair))
+            for pair in (self.pairs if pairs is None else pairs)
+        }
 
     def together(self) -> Solution:
         """One solution for all pairs, which must be of one shape; raises ``RestnetError`` before the first batch."""
@@ -169,7 +172,9 @@ class PairSums:
             raise RestnetError("closed-form stitches of no images: no batch was added to the sums")
         source, i, j = pair
         (sources, targets), products = self._groups[group], self._products[group]
-        across, down = self._slice(source, sources, i), self._slice(other(source), targets, j)
+        target = self._layout(other(source), j)
+        across = _slice([exits.read(self._layout(source, m), target) for m in sources], sources.index(i))
+        down = _slice([self._layout(other(source), m).channels for m in targets], targets.index(j))
         square = products.squares[sources.index(i)]
         sums_x, sums_y = products.sums_x[:, across], products.sums_y[:, down]
         return RidgeSums(
@@ -189,14 +194,17 @@ class PairSums:
         ends = self._layout(group.source, sources[0]), self._layout(other(group.source), targets[0])
         return stitch.places(*ends) if group.part == _MAP else 1
 
+    def _shrinkage(self, pair: PairKey) -> float:
+        _, j = pair[1:]
+        return closed_form.EXIT_RIDGE if self._layout(other(pair[0]), j).vector else closed_form.RIDGE
+
     def _layout(self, role: str, index: int) -> Layout:
         return self.layouts[role][index]
 
-    def _slice(self, role: str, members: list[int], index: int) -> slice:
-        """Where a cut's channels stand in a group's product."""
-        widths = [self._layout(role, m).channels for m in members]
-        at = members.index(index)
-        return slice(sum(widths[:at]), sum(widths[: at + 1]))
+
+def _slice(widths: Sequence[int], at: int) -> slice:
+    """Where a cut's values stand in a group's product."""
+    return slice(sum(widths[:at]), sum(widths[: at + 1]))
 
 
 def rows(x: np.ndarray, source: Layout, target: Layout, part: str = _MAP) -> np.ndarray:
@@ -214,8 +222,8 @@ def _targets(y: np.ndarray, source: Layout, target: Layout, part: str) -> np.nda
     return stitch.spread(stitch.goal(y, source, target), stitch.places(source, target), POSITIONS)
 
 
-def _solution(parts: Sequence[RidgeSums]) -> Solution:
-    kernel, bias, r2 = closed_form.ridge(parts[0])
+def _solution(parts: Sequence[RidgeSums], shrinkage: float = closed_form.RIDGE) -> Solution:
+    kernel, bias, r2 = closed_form.ridge(parts[0], shrinkage)
     if len(parts) == 1:
         return Solution(kernel, bias, r2)
     class_kernel, class_bias, _ = closed_form.ridge(parts[1])

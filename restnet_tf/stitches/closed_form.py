@@ -13,6 +13,8 @@ from restnet_tf.stitches.steps import between
 # Relative to the mean diagonal of X'X: small enough to leave a well-posed fit alone, large enough
 # to keep dead or duplicated channels from blowing the kernel up.
 RIDGE = 1e-3
+# The map of an exit sees one row an image, not one a pixel.
+EXIT_RIDGE = 1e-2
 
 
 @dataclass

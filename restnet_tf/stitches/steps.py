@@ -6,6 +6,7 @@
 | tokens -> tokens | the same for the grid behind the class token, which runs through the map as well |
 | grid -> tokens | the same; a bias for every position; a class token as a map of the pooled grid |
 | tokens -> grid | the class token is left out |
+| grid or tokens -> a vector (an exit to the classes) | the means of few large windows side by side; class tokens too |
 
 Then comes the map, and in the end the clamp. ``between`` alone asks what kinds of layouts there are; whatever else is
 to be known of a stitch is read off its steps.
@@ -15,6 +16,7 @@ to be known of a stitch is read off its steps.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from restnet_tf.records import Layout
-from restnet_tf.stitches import resample
+from restnet_tf.stitches import exits, resample
 from restnet_tf.stitches.step import Emitter, Position, Solution, Step, Weights
 
 
@@ -32,8 +34,8 @@ def between(
     """The steps from one layout to another, with so many hidden features, ending in a clamp."""
     keeps_class = bool(source.classes and target.classes)
     rows = prod(target.size) + (target.classes if keeps_class else 0)
-    width, channels, tokens = source.channels, target.channels, target.tokens
-    steps = _at_places(source, target, keeps_class)
+    width, channels, tokens = exits.read(source, target), target.channels, target.tokens
+    steps = _in_windows(source) if target.vector else _at_places(source, target, keeps_class)
     if hidden:
         steps.append(Hidden(rows, width, hidden, tokens))
     steps.append(Map(rows, width + hidden, channels, tokens))
@@ -41,24 +43,38 @@ def between(
         steps.append(Positions(rows, channels))
     if target.classes and not source.classes:
         steps.append(PooledClass(source.size, width, channels))
+    if target.vector:
+        steps.append(ToVector())
     if clamp != (None, None):
         steps.append(Clamp(*clamp))
     return tuple(steps)
+
+
+def _in_windows(source: Layout) -> list[Step]:
+    """What makes one pixel of a source: the means of its windows, and behind class tokens those."""
+    windows = exits.windows(source)
+    steps = [*_as_grid(source), *resampling(source.size, windows)]
+    if source.classes:
+        steps += [ToRows(prod(windows)), FrontClass(source.classes)]
+    return [*steps, ToPixel()]
 
 
 def _at_places(source: Layout, target: Layout, keeps_class: bool) -> list[Step]:
     """What brings a source to the target's places: its grid, and its class token where both have one."""
     if source.tokens and target.tokens and source.size == target.size and (keeps_class or not source.classes):
         return []
-    steps: list[Step] = [WithoutClass(source.classes)] if source.classes else []
-    if source.tokens:
-        steps.append(ToGrid(source.size))
-    steps += resampling(source.size, target.size)
+    steps = [*_as_grid(source), *resampling(source.size, target.size)]
     if target.tokens:
         steps.append(ToRows(prod(target.size)))
     if keeps_class:
         steps.append(FrontClass(source.classes))
     return steps
+
+
+def _as_grid(source: Layout) -> list[Step]:
+    """What makes a grid of a source, without its class tokens."""
+    steps: list[Step] = [WithoutClass(source.classes)] if source.classes else []
+    return [*steps, ToGrid(source.size)] if source.tokens else steps
 
 
 def resampling(size: tuple[int, int], target: tuple[int, int]) -> list[Step]:
@@ -89,22 +105,63 @@ class WithoutClass(Step):
 
 
 @dataclass(frozen=True)
-class ToGrid(Step):
-    """Tokens as a grid of a height and width, row by row."""
+class _Reshape(Step):
+    """The same values in another shape."""
 
-    size: tuple[int, int]
     position = Position.PLACES
+
+    @abstractmethod
+    def shape(self, of: tuple[int, ...]) -> tuple[int, ...]:
+        """What becomes of a shape, both without the batch."""
 
     def keras(self, x: Any, front: Any) -> Any:
         from keras import layers
 
-        return layers.Reshape((*self.size, x.shape[-1]), name="grid")(x)
+        return layers.Reshape(self.shape(x.shape[1:]), name=type(self).__name__.removeprefix("To").lower())(x)
 
     def numpy(self, x: np.ndarray, front: np.ndarray, weights: Weights) -> np.ndarray:
-        return x.reshape(len(x), *self.size, x.shape[-1])
+        return x.reshape(len(x), *self.shape(x.shape[1:]))
 
     def tflite(self, x: Any, front: Any, weights: Weights, emitter: Emitter) -> Any:
-        return emitter.reshape(x, (1, *self.size, x.shape[-1]))
+        return emitter.reshape(x, (1, *self.shape(x.shape[1:])))
+
+
+@dataclass(frozen=True)
+class ToGrid(_Reshape):
+    """Tokens as a grid of a height and width, row by row."""
+
+    size: tuple[int, int]
+
+    def shape(self, of: tuple[int, ...]) -> tuple[int, ...]:
+        return *self.size, of[-1]
+
+
+@dataclass(frozen=True)
+class ToRows(_Reshape):
+    """A grid as so many tokens, row by row."""
+
+    rows: int
+
+    def shape(self, of: tuple[int, ...]) -> tuple[int, ...]:
+        return self.rows, of[-1]
+
+
+@dataclass(frozen=True)
+class ToPixel(_Reshape):
+    """All values side by side, as the channels of one pixel."""
+
+    def shape(self, of: tuple[int, ...]) -> tuple[int, ...]:
+        return 1, 1, prod(of)
+
+
+@dataclass(frozen=True)
+class ToVector(_Reshape):
+    """One pixel as a vector, the logits of an exit."""
+
+    position = Position.END
+
+    def shape(self, of: tuple[int, ...]) -> tuple[int, ...]:
+        return (of[-1],)
 
 
 @dataclass(frozen=True)
@@ -143,25 +200,6 @@ class Resize(Step):
 
     def tflite(self, x: Any, front: Any, weights: Weights, emitter: Emitter) -> Any:
         return emitter.resize(x, self.size)
-
-
-@dataclass(frozen=True)
-class ToRows(Step):
-    """A grid as so many tokens, row by row."""
-
-    rows: int
-    position = Position.PLACES
-
-    def keras(self, x: Any, front: Any) -> Any:
-        from keras import layers
-
-        return layers.Reshape((self.rows, x.shape[-1]), name="rows")(x)
-
-    def numpy(self, x: np.ndarray, front: np.ndarray, weights: Weights) -> np.ndarray:
-        return x.reshape(len(x), self.rows, x.shape[-1])
-
-    def tflite(self, x: Any, front: Any, weights: Weights, emitter: Emitter) -> Any:
-        return emitter.reshape(x, (1, self.rows, x.shape[-1]))
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ TABLE: dict[str, tuple[tuple[int, ...], tuple[Step, ...], tuple[int, ...]]] = {
     "Pool": (GRID, (steps.Pool((2, 3)),), (2, 2, 3)),
     "Resize": (GRID, (steps.Resize((5, 4)),), (5, 4, 3)),
     "ToRows": (GRID, (steps.ToRows(24),), (24, 3)),
+    "ToPixel": (GRID, (steps.Pool((2, 3)), steps.ToPixel()), (1, 1, 12)),
+    "ToVector": ((1, 1, 3), (steps.Map(1, 3, 5, False), steps.ToVector()), (5,)),
     "FrontClass": (TOKENS, (steps.WithoutClass(1), steps.FrontClass(1)), TOKENS),
     "Hidden": (GRID, (steps.Hidden(24, 3, 4, False),), (4, 6, 7)),
     "Hidden, tokens": (TOKENS, (steps.Hidden(7, 3, 4, True), steps.Map(7, 7, 5, True)), (7, 5)),
@@ -127,7 +129,9 @@ LAYOUTS = {
     "one token": tokens(1, 1, 3),
     "one token with class": tokens(1, 1, 5, 1),
 }
-PAIRS = list(product(LAYOUTS, LAYOUTS))
+CLASSES = {"classes": Layout((5,))}  # which nothing leads on from
+PAIRS = [*product(LAYOUTS, LAYOUTS), *product(LAYOUTS, CLASSES)]
+LAYOUTS |= CLASSES
 
 
 def drawn(source: Layout, target: Layout, hidden: int, clamp: tuple[float | None, float | None]) -> Stitch:
@@ -165,7 +169,7 @@ def test_what_a_map_reads_lies_where_it_is_due(source, target):
     assert positions == sorted(positions)
     assert [positions.count(at) for at in (Position.FEATURES, Position.END)] == [
         1,
-        1 + bool(stitch.pooled_class(*ends)),
+        1 + bool(stitch.pooled_class(*ends)) + ends[1].vector,
     ]
     x, y = stitch.adapted(draw(2, *ends[0].shape), *ends), stitch.goal(draw(2, *ends[1].shape), *ends)
     assert x.shape[:2] == y.shape[:2]
@@ -185,6 +189,11 @@ def test_what_a_map_reads_lies_where_it_is_due(source, target):
         ("tokens with class", "tokens with class", "Map"),
         ("tokens", "tokens with class", "Map PooledClass"),
         ("more tokens with class", "tokens with class", "WithoutClass ToGrid Pool ToRows FrontClass Map"),
+        ("larger grid", "classes", "Pool ToPixel Map ToVector"),
+        ("odd grid", "classes", "Pool ToPixel Map ToVector"),
+        ("pixel", "classes", "ToPixel Map ToVector"),
+        ("tokens", "classes", "ToGrid ToPixel Map ToVector"),
+        ("more tokens with class", "classes", "WithoutClass ToGrid Pool ToRows FrontClass ToPixel Map ToVector"),
     ],
 )
 def test_which_steps_join_two_layouts(source, target, kinds):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from restnet_tf import atomic
 from restnet_tf.family.family import Family
-from restnet_tf.methods.restnet.jumps import inside
+from restnet_tf.methods.restnet.jumps import between
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.records import Plan
 from restnet_tf.report import plots
@@ -18,7 +18,7 @@ def draw(family: Family[Options], statistics: Statistics) -> None:
     if path.exists():
         return
     index = {role: {cut.name: cut.index for cut in cut_list} for role, cut_list in family.cut_lists.items()}
-    chosen = [p for p in plans_file.read_plans(family.run.plans_path) if p.status == "chosen" and not inside(p)]
+    chosen = [p for p in plans_file.read_plans(family.run.plans_path) if p.status == "chosen" and between(p)]
     large, small = ([cut.name for cut in family.cut_lists[role]] for role in ROLES)
     title = (
         f"{family.anchors['large'].name} (rows) against {family.anchors['small'].name} on {family.data.name}\n"

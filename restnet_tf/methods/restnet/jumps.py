@@ -1,7 +1,7 @@
-"""Blocks left out of one anchor: jumps ahead to a cut of the same shape, and the paths that a sum of them makes best.
+"""Routes as paths over the places of all anchors: blocks run, and jumps between them.
 
-A jump alone does a damage that is measured: the KL of its closed-form stitch through the real rest of the network. A
-path of several is taken to do as much as all of them together; what it really does is tried for the best few alone.
+A jump leads from a cut to another anchor, ahead in the same one (blocks left out), or to the classes (an exit). Every
+route is such a path: a stitched pair has one jump, a network that leaves blocks out has one for each gap.
 """
 
 from __future__ import annotations
@@ -14,106 +14,146 @@ from restnet_tf.graph.costs import Costs
 from restnet_tf.records import Cut, Piece, Plan, Reason, RestnetError
 from restnet_tf.stitches import stitch
 
-# The cuts, by index, that a jump leaves and goes on at; a path is jumps in their order, with a block run between two.
-Jump = tuple[int, int]
+# By role, the cuts of an anchor from the first on, and behind them the classes where exits can go on there.
+Places = Mapping[str, Sequence[Cut]]
+Place = tuple[str, int]  # role and index
+# The places that a jump leaves and goes on at; a path is jumps in their order, with a block run between two.
+Jump = tuple[Place, Place]
 Path = tuple[Jump, ...]
 
-# Of the anchor's MACs, what a path keeps at least: with less, training no longer makes up for what is gone.
+# Of the anchor's MACs, what a path that stays in it keeps at least, but for an exit: with less, training no longer
+# makes up for what is gone.
 LEAST_SHARE = 0.5
-_MOST_JUMPS = 6
-# MACs saved are told apart in such shares of the whole: of paths that save as much, the best one is kept.
-_SHARES = 128
+EXIT = "exit"
 
 
-def possible(cuts: Sequence[Cut]) -> tuple[Jump, ...]:
+def ahead(role: str, cuts: Sequence[Cut]) -> tuple[Jump, ...]:
     """Every jump ahead to a cut of the same shape whose stitch costs less than what it leaves out."""
-    ahead = ((a, b) for a in cuts for b in cuts if a.index < b.index and a.layout == b.layout)
-    fitting = ((a.index, b.index) for a, b in ahead if not stitch.compatible(a, b))
-    return tuple(jump for jump in fitting if saved(cuts, jump))
+    pairs = ((a, b) for a in cuts for b in cuts if a.index < b.index and a.layout == b.layout)
+    every = (((role, a.index), (role, b.index)) for a, b in pairs if not stitch.compatible(a, b))
+    return tuple(jump for jump in every if saved({role: cuts}, jump) > 0)
 
 
-def saved(cuts: Sequence[Cut], jump: Jump) -> int:
-    """MACs that a jump saves; 0 where it saves none."""
-    a, b = (cuts[i] for i in jump)
-    return max(0, b.macs_before - a.macs_before - stitch.macs(a.layout, b.layout))
+def exits(role: str, cuts: Sequence[Cut]) -> tuple[Jump, ...]:
+    """The jump from every grid and sequence of tokens to the classes; none where exits cannot go on there."""
+    last = cuts[-1]
+    if not _classes(last):
+        return ()
+    every = (((role, cut.index), (role, last.index)) for cut in cuts if cut.kind != "vector")
+    return tuple(jump for jump in every if saved({role: cuts}, jump) > 0)
 
 
-def paths(cuts: Sequence[Cut], damages: Mapping[Jump, float], whole: int) -> dict[Path, float]:
-    """For every number of jumps and every saving up to half of ``whole`` MACs, the path of the least damage in sum."""
-    steps: dict[int, list[tuple[Jump, int]]] = {}
-    for jump in damages:
-        steps.setdefault(jump[0], []).append((jump, saved(cuts, jump)))
-    most = int(whole * (1 - LEAST_SHARE))
-    # At each cut: the best paths that come to it over a block, and those that have just landed there.
-    running: list[_Best] = [{(0, 0): (0.0, 0, ())}, *({} for _ in cuts)]
-    landed: list[_Best] = [{} for _ in cuts]
-    for at in range(len(cuts)):
-        for jump, gain in steps.get(at, ()):
-            for damage, before, path in running[at].values():
-                if before + gain <= most and len(path) < _MOST_JUMPS:
-                    _keep(landed[jump[1]], (damage + damages[jump], before + gain, (*path, jump)), whole)
-        for state in (*running[at].values(), *landed[at].values()):
-            _keep(running[at + 1], state, whole)
-    return {path: damage for damage, _, path in running[-1].values() if path}
+def saved(places: Places, jump: Jump) -> int:
+    """MACs between two places of an anchor that a jump saves, less those of its stitch."""
+    a, b = ends(places, jump)
+    return b.macs_before - a.macs_before - stitch.macs(a.layout, b.layout)
 
 
-_State = tuple[float, int, Path]  # the damage, the MACs saved, and the jumps
-_Best = dict[tuple[int, int], _State]
+def ends(places: Places, jump: Jump) -> tuple[Cut, Cut]:
+    """The cuts of a jump."""
+    (one, i), (other, j) = jump
+    return places[one][i], places[other][j]
 
 
-def _keep(best: _Best, state: _State, whole: int) -> None:
-    """Take a path in where it is the best of its saving and number of jumps."""
-    key = state[1] * _SHARES // whole, len(state[2])
-    if key not in best or state < best[key]:
-        best[key] = state
+def is_exit(places: Places, jump: Jump) -> bool:
+    """Whether a jump leads to the classes."""
+    return _classes(ends(places, jump)[1])
 
 
 def plan(
-    role: str,
-    cuts: Sequence[Cut],
     path: Path,
-    whole: Costs,
+    places: Places,
+    whole: Mapping[str, Costs],
     refuse: Callable[[int, int], Reason | None] = lambda macs, params: None,
 ) -> Plan:
-    """The route of a path through an anchor, with what it costs: a candidate, or out for a reason."""
-    macs, params = whole.macs, whole.params
-    for a, b in _ends(cuts, path):
-        macs -= saved(cuts, (a.index, b.index))
-        params += stitch.params(a.layout, b.layout) - (b.params_before - a.params_before)
-    short = macs < LEAST_SHARE * whole.macs
+    """The route of a path, with what it costs: a candidate, or out for a reason; ``whole`` are anchors by role."""
+    macs, params = _costs(path, places, whole)
+    roles = {role for jump in path for role, _ in jump}
+    alone = len(roles) == 1 and not is_exit(places, path[-1])
+    short = alone and macs < LEAST_SHARE * whole[min(roles)].macs
     reason = Reason("too_little_left", limit=LEAST_SHARE) if short else refuse(macs, params)
     return Plan(
-        name=name(role, path),
-        route=tuple(pieces(role, cuts, path)),
+        name=name(path, places),
+        route=tuple(pieces(path, places)),
         macs=macs,
         params=params,
         cka=nan,
         r2=nan,
         status="rejected" if reason else "candidate",
         reason=reason,
-        cuts=tuple(cut for jump in path for cut in jump),
+        cuts=tuple(index for jump in path for _, index in jump),
     )
 
 
-def name(role: str, path: Path) -> str:
-    """The cuts that a path leaves and goes on at, in turns: ``L3-L5-L12-L14`` leaves out blocks 4, 5, 13 and 14."""
-    return "-".join(f"{role[0].upper()}{cut}" for jump in path for cut in jump)
+def _costs(path: Path, places: Places, whole: Mapping[str, Costs]) -> tuple[int, int]:
+    """MACs, and parameters: a stretch that a route runs twice has its weights once."""
+    macs, params, weights = 0, 0, {}
+    for (role, start), (_, stop) in _stretches(path, places):
+        cuts = places[role]
+        macs += _at(cuts, stop, whole[role].macs, "macs_before") - _at(cuts, start, 0, "macs_before")
+        bounds = [(at, at + 1) for at in range(start, stop)]
+        for one, other in bounds:
+            before = _at(cuts, one, 0, "params_before")
+            weights[role, one] = _at(cuts, other, whole[role].params, "params_before") - before
+    for jump in path:
+        a, b = (cut.layout for cut in ends(places, jump))
+        macs, params = macs + stitch.macs(a, b), params + stitch.params(a, b)
+    return macs, params + sum(weights.values())
 
 
-def check(plans: Sequence[Plan], role: str, cuts: Sequence[Cut]) -> None:
-    """Refuse (``RestnetError``) chosen plans that are no path through the anchor of this role."""
-    allowed = set(possible(cuts))
+def _at(cuts: Sequence[Cut], index: int, beyond: int, figure: str) -> int:
+    """A figure up to a place: -1 is the input, one behind the last place the output."""
+    if index < 0:
+        return 0
+    return int(getattr(cuts[index], figure)) if index < len(cuts) else beyond
+
+
+def _stretches(path: Path, places: Places) -> Iterator[tuple[Place, Place]]:
+    """What a path runs, each from a place of an anchor (-1: its input) to another one (behind the last: its output)."""
+    starts = [(path[0][0][0], -1), *(landing for _, landing in path)]
+    last = path[-1][1][0]
+    return zip(starts, [*(leaving for leaving, _ in path), (last, len(places[last]))], strict=True)
+
+
+def name(path: Path, places: Places) -> str:
+    """The places that a path leaves and goes on at, in turns.
+
+    ``L3-L5-L12-L14`` leaves out blocks 4, 5, 13 and 14, ``L3-exit`` ends at the classes.
+    """
+    return "-".join(
+        EXIT if _classes(places[role][index]) else f"{role[0].upper()}{index}" for jump in path for role, index in jump
+    )
+
+
+def pieces(path: Path, places: Places) -> Iterator[Piece]:
+    """The stretches of anchors that a path runs through."""
+
+    def cut(place: Place) -> str | None:
+        role, index = place
+        return places[role][index].name if 0 <= index < len(places[role]) else None
+
+    return (Piece(start[0], cut(start), cut(stop)) for start, stop in _stretches(path, places))
+
+
+def check(plans: Sequence[Plan], places: Places, possible: Sequence[Jump]) -> None:
+    """Refuse (``RestnetError``) chosen plans that are no path of these jumps."""
+    allowed = set(possible)
     for one in plans:
         if one.status != "chosen":
             continue
-        through = path(one, cuts)
-        steps = [cut for jump in through for cut in jump]
-        strange = {piece.anchor for piece in one.route} - {role}
-        if strange or not through or not allowed.issuperset(through) or any(b <= a for a, b in pairwise(steps)):
+        through = path(one, places)
+        runs = [(start, stop) for (_, start), (_, stop) in _stretches(through, places)] if through else []
+        if not through or not allowed.issuperset(through) or any(stop <= start for start, stop in runs):
             raise RestnetError(
-                f"plan {one.name} cannot be built: a route that leaves blocks out goes through the {role} anchor alone,"
-                " ahead from cut to cut of the same shape, with a block run between two jumps"
+                f"plan {one.name} cannot be built: a route jumps ahead in the large anchor to a cut of the same shape,"
+                " to a cut of another anchor that a stitch can join, or at last to the classes, with a block run"
+                " between two jumps"
             )
+
+
+def between(one: Plan) -> bool:
+    """Whether a route has one jump, from an anchor to another."""
+    return [piece.anchor for piece in one.route] in (["large", "small"], ["small", "large"])
 
 
 def inside(one: Plan) -> bool:
@@ -121,21 +161,21 @@ def inside(one: Plan) -> bool:
     return len(one.route) > 1 and len({piece.anchor for piece in one.route}) == 1
 
 
-def path(one: Plan, cuts: Sequence[Cut]) -> Path:
-    """The jumps of a route through one anchor; raises ``RestnetError`` where it names no cut of it."""
-    index = {cut.name: cut.index for cut in cuts}
-    names = [(str(a.stop), str(b.start)) for a, b in pairwise(one.route)]
-    if unknown := [name for pair in names for name in pair if name not in index]:
-        raise RestnetError(f"plan {one.name} names no cut with {unknown[0]}; there are: {', '.join(index)}")
-    return tuple((index[a], index[b]) for a, b in names)
+def path(one: Plan, places: Places) -> Path:
+    """The jumps of a route; raises ``RestnetError`` where it names no place of an anchor."""
+    return tuple(
+        (_place(one, places, a.anchor, a.stop), _place(one, places, b.anchor, b.start)) for a, b in pairwise(one.route)
+    )
 
 
-def _ends(cuts: Sequence[Cut], path: Path) -> Iterator[tuple[Cut, Cut]]:
-    return ((cuts[i], cuts[j]) for i, j in path)
+def _place(one: Plan, places: Places, role: str, name: str | None) -> Place:
+    names = [cut.name for cut in places.get(role, ())]
+    if name not in names:
+        raise RestnetError(
+            f"plan {one.name} names no cut of the {role} anchor with {name}; there are: {', '.join(names)}"
+        )
+    return role, names.index(name)
 
 
-def pieces(role: str, cuts: Sequence[Cut], path: Path) -> Iterator[Piece]:
-    """The stretches of an anchor that a path runs through."""
-    starts = [None, *(cuts[j].name for _, j in path)]
-    stops = [*(cuts[i].name for i, _ in path), None]
-    return (Piece(role, start, stop) for start, stop in zip(starts, stops, strict=True))
+def _classes(cut: Cut) -> bool:
+    return cut.kind == "vector" and not cut.macs_after

@@ -29,7 +29,7 @@ from restnet_tf.fitting import cache, ladder, rungs, stints
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.fitting.stints import Contest, Entrant
-from restnet_tf.methods.restnet import inside, jumps, plan, routes
+from restnet_tf.methods.restnet import jumps, plan, routes
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.routes import Routes
 from restnet_tf.points.points import DISTILLED, OperatingPoint
@@ -98,13 +98,9 @@ def identity(family: Build) -> dict[str, Any]:
 
 def check(family: Build) -> None:
     """Refuse (``RestnetError``) anchors, plans and disks that cannot be built with, before any work is done."""
-    if family.options.alone:
-        inside.check(family)
-    else:
+    if not family.options.alone:
         check_costs(family)
-        given = family.settings.plans or ()
-        jumps.check([p for p in given if jumps.inside(p)], inside.ROLE, family.cut_lists[inside.ROLE])
-        plan.check([p for p in given if not jumps.inside(p)], family.cut_lists)
+    routes.check(family)
     if family.settings.max_points and not family.run.record_path.exists():
         forecast.check_room(family)
 
@@ -188,7 +184,8 @@ def references(family: Build) -> References:
 def summary(family: Build, meta: Mapping[str, Any], listed: Sequence[OperatingPoint]) -> list[str]:
     """What came of the points between the anchors."""
     if family.options.alone:
-        return words.family(family.run.path, meta, listed, words.Nouns(("shorter path", "shorter paths")))
+        nouns = words.Nouns(("shorter path", "shorter paths"))
+        return [*words.family(family.run.path, meta, listed, nouns), *_order(family)]
     bare = [_BARE] if family.options.without_images else []
     return [*words.family(family.run.path, meta, listed), *_order(family), *bare]
 
@@ -198,11 +195,14 @@ def _order(family: Build) -> list[str]:
     if not family.run.done("plans"):
         return []
     listed = plans_file.read_plans(family.run.plans_path)
-    tried = [p for p in listed if p.kl is not None and not jumps.inside(p)]
+    tried = [p for p in listed if p.kl is not None and jumps.between(p)]
     told = plan.order(tried, family.settings.seed)
     figures = ", ".join(f"{plan.SPOKEN[by]} {value:+.2f}" for by, value in told.items())
     title = f"how {len(tried)} tried plans rank against their loss (Spearman, -1 would be best)"
-    return [f"{title}: {figures}"] if told else []
+    lines = [f"{title}: {figures}"] if told else []
+    if (sums := plan.ranking(listed)) is not None:
+        lines.append(f"what jumps do alone ranks paths of several by its sum (Spearman, +1 would be best): {sums:+.2f}")
+    return lines
 
 
 def plans(family: Build, ways: Routes) -> tuple[Plan, ...]:

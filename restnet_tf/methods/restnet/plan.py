@@ -23,8 +23,9 @@ CHANCE = "random"
 RANKINGS = ("cka", "r2", CHANCE)
 SPOKEN = {"cka": "CKA", "r2": "R2", CHANCE: "chance"}
 # Closed-form trials through the real back for each point wanted; each takes about half a second on CIFAR.
-_TRIALS = 6
+TRIALS = 6
 _LEAST_ORDERED = 5  # plans, of which an order is told
+_ROLES = 2  # pieces of a route of one jump
 
 
 def propose(
@@ -53,18 +54,23 @@ def propose(
     ]
     plans = within(assessed)
     rank = ranks(plans, rank_by, seed)
-    reason = Reason("not_shortlisted", count=_TRIALS, figure=rank_by)
+    reason = Reason("not_shortlisted", count=TRIALS, figure=rank_by)
     bounds = anchors["small"].macs, anchors["large"].macs
     return shortlist(plans, bounds, points, lambda p: -rank[p.name], reason)
 
 
 def shortlist(
-    plans: Iterable[Plan], bounds: tuple[int, int], points: int, rank: Callable[[Plan], float], reason: Reason
+    plans: Iterable[Plan],
+    bounds: tuple[int, int],
+    points: int,
+    rank: Callable[[Plan], float],
+    reason: Reason,
+    trials: int = TRIALS,
 ) -> tuple[Plan, ...]:
-    """Of the candidates in each interval of cost those of the lowest rank, the others rejected for this reason."""
+    """Of the candidates in each interval of cost some of the lowest rank, the others rejected for this reason."""
     plans, shortlisted = tuple(plans), set()
     for group in _intervals([p for p in plans if p.status == "candidate"], *bounds, points):
-        shortlisted |= {p.name for p in sorted(group, key=lambda p: (rank(p), p.name))[:_TRIALS]}
+        shortlisted |= {p.name for p in sorted(group, key=lambda p: (rank(p), p.name))[:trials]}
     return tuple(
         replace(p, status="rejected", reason=reason) if p.status == "candidate" and p.name not in shortlisted else p
         for p in plans
@@ -92,6 +98,16 @@ def order(plans: Iterable[Plan], seed: int) -> dict[str, float]:
     kls = [p.kl for p in tried]
     values = {by: list(ranks(tried, by, seed).values()) for by in RANKINGS}
     return {by: float(stats.spearmanr(v, kls).statistic) for by, v in values.items()}
+
+
+def ranking(plans: Iterable[Plan]) -> float | None:
+    """Spearman's correlation of the estimates of paths of several jumps with their KLs; None where few were tried."""
+    from scipy import stats
+
+    tried = [p for p in plans if p.kl is not None and p.estimate is not None and len(p.route) > _ROLES]
+    if len(tried) < _LEAST_ORDERED:
+        return None
+    return float(stats.spearmanr([p.estimate for p in tried], [p.kl for p in tried]).statistic)
 
 
 def choose(plans: Iterable[Plan], bounds: tuple[int, int], points: int = 8) -> tuple[Plan, ...]:
@@ -171,10 +187,10 @@ def _assess(
 
 
 def _intervals(plans: Iterable[Plan], low: int, high: int, count: int) -> list[list[Plan]]:
-    """Plans by equal intervals of MACs between the anchors; empty ones left out."""
+    """Plans by equal intervals of MACs between the anchors; empty ones left out. What costs less has one of its own."""
     groups: dict[int, list[Plan]] = {}
     for plan in plans:
-        at = min(count - 1, (plan.macs - low) * count // max(1, high - low))
+        at = max(-1, min(count - 1, (plan.macs - low) * count // max(1, high - low)))
         groups.setdefault(at, []).append(plan)
     return [groups[at] for at in sorted(groups)]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
-
 import keras
 import networks
 import numpy as np
@@ -13,7 +11,7 @@ from restnet_tf.graph import costs, cuts
 from restnet_tf.graph.costs import Costs
 from restnet_tf.methods.restnet import jumps
 from restnet_tf.records import Cut, Piece, Plan, Reason, RestnetError, Stitch
-from restnet_tf.stitches import variant
+from restnet_tf.stitches import exits, variant
 
 WHOLE = 100_000
 
@@ -28,68 +26,67 @@ def chain(stages: tuple[int, ...] = (4, 4), whole: int = WHOLE) -> tuple[Cut, ..
     )
 
 
+def ahead(*ends: int) -> jumps.Path:
+    """A path in the large anchor, by the cuts that it leaves and goes on at in turns."""
+    return tuple((("large", i), ("large", j)) for i, j in zip(ends[::2], ends[1::2], strict=True))
+
+
 def test_jumps_go_ahead_to_the_same_shape_and_save_something():
-    assert jumps.possible(chain((3, 2))) == ((0, 1), (0, 2), (1, 2), (3, 4))
+    assert jumps.ahead("large", chain((3, 2))) == tuple(ahead(*ends)[0] for ends in ((0, 1), (0, 2), (1, 2), (3, 4)))
     # A block has 166 MACs, a map of 2 to 2 channels 256 at 64 places and 64 at 16: of the first stage one is too few.
-    dear = chain((3, 2), whole=1000)
-    assert jumps.possible(dear) == ((0, 2), (3, 4))
-    assert [jumps.saved(dear, jump) for jump in ((0, 1), (0, 2), (3, 4))] == [0, 2 * 166 - 256, 166 - 64]
+    dear = {"large": chain((3, 2), whole=1000)}
+    assert jumps.ahead("large", dear["large"]) == (*ahead(0, 2), *ahead(3, 4))
+    assert [jumps.saved(dear, jump) for jump in ahead(0, 1, 0, 2, 3, 4)] == [166 - 256, 2 * 166 - 256, 166 - 64]
 
 
-def brute(cut_list: tuple[Cut, ...], damages: dict[jumps.Jump, float]) -> dict[jumps.Path, float]:
-    """The damage of every path, by looking at all of them."""
-    every: dict[jumps.Path, float] = {}
-    for count in range(1, 5):
-        for path in combinations(sorted(damages), count):
-            steps = [cut for jump in path for cut in jump]
-            if all(a < b for a, b in pairwise(steps)):
-                every[path] = sum(damages[jump] for jump in path)
-    return every
-
-
-def test_the_best_paths_are_those_of_all(monkeypatch):
-    monkeypatch.setattr(jumps, "saved", lambda cut_list, jump: 7_000 * (jump[1] - jump[0]))
-    cut_list = chain((4, 5))
-    rng = np.random.default_rng(0)
-    possible = [(a.index, b.index) for a in cut_list for b in cut_list if a.index < b.index and a.shape == b.shape]
-    damages = {jump: float(rng.uniform()) * (jump[1] - jump[0]) for jump in possible}
-    found = jumps.paths(cut_list, damages, WHOLE)
-    best: dict[tuple[int, int], float] = {}
-    for path, damage in brute(cut_list, damages).items():
-        saved = sum(7_000 * (j - i) for i, j in path)
-        if saved <= WHOLE * (1 - jumps.LEAST_SHARE):
-            key = saved, len(path)
-            best[key] = min(damage, best.get(key, np.inf))
-    assert {(sum(7_000 * (j - i) for i, j in path), len(path)) for path in found} == set(best)
-    for path, damage in found.items():
-        assert damage == pytest.approx(best[sum(7_000 * (j - i) for i, j in path), len(path)])
-    assert max(len(path) for path in found) > 2
+def test_exits_lead_from_every_cut_to_the_classes():
+    anchor = networks.anchor((4, 6), 1)
+    places = cuts.places(anchor)
+    *rest, last = places
+    assert (last.name, last.kind, last.shape, last.macs_after) == ("logits", "vector", (networks.CLASSES,), 0)
+    # Behind the last grid comes the classifier itself, behind a pool that is a cut too.
+    assert jumps.exits("large", places) == ((("large", 0), ("large", 4)), (("large", 1), ("large", 4)))
+    assert jumps.exits("large", rest) == ()
+    assert jumps.ahead("large", places) == jumps.ahead("large", rest)
 
 
 def zeros(source: Cut, target: Cut) -> Stitch:
-    width, ends = source.layout.channels, (source.layout, target.layout)
-    return Stitch(np.zeros((width, width), np.float32), np.zeros(width, np.float32), *ends, target.clamp)
+    layouts = source.layout, target.layout
+    shape = exits.read(*layouts), target.layout.channels
+    return Stitch(np.zeros(shape, np.float32), np.zeros(shape[1], np.float32), *layouts, target.clamp)
 
 
-def test_a_path_costs_what_its_network_costs():
-    anchor = networks.anchor((4, 6), 4)
-    cut_list, calls = cuts.find(anchor.model), costs.nodes(anchor.model)
-    path = ((1, 3), (5, 6))
-    made = jumps.plan("large", cut_list, path, Costs(costs.macs(calls), costs.params(calls)))
-    assert (made.name, made.cuts, made.status) == ("L1-L3-L5-L6", (1, 3, 5, 6), "candidate")
-    stitches = [zeros(cut_list[i], cut_list[j]) for i, j in path]
-    model = variant.assemble(made, {"large": anchor}, *stitches)
+PATHS = {
+    "L1-L3-L5-L6": ahead(1, 3, 5, 6),
+    "L2-exit": ahead(2, 10),
+    "L1-L3-L4-exit": ahead(1, 3, 4, 10),
+    "L1-S0-S1-L6": ((("large", 1), ("small", 0)), (("small", 1), ("large", 6))),
+    "S1-L2-L3-S1": ((("small", 1), ("large", 2)), (("large", 3), ("small", 1))),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_costs_what_its_network_costs(name):
+    anchors = {"large": networks.anchor((4, 6), 4), "small": networks.anchor((4, 6), 1, seed=1)}
+    places = {role: cuts.places(anchor) for role, anchor in anchors.items()}
+    calls = {role: costs.nodes(anchor.model) for role, anchor in anchors.items()}
+    whole = {role: Costs(costs.macs(each), costs.params(each)) for role, each in calls.items()}
+    made = jumps.plan(PATHS[name], places, whole)
+    assert (made.name, made.status) == (name, "candidate")
+    assert made.cuts == tuple(index for jump in PATHS[name] for _, index in jump)
+    model = variant.assemble(made, anchors, *(zeros(*jumps.ends(places, jump)) for jump in PATHS[name]))
     layers = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     assert made.macs == sum(costs.macs(costs.nodes(layer)) for layer in layers)
     assert made.params == sum(costs.params(costs.nodes(layer)) for layer in layers)
-    assert jumps.path(made, cut_list) == path
+    assert jumps.path(made, places) == PATHS[name]
+    assert (jumps.inside(made), jumps.between(made)) == ("S" not in name, False)
 
 
 def test_what_is_too_short_or_over_the_budget_says_so():
-    cut_list, whole = chain((1, 1, 8)), Costs(WHOLE, 100)
-    short = jumps.plan("large", cut_list, ((2, 9),), whole)
+    places, whole = {"large": chain((1, 1, 8))}, {"large": Costs(WHOLE, 100)}
+    short = jumps.plan(ahead(2, 9), places, whole)
     assert (short.status, short.reason) == ("rejected", Reason("too_little_left", limit=jumps.LEAST_SHARE))
-    over = jumps.plan("large", cut_list, ((2, 3),), whole, lambda macs, params: Reason.note(f"{macs} is too much"))
+    over = jumps.plan(ahead(2, 3), places, whole, lambda macs, params: Reason.note(f"{macs} is too much"))
     assert over.reason == Reason.note(f"{over.macs} is too much")
 
 
@@ -99,9 +96,13 @@ def route(*ends: int, role: str = "large") -> Plan:
     return Plan("mine", tuple(pieces), 1, 1, 0.0, 0.0, None, "chosen")
 
 
+PLACES = {"large": chain()}
+AHEAD = jumps.ahead("large", PLACES["large"])
+
+
 def test_plans_by_hand():
-    jumps.check([route(0, 2), route(0, 1, 4, 6)], "large", chain())
-    jumps.check([Plan("out", (Piece("small", None, "x"),), 1, 1, 0.0, 0.0, None, "rejected")], "large", chain())
+    jumps.check([route(0, 2), route(0, 1, 4, 6)], PLACES, AHEAD)
+    jumps.check([Plan("out", (Piece("small", None, "x"),), 1, 1, 0.0, 0.0, None, "rejected")], PLACES, AHEAD)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +110,4 @@ def test_plans_by_hand():
 )
 def test_routes_that_are_no_paths_are_refused(wrong):
     with pytest.raises(RestnetError, match="plan mine"):
-        jumps.check([wrong], "large", chain())
+        jumps.check([wrong], PLACES, AHEAD)
