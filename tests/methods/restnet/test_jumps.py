@@ -36,6 +36,12 @@ def test_jumps_go_ahead_to_the_same_shape_and_save_something():
     assert [jumps.saved(dear, jump) for jump in ((0, 1), (0, 2), (3, 4))] == [0, 2 * 166 - 256, 166 - 64]
 
 
+def test_a_path_has_six_jumps_at_most(monkeypatch):
+    monkeypatch.setattr(jumps, "saved", lambda cut_list, jump: 1_000)
+    damages = {(i, i + 1): 0.0 for i in range(0, 16, 2)}
+    assert {len(path) for path in jumps.paths(chain((18,)), damages, WHOLE)} == {1, 2, 3, 4, 5, 6}
+
+
 def brute(cut_list: tuple[Cut, ...], damages: dict[jumps.Jump, float]) -> dict[jumps.Path, float]:
     """The damage of every path, by looking at all of them."""
     every: dict[jumps.Path, float] = {}
