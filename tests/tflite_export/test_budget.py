@@ -119,3 +119,9 @@ def test_what_is_not_understood(text, message):
 )
 def test_amounts(name, value, text):
     assert budget.amount(name, value) == text
+
+
+def test_a_figure_at_its_limit_is_within_the_budget():
+    terms = budget.parse("macs<=30M, flash<=500")
+    assert budget.over(terms, {"macs": 30e6, "flash": 500}) == {}
+    assert budget.over(terms, {"macs": 33e6, "flash": 499}) == {terms[0]: pytest.approx(0.1)}
