@@ -165,6 +165,8 @@ def _optimised(family: Family, plan: Plan, fitted: Fitted, treatment: Treatment)
     if len(plan.route) != 2:
         raise RestnetError(f"{plan.name} has {len(fitted.stitches)} stitches; optimize takes points of one alone")
     first, last = plan.route
+    if fitted.stitch.target.vector:
+        raise RestnetError(f"{plan.name} is an exit; optimize takes stitches between grids alone")
     if fitted.stitch.source.tokens or fitted.stitch.target.tokens:
         raise RestnetError(f"{plan.name} stitches tokens; optimize takes stitches between grids alone")
     if stitch.hidden(fitted.stitch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from networks import forward
 from restnet_tf.anchors import zoo
 from restnet_tf.cascades.thresholds import hand
 from restnet_tf.commands import build as job
-from restnet_tf.commands import verify
+from restnet_tf.commands import optimize, verify
+from restnet_tf.commands.optimize import Treatment
 from restnet_tf.fitting.ladder import Fitted
 from restnet_tf.graph import costs, cuts
 from restnet_tf.graph.costs import Costs
@@ -25,7 +27,7 @@ from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import STITCHED
 from restnet_tf.progress import Silent
-from restnet_tf.records import Anchor
+from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch
@@ -140,6 +142,13 @@ def test_verify_takes_exits(run: Path):
     checks = verify.check_run(run, "int8", 40, Silent())
     verify.judge(checks)
     assert {"large", *NAMES} <= {v.point for v in checks.networks}
+
+
+@needs.TFMOT.mark
+def test_an_exit_is_nothing_to_optimize(run: Path, tmp_path: Path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(RestnetError, match="L5-exit is an exit; optimize takes"):
+        optimize.optimize(copy, "L5-exit", Treatment("prune", 0.5), Silent())
 
 
 @needs.MICRO.mark
