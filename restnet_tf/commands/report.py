@@ -19,7 +19,7 @@ from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
 from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, CASCADE, DISTILLED, SHIPPED, STITCHED, Cascade, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
-from restnet_tf.report import losses, savings, sheets, webpage
+from restnet_tf.report import losses, savings, shared, sheets, webpage
 from restnet_tf.report.contents import STAGE, STITCH, Candidate, Ladder, Report, RoutePart
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
@@ -142,6 +142,7 @@ def _facts(
         **_lost(listed, str(meta["metric"])),
         **_cascading(listed, str(meta["metric"])),
         "precisions": ", ".join(sorted({name for p in listed for name in p.files})),
+        **({"elastic files": "; ".join(sizes)} if (sizes := shared.sentences(meta)) else {}),
         "settings": ", ".join(told),
         "versions": ", ".join(f"{name} {value}" for name, value in (meta.get("versions") or _versions(given)).items()),
         "training": f"{meta['training_macs'] / 1e12:.3g}T MACs with statistics, trials, validations and rivals; of"

@@ -39,6 +39,7 @@ class Settings:
     effort: float
     seed: int
     ship_all: bool
+    max_elastic: float | None
     also: tuple[str, ...]
     converter: str
     recalibrate: bool

@@ -13,7 +13,7 @@ from restnet_tf.anchors import applications, class_order, demo, head
 from restnet_tf.anchors.pretrained import MissingWeightsError
 from restnet_tf.data import cluttered, photographs, splits
 from restnet_tf.data.splits import Data
-from restnet_tf.family import first_looks, stage_runs
+from restnet_tf.family import elastic, first_looks, stage_runs
 from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
 from restnet_tf.family.first_looks import Remedies
 from restnet_tf.family.options import MODEL, PATH, PATH_OF_ROLE, BuildOptions, Options
@@ -53,6 +53,7 @@ def settings(options: BuildOptions, *, order: str, max_points: int = POINTS, eff
         effort=options.effort or effort,
         seed=options.seed,
         ship_all=options.ship_all,
+        max_elastic=elastic.multiple(options.max_elastic),
         also=options.also,
         converter=options.converter,
         recalibrate=options.recalibrate,
@@ -228,6 +229,8 @@ def identity(family: Family, method: str, settings: Mapping[str, Any]) -> dict[s
         "budget": limits(chosen.budget),
         "plans": digest,
     }
+    # A run that was begun without it goes on without it.
+    common |= {"max_elastic": chosen.max_elastic} if chosen.max_elastic else {}
     return inputs | common | {"method": method, **settings} | lines_of(TOOLS)
 
 

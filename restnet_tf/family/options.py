@@ -60,6 +60,7 @@ class BuildOptions(Options):
     effort: float | None = None  # None: 1, or enough for the demo
     plans: Path | None = field(default=None, metadata=PATH)
     ship_all: bool = False
+    max_elastic: str = ""
     converter: str = "link"
     recalibrate: bool = False
     uint8_input: bool = False

@@ -153,6 +153,7 @@ def _shop(members: Members, scorer: Scorer, candidates: Sequence[OperatingPoint]
         lambda split, shape: score.images(getattr(family.data, split), shape),
         judge,
         family.report,
+        most_elastic=family.settings.max_elastic,
     )
 
 

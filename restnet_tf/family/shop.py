@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf import atomic
-from restnet_tf.family import measure
+from restnet_tf.family import elastic, measure
 from restnet_tf.family.answers import Answers, Images, Shape
 from restnet_tf.family.measure import Job, Judge
-from restnet_tf.points import metadata, points
+from restnet_tf.points import points
 from restnet_tf.points.points import File, OperatingPoint, Rating
 from restnet_tf.report import plots
 
@@ -30,7 +30,8 @@ class Shop:
     """What makes and measures files of a run, whatever the method.
 
     ``shapes`` are the input shapes of points, ``images`` and ``judge`` as in ``measure``. ``held_out`` are answers
-    ``(n, classes)`` to the rank split of points that were fitted on it, each image without itself.
+    ``(n, classes)`` to the rank split of points that were fitted on it, each image without itself. ``most_elastic`` as
+    ``elastic.multiple`` gives it.
     """
 
     run: Run
@@ -41,6 +42,7 @@ class Shop:
     report: Reporter
     repeats: int = _REPEATS
     held_out: Mapping[str, np.ndarray] = field(default_factory=dict)
+    most_elastic: float | None = None
 
     @cached_property
     def answers(self) -> Answers:
@@ -78,13 +80,15 @@ class Shop:
 
     def publish(self, listed: Sequence[OperatingPoint], meta: Mapping[str, Any], title: str) -> None:
         """What speaks of all points: the elastic files, ``points.json`` and the plot."""
+        sizes: dict[str, Any] = {}
         for precision, maker in self.makers.items():
             members = [p for p in listed if precision in p.files]
-            chains = {p.name: p.cascade for p in members if p.cascade is not None}
-            names = [p.name for p in members if p.cascade is None]
-            content = maker.elastic(names, metadata.elastic(members, precision, meta), chains)
-            if content is not None:
-                atomic.write_bytes(self.run.elastic_path(precision), content)
+            made = elastic.linked(maker, members, precision, meta, self.most_elastic)
+            if made.content is not None:
+                atomic.write_bytes(self.run.elastic_path(precision), made.content)
+                anchors = elastic.anchor_bytes(members, precision)
+                sizes[precision] = {"bytes": len(made.content), "anchors": anchors, "left_out": made.left_out}
+        meta = {**meta, "elastic": sizes}
         self.run.write_json(self.run.points_path, points.to_json(listed, meta))
         atomic.write_bytes(self.run.plot_path, plots.operating_points(listed, title, meta["metric"]))
 

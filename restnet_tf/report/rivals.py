@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
+from statistics import fmean
 
 from restnet_tf.points import front
 from restnet_tf.points.points import FROM_SCRATCH, SHIPPED, STITCHED, OperatingPoint
@@ -20,7 +19,7 @@ def _behind_random(shipped: Sequence[OperatingPoint], points: Sequence[Operating
     pairs = [(p, front.middle(twins)) for p in shipped if (twins := [q for q in points if q.twin_of == p.name])]
     if not pairs:
         return []
-    own, theirs = (_percent(float(np.mean([pair[end].test.value for pair in pairs]))) for end in (0, 1))
+    own, theirs = (_percent(fmean(pair[end].test.value for pair in pairs)) for end in (0, 1))
     whose = f"the {len(pairs)} shipped routes have" if len(pairs) > 1 else f"{pairs[0][0].name} has"
     return [f"stitching pays: {whose} {own} {metric} on the test split, behind random fronts {theirs}"]
 

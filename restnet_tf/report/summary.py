@@ -12,7 +12,7 @@ from typing import Any
 from restnet_tf.points import front
 from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, DOMINATED, SHIPPED, STITCHED, OperatingPoint
 from restnet_tf.records import Tally
-from restnet_tf.report import advice, losses, rivals, savings, units
+from restnet_tf.report import advice, losses, rivals, savings, shared, units
 from restnet_tf.schema import SCHEMA
 from restnet_tf.words import sentence
 
@@ -59,6 +59,7 @@ def family(
         *_distilled(points, nouns),
         *rivals.sentences(points, str(meta["metric"])),
         *_files(path),
+        *shared.sentences(meta),
         *_from_chord(points, str(meta["metric"])),
         *savings.sentences(points, str(meta["metric"])),
         *_trained(meta, points),
@@ -67,7 +68,7 @@ def family(
 
 def cascaded(path: Path, meta: Mapping[str, Any], points: Sequence[OperatingPoint]) -> list[str]:
     """What cascades of models as they are came to, in sentences; as ``family``."""
-    return [*savings.sentences(points, str(meta["metric"])), *_files(path)]
+    return [*savings.sentences(points, str(meta["metric"])), *_files(path), *shared.sentences(meta)]
 
 
 def composed(
