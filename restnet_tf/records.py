@@ -107,7 +107,8 @@ class Cut:
 
     ``shape`` is without the batch; ``clamp`` is the range that the tensor's own activation
     allows, ``(None, None)`` where it has none; costs are of one image. ``grid`` is the height and width
-    that tokens come from, None where it is not known; those before it are class tokens.
+    that tokens come from, None where it is not known; those before it are class tokens. A ``linear`` cut is a linear
+    map of the image, as a patch embedding is.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Cut:
     params_before: int
     params_after: int
     grid: tuple[int, int] | None = None
+    linear: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -136,6 +138,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     "resolutions": (),
     "as_dear_as_anchor": ("rival",),
     "as_cheap_as_anchor": ("rival",),
+    "anchor_again": ("rival",),
     "as_dear_as_neighbour": (),
     "as_cheap_as_neighbour": (),
     "over_budget": ("excess",),

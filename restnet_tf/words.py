@@ -16,6 +16,7 @@ _SENTENCES = {
     "resolutions": "resolutions too far apart{sizes}",
     "as_dear_as_anchor": "costs no less than the {rival} anchor",
     "as_cheap_as_anchor": "costs no more than the {rival} anchor",
+    "anchor_again": "is the anchor {rival} itself behind another embedding of the image",
     "as_dear_as_neighbour": "costs no less than the costlier of the two anchors",
     "as_cheap_as_neighbour": "costs no more than the cheaper of the two anchors",
     "over_budget": "{excess}",

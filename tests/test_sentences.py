@@ -34,6 +34,10 @@ EVERY = {
     ),
     "as_dear_as_anchor": (Reason("as_dear_as_anchor", rival="large"), "costs no less than the large anchor"),
     "as_cheap_as_anchor": (Reason("as_cheap_as_anchor", rival="small"), "costs no more than the small anchor"),
+    "anchor_again": (
+        Reason("anchor_again", rival="B"),
+        "is the anchor B itself behind another embedding of the image",
+    ),
     "as_dear_as_neighbour": (Reason("as_dear_as_neighbour"), "costs no less than the costlier of the two anchors"),
     "as_cheap_as_neighbour": (Reason("as_cheap_as_neighbour"), "costs no more than the cheaper of the two anchors"),
     "over_budget": (

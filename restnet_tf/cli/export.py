@@ -31,7 +31,7 @@ def export(run: Path, out: Path, point: str | None, every: bool, **options: Any)
 
     \b
     Example:
-      restnet-tf export runs/demo --target tflm --point L1-S0 --out firmware/model
+      restnet-tf export runs/demo --target tflm --point L6-S3 --out firmware/model
     """
     if point is not None and (every or options["together"]):
         raise click.UsageError("give --point alone, without --all or --together")

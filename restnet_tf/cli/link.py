@@ -19,7 +19,7 @@ def link(run: Path, precisions: tuple[str, ...], names: tuple[str, ...], uint8_i
 
     \b
     Example:
-      restnet-tf link runs/demo --precision int16x8 --point L0-S0
+      restnet-tf link runs/demo --precision int16x8 --point L3-S1
     """
     if not (precisions or names or uint8_input):
         raise click.UsageError("give --precision, --point or --uint8-input: what the run is to gain")

@@ -41,7 +41,7 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
 
     \b
     Example:
-      restnet-tf optimize runs/demo --point L1-S0 --prune 0.5
+      restnet-tf optimize runs/demo --point L6-S3 --prune 0.5
     """
     amounts = {"qat": 0 if qat else None, "prune": prune, "cluster": cluster}
     methods = [(method, amount) for method, amount in amounts.items() if amount is not None]

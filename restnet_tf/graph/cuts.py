@@ -71,6 +71,22 @@ _KEEPS_RANGE = frozenset(
         "ZeroPadding2D",
     }
 )
+_LINEAR = frozenset(
+    {
+        "BatchNormalization",
+        "Conv1D",
+        "Conv2D",
+        "Dense",
+        "DepthwiseConv2D",
+        "Identity",
+        "Normalization",
+        "PositionBias",
+        "Rescaling",
+        "Reshape",
+        "ZeroPadding1D",
+        "ZeroPadding2D",
+    }
+)
 _PADDING = frozenset({"ZeroPadding1D", "ZeroPadding2D"})
 _DEPTHWISE = frozenset({"DepthwiseConv1D", "DepthwiseConv2D"})
 _CONVOLUTIONS = frozenset({"Conv1D", "Conv2D"})
@@ -259,7 +275,14 @@ def _cut(calls: list[Any], steps: Sequence[int], step: int, index: int) -> Cut:
         params_before=costs.params(before),
         params_after=costs.params(after),
         grid=_token_grid(calls, steps, step) if len(shape) == 2 else None,
+        linear=all(map(_is_linear, before)),
     )
+
+
+def _is_linear(node: Any) -> bool:
+    """Whether a call is a linear map, constants added, of what comes before it."""
+    name = getattr(getattr(node.operation, "activation", None), "__name__", "linear")
+    return _kind_of(node) in _LINEAR and name == "linear"
 
 
 def _token_grid(calls: list[Any], steps: Sequence[int], step: int) -> tuple[int, int] | None:

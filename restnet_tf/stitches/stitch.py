@@ -155,6 +155,12 @@ def compatible(source: Cut, target: Cut) -> Reason | None:
     return None
 
 
+def exchanged(source: Cut, target: Cut, back: str) -> Reason | None:
+    """Why a stitch between these cuts makes no new network: all of the ``back`` anchor but its embedding is in it."""
+    same = source.linear and target.linear and source.layout.size == target.layout.size
+    return Reason("anchor_again", rival=back) if same else None
+
+
 def pooled_class(source: Layout, target: Layout) -> PooledClass | None:
     """The step that makes the target's class token of the pooled source, where that has none."""
     return next((step for step in between(source, target) if isinstance(step, PooledClass)), None)

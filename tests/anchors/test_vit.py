@@ -47,6 +47,17 @@ def images(n: int = 6, side: tuple[int, int] = (8, 12)) -> np.ndarray:
     return np.random.default_rng(1).uniform(-1, 1, (n, *side, 3)).astype(np.float32)
 
 
+def test_the_embedding_alone_is_linear() -> None:
+    for pooling in ("token", "mean"):
+        assert [cut.name for cut in cuts.find(network(pooling=pooling)) if cut.linear] == ["patches", "embed"]
+    # And no other cut is one because of how its tokens were embedded.
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 2, strides=2, activation="relu", name="first")(image)
+    x = keras.layers.Conv2D(4, 3, padding="same", name="second")(x)
+    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    assert not any(cut.linear for cut in cuts.find(model))
+
+
 # --- the graph -------------------------------------------------------------------------------------
 
 

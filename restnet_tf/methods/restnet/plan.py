@@ -161,7 +161,7 @@ def _assess(
 ) -> Plan:
     source, i, j = pair
     a, b = cut_lists[source][i], cut_lists[other(source)][j]
-    reason = stitch.compatible(a, b)
+    reason = stitch.compatible(a, b) or stitch.exchanged(a, b, other(source))
     macs = a.macs_before + b.macs_after
     params = a.params_before + b.params_after
     if not reason:

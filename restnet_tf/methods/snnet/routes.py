@@ -101,6 +101,8 @@ def _assessed(
     """The route through these joints, with what it costs and why it is out, if it is."""
     pairs = [(chain.cut(front, i), chain.cut(back, j)) for front, i, back, j in ends]
     reason = next((r for a, b in pairs if (r := stitch.compatible(a, b))), None)
+    if len(pairs) == 1:
+        reason = reason or stitch.exchanged(*pairs[0], ends[0][2])
     macs = pairs[0][0].macs_before + pairs[-1][1].macs_after
     params = pairs[0][0].params_before + pairs[-1][1].params_after
     for (_, start), (stop, _) in pairwise(pairs):

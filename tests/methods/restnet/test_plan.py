@@ -239,3 +239,16 @@ def test_an_unknown_anchor_is_refused(anchor):
 def test_a_rejected_plan_may_be_impossible():
     plan.check([edited(Piece("large", None, "l2"), Piece("small", "s0", None), status="rejected")], CUTS)
     assert stitch.compatible(CUTS["large"][2], CUTS["small"][0])
+
+
+def test_a_front_that_is_an_embedding_alone_makes_no_new_network():
+    """Before the back's own embedding there is nothing else to exchange; further on there is."""
+    linear = {role: (replace(cuts[0], linear=True), *cuts[1:]) for role, cuts in CUTS.items()}
+    plans = {p.name: p for p in plan.propose(linear, statistics(), {"large": Costs(10**6, 1), "small": Costs(1, 1)})}
+    assert plans["L0-S0"].reason == Reason("anchor_again", rival="small")
+    assert plans["S0-L0"].reason == Reason("anchor_again", rival="large")
+    others = [p for p in plans.values() if p.name not in ("L0-S0", "S0-L0")]
+    assert "anchor_again" not in {p.reason.code for p in others if p.reason}
+    coarser = {**linear, "small": (replace(linear["small"][0], shape=(1, 1, 3)), *linear["small"][1:])}
+    again = plan.propose(coarser, statistics(), {"large": Costs(10**6, 1), "small": Costs(1, 1)})
+    assert "anchor_again" not in {p.reason.code for p in again if p.reason}
