@@ -50,7 +50,11 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except OSError as error:
         raise _cut_short(path) from error
     with file:
-        yield file
+        try:
+            yield file
+        # What h5py raises where the bytes behind a name make no sense.
+        except (KeyError, OSError, RuntimeError, UnicodeDecodeError) as error:
+            raise _cut_short(path) from error
 
 
 def _is_hdf5(path: Path) -> bool:

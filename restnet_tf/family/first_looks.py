@@ -74,7 +74,9 @@ def of_anchor(role: str, model: ModelSource, anchor: Anchor, data: Data) -> Impr
         images = _images(splits, anchor, model.preprocess, mode)
         return np.concatenate([np.asarray(run(x)).argmax(1) for x in images])
 
-    return impression(role, anchor.name, data, splits, answers, model.preprocess, _modes(model, anchor), anchor.classes)
+    return impression(
+        role, anchor.name, data, splits, answers, model.preprocess, _modes(model, anchor, data), anchor.classes
+    )
 
 
 def of_head(role: str, model: ModelSource, anchor: Anchor, fit: HeadFit, data: Data) -> Impression | None:
@@ -94,7 +96,7 @@ def of_head(role: str, model: ModelSource, anchor: Anchor, fit: HeadFit, data: D
         images = _images(splits, anchor, model.preprocess, mode)
         return _guessed(np.concatenate([np.asarray(run(x)) for x in images]), labels)
 
-    seen = impression(role, anchor.name, data, splits, answers, model.preprocess, _modes(model, anchor), 0)
+    seen = impression(role, anchor.name, data, splits, answers, model.preprocess, _modes(model, anchor, data), 0)
     if seen.look.better is not None or not seen.look.at_chance or not np.isfinite(fit.rank_accuracy):
         return seen
     # The head itself was fitted on more images.
@@ -148,9 +150,9 @@ def told(one: Impression, remedies: Remedies) -> str:
     return f"{begin}, no better than chance: {'; '.join(ways)}"
 
 
-def _modes(model: ModelSource, anchor: Anchor) -> tuple[str, ...]:
-    """The preprocessings that a user can give the model: a named architecture brings its own."""
-    return preprocess.usable(anchor.input_shape[2]) if _is_whole(model) else ()
+def _modes(model: ModelSource, anchor: Anchor, data: Data) -> tuple[str, ...]:
+    """The preprocessings of photos that a user can give the model: a named architecture brings its own."""
+    return preprocess.usable(anchor.input_shape[2]) if data.kind.photos and _is_whole(model) else ()
 
 
 def _images(splits: Sequence[Split], anchor: Anchor, given: str, mode: str) -> Iterator[np.ndarray]:

@@ -191,7 +191,8 @@ def _look(role: str, stage: FileStage, data: Data) -> Impression:
         images = (np.asarray(x) for split in splits if len(split) for x in split.batches(one.image, _TRIED_IMAGES))
         return host.scores(replace(stage, preprocess=mode).content, images).argmax(1)
 
-    modes, ordered = preprocess.usable(one.image[2]), 0 if stage.classes is not None else one.classes
+    modes = preprocess.usable(one.image[2]) if data.kind.photos else ()
+    ordered = 0 if stage.classes is not None else one.classes
     seen = first_looks.impression(role, one.name, data, splits, answers, stage.preprocess, modes, ordered)
     return replace(seen, refits=False)
 
