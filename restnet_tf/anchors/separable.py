@@ -29,7 +29,8 @@ _KERNEL = {1: 9, 2: 3}  # along each axis, by how many there are
 def anchor(spec: Spec, data: Data) -> Anchor:
     """An untrained network of ``width`` channels and so many ``blocks``, for the data's own shape and classes.
 
-    Its first layer brings each feature to mean 0 and deviation 1. Raises RestnetError for data of no one shape or no
+    The weights that it starts from take the spread of the values into account, so no layer has to scale them. Raises
+    RestnetError for data of no one shape or no
     classes, and for other options than these.
     """
     shape, classes = data.fit.images.shape, data.classes
@@ -39,23 +40,18 @@ def anchor(spec: Spec, data: Data) -> Anchor:
         raise RestnetError(f"{data.name} has no labels to train on; give a sub-folder per class")
     sizes = _sizes(spec)
     with surgery.repeatable():
-        model = _model(shape, classes, _scaling(data, shape), **sizes)
+        model = _model(shape, classes, **sizes)
+    _scale(model.get_layer("stem"), data, shape)
     parts = ends.separate(model, spec.name)
     return Anchor(spec.name, parts.model, parts.logits, parts.features, data.class_names, surgery.fingerprint(model))
 
 
-def _scaling(data: Data, shape: tuple[int, ...]) -> tuple[list[Any], list[Any]]:
-    """What brings the fit examples to mean 0 and deviation 1, as factors and offsets.
-
-    One each for a channel; of grids that are no photos for a place along the second axis too, as the coefficients of
-    a spectrum reach unlike far.
-    """
+def _scale(stem: Any, data: Data, shape: tuple[int, ...]) -> None:
+    """Divide a convolution's first weights by the deviation of the channels that they read."""
     batches = data.fit.head(_SCALED).batches(shape, _SCALED)
-    values = np.concatenate([np.asarray(batch, np.float64) for batch in batches])
-    over = tuple(range(values.ndim - 1)) if data.kind.photos else (0, 1)
-    deviations = values.std(axis=over)
-    factors = 1 / np.where(deviations > 0, deviations, 1.0)
-    return factors.tolist(), (-values.mean(axis=over) * factors).tolist()
+    values = np.concatenate([np.asarray(batch, np.float64).reshape(-1, shape[-1]) for batch in batches])
+    deviations = values.std(axis=0)
+    stem.kernel.assign(np.asarray(stem.kernel) / np.where(deviations > 0, deviations, 1.0)[:, None])
 
 
 def _sizes(spec: Spec) -> dict[str, int]:
@@ -67,9 +63,7 @@ def _sizes(spec: Spec) -> dict[str, int]:
     return sizes
 
 
-def _model(
-    shape: tuple[int, ...], classes: int, scaling: tuple[list[Any], list[Any]], *, width: int, blocks: int
-) -> keras.Model:
+def _model(shape: tuple[int, ...], classes: int, *, width: int, blocks: int) -> keras.Model:
     from keras import Input, Model, layers
 
     axes = len(shape) - 1
@@ -80,8 +74,7 @@ def _model(
     )
     kernel, stride = _KERNEL[axes], 2 if prod(shape[:-1]) > _KERNEL[axes] ** axes else 1
     image = Input(shape, name="input")
-    x = layers.Rescaling(*scaling, name="scaling")(image)
-    x = _active(conv(width, kernel, strides=stride, padding="same", use_bias=False, name="stem")(x), "stem")
+    x = _active(conv(width, kernel, strides=stride, padding="same", use_bias=False, name="stem")(image), "stem")
     for block in range(1, blocks + 1):
         name = f"block{block}"
         x = _active(depthwise(kernel, padding="same", use_bias=False, name=f"{name}_depthwise")(x), f"{name}_depthwise")

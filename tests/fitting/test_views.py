@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from networks import CLASSES, anchor, images, split
 
+from restnet_tf.data import splits
 from restnet_tf.data.images import Pixels
 from restnet_tf.data.splits import Split
 from restnet_tf.fitting import views
@@ -112,3 +114,19 @@ def test_batches_bring_one_stream_to_every_shape():
         np.testing.assert_array_equal(labels, mixtures)
         np.testing.assert_array_equal(sized["large"], plain)
         np.testing.assert_array_equal(sized["small"], views.resized(plain, (4, 4, 1)))
+
+
+def test_views_of_signals_are_shifted_in_time_and_never_mirrored(tmp_path: Path) -> None:
+    steps = np.arange(1, 33, dtype=np.float32) * np.where(np.arange(20)[:, None] % 2, 10, -10)
+    np.savez(tmp_path / "ramps.npz", x=np.stack([steps, steps], axis=-1) * np.arange(1, 21)[:, None, None])
+    split = splits.load(str(tmp_path / "ramps.npz")).fit
+    assert not views.mirrors(None, split)  # type: ignore[arg-type] # which is not asked
+    plain = next(iter(split.batches((32, 2), 8))).numpy()
+    shifted = views._shift_in_time(plain, True, np.random.default_rng(0))
+    for before, after in zip(plain, shifted, strict=True):
+        rows = [int(np.flatnonzero((before == row).all(axis=1))[0]) for row in after]
+        assert set(np.diff(rows)) <= {0, 1}  # in their order, the ends going on
+        assert abs(rows[16] - 16) <= 4
+    assert any((before != after).any() for before, after in zip(plain, shifted, strict=True))
+    mixed = [x for x, _ in views.stream(split, (32, 2), 30, 8, classes=0, mirror=False, seed=0)]
+    assert sum(map(len, mixed)) == 30
