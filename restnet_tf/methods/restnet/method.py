@@ -19,7 +19,7 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.anchors import demo
 from restnet_tf.data.splits import Data
-from restnet_tf.family import additions, caches, controls, fits, opening, ship
+from restnet_tf.family import additions, anchor_pieces, caches, controls, fits, opening, ship
 from restnet_tf.family.controls import Control
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
@@ -102,6 +102,7 @@ def build(family: Build) -> None:
 
     Raises ``RestnetError`` where the anchors leave nothing to stitch.
     """
+    anchor_pieces.compile_anchors(family, family.settings.precisions)
     ship.preview(family)
     if family.settings.max_points:
         _stitch(family)

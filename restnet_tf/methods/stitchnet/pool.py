@@ -111,7 +111,8 @@ class PoolEntry:
         tensors = fragments.tensors(whole, self.member)
         batches = (images[at : at + _CALIBRATION_BATCH] for at in range(0, len(images), _CALIBRATION_BATCH))
         limits = RAW if images.dtype == np.uint8 else (-np.inf, np.inf)  # bytes are photos
-        content = convert.compile_object(whole, tensors, precision, batches, limits=limits)
+        name = self.member.name
+        content = convert.compile_object(whole, tensors, precision, batches, limits=limits, name=name)
         if precision == "float32":
             self._check(whole, tensors, content, images[:_CHECKED_IMAGES])
         elif precision_named(precision).calibrated:
