@@ -49,6 +49,8 @@ def key(source: ModelSource) -> str:
     path = Path(spec.base).expanduser()
     if path.is_file():
         contents: list[Any] = [_sha256(path)]
+    elif path.is_dir():  # a SavedModel
+        contents = [(str(p.relative_to(path)), _sha256(p)) for p in sorted(path.rglob("*")) if p.is_file()]
     else:
         contents = [source.weights, *_listing(pretrained.folders(source.weights_dir))]
         contents += [_sha256(Path(source.weights))] if Path(source.weights).is_file() else []
