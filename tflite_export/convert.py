@@ -32,6 +32,7 @@ def convert(
     input_type: str | None = None,
     limits: tuple[float, float] = RAW,
     lower: Collection[str] = (),
+    name: str | None = None,
 ) -> bytes:
     """Convert a model of one image input and one output to .tflite bytes, with a batch of 1.
 
@@ -40,11 +41,12 @@ def convert(
     for int8 (``input_type="uint8"`` makes its input uint8) and int16 for int16x8. ``dynamic``
     leaves weights of under 1,024 values in float, as TensorFlow does. ``lower`` names operators
     (``lowering.LOWERED``) that are to be made of others. ``limits`` are what calibration must lie between: a model of
-    signals ``(t, c)`` or grids of other values than photos takes infinite ones. Raises TfliteError for
+    signals ``(t, c)`` or grids of other values than photos takes infinite ones. ``name`` is what errors call the
+    model, where its user knows it by another than its own. Raises TfliteError for
     what cannot be converted, and for a result that is not wholly of the precision asked for.
     Not for use by several threads at once: it holds back what the process prints meanwhile.
     """
-    return _converted(model, {}, precision, calibration, input_type, limits, lower)
+    return _converted(model, {}, precision, calibration, input_type, limits, lower, name or model.name)
 
 
 def compile_object(
@@ -56,13 +58,14 @@ def compile_object(
     input_type: str | None = None,
     limits: tuple[float, float] = RAW,
     lower: Collection[str] = (),
+    name: str | None = None,
 ) -> bytes:
     """Convert an anchor once for all its variants: to a file whose signature also gives its cut tensors.
 
     ``cuts`` are symbolic tensors of ``model`` by name. The rest is as in ``convert``; a model that is
     the back of an anchor takes features for images, whose ``limits`` are infinite too.
     """
-    return _converted(model, cuts, precision, calibration, input_type, limits, lower)
+    return _converted(model, cuts, precision, calibration, input_type, limits, lower, name or model.name)
 
 
 def _converted(
@@ -73,48 +76,49 @@ def _converted(
     input_type: str | None,
     limits: tuple[float, float],
     lower: Collection[str],
+    name: str,
 ) -> bytes:
     recipe = precision_named(precision)
     lowering.check(lower)
     if input_type is not None and input_type not in recipe.ends:
         raise TfliteError(f"{precision} files take {' or '.join(recipe.ends)} input, not input_type={input_type!r}")
-    shape = _input_shape(model, features=limits != RAW)
-    _check_weights(model)
+    shape = _input_shape(model, name, features=limits != RAW)
+    _check_weights(model, name)
     images = _calibration_images(calibration, shape, precision, limits) if recipe.calibrated else ()
-    result = _run(model, cuts, shape, precision, input_type or recipe.ends[0], images, lower)
+    result = _run(model, name, cuts, shape, precision, input_type or recipe.ends[0], images, lower)
     check_file(result, precision, (OUTPUT_KEY, *cuts), [lowering.LOWERED[name] for name in lower])
     _check_runs(result, precision)
     return result
 
 
-def _input_shape(model: keras.Model, *, features: bool) -> tuple[int, ...]:
+def _input_shape(model: keras.Model, name: str, *, features: bool) -> tuple[int, ...]:
     """The shape of one image, or where a model takes ``features``, of one grid or one sequence of tokens."""
     inputs: list[Any] = list(model.inputs or ())
     outputs: list[Any] = list(model.outputs or ())
     if len(inputs) != 1 or len(outputs) != 1:
         raise TfliteError(
-            f"{model.name!r} has {len(inputs)} inputs and {len(outputs)} outputs; a functional model "
+            f"{name!r} has {len(inputs)} inputs and {len(outputs)} outputs; a functional model "
             "with one of each is needed"
         )
     shape = tuple(inputs[0].shape)
     ranks = (3, 4) if features else (4,)
     if len(shape) not in ranks or None in shape[1:] or shape[0] not in (None, 1):
         raise TfliteError(
-            f"{model.name!r} takes {shape}; an image input (None, height, width, channels) is needed, "
+            f"{name!r} takes {shape}; an image input (None, height, width, channels) is needed, "
             "with all but the batch fixed"
         )
     if inputs[0].dtype != "float32":
-        raise TfliteError(f"{model.name!r} takes {inputs[0].dtype} images; float32 is needed")
+        raise TfliteError(f"{name!r} takes {inputs[0].dtype} images; float32 is needed")
     return shape[1:]
 
 
-def _check_weights(model: keras.Model) -> None:
+def _check_weights(model: keras.Model, name: str) -> None:
     for weight in model.weights:
         values = np.asarray(weight.numpy())
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             count = int(values.size - np.isfinite(values).sum())
             raise TfliteError(
-                f"weight {weight.path!r} of {model.name!r} has {count} of {values.size} values that are "
+                f"weight {weight.path!r} of {name!r} has {count} of {values.size} values that are "
                 "not finite (NaN or infinite); load the model's weights anew"
             )
 
@@ -149,6 +153,7 @@ def _calibration_images(
 
 def _run(
     model: keras.Model,
+    name: str,
     cuts: Mapping[str, Any],
     shape: tuple[int, ...],
     precision: str,
@@ -164,9 +169,7 @@ def _run(
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
         except Exception as error:
             log = f"{printed()}\n{error}"
-            raise TfliteError(
-                f"cannot convert {model.name!r} to {precision}: {_reason(str(error))}", log=log
-            ) from error
+            raise TfliteError(f"cannot convert {name!r} to {precision}: {_reason(str(error))}", log=log) from error
 
 
 def _converter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,19 @@ ARCHIVE, HDF5, FOLDER, SAVED_MODEL, TFLITE, OTHER = "archive", "hdf5", "folder",
 CONFIG = "config.json"  # of a .keras archive
 _LFS = b"version https://git-lfs"
 _PAGE = (b"<!doctype html", b"<html")
+# What reading raises where bytes are not what they were; in HDF5 that may be almost anything.
+DAMAGED = (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 _ZIP, _TFLITE = b"PK\x03\x04", b"TFL3"
+
+
+class DamagedError(RestnetError):
+    """A file that is cut short or damaged."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is not a Keras model that can be read: it is cut short or damaged, as an interrupted download is;"
+            " get it again"
+        )
 
 
 def of(path: Path) -> str:
@@ -42,19 +55,14 @@ def of(path: Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to read; raises RestnetError where it is cut short."""
+    """An HDF5 file to read in; raises RestnetError where it is cut short, or what is read turns out to be damaged."""
     import h5py
 
     try:
-        file = h5py.File(path)
-    except OSError as error:
-        raise _cut_short(path) from error
-    with file:
-        try:
+        with h5py.File(path) as file:
             yield file
-        # What h5py raises where the bytes behind a name make no sense.
-        except (KeyError, OSError, RuntimeError, UnicodeDecodeError) as error:
-            raise _cut_short(path) from error
+    except DAMAGED as error:
+        raise DamagedError(path) from error
 
 
 def _is_hdf5(path: Path) -> bool:
@@ -71,8 +79,8 @@ def _holds_config(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return CONFIG in archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise _cut_short(path) from error
+    except DAMAGED as error:
+        raise DamagedError(path) from error
 
 
 def _check_whole(path: Path, head: bytes) -> None:
@@ -84,10 +92,3 @@ def _check_whole(path: Path, head: bytes) -> None:
         )
     if head.lstrip().lower().startswith(_PAGE):
         raise RestnetError(f"{path} is not a Keras model: it is a web page; download the file itself")
-
-
-def _cut_short(path: Path) -> RestnetError:
-    return RestnetError(
-        f"{path} is not a Keras model that can be read: it is cut short or damaged, as an interrupted download is;"
-        " get it again"
-    )

@@ -246,10 +246,10 @@ class _Calls:
 
     def _number(self, ref: Sequence[Any]) -> int:
         """Which call of a layer a reference means, from 0 on."""
-        return ref[1] - self._first[ref[0]] if self._counts.get(ref[0], 0) > 1 else 0
+        return ref[1] - self._first[ref[0]] if self._counts[ref[0]] > 1 else 0
 
     def _there(self, ref: Sequence[Any]) -> bool:
-        return 0 <= self._number(ref) < len(self.results[ref[0]])
+        return ref[0] in self.results and 0 <= self._number(ref) < len(self.results[ref[0]])
 
     def _call(self, part: Part, node: Any) -> None:
         inputs = self._value(node)
@@ -274,7 +274,8 @@ def _begins_with_input(part: Part) -> bool:
 def _is_ref(value: Any, names: dict[str, Any]) -> bool:
     if not isinstance(value, list) or len(value) not in (3, 4) or not isinstance(value[0], str):
         return False
-    return value[0] == _CONSTANT or (value[0] in names and all(isinstance(number, int) for number in value[1:3]))
+    known = value[0] in names or isinstance(value[-1], dict)
+    return value[0] == _CONSTANT or (known and all(isinstance(number, int) for number in value[1:3]))
 
 
 def _refs(value: Any, names: dict[str, Any]) -> Iterator[list[Any]]:

@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,10 @@ def load(path: Path) -> Saved:
         if kind == content.SAVED_MODEL:
             return Saved(saved_model.load(path))
         return _from_archive(path) if kind == content.ARCHIVE else _from_hdf5(path)
+    except content.DamagedError:
+        raise
+    except (EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise content.DamagedError(path) from error
     except Exception as error:
         reason = str(error) if isinstance(error, RestnetError) else pretrained.first_line(error)
         raise RestnetError(f"{path} cannot be loaded: {reason} ({_advice(path, kind)})") from error
@@ -63,19 +68,21 @@ def _nested(path: Path) -> bool:
 
 
 def _from_archive(path: Path) -> Saved:
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read(content.CONFIG))
-        version = (
-            json.loads(archive.read(_METADATA)).get("keras_version", "") if _METADATA in archive.namelist() else ""
-        )
-        loss = _loss(config.get("compile_config"))
+    import h5py
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read(content.CONFIG))
+            version = json.loads(archive.read(_METADATA))["keras_version"]
+            weights = h5py.File(io.BytesIO(archive.read(_WEIGHTS)))
+    except content.DAMAGED as error:
+        raise content.DamagedError(path) from error
+    loss = _loss(config.get("compile_config"))
+    with weights:
         if not _is_keras_2(version):
             return Saved(_by_keras(path, config, _archive_of), loss)
-        import h5py
-
         graph = keras2_graph.build(config)
-        with h5py.File(io.BytesIO(archive.read(_WEIGHTS))) as file:
-            keras2_weights.from_nested(graph.parts, file)
+        keras2_weights.from_nested(graph.parts, weights)
     keras2_weights.finish(graph.parts)
     return Saved(graph.model, loss)
 
@@ -84,10 +91,12 @@ def _from_hdf5(path: Path) -> Saved:
     with content.opened(path) as file:
         config = json.loads(file.attrs["model_config"])
         loss = _loss(json.loads(file.attrs.get("training_config", "null")))
-        if not _is_keras_2(str(file.attrs.get("keras_version", ""))):
-            return Saved(_by_keras(path, config, _hdf5_of), loss)
-        graph = keras2_graph.build(config)
-        keras2_weights.from_layers(graph.parts, pretrained.named_values(file))
+        keras_2 = _is_keras_2(str(file.attrs.get("keras_version", "")))
+        values = pretrained.named_values(file)
+    if not keras_2:
+        return Saved(_by_keras(path, config, _hdf5_of), loss)
+    graph = keras2_graph.build(config)
+    keras2_weights.from_layers(graph.parts, values)
     keras2_weights.finish(graph.parts)
     return Saved(graph.model, loss)
 

@@ -109,6 +109,20 @@ def linker(members: Members, precision: str) -> Linker:
     return Linker(AnchorPieces(members, precision), members.plans, members.fitted, precision)
 
 
+def compile_anchors(family: Family, precisions: Sequence[str]) -> None:
+    """Compile the anchors before anything is fitted to them, where files are linked.
+
+    They are needed in any case, and what no file can be made of is refused (``TfliteError``) within seconds.
+    """
+    if family.settings.converter != "link":
+        return
+    members = Members(family, {}, {})
+    for precision in precisions:
+        pieces = AnchorPieces(members, precision)
+        for role in family.anchors:
+            pieces.object(role)
+
+
 class Converter:
     """Files that TensorFlow converts whole, one by one: what linking is held against."""
 

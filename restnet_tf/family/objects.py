@@ -70,7 +70,14 @@ def compiled(job: Compilation, progress: Progress) -> None:
     tensors = {name: cuts.tensor(anchor.model, name) for name in job.cuts}
     form, limits = job.form, data.kind.limits
     content = convert.compile_object(
-        anchor.model, tensors, form.precision, images, input_type=form.input_type, limits=limits, lower=form.lower
+        anchor.model,
+        tensors,
+        form.precision,
+        images,
+        input_type=form.input_type,
+        limits=limits,
+        lower=form.lower,
+        name=anchor.name,
     )
     atomic.write_bytes(job.path, content)
 

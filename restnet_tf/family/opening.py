@@ -294,5 +294,6 @@ def _absolute(kind: str, value: Any) -> Any:
     base = applications.parse(applications.divided(value)[0]).base if kind == MODEL["names"] else value
     path = Path(base).expanduser()
     # A folder that happens to be called like an architecture does not hide it.
-    there = path.is_file() if kind == MODEL["names"] else path.exists()
+    is_model = path.is_file() or (path / "saved_model.pb").is_file()
+    there = is_model if kind == MODEL["names"] else path.exists()
     return f"{path.absolute()}{value.removeprefix(base)}" if there else value

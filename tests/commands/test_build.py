@@ -463,6 +463,24 @@ def quick(out: Path, *words: str) -> Result:
     return CliRunner().invoke(main, [*common, "--out", str(out), *words], catch_exceptions=False)
 
 
+def test_what_no_file_can_be_made_of_is_refused_before_anything_is_fitted(tmp_path: Path) -> None:
+    """By the name that the user gave."""
+    for name, width in (("big", 8), ("little", 4)):
+        image = keras.Input((8, 8, 1), dtype="uint8")
+        x = keras.layers.Resizing(12, 12, interpolation="bicubic")(image)
+        for _ in range(2):
+            x = keras.layers.Conv2D(width, 3, padding="same", activation="relu")(x)
+        x = keras.layers.Dense(10, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+        keras.Model(image, x).save(tmp_path / f"{name}.keras")
+    out = tmp_path / "run"
+    anchors = ("--large", str(tmp_path / "big.keras"), "--small", str(tmp_path / "little.keras"))
+    result = quick(out, "--data", "digits", "--anyway", *anchors)
+    assert result.exit_code == 1
+    assert "cannot convert 'big' to float32: TensorFlow Lite has no such operators" in result.stderr
+    assert "ResizeBicubic" in result.stderr
+    assert {path.name for path in out.iterdir() if path.is_file()} == {".lock", "run.json"}
+
+
 def test_unlabelled_images_are_enough(small_family: Options, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()

@@ -20,7 +20,17 @@ from restnet_tf import atomic
 from restnet_tf.anchors import demo
 from restnet_tf.data import photographs
 from restnet_tf.data.splits import Data
-from restnet_tf.family import additions, caches, controls, fits, forecast, from_scratch, opening, ship
+from restnet_tf.family import (
+    additions,
+    anchor_pieces,
+    caches,
+    controls,
+    fits,
+    forecast,
+    from_scratch,
+    opening,
+    ship,
+)
 from restnet_tf.family.controls import Control
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
@@ -123,6 +133,7 @@ def build(family: Build) -> None:
     """
     if family.settings.max_points and not family.run.done("plans"):
         family.report.say(forecast.of(family, _share(family)).told(family.run.path))
+    anchor_pieces.compile_anchors(family, family.settings.precisions)
     ship.preview(family)
     if family.settings.max_points:
         _stitch(family)

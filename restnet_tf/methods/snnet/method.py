@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from restnet_tf import atomic
 from restnet_tf.anchors import applications
-from restnet_tf.family import additions, footprints, one_pass, opening, ship
+from restnet_tf.family import additions, anchor_pieces, footprints, one_pass, opening, ship
 from restnet_tf.family.family import TEACHER, Family
 from restnet_tf.family.first_looks import Remedies
 from restnet_tf.family.references import References, of_family
@@ -87,6 +87,9 @@ def check(family: Build) -> None:
 
 def build(family: Build) -> None:
     """Build a family in its opened run directory; every point and control, measured."""
+    # Anchors that are trained too are compiled anew behind it: once does to see that they can be.
+    precisions = family.settings.precisions
+    anchor_pieces.compile_anchors(family, precisions if steps.exact(family) else precisions[:1])
     ship.preview(family)
     if family.options.max_points == 0:
         ship.ship(family, (), {}, ())

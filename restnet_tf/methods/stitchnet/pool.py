@@ -49,6 +49,8 @@ def key(source: ModelSource) -> str:
     path = Path(spec.base).expanduser()
     if path.is_file():
         contents: list[Any] = [_sha256(path)]
+    elif path.is_dir():  # a SavedModel
+        contents = [(str(p.relative_to(path)), _sha256(p)) for p in sorted(path.rglob("*")) if p.is_file()]
     else:
         contents = [source.weights, *_listing(pretrained.folders(source.weights_dir))]
         contents += [_sha256(Path(source.weights))] if Path(source.weights).is_file() else []
@@ -111,7 +113,8 @@ class PoolEntry:
         tensors = fragments.tensors(whole, self.member)
         batches = (images[at : at + _CALIBRATION_BATCH] for at in range(0, len(images), _CALIBRATION_BATCH))
         limits = RAW if images.dtype == np.uint8 else (-np.inf, np.inf)  # bytes are photos
-        content = convert.compile_object(whole, tensors, precision, batches, limits=limits)
+        name = self.member.name
+        content = convert.compile_object(whole, tensors, precision, batches, limits=limits, name=name)
         if precision == "float32":
             self._check(whole, tensors, content, images[:_CHECKED_IMAGES])
         elif precision_named(precision).calibrated:
