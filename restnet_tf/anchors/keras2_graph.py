@@ -43,7 +43,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Graph:
+class BuiltModel:
     """A model of Keras 3, whose weights are still to be read, and what it was made of."""
 
     model: Any
@@ -58,7 +58,7 @@ def leaves(parts: Sequence[Part]) -> Iterator[Part]:
         yield from leaves(part.parts)
 
 
-def build(entry: dict[str, Any]) -> Graph:
+def build(entry: dict[str, Any]) -> BuiltModel:
     """The model that a file's ``{"class_name": ..., "config": ...}`` describes.
 
     Raises RestnetError for what Keras 3 cannot do, by the name of the layer.
@@ -75,7 +75,7 @@ def build(entry: dict[str, Any]) -> Graph:
     own = {id(part.layer) for part in leaves([whole])} | {id(t._keras_history.operation) for t in inputs}
     _rename_others(results, own, taken | {t._keras_history.operation.name for t in inputs})
     name = str(whole.name or "model").replace("/", "_")
-    return Graph(keras.Model(inputs if len(inputs) > 1 else inputs[0], results, name=name), whole.parts)
+    return BuiltModel(keras.Model(inputs if len(inputs) > 1 else inputs[0], results, name=name), whole.parts)
 
 
 def _rename_others(results: Any, own: set[int], taken: set[str]) -> None:
