@@ -17,6 +17,8 @@ from stages import Stages
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build, link
 from restnet_tf.family import additions, footprints
+from restnet_tf.family.anchor_pieces import Members
+from restnet_tf.methods.restnet import jumps
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, SHIPPED, OperatingPoint
@@ -128,6 +130,12 @@ def test_flash_and_arena_are_known_before_anything_is_fitted(both: Path) -> None
                 real = rated[name][precision]
                 assert size.flash == pytest.approx(real.flash_bytes, rel=0.1)
                 assert size.arena == pytest.approx(real.arena_bytes, rel=0.1)
+        exits = [
+            jumps.plan((jump,), family.places, family.costs) for jump in jumps.exits("large", family.places["large"])
+        ]
+        out = footprints.of(Members(family, {p.name: p for p in exits}, {}), [p.name for p in exits], "int8")
+        assert exits
+        assert all(size.flash < rated["large"]["int8"].flash_bytes for size in out.values())
         plans = [replace(p, status="candidate", reason=None) for p in members.plans.values()]
         least = sorted(footprints.of(members, [p.name for p in plans], "int8").items(), key=lambda pair: pair[1])
         limit = (least[0][1].flash + least[-1][1].flash) // 2
