@@ -132,8 +132,8 @@ def test_shortlist_holds_the_best_of_each_interval(rank_by, points):
         inside = [p for p in plans if k * width <= p.macs - 200 < (k + 1) * width]
         order = sorted(inside, key=lambda p: -getattr(p, rank_by))
         assert inside
-        assert {p.name for p in inside if p.status == "candidate"} == {p.name for p in order[: plan._TRIALS]}
-        for p in order[plan._TRIALS :]:
+        assert {p.name for p in inside if p.status == "candidate"} == {p.name for p in order[: plan.TRIALS]}
+        for p in order[plan.TRIALS :]:
             assert p.status == "rejected"
             assert rank_by.upper() in words.sentence(p.reason)
 
@@ -148,7 +148,7 @@ def test_a_random_order_shortlists_by_its_seed_alone():
         return [p.name for p in plans if p.status == "candidate"]
 
     assert listed(seed=1) == listed(seed=1) != listed(seed=2)
-    assert len(listed(seed=1)) == 2 * plan._TRIALS
+    assert len(listed(seed=1)) == 2 * plan.TRIALS
 
 
 def test_the_order_of_the_loss_is_told_by_each_figure():
