@@ -132,7 +132,7 @@ def show(result: Done) -> None:
     from restnet_tf.report import terminal
 
     tables = console()
-    tables.print(terminal.operating_points(result.points, result.metric, result.loss))
+    tables.print(terminal.operating_points(result.points, result.metric, result.loss, result.one))
     tables.print(terminal.precisions(result.points, result.metric))
     click.echo(result.summary)
     if result.shortfall:

@@ -24,6 +24,7 @@ from restnet_tf.work import sources
 from tflite_export.budget import Term
 from tflite_export.devices import measurements
 from tflite_export.errors import DomainError
+from tflite_export.inputs import noted
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Done:
     summary: str
     shortfall: str = ""  # why nothing meets the budget
     loss: str = "KL"  # what the points' other figure is: to the costliest anchor, or of the labels
+    one: str = "image"  # what an input is called
 
 
 def build(name: str, options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Done:
@@ -69,7 +71,7 @@ def build(name: str, options: Options, report: Reporter, prepare: Callable[[], N
     meta, listed = points.read(run.points_path)
     budget_lines, shortfall = within(run, work.budget, listed)
     lines = [*method.summary(work, meta, listed), *budget_lines, summary.following(run.path, listed)]
-    return Done(run.path, listed, meta["metric"], "\n".join(lines), shortfall, meta.get("loss", "KL"))
+    return Done(run.path, listed, meta["metric"], "\n".join(lines), shortfall, meta.get("loss", "KL"), noted(meta).one)
 
 
 @contextmanager

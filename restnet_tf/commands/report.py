@@ -28,6 +28,7 @@ from restnet_tf.words import sentence
 from tflite_export import macs
 from tflite_export.devices import measurements
 from tflite_export.errors import TfliteError
+from tflite_export.inputs import noted
 from tflite_export.link import Object
 
 _MATCHED = "matched"
@@ -60,7 +61,7 @@ def gather(run: Run) -> Report:
         raise RestnetError(f"{run.path} is not finished; run its build again, it goes on where it stopped")
     meta, listed = points.read(run.points_path)
     method = building.method_of(run.path, run.inputs())
-    wording = methods.named(method).WORDING
+    wording = replace(methods.named(method).WORDING, one=noted(meta).one)
     try:
         names = {p.name for p in listed if p.kind == STITCHED}
         # A run that joins models as they are stitches nothing, and has neither plans nor similarities.

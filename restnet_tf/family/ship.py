@@ -135,7 +135,7 @@ def preview(family: Family) -> None:
         for p in anchors
     ]
     made = cascades.planned(candidates, anchors, scope(family, {}), family.report)
-    for line in terminal.cascades((*anchors, *made), family.metric):
+    for line in terminal.cascades((*anchors, *made), family.metric, family.data.kind.one):
         family.report.say(line)
 
 

@@ -16,6 +16,7 @@ from restnet_tf.family.measure import Job, Judge
 from restnet_tf.points import points
 from restnet_tf.points.points import File, OperatingPoint, Rating
 from restnet_tf.report import plots
+from tflite_export.inputs import noted
 
 if TYPE_CHECKING:
     from restnet_tf.family.linker import Maker
@@ -90,7 +91,7 @@ class Shop:
                 sizes[precision] = {"bytes": len(made.content), "anchors": anchors, "left_out": made.left_out}
         meta = {**meta, "elastic": sizes}
         self.run.write_json(self.run.points_path, points.to_json(listed, meta))
-        atomic.write_bytes(self.run.plot_path, plots.operating_points(listed, title, meta["metric"]))
+        atomic.write_bytes(self.run.plot_path, plots.operating_points(listed, title, meta["metric"], noted(meta).one))
 
     def _write(self, jobs: Sequence[Job]) -> None:
         """The ``.tflite`` of each job; one that is there already stays."""

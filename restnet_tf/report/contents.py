@@ -63,6 +63,12 @@ class Wording:
     of: str = "to the large anchor's outputs"
     reopens: bool = True
     climbs: bool = True
+    one: str = "image"  # what an input is called
+
+    @property
+    def many(self) -> str:
+        """What inputs are called."""
+        return f"{self.one}s"
 
 
 _BY_FILE = "run by the interpreter"
@@ -123,7 +129,7 @@ def words(metric: str, method: Wording, points: Iterable[OperatingPoint]) -> dic
 
     Where there are cascades, a cost is the mean or the worst case, and says which.
     """
-    own = {"ranked": method.ranked, "loss": method.loss, "of": method.of}
+    own = {"ranked": method.ranked, "loss": method.loss, "of": method.of, "one": method.one, "many": method.many}
     cascading = any(p.cascade for p in points)
     ran = f"{method.ran} (cascades by the interpreter)" if cascading and method.ran != _BY_FILE else method.ran
     return {"metric": metric, "worst": "worst " if cascading else "", "ran": ran, **own}

@@ -46,7 +46,7 @@ _MACS = _Cost(
 )
 
 
-def operating_points(points: Iterable[OperatingPoint], title: str, metric: str) -> bytes:
+def operating_points(points: Iterable[OperatingPoint], title: str, metric: str, one: str = "image") -> bytes:
     """Test score against MACs and against host latency, with the chord, the intervals and the controls.
 
     A cascade stands at its mean cost, on the curve of its dial; a thin line leads to its worst case. ``metric`` names
@@ -56,10 +56,10 @@ def operating_points(points: Iterable[OperatingPoint], title: str, metric: str) 
     figure, (left, right) = _figure(1, 2, (13, 5.2))
     mean = "mean " if savings.shipped(points) else ""
     _scatter(left, points, _MACS)
-    left.set_xlabel(f"{mean}MACs of one image, millions (counted in the graph)")
+    left.set_xlabel(f"{mean}MACs of one {one}, millions (counted in the graph)")
     timed = tuple(p for p in points if "float32" in p.files)
     _scatter(right, timed, _latency("float32"))
-    right.set_xlabel(f"{mean}host latency of one image, ms (measured, median; float32)")
+    right.set_xlabel(f"{mean}host latency of one {one}, ms (measured, median; float32)")
     host = next((p.files["float32"] for p in timed), None)
     if host:
         right.set_title(f"{host.tool}, {host.threads} thread", fontsize=9)
@@ -67,7 +67,7 @@ def operating_points(points: Iterable[OperatingPoint], title: str, metric: str) 
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     n = points[0].test.n
-    left.set_ylabel(f"{metric}, % of {n} test images; bars: 95 % interval")
+    left.set_ylabel(f"{metric}, % of {n} test {one}s; bars: 95 % interval")
     left.legend(loc="best", fontsize=8, frameon=False)
     for axes in (left, right):
         _frame(axes, points)

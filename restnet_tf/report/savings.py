@@ -36,14 +36,14 @@ def stages(cascades: Sequence[OperatingPoint], points: Sequence[OperatingPoint])
     return sorted((p for p in points if p.name in names), key=lambda p: (p.macs, p.name))
 
 
-def sentences(points: Sequence[OperatingPoint], metric: str) -> list[str]:
+def sentences(points: Sequence[OperatingPoint], metric: str, many: str = "images") -> list[str]:
     """How many cascades ship, the best beside the largest stage, all beside the chord; nothing where a run has none."""
     if not any(p.kind == CASCADE for p in points):
         return []
-    return [*_counted(points), *_beside_largest(points, metric), *_from_chord(points, metric)]
+    return [*_counted(points), *_beside_largest(points, metric, many), *_from_chord(points, metric)]
 
 
-def saved(points: Sequence[OperatingPoint], metric: str) -> list[str]:
+def saved(points: Sequence[OperatingPoint], metric: str, many: str = "images") -> list[str]:
     """What is saved by a loss of one point at most against the largest stage; nothing where the rank split shows none.
 
     That split decides, which position that is; what it saves and loses is told of the test split.
@@ -56,9 +56,9 @@ def saved(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     if abs(gain) < _EQUAL:
         change = f"its {metric} is the same"
     return [
-        f"set for a loss of one point at most on {largest.rank.n} rank images, {_set(best)} saves"
+        f"set for a loss of one point at most on {largest.rank.n} rank {many}, {_set(best)} saves"
         f" {_percent(1 - best.test_mean_macs / largest.macs)} of the MACs of {largest.name} on average over"
-        f" {largest.test.n} test images, where {change}: {_phrase(best.test)} against {_phrase(largest.test)}"
+        f" {largest.test.n} test {many}, where {change}: {_phrase(best.test)} against {_phrase(largest.test)}"
     ]
 
 
@@ -90,7 +90,7 @@ def _counted(points: Sequence[OperatingPoint]) -> list[str]:
     return [f"{subject} shipped{others}{listed}"]
 
 
-def _beside_largest(points: Sequence[OperatingPoint], metric: str) -> list[str]:
+def _beside_largest(points: Sequence[OperatingPoint], metric: str, many: str) -> list[str]:
     """The cheapest cascade that is as good on the rank split; where none is, the best one."""
     largest, there = _largest(points), notched(points)
     if largest is None or not there:
@@ -98,18 +98,19 @@ def _beside_largest(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     best = next(iter(_as_good(points)), None) or max(there, key=lambda p: (p.rank.value, -p.mean_macs))
     lead, error = best.test.lead(largest.test)
     mean, worst = (_percent(macs / largest.macs) for macs in (best.test_mean_macs, best.macs))
-    apart = f"{100 * lead:+.1f} ± {100 * _NOISE * error:.1f} points image by image"
+    apart = f"{100 * lead:+.1f} ± {100 * _NOISE * error:.1f} points {many[:-1]} by {many[:-1]}"
+    verdict = _verdict(lead, error, metric, largest, many)
     return [
-        f"{_set(best)} has {_verdict(lead, error, metric, largest)}, at {mean} of its MACs on average and {worst} at"
+        f"{_set(best)} has {verdict}, at {mean} of its MACs on average and {worst} at"
         f" worst: {_phrase(best.test)} against {_phrase(largest.test)}, {apart}"
     ]
 
 
-def _verdict(lead: float, error: float, metric: str, largest: OperatingPoint) -> str:
+def _verdict(lead: float, error: float, metric: str, largest: OperatingPoint, many: str) -> str:
     n = largest.test.n
     if abs(lead) <= _NOISE * error:
-        return f"the {metric} of {largest.name}, within the noise of {n} test images"
-    return f"a {'higher' if lead > 0 else 'lower'} {metric} than {largest.name} on {n} test images"
+        return f"the {metric} of {largest.name}, within the noise of {n} test {many}"
+    return f"a {'higher' if lead > 0 else 'lower'} {metric} than {largest.name} on {n} test {many}"
 
 
 def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:

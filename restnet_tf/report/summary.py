@@ -15,6 +15,7 @@ from restnet_tf.records import Tally
 from restnet_tf.report import advice, losses, rivals, savings, shared, units
 from restnet_tf.schema import SCHEMA
 from restnet_tf.words import sentence
+from tflite_export.inputs import noted
 
 _NAMED = 8  # points at most; a longer list is the table's
 
@@ -56,19 +57,20 @@ def family(
         *_fronts(points),
         *_beaten(points, nouns),
         *losses.sentences(points, str(meta["metric"])),
-        *_distilled(points, nouns),
+        *_distilled(points, nouns, noted(meta).many),
         *rivals.sentences(points, str(meta["metric"])),
         *_files(path),
         *shared.sentences(meta),
         *_from_chord(points, str(meta["metric"])),
-        *savings.sentences(points, str(meta["metric"])),
+        *savings.sentences(points, str(meta["metric"]), noted(meta).many),
         *_trained(meta, points),
     ]
 
 
 def cascaded(path: Path, meta: Mapping[str, Any], points: Sequence[OperatingPoint]) -> list[str]:
     """What cascades of models as they are came to, in sentences; as ``family``."""
-    return [*savings.sentences(points, str(meta["metric"])), *_files(path), *shared.sentences(meta)]
+    many = noted(meta).many
+    return [*savings.sentences(points, str(meta["metric"]), many), *_files(path), *shared.sentences(meta)]
 
 
 def composed(
@@ -87,7 +89,7 @@ def composed(
         *_beaten(points, _NETS),
         *_files(path),
         *_compared(points),
-        *savings.sentences(points, str(meta["metric"])),
+        *savings.sentences(points, str(meta["metric"]), noted(meta).many),
         *(f"paths that ended for {sentence(one.reason)}: {one.count}" for one in _ended(meta)),
         *_correlated(meta["correlation"], meta["nets"]),
         *_folded(meta["folded"]),
@@ -155,14 +157,14 @@ def _beaten(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
     return [f"not shipped, as they are beaten at no more cost: {counted}"] if counted else []
 
 
-def _distilled(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
+def _distilled(points: Sequence[OperatingPoint], nouns: Nouns, many: str) -> list[str]:
     """What teaching the small anchor is worth beside the stitches; nothing of a run that taught none."""
     taught = next(filter(_taught, points), None)
     between = [p for p in points if p.kind == STITCHED]
     if taught is None:
         return []
     if taught.status != SHIPPED:
-        return [f"distilling the small anchor gains nothing that {taught.rank.n} rank images could tell"]
+        return [f"distilling the small anchor gains nothing that {taught.rank.n} rank {many} could tell"]
     beaten = sum(p.macs >= taught.macs and front.beats(taught, p) for p in between)
     if not beaten:
         return [f"distilling the small anchor gives {taught.name}, which beats none of the {nouns.point[1]}"]

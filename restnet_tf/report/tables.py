@@ -41,7 +41,8 @@ def tables(report: Report) -> tuple[Table, ...]:
 def networks(report: Report) -> Table:
     """One row a point: scores, costs counted in the graph."""
     ran = report.words["ran"]
-    note = f"{ran[0].upper()}{ran[1:]} on {report.points[0].test.n} test images; every point, with a file or without."
+    where = f"{report.points[0].test.n} test {report.method.many}"
+    note = f"{ran[0].upper()}{ran[1:]} on {where}; every point, with a file or without."
     columns = figures.shown(TABLE, POINT)
     return filled("points", "Points", note, columns, of_points(report.points, report.ordered), report.words)
 

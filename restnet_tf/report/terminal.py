@@ -21,24 +21,24 @@ _WIDE = ("route", "reason")  # may take more lines than one
 _WIDTH = 200  # columns of lines that are told where no table can be
 
 
-def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = "KL") -> Table:
+def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = "KL", one: str = "image") -> Table:
     """One row a point, cheapest first: scores, and costs counted in the graph."""
     points = tuple(points)
     lines = tables.of_points(points, contents.ordered(points))
-    title = f"Operating points ({metric} on {points[0].test.n} test images)"
+    title = f"Operating points ({metric} on {points[0].test.n} test {one}s)"
     columns = figures.shown(TERMINAL, POINT)
-    words = contents.words(metric, Wording(loss=loss), points)
+    words = contents.words(metric, Wording(loss=loss, one=one), points)
     return _drawn(tables.filled("points", title, "", columns, lines, words))
 
 
-def cascades(points: Iterable[OperatingPoint], metric: str) -> list[str]:
+def cascades(points: Iterable[OperatingPoint], metric: str, one: str = "image") -> list[str]:
     """The cascades that are shipped with their stages, and what the best saves, as lines; none where none is."""
     points = tuple(points)
     if not (there := savings.shipped(points)):
         return []
-    title = f"Cascades ({metric} on {there[0].test.n} test images; set on {there[0].rank.n} of the rank split)"
-    table = tables.cascades(points, contents.words(metric, Wording(), points), title)
-    return [*_printed(_drawn(table)), *savings.saved(points, metric)]
+    title = f"Cascades ({metric} on {there[0].test.n} test {one}s; set on {there[0].rank.n} of the rank split)"
+    table = tables.cascades(points, contents.words(metric, Wording(one=one), points), title)
+    return [*_printed(_drawn(table)), *savings.saved(points, metric, f"{one}s")]
 
 
 def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:

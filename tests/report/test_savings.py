@@ -120,3 +120,17 @@ def test_costs_say_which_they_are_where_there_are_cascades_alone():
     assert "mean MMACs" in table
     assert "worst MMACs" in table
     assert next(line for line in table.splitlines() if "small>large" in line).split("│")[2].strip() == "cascade"
+
+
+def test_no_word_of_images_where_inputs_are_none():
+    lines = [
+        *savings.sentences((*STATIC, ONE), "accuracy", "examples"),
+        *savings.saved((*STATIC, ONE), "accuracy", "examples"),
+    ]
+    lines += terminal.cascades((*STATIC, ONE), "accuracy", "example")
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(terminal.operating_points((*STATIC, ONE), "accuracy", one="example"))
+    text = " ".join([*lines, capture.get()])
+    assert "test examples" in text
+    assert "image" not in text
