@@ -13,6 +13,7 @@ from restnet_tf.anchors import applications, class_order, demo, head
 from restnet_tf.anchors.pretrained import MissingWeightsError
 from restnet_tf.data import cluttered, photographs, splits
 from restnet_tf.data.splits import Data
+from restnet_tf.data.values import PREFIX
 from restnet_tf.family import elastic, first_looks, stage_runs
 from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
 from restnet_tf.family.first_looks import Remedies
@@ -291,6 +292,8 @@ def _absolute(kind: str, value: Any) -> Any:
         value = str(value)
     if not kind or not value or keyword:
         return value
+    if value.startswith(PREFIX):
+        return f"{PREFIX}{_absolute(kind, value.removeprefix(PREFIX))}"
     base = applications.parse(applications.divided(value)[0]).base if kind == MODEL["names"] else value
     path = Path(base).expanduser()
     # A folder that happens to be called like an architecture does not hide it.
