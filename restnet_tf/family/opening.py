@@ -270,7 +270,7 @@ def kept(method: str, options: Options) -> dict[str, Any]:
 
 def default_out(models: Sequence[str], data: str | None) -> Path:
     """The run directory where none was named: by anchors and data."""
-    named = (*(applications.divided(spec)[0] for spec in models), data or photographs.NAME)
+    named = (*(applications.divided(spec)[0] for spec in models), (data or photographs.NAME).removeprefix(PREFIX))
     words = (Path(part).name.split(":")[0].split(".")[0] for part in named)
     return Path("runs") / "-".join(words)
 
