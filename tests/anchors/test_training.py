@@ -15,8 +15,8 @@ from restnet_tf.data import splits
 from restnet_tf.graph import cuts
 from tflite_export.runtime import ElasticModel
 
-LARGE = "ViT:input=8,patch=2,width=24,depth=2,heads=2"
-SMALL = "ViT:input=8,patch=4,width=16,depth=1,heads=2,pooling=mean"
+LARGE = "ViT:input=8,patch=2,width=24,depth=3,heads=2"
+SMALL = "ViT:input=8,patch=4,width=16,depth=2,heads=2,pooling=mean"
 
 
 def run(*arguments: str):

@@ -43,6 +43,16 @@ def with_kl(
     return trials.with_losses(plans, trials.losses(candidates, anchors, cut_lists, starts, images, progress))
 
 
+Family = tuple[dict[str, Anchor], dict[str, tuple[Cut, ...]], Statistics]
+
+
+@pytest.fixture(scope="module")
+def family() -> Family:
+    """Two anchors, their cuts and what their features add up to; nothing here changes them."""
+    anchors, cut_lists = pair(2)
+    return anchors, cut_lists, features.collect(anchors, cut_lists, split(40))
+
+
 def test_an_anchor_stitched_to_itself_loses_nothing():
     same = {"large": anchor((4, 6), 2, seed=3), "small": anchor((4, 6), 2, seed=3)}
     cut_lists = {role: cuts.find(a.model) for role, a in same.items()}
@@ -55,9 +65,8 @@ def test_an_anchor_stitched_to_itself_loses_nothing():
     assert ranked[1].kl > 10 * ranked[0].kl
 
 
-def test_kl_of_every_candidate_is_that_of_the_assembled_variant():
-    anchors, cut_lists = pair()
-    statistics = features.collect(anchors, cut_lists, split(40))
+def test_kl_of_every_candidate_is_that_of_the_assembled_variant(family: Family):
+    anchors, cut_lists, statistics = family
     costs = {"large": Costs(10**9, 1), "small": Costs(0, 1)}
     proposed = plan.propose(cut_lists, statistics, costs, points=2)
     steps = []
@@ -76,18 +85,16 @@ def test_kl_of_every_candidate_is_that_of_the_assembled_variant():
     assert repr(rejected) == repr([p for p in proposed if p.status == "rejected"])
 
 
-def test_nothing_to_rank():
-    anchors, cut_lists = pair()
-    statistics = features.collect(anchors, cut_lists, split(40))
+def test_nothing_to_rank(family: Family):
+    anchors, cut_lists, statistics = family
     refused = Plan(
         "x", (Piece("large", None, "stem"), Piece("small", "stem", None)), 1, 1, 0.1, 0.1, None, "rejected", "r"
     )
     assert with_kl([refused], anchors, cut_lists, statistics, split(8)) == (refused,)
 
 
-def test_the_initial_stitch_is_the_solution_with_the_targets_clamp():
-    anchors, cut_lists = pair()
-    statistics = features.collect(anchors, cut_lists, split(40))
+def test_the_initial_stitch_is_the_solution_with_the_targets_clamp(family: Family):
+    _, cut_lists, statistics = family
     fitted = features.initial(("small", 1, 2), cut_lists, statistics)
     np.testing.assert_array_equal(fitted.kernel, statistics.solutions["small", 1, 2].kernel)
     assert fitted.source == cut_lists["small"][1].layout
@@ -96,9 +103,8 @@ def test_the_initial_stitch_is_the_solution_with_the_targets_clamp():
     assert fitted.tuned == {}
 
 
-def test_plans_that_are_tried_apart_get_what_they_get_together():
-    anchors, cut_lists = pair()
-    statistics = features.collect(anchors, cut_lists, split(40))
+def test_plans_that_are_tried_apart_get_what_they_get_together(family: Family):
+    anchors, cut_lists, statistics = family
     proposed = plan.propose(cut_lists, statistics, {"large": Costs(10**9, 1), "small": Costs(0, 1)}, points=2)
     candidates = [p for p in proposed if p.status == "candidate"]
     starts = trials.starts(candidates, cut_lists, statistics)
@@ -115,7 +121,7 @@ def test_plans_that_are_tried_apart_get_what_they_get_together():
 )
 def test_what_is_not_finite_is_refused(value, layer, content):
     """Broken after the statistics; a cut before the ReLU, as that may make zeros of NaN."""
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     whole = cut_lists["large"][0]
     cut_lists["large"] = (Cut("0.1.add", 0, "grid", (8, 8, 6), (None, None), whole.macs_before, 0, 0, 0),)
     statistics = features.collect(anchors, cut_lists, split(40))
