@@ -21,6 +21,7 @@ from restnet_tf.points.points import CONTROL, DISTILLED
 from restnet_tf.records import Piece
 from restnet_tf.similarity import features
 from restnet_tf.stitches import stitch, variant
+from restnet_tf.stitches.closed_form import closed
 
 if TYPE_CHECKING:
     import keras
@@ -211,17 +212,15 @@ def _closed_forms(
 ) -> dict[tuple[str, str, str], Stitch]:
     """The ridge stitches behind a random front by their ends: twins have the same start as the points."""
     starts = {}
+    split = family.data.fit.head(compute.STATISTICS_IMAGES)
     for back in sorted({twin.ends[1] for twin in group}):
         every = sorted({twin.ends for twin in group if twin.ends[1] == back})
-        stops, targets = ({ends[at] for ends in every} for at in (0, 2))
-        pieces = {"small": random, "large": family.anchors[back]}
-        lists = {
-            "small": tuple(c for c in family.cut_lists[role] if c.name in stops),
-            "large": tuple(c for c in family.cut_lists[back] if c.name in targets),
-        }
-        statistics = features.collect(pieces, lists, family.data.fit.head(compute.STATISTICS_IMAGES))
-        at = {end: {c.name: i for i, c in enumerate(cut_list)} for end, cut_list in lists.items()}
-        for stop, _, target in every:
-            pair = ("small", at["small"][stop], at["large"][target])
-            starts[stop, back, target] = features.initial(pair, lists, statistics)
+        places = {"small": family.places[role], "large": family.places[back]}
+        at = {side: {cut.name: cut.index for cut in cuts} for side, cuts in places.items()}
+        pairs = {ends: ("small", at["small"][ends[0]], at["large"][ends[2]]) for ends in every}
+        anchors = {"small": random, "large": family.anchors[back]}
+        sums = features.window_sums(anchors, places, {"twins": list(pairs.values())}, split)
+        solved = sums.windows["twins"].solve()
+        for ends, (side, i, j) in pairs.items():
+            starts[ends] = closed(solved[side, i, j], places["small"][i], places["large"][j])
     return starts

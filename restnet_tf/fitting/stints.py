@@ -75,7 +75,7 @@ class Entrant:
 
     def within(self, other: Entrant) -> bool:
         """Whether its network costs no more than another in anything."""
-        return all(own <= theirs for own, theirs in zip(self.costs, other.costs, strict=True))
+        return _within(self.costs, other.costs)
 
     @property
     def share(self) -> int:
@@ -90,13 +90,14 @@ Standings = Callable[[], Mapping[str, Standing]]
 class Contest:
     """The rounds of a family's fits; ``entrants`` are in the order of their MACs.
 
-    ``fine_tune`` as in ``rungs.onward``; ``small_kl`` is the KL of the small anchor, which costs less than any point.
+    ``fine_tune`` as in ``rungs.onward``; ``small_kl`` is the KL of the small anchor, which has the costs ``small``.
     ``dropped`` gains candidates, each with the one that goes on in its place.
     """
 
     entrants: Sequence[Entrant]
     fine_tune: str
     small_kl: float
+    small: tuple[int, ...] = ()
     dropped: dict[str, str] = field(default_factory=dict)
 
     def rounds(self, standings: Standings) -> Iterator[Mapping[str, Stint]]:
@@ -109,7 +110,7 @@ class Contest:
             self.dropped.update(halved(candidates, standings()))
             yield self._further(self._points, self._saved(standings()), self._reaches(standings()))
         else:
-            yield self._taught() | {e.name: Stint(e.first, self._reach(self.small_kl)) for e in candidates}
+            yield self._taught() | {e.name: Stint(e.first, self._reach(self._anchor(e))) for e in candidates}
         ahead = self._ahead(standings())
         whole = sum(e.share for e in ahead)
         if (saved := self._saved(standings())) > _WORTH * whole > 0:
@@ -142,9 +143,13 @@ class Contest:
         before: list[Entrant] = []
         for e in self.entrants:
             if e.name not in self.dropped:
-                nearest[e.name] = min([self.small_kl, *(standing[b.name].kl for b in before if b.within(e))])
+                nearest[e.name] = min([self._anchor(e), *(standing[b.name].kl for b in before if b.within(e))])
                 before.append(e)
         return nearest
+
+    def _anchor(self, entrant: Entrant) -> float:
+        """The KL of the small anchor where it is a rival: an exit may cost less."""
+        return self.small_kl if _within(self.small, entrant.costs) else inf
 
     def _reaches(self, standing: Mapping[str, Standing]) -> dict[str, float]:
         return {name: self._reach(kl) for name, kl in self._nearest(standing).items()}
@@ -176,6 +181,10 @@ def halved(candidates: Sequence[Entrant], standing: Mapping[str, Standing]) -> d
         if e.place not in best or standing[e.name].outlook < standing[best[e.place]].outlook:
             best[e.place] = e.name
     return {e.name: best[e.place] for e in candidates if best[e.place] != e.name}
+
+
+def _within(own: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
+    return all(a <= b for a, b in zip(own, theirs, strict=False))
 
 
 def _scaled(shares: Mapping[str, int], part: float) -> dict[str, int]:

@@ -10,7 +10,7 @@ import pytest
 
 from restnet_tf.family import controls, fits, from_scratch
 from restnet_tf.graph import cuts
-from restnet_tf.methods.restnet import inside, jumps, method
+from restnet_tf.methods.restnet import jumps, method, routes
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points.points import FROM_SCRATCH
 from restnet_tf.progress import Silent
@@ -20,28 +20,52 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any, Any]:
-    """A family, a path that jumps twice inside its large anchor, the job that fits it, and the fits."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any], dict[str, Any], Any]:
+    """A family, a path that jumps twice inside its large anchor and one that exits, their jobs, and the fits."""
     folder = tmp_path_factory.mktemp("controls")
     networks.anchor((6, 10), 4, seed=1, name="large").model.save(folder / "large.keras")
     networks.anchor((4, 6), 1, seed=2, name="small").model.save(folder / "small.keras")
     np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
     names = {role: str(folder / f"{role}.keras") for role in ("large", "small")}
-    options = Options(**names, data=str(folder / "data.npz"), out=folder / "run", effort=0.001, anyway=True)
+    options = Options(**names, data=str(folder / "data.npz"), out=folder / "run", effort=0.001, anyway=True, jumps=True)
     family = method.open(options, Silent())
-    family.run.create()
-    path = ((1, 2), (3, 4))
-    plan = jumps.plan("large", family.cut_lists["large"], path, family.costs["large"])
-    train, ranked = method._caches(family, [plan])
-    job = method._job(family, plan, inside.starts(family, plan, inside.solutions(family)), train, ranked)
-    return family, plan, job, fits.fit(family, [job])
+    with family.run.opened({}):
+        ways = routes.of(family)
+    inside = [(("large", 1), ("large", 2)), (("large", 3), ("large", 4))]
+    out = [(("large", 2), ("large", len(family.cut_lists["large"])))]
+    plans = {kind: jumps.plan(tuple(p), family.places, family.costs) for kind, p in (("inside", inside), ("out", out))}
+    train, ranked = method._caches(family, list(plans.values()))
+    jobs = {p.name: method._job(family, p, ways.starts(p), train, ranked) for p in plans.values()}
+    return family, plans, jobs, fits.fit(family, list(jobs.values()))
 
 
-def test_a_path_inside_an_anchor_has_twins_whose_front_alone_is_random(fitted: Any) -> None:
-    family, plan, job, fit = fitted
-    twins = list(controls.twins(family, [plan], {plan.name: job}, fit))
+@pytest.fixture(scope="module")
+def fitted(built: Any) -> tuple[Any, Any, Any, Any]:
+    """The path inside, with its job and all fits."""
+    family, plans, jobs, fit = built
+    return family, plans["inside"], jobs[plans["inside"].name], fit
+
+
+@pytest.fixture(scope="module")
+def every(built: Any) -> list[controls.Control]:
+    """The twins of both."""
+    family, plans, jobs, fit = built
+    return list(controls.twins(family, list(plans.values()), jobs, fit))
+
+
+def test_an_exit_has_twins_too(built: Any, every: list[controls.Control]) -> None:
+    _, plans, _, _ = built
+    twins = [t for t in every if t.twin_of == plans["out"].name]
+    assert len(twins) == 3
+    assert networks.forward(twins[0].model, networks.images(4)).shape == (4, networks.CLASSES)
+
+
+def test_a_path_inside_an_anchor_has_twins_whose_front_alone_is_random(
+    fitted: Any, every: list[controls.Control]
+) -> None:
+    family, plan, _, fit = fitted
+    twins = [t for t in every if t.twin_of == plan.name]
     assert [t.name for t in twins] == [f"random-{plan.name}", f"random-{plan.name}-2", f"random-{plan.name}-3"]
-    assert {t.twin_of for t in twins} == {plan.name}
     x, large = networks.images(8, seed=3), family.anchors["large"]
     saved = family.run.load_fitted(twins[1].name)
     assert saved.shares.keys() == fit[plan.name].shares.keys()

@@ -96,6 +96,12 @@ def test_what_costs_less_in_one_thing_alone_is_no_rival():
     assert given_up(9, 9, 9, 9) == {"c"}
 
 
+@pytest.mark.parametrize(("small", "reach"), [((5, 5), inf), ((1, 5), 0.2), ((1, 9), inf), ((), 0.2)])
+def test_the_small_anchor_is_no_rival_of_what_costs_less(small, reach):
+    exits = Contest([Entrant("a", SHARES, 0, (3, 7))], "norm", 0.2, small)
+    assert next(exits.rounds(dict))["a"].reach == reach
+
+
 def test_none_gets_more_than_as_much_again():
     contest = Contest(entrants(8, 4), "auto", 0.9)
     fits = Fits(dict.fromkeys("abcdefgh", 0.001) | {"c": 0.9}).run(contest)

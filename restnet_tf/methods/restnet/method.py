@@ -266,7 +266,7 @@ def _fitted(
     small_kl = inf if family.options.alone else float(np.mean(ladder.kl_divergence(*answers)))
     small = family.costs[family.smallest]
     rivals = [Entrant(lesson.name, lesson.rungs, costs=(small.macs, small.params)) for lesson in lessons]
-    contest = Contest([*rivals, *entrants], _climbs(family), small_kl)
+    contest = Contest([*rivals, *entrants], _climbs(family), small_kl, (small.macs, small.params))
     fitted = fits.climb(family, [*lessons, *jobs], contest)
     _drop(family, contest.dropped)
     for name, fit in fitted.items():
