@@ -24,7 +24,7 @@ from restnet_tf.similarity import features, pair_sums
 # Two server cores do so much work in a second, and there take so many seconds beside it: at the start, for each fit,
 # for each anchor that is compiled to a precision and for each file.
 _PACE = 6e10
-_START_S, _FIT_S, _COMPILE_S, _FILE_S = 12.0, 3.0, 5.0, 1.0
+_START_S, _FIT_S, _COMPILE_S, _FILE_S = 8.0, 1.5, 2.0, 0.5
 # Of the points that are fitted, so many come so far as to be held against twins, and have files.
 _SHIPPED = 0.5
 _TRIED = 6  # plans of which the closed form is tried, for each point
@@ -82,7 +82,7 @@ def work(family: Family, share: int) -> float:
     passes = min(compute.STATISTICS_IMAGES, len(data.fit)) + compute.views(family) + judged
     # In Keras and then, by one thread, in files.
     answers = 2 * judged * mean * settings.max_points * (1 + len(settings.precisions))
-    twins = _twins(family, share) * (share + compute.views(family) * mean)
+    twins = _twins(family, share) * (share + compute.views(family) * mean / 2)
     return passes * anchors + trials + _sums(family) + (settings.max_points + 1) * share + twins + answers
 
 

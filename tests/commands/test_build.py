@@ -382,7 +382,8 @@ def interruptions(family: Options, out: Path) -> Iterator[str]:
 
 def test_training_that_is_interrupted_ends_in_the_same_anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for their archives, whose entries carry the time of day."""
-    nets = {"large": demo.DemoNet((8, 12), blocks=1, epochs=2), "small": demo.DemoNet((4, 6), blocks=1, epochs=2)}
+    brief = {"blocks": (1, 1), "epochs": 2, "batch": 64, "rate": 3e-3}
+    nets = {"large": demo.DemoNet((8, 12), **brief), "small": demo.DemoNet((4, 6), **brief)}
     monkeypatch.setattr(demo, "NETS", nets)
     finished, out, hit = tmp_path / "whole", tmp_path / "run", []
     demo.anchor_files(finished / "anchors", splits.load("digits", seed=0), 0, lambda title, done, total: None)

@@ -26,7 +26,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family[Any]:
         anchor.model.save(folder / f"{role}.keras")
     np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
     inputs = {name: str(folder / f"{name}.keras") for name in ("large", "small")}
-    options = Options(**inputs, data=str(folder / "data.npz"), max_points=4, out=folder / "run")
+    options = Options(**inputs, data=str(folder / "data.npz"), max_points=4, out=folder / "run", anyway=True)
     return method.open(options, Silent())
 
 

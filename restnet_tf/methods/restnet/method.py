@@ -228,7 +228,7 @@ def plans(family: Build, ways: Routes) -> tuple[Plan, ...]:
         plans_file.write_plans(run.plans_path, proposals)
         run.finish("plans")
     count = sum(p.status == "chosen" for p in proposals)
-    family.report.say(f"{len(proposals)} {ways.noun}s, {count} chosen; {run.plans_path} says why")
+    family.report.say(f"{len(proposals)} {_plural(ways.noun)}, {count} chosen; {run.plans_path} says why")
     return tuple(sorted(proposals, key=lambda p: (p.macs, p.name)))
 
 
@@ -309,6 +309,12 @@ def _job(family: Build, p: Plan, starts: Sequence[Stitch], train: Cache, ranked:
     trained = [fits.stretch(one.anchor, one.start, one.stop) for one in stretches]
     budgets = rungs.budgets(_climbs(family), family.settings.effort, ladder.work(*trained, fits.back(source, cut)))
     return Fit(family.run.path, p.name, source, cut, start, reads, budgets, family.settings.seed, stretches)
+
+
+def _plural(noun: str) -> str:
+    """Of "pair of cuts" the pairs."""
+    first, *rest = noun.split(" ")
+    return " ".join([f"{first}s", *rest])
 
 
 def _share(family: Build) -> int:
