@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
@@ -45,6 +45,27 @@ class Files:
             raise RestnetError(f"{self.paths[row]} could be read at the start, but not now: {error}") from error
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Images as the bytes of their files, in memory, decoded whenever they are read."""
+
+    contents: tuple[bytes, ...] = field(repr=False)
+    kind: ClassVar[InputKind] = PHOTOS
+    shape: ClassVar[None] = None  # any
+
+    def __len__(self) -> int:
+        """How many images."""
+        return len(self.contents)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Encoded:
+        """The images at ``rows``, in that order."""
+        return Encoded(tuple(self.contents[i] for i in rows))
+
+    def image(self, row: int) -> Image.Image:
+        """One upright RGB image."""
+        return decode(self.contents[row])
+
+
 @dataclass(frozen=True, eq=False)
 class Pixels:
     """Rows of a uint8 array ``(n, h, w, 1 or 3)``, in memory or memory-mapped; no pixel is copied."""
@@ -76,7 +97,7 @@ class Pixels:
         return np.asarray(self.array[self.rows[rows]])
 
 
-Images = Files | Pixels | Values
+Images = Files | Encoded | Pixels | Values
 
 
 def decode(raw: bytes) -> Image.Image:

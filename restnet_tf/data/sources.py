@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from restnet_tf.data import array_names, cluttered, folders, lists, photographs
+from restnet_tf.data import array_names, cluttered, folders, lists, photographs, tensorflow_sets
 from restnet_tf.data.arrays import integer_labels, one_line, raw_pixels, read_npz
 from restnet_tf.data.images import Pixels, content_hash
 from restnet_tf.data.listing import ALIASES, SPLITS, ImageSet, Listing
@@ -60,6 +60,8 @@ def find(spec: str) -> Listing:
         return _from_arrays(spec, spec, photographs.arrays())
     if spec.startswith("keras:"):
         return _keras(spec)
+    if spec.startswith(tensorflow_sets.PREFIX):
+        return tensorflow_sets.read(spec)
     path = Path(spec.removeprefix(PREFIX))
     if path.is_dir():
         return folders.read(path)

@@ -188,10 +188,6 @@ BAD: dict[str, tuple[Callable[[], Sequence[Any]], str]] = {
         lambda: [SMALL, LARGE, "--classes", names(*colour.NAMES), "--classes", names(*colour.NAMES)],
         r"--classes 'small=names\.txt' is not understood; write ROLE=FILE once for a model",
     ),
-    "names of a Keras model": (
-        lambda: ["small.keras", LARGE, "--classes", names(*colour.NAMES)],
-        r"--classes small=\.\.\.: small is no \.tflite file among the models",
-    ),
     "an unknown limit": (lambda: [SMALL, LARGE, "--budget", "mean.foo<=3"], r"unknown budget term 'mean\.foo'"),
 }
 

@@ -1,0 +1,148 @@
+"""What a build with a model would come upon, told in under a minute: nothing is written, nothing is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restnet_tf import atomic
+from restnet_tf.anchors import head
+from restnet_tf.commands import inspect_file
+from restnet_tf.data.splits import Data
+from restnet_tf.family import first_looks, opening
+from restnet_tf.graph import costs, cuts, infer
+from restnet_tf.methods.restnet.options import Options
+from restnet_tf.progress import Reporter
+from restnet_tf.records import Anchor
+from restnet_tf.work.sources import ModelSource
+from tflite_export import convert
+from tflite_export.devices import devices
+from tflite_export.devices.rules import refusals
+from tflite_export.errors import DomainError
+
+_CALIBRATION = 8  # images
+# MACs of a network that is compiled here: larger ones take longer than anybody waits for an answer.
+_COMPILED_MACS, _COMPILED_LAYERS = 6e8, 200
+GOOD, BAD, NOTE = "ok", "problem", "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: ``level`` is one of ``GOOD``, ``BAD`` and ``NOTE``."""
+
+    level: str
+    text: str
+
+
+def examine(
+    model: str, report: Reporter, *, data: str | None = None, target: str | None = None, **options: Any
+) -> Iterator[Finding]:
+    """Load, cut, check, compile and size a model, one finding after another; what stops it is its last.
+
+    ``options`` are those of ``ModelSource``: weights, weights_dir, arch and preprocess. Raises the domain error for a
+    target that there is not.
+    """
+    if target is not None:
+        devices.target(target)
+    try:
+        if model.lower().endswith(inspect_file.ENDING):
+            yield from _file(Path(model), target)
+        else:
+            yield from _model(ModelSource(model, **options), data, target, report)
+    except DomainError as error:
+        yield Finding(BAD, " ".join(str(error).split()))
+
+
+def _file(path: Path, target: str | None) -> Iterator[Finding]:
+    whole = inspect_file.inspect(path)
+    yield from (Finding(GOOD, line) for line in inspect_file.lines(whole)[:4])
+    if whole.anatomy.cuts:
+        yield Finding(GOOD, f"{len(whole.anatomy.cuts)} cuts")
+    else:
+        yield Finding(NOTE, "no cuts: it can be a stage of a cascade, and no member of a family")
+    for name, reasons in whole.refused.items():
+        if target in (None, name):
+            yield _ruled(name, reasons, target is not None)
+
+
+def _model(source: ModelSource, data: str | None, target: str | None, report: Reporter) -> Iterator[Finding]:
+    start = time.perf_counter()
+    report.stage("loading the model")
+    anchor = source.load()
+    sides = "x".join(map(str, anchor.input_shape))
+    yield Finding(GOOD, f"loads in {time.perf_counter() - start:.0f} s: {sides} to {anchor.classes or 'no'} classes")
+    listed = cuts.find(anchor.model)
+    calls = costs.nodes(anchor.model)
+    macs, params = costs.macs(calls), costs.params(calls)
+    yield Finding(GOOD, f"{len(listed)} cuts, {macs / 1e6:.1f}M MACs, {params:,} weights")
+    yield Finding(GOOD, f"files of about {atomic.spoken(4 * params)} in float32, {atomic.spoken(params)} in int8")
+    images = None if data is None else opening.images(Options(data=data), report)
+    if images is not None:
+        opening.check_input(anchor, images)
+        yield from _looked(source, anchor, images, report)
+    yield from _pace(anchor)
+    yield from _compiled(anchor, macs, images, target, report)
+
+
+def _looked(source: ModelSource, anchor: Anchor, data: Data, report: Reporter) -> Iterator[Finding]:
+    """What it answers to labelled images."""
+    if not data.labelled:
+        yield Finding(NOTE, "the data have no labels: scores would be agreement; class folders give accuracy")
+        return
+    if not head.agrees(anchor, *head.data_classes(data)):
+        yield Finding(NOTE, f"its classes are not those of {data.name}: a build fits a new classifier for them")
+        return
+    report.stage(first_looks.STAGE)
+    one = first_looks.of_anchor("large", source, anchor, data)
+    problem = first_looks.told(one, first_looks.BY_ROLE)
+    share = f"{100 * one.look.share:.1f} % of {one.look.images} labelled images right"
+    yield Finding(BAD, problem) if problem else Finding(GOOD, share)
+
+
+def _pace(anchor: Anchor) -> Iterator[Finding]:
+    """How fast it runs here, which all work of a build is counted in."""
+    run, batch = infer.compiled(anchor.model), infer.batch_size(anchor.input_shape, 32)
+    images = np.zeros((batch, *anchor.input_shape), np.float32)
+    np.asarray(run(images))
+    start = time.perf_counter()
+    np.asarray(run(images))
+    seconds = (time.perf_counter() - start) / batch
+    yield Finding(
+        GOOD, f"{1000 * seconds:.1f} ms an input in Keras here; a build says its time, memory and disk at its start"
+    )
+
+
+def _compiled(anchor: Anchor, macs: int, data: Data | None, target: str | None, report: Reporter) -> Iterator[Finding]:
+    if macs > _COMPILED_MACS or len(anchor.model.layers) > _COMPILED_LAYERS:
+        yield Finding(NOTE, "not compiled here: that takes a network of its size a minute or more")
+        return
+    precision = "float32" if data is None else "int8"
+    report.stage(f"compiling to {precision}")
+    start = time.perf_counter()
+    content = convert.convert(anchor.model, precision, _calibration(anchor, data), **_limits(data))
+    seconds = time.perf_counter() - start
+    yield Finding(GOOD, f"compiles to {precision} in {seconds:.0f} s: {atomic.spoken(len(content))}")
+    if target is not None:
+        yield _ruled(target, tuple(map(str, refusals(content, devices.target(target).rules, precision))), True)
+
+
+def _limits(data: Data | None) -> dict[str, Any]:
+    return {} if data is None else {"limits": data.kind.limits}
+
+
+def _calibration(anchor: Anchor, data: Data | None) -> list[np.ndarray]:
+    if data is None:
+        return []
+    batches = data.fit.head(_CALIBRATION).batches(anchor.input_shape, _CALIBRATION)
+    return [np.asarray(batch) for batch in batches]
+
+
+def _ruled(name: str, reasons: tuple[str, ...], asked: bool) -> Finding:
+    if not reasons:
+        return Finding(GOOD, f"{name} takes it")
+    return Finding(BAD if asked else NOTE, f"{name} would refuse it: {'; '.join(reasons)}")

@@ -1,0 +1,34 @@
+"""What restnet-tf doctor says of models, good and bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import classifiers
+import pytest
+from console import ask
+
+
+def test_a_model_that_cannot_be_loaded_is_a_problem(tmp_path: Path) -> None:
+    answer = ask("doctor", tmp_path / "gone.keras")
+    assert answer.code == 1
+    assert answer.out.startswith("problem ")
+    assert "gone.keras" in answer.out
+    assert "Traceback" not in answer.err
+
+
+def test_a_file_is_looked_into_and_held_against_the_target(tmp_path: Path) -> None:
+    (tmp_path / "a.tflite").write_bytes(classifiers.file("FLOAT32"))
+    answer = ask("doctor", tmp_path / "a.tflite", "--target", "ethos-u55-128")
+    assert answer.code == 1
+    assert "problem ethos-u55-128 would refuse it" in answer.out
+    assert "ok      MACs: " in answer.out
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_cut_looked_at_and_compiled(inputs: Path) -> None:
+    answer = ask("doctor", inputs / "small.keras", "--data", inputs / "data.npz", "--target", "ethos-u55-128")
+    assert "cuts, " in answer.out
+    assert "no better than chance" in answer.out  # of random weights
+    assert "compiles to int8" in answer.out
+    assert answer.code == 1
