@@ -21,7 +21,7 @@ def read(spec: str) -> Listing:
     try:
         import tensorflow_datasets as tfds
     except ImportError:
-        raise RestnetError(f"{spec} needs tensorflow-datasets: pip install tensorflow-datasets") from None
+        raise RestnetError(f"{spec} needs tensorflow-datasets: pip install 'restnet-tf[tfds]'") from None
     try:
         builder = tfds.builder(name)
         builder.download_and_prepare()
