@@ -19,7 +19,7 @@ from restnet_tf.fitting.ladder import kl_divergence
 from restnet_tf.methods.restnet import heat_map, jumps, plan, search, starts, trials
 from restnet_tf.methods.restnet.jumps import Jump, Path
 from restnet_tf.methods.restnet.options import ROLES, Options
-from restnet_tf.methods.restnet.search import Graph
+from restnet_tf.methods.restnet.search import JumpGraph
 from restnet_tf.methods.restnet.starts import Starts
 from restnet_tf.methods.restnet.trials import Trial
 from restnet_tf.points import select
@@ -160,15 +160,15 @@ def _singles(family: Build, first: Starts) -> list[Plan]:
     return [replace(p, kl=kls[p.name], estimate=kls[p.name]) for p in plans]
 
 
-def _graph(family: Build, first: Starts, tried: Sequence[Plan]) -> Graph:
+def _graph(family: Build, first: Starts, tried: Sequence[Plan]) -> JumpGraph:
     """What paths of several jumps are found in: all jumps that were tried alone."""
     kls = {jumps.path(p, family.places)[0]: p.kl for p in tried if p.kl is not None}
     answers = {role: logits["rank"] for role, logits in score.of_anchors(family).items()}
     bases = {role: float(np.mean(kl_divergence(answers[family.largest], one))) for role, one in answers.items()}
-    return Graph(family.places, {role: cost.macs for role, cost in family.costs.items()}, bases, kls)
+    return JumpGraph(family.places, {role: cost.macs for role, cost in family.costs.items()}, bases, kls)
 
 
-def _several(family: Build, first: Starts, graph: Graph) -> list[Plan]:
+def _several(family: Build, first: Starts, graph: JumpGraph) -> list[Plan]:
     """The best paths of more than one jump by the sum of the damages."""
     least, whole = bounds(family)
     paths = search.paths(graph, least, whole - 1)

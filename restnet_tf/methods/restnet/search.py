@@ -21,7 +21,7 @@ _SHARES = 128
 
 
 @dataclass(frozen=True)
-class Graph:
+class JumpGraph:
     """What paths lead through.
 
     ``whole`` are the MACs of the anchors by role, ``bases`` what each alone is from the teacher (KL, nats), and
@@ -52,7 +52,7 @@ _State = tuple[float, int, Path]  # the damage, the MACs, and the jumps
 _Best = dict[tuple[int, bool], _State]
 
 
-def paths(graph: Graph, least: int, most: int) -> dict[Path, float]:
+def paths(graph: JumpGraph, least: int, most: int) -> dict[Path, float]:
     """The paths of the least damage in sum that cost from ``least`` to ``most`` MACs, with that sum.
 
     One for every cost, number of jumps (two or more) and anchor at the end; of those that stay in one anchor to its
@@ -80,7 +80,7 @@ def paths(graph: Graph, least: int, most: int) -> dict[Path, float]:
     return ended
 
 
-def _through(graph: Graph, role: str, landed: Mapping[Place, _Best], unit: int, most: int) -> dict[Place, _Best]:
+def _through(graph: JumpGraph, role: str, landed: Mapping[Place, _Best], unit: int, most: int) -> dict[Place, _Best]:
     """The best paths that come to each place of an anchor, and to its output, over a block at least."""
     running: dict[Place, _Best] = {}
     for at in range(len(graph.places[role]) + 1):
@@ -108,12 +108,12 @@ def _take(
             best[key] = state
 
 
-def estimate(graph: Graph, path: Path) -> float:
+def estimate(graph: JumpGraph, path: Path) -> float:
     """What a path is taken to do: the sum of the damages along it."""
     return sum(damage for _, damage in _steps(graph, path))
 
 
-def _steps(graph: Graph, path: Path) -> Iterator[tuple[int, float]]:
+def _steps(graph: JumpGraph, path: Path) -> Iterator[tuple[int, float]]:
     (role, _), *_ = path[0]
     at = -1
     for jump in path:

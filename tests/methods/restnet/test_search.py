@@ -9,7 +9,7 @@ import pytest
 
 from restnet_tf.methods.restnet import jumps, search
 from restnet_tf.methods.restnet.jumps import Path
-from restnet_tf.methods.restnet.search import Graph
+from restnet_tf.methods.restnet.search import JumpGraph
 from restnet_tf.records import Cut
 from restnet_tf.stitches import stitch
 
@@ -27,7 +27,7 @@ def anchor(role: str, blocks: int) -> tuple[Cut, ...]:
     return (*grids, Cut("classes", blocks, "vector", (3,), (None, None), whole, 0, 0, 0))
 
 
-def graph() -> Graph:
+def graph() -> JumpGraph:
     """All jumps that there are, with drawn damages."""
     places = {"large": anchor("large", 5), "small": anchor("small", 2)}
     every = [jump for role, cuts in places.items() for jump in (*jumps.ahead(role, cuts), *jumps.exits(role, cuts))]
@@ -36,7 +36,7 @@ def graph() -> Graph:
             ((one, a.index), (other, b.index)) for a in places[one] for b in places[other] if a.kind == b.kind == "grid"
         ]
     rng = np.random.default_rng(0)
-    return Graph(places, WHOLE, {"large": 0.0, "small": 0.4}, {jump: 0.4 + float(rng.uniform()) for jump in every})
+    return JumpGraph(places, WHOLE, {"large": 0.0, "small": 0.4}, {jump: 0.4 + float(rng.uniform()) for jump in every})
 
 
 GRAPH = graph()
