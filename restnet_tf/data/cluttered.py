@@ -10,7 +10,7 @@ import numpy as np
 NAME = "cluttered-digits"
 SIDE = 16
 # Images of each split, and the share of the digits that they are made of: no two splits share a digit.
-IMAGES = {"train": 16_000, "val": 2_000, "test": 2_000}
+IMAGES = {"train": 24_000, "val": 2_000, "test": 2_000}
 _SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 _SEED = 0
 _TURN = np.pi / 9  # radians, either way
