@@ -113,6 +113,8 @@ def mean_macs(point: OperatingPoint, split: str) -> float:
 
 def _decided(point: OperatingPoint, family: Sequence[OperatingPoint]) -> OperatingPoint:
     """A point with what follows in each precision; by the networks alone where it has no file in any."""
+    if anchor := _taught_nothing(point, family):
+        return _dominated(point, Reason("dominated", rival=anchor.name))
     if not point.ratings:
         reason = _beaten(_network(point), map(_network, family))
         return replace(point, status=DOMINATED if reason else SHIPPED, reason=reason)
@@ -120,6 +122,18 @@ def _decided(point: OperatingPoint, family: Sequence[OperatingPoint]) -> Operati
     shipped = any(v.status == SHIPPED for v in ratings.values())
     first = None if shipped else next(iter(ratings.values())).reason
     return replace(point, ratings=ratings, status=SHIPPED if shipped else DOMINATED, reason=first)
+
+
+def _taught_nothing(point: OperatingPoint, family: Iterable[OperatingPoint]) -> OperatingPoint | None:
+    """The anchor that a distilled one still is, where nothing was kept: their files differ in rounding alone."""
+    same = (p for p in family if p.kind == ANCHOR and (p.macs, p.rank) == (point.macs, point.rank))
+    return next(same, None) if point.kind == DISTILLED else None
+
+
+def _dominated(point: OperatingPoint, reason: Reason) -> OperatingPoint:
+    """A point that is on no front."""
+    ratings = {name: replace(v, status=DOMINATED, reason=reason) for name, v in point.ratings.items()}
+    return replace(point, status=DOMINATED, reason=reason, ratings=ratings)
 
 
 def _judged(point: OperatingPoint, precision: str, family: Sequence[OperatingPoint]) -> Rating:
@@ -180,9 +194,7 @@ def _held(point: OperatingPoint, twins: Sequence[OperatingPoint]) -> OperatingPo
     lead, error = point.rank.lead(twin.rank)
     if lead > error:
         return point
-    reason = Reason("random_twin", rival=twin.name)
-    ratings = {name: replace(v, status=DOMINATED, reason=reason) for name, v in point.ratings.items()}
-    return replace(point, status=DOMINATED, reason=reason, ratings=ratings)
+    return _dominated(point, Reason("random_twin", rival=twin.name))
 
 
 def middle(twins: Sequence[OperatingPoint]) -> OperatingPoint:

@@ -180,3 +180,13 @@ def test_hopeful_keeps_all_that_nothing_beats(pairs: list[tuple[int, int]], riva
     assert set(unbeaten) <= set(kept)
     beaten = len(pairs) - len(unbeaten)
     assert len(kept) == len(pairs) - beaten // 2
+
+
+def test_a_distilled_anchor_that_was_taught_nothing_is_the_anchor_whatever_its_files_round_to():
+    small = rated("small", 10, {"float32": 120, "int8": 110}, ANCHOR, takes=(1000, 500))
+    large = rated("large", 100, {"float32": 180, "int8": 180}, ANCHOR)
+    taught = replace(rated("small*", 10, {"float32": 120, "int8": 119}, DISTILLED, takes=(1020, 500)), rank=small.rank)
+    decided = front.decide((small, large, taught))[-1]
+    reason = Reason("dominated", rival="small")
+    assert (decided.status, decided.reason) == (DOMINATED, reason)
+    assert {(v.status, v.reason) for v in decided.ratings.values()} == {(DOMINATED, reason)}
