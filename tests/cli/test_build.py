@@ -88,7 +88,7 @@ def edited(**changes: Any) -> str:
 PLANS |= {
     "status": (edited(status="maybe"), r"plan L1-S0 has status 'maybe'; use one of .*chosen"),
     "extra word": (edited(colour="red"), r"plans\[0\]: a field 'colour' that nothing knows"),
-    "one piece": (edited(route=GOOD_PLAN["route"][:1]), r"plan L1-S0 has 1 pieces; a stitched route has two"),
+    "one piece": (edited(route=GOOD_PLAN["route"][:1]), r"plan L1-S0 has 1 piece; a route has two or more"),
     "no such cut": (
         edited(route=[{"anchor": "large", "start": None, "stop": "9.9"}, GOOD_PLAN["route"][1]]),
         r"the large anchor has no cut named 9\.9; it has: .*0\.1\.out",

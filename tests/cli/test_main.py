@@ -21,6 +21,7 @@ COMMANDS = (
     "cascade",
     "compose",
     "inspect",
+    "doctor",
     "similarity",
     "bench",
     "export",
@@ -37,7 +38,6 @@ COMMANDS = (
     [
         ["build", "--large", "a.keras"],
         ["build", "--small", "a.keras", "--data", "digits"],
-        ["build", "--large", "a.keras", "--small", "b.keras"],
         ["build", "--order", "sideways"],
         ["build", "--rank-by", "luck"],
         ["build", "--fine-tune", "all"],
@@ -110,6 +110,7 @@ def test_the_command_line_calls_commands_alone() -> None:
         "restnet_tf.commands.inspect.Inspection",
         "restnet_tf.fitting.rungs.FINE_TUNES",
         "restnet_tf.methods",
+        "restnet_tf.records.Cut",
         "restnet_tf.records.RestnetError",
         "restnet_tf.records.RestnetWarning",
         "restnet_tf.report.terminal",

@@ -141,9 +141,13 @@ def check(plans: Sequence[Plan], places: Places, possible: Sequence[Jump]) -> No
     for one in plans:
         if one.status != "chosen":
             continue
+        if len(one.route) < 2:
+            raise RestnetError(
+                f"plan {one.name} has {len(one.route)} piece; a route has two or more, and jumps from each to the next"
+            )
         through = path(one, places)
-        runs = [(start, stop) for (_, start), (_, stop) in _stretches(through, places)] if through else []
-        if not through or not allowed.issuperset(through) or any(stop <= start for start, stop in runs):
+        runs = [(start, stop) for (_, start), (_, stop) in _stretches(through, places)]
+        if not allowed.issuperset(through) or any(stop <= start for start, stop in runs):
             raise RestnetError(
                 f"plan {one.name} cannot be built: a route jumps ahead in the large anchor to a cut of the same shape,"
                 " to a cut of another anchor that a stitch can join, or at last to the classes, with a block run"
