@@ -31,6 +31,7 @@ SUFFIXES: tuple[str, ...] = (
 SUFFIXES += (".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp")
 _PHONE = (".heic", ".heif")  # photographs that no decoder here reads
 _LISTS = (".csv", ".tsv")
+_OTHER = "; give a folder that holds images, in sub-folders named as their classes or without labels"
 # Folders that archivers and machines leave behind, and those that stand beside class folders and are none.
 _LEFT_BEHIND = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 _BESIDE = {"annotations", "annotation", "meta", "metadata", "labels"}
@@ -250,7 +251,7 @@ def _check_no_splits(node: Node) -> None:
 def _class_names(root: Path, trees: dict[str, Tree], remains: _Remains) -> tuple[str, ...] | None:
     """The class folders of the training images, sorted; None for unlabelled images."""
     if not any(paths for tree in trees.values() for paths in tree.values()):
-        raise RestnetError(f"{root}: no images in it ({', '.join(SUFFIXES)}){_hint(remains.files)}")
+        raise RestnetError(f"{root}: no images in it ({', '.join(SUFFIXES)}){_hint(remains.files) or _OTHER}")
     labelled = [split for split, tree in trees.items() if None not in tree]
     if not labelled:
         return None

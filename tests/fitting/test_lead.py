@@ -19,13 +19,14 @@ from restnet_tf.stitches import variant
 
 pytestmark = pytest.mark.slow
 PATH = ((0, 1), (4, 5))
+JUMPS = tuple((("large", i), ("large", j)) for i, j in PATH)
 
 
 @pytest.fixture(scope="module")
 def material() -> dict[str, Any]:
     anchor = networks.anchor((4, 6), 3, seed=3)
     cut_list = cuts.find(anchor.model)
-    plan = jumps.plan("large", cut_list, PATH, Costs(10**9, 1))
+    plan = jumps.plan(JUMPS, {"large": cut_list}, {"large": Costs(10**9, 1)})
     rng = np.random.default_rng(0)
 
     def stitch(a: Cut, b: Cut) -> Stitch:

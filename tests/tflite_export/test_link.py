@@ -715,6 +715,7 @@ def small_family(folder: Path, **settings: Any) -> Any:
         images=images,
         execute=tasks.serially,
         cut_lists={n: cuts.find(anchor(n).model) for n in names},
+        places={n: cuts.places(anchor(n)) for n in names},
         data=data,
         settings=SimpleNamespace(**({"uint8_input": False, "recalibrate": False, "lower": ()} | settings)),
         report=Silent(),

@@ -60,6 +60,9 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
         if role not in files
     }
     loaded = {role: (source, source.load()) for role, source in models.items()}
+    shapes = {role: stage.classifier.image for role, stage in files.items()}
+    shapes |= {role: anchor.input_shape for role, (_, anchor) in loaded.items()}
+    stages.check_channels({f"{role} {Path(named[role]).stem}": shapes[role] for role in named})
     remedies = stages.remedies(options, files)
     if not run.record_path.exists():
         impressions = stages.looked_at(options, files, data)
@@ -86,7 +89,6 @@ def identity(work: Stages) -> dict[str, Any]:
 def check(work: Stages) -> None:
     """Refuse (the domain error) models that cannot stand for one another, and images too few to choose on."""
     stages.check(work)
-    stages.image_of(work)
     checks.check_count(len(work.data.rank))
 
 

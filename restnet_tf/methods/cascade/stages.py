@@ -362,11 +362,14 @@ def _check_probabilities(stages: Stages, stage: FileStage) -> None:
 
 
 def image_of(stages: Stages) -> tuple[int, ...]:
-    """``(h, w, c)`` of the largest image that a stage takes, which is the cascade's; refuses unlike channels."""
-    channels = {role: shape[-1] for role, shape in stages.shapes.items()}
-    if len(set(channels.values())) > 1:
-        told = ", ".join(f"{stages.names[role]} {channels[role]}" for role in stages.roles)
+    """``(h, w, c)`` of the largest image that a stage takes, which is the cascade's."""
+    return max(stages.shapes.values(), key=lambda shape: prod(shape[:-1]))
+
+
+def check_channels(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse (``RestnetError``) models, by name, that take images of unlike channels."""
+    if len({shape[-1] for shape in shapes.values()}) > 1:
+        told = ", ".join(f"{name} {shape[-1]}" for name, shape in shapes.items())
         raise RestnetError(
             f"the models take images of different channels: {told}; give models of the same kind of images"
         )
-    return max(stages.shapes.values(), key=lambda shape: prod(shape[:-1]))

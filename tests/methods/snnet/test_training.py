@@ -50,7 +50,7 @@ def caches(anchors: dict[str, Anchor], cut_lists: dict[str, tuple[Cut, ...]], tm
 def starts(anchors: dict[str, Anchor], cut_lists: dict[str, tuple[Cut, ...]]) -> dict[str, Stitch]:
     ends = {"small": anchors["A"], "large": anchors["B"]}
     found = {"small": cut_lists["A"], "large": cut_lists["B"]}
-    solved = features.pooled(ends, found, PAIRS, networks.split(192, seed=1))
+    solved = features.solve_windows(features.window_sums(ends, found, PAIRS, networks.split(192, seed=1)))
     first = {name: (cut_lists["A"][pairs[0][1]], cut_lists["B"][pairs[0][2]]) for name, pairs in PAIRS.items()}
     return {name: closed_form.closed(solved[name], *first[name]) for name in PAIRS}
 
