@@ -26,6 +26,7 @@ _EXAMPLES = 12  # in a strip
 _LINES = 8  # channels of a signal that can be told apart as lines
 _BLUE, _ORANGE, _GREY, _LIGHT = "#1f5fa8", "#d9731a", "#777777", "#b9c4d0"
 _DIALS = ("#7b3fa0", "#11806a", "#c2185b", "#7a6a00", "#00838f", "#5d4037")  # of chains, one after the other
+_LISTED = 2  # in a line below the scores
 _NAMED = 12  # dominated points at most; names of more of them cover each other
 
 
@@ -230,8 +231,16 @@ def _frame(axes: Any, points: Sequence[OperatingPoint]) -> None:
     axes.set_ylim(100 * (floor - margin), 100 * (top + margin))
     below = [p for p in points if p.test.value < floor - margin]
     if below:
-        note = "below the axis: " + ", ".join(f"{p.name} {100 * p.test.value:.1f} %" for p in below)
+        note = f"below the axis: {_listed(below)}"
         axes.text(0.02, 0.02, note, transform=axes.transAxes, fontsize=8, color=_GREY)
+
+
+def _listed(points: Sequence[OperatingPoint]) -> str:
+    """Their names and scores; of many what they score alone, since the line has no room for more."""
+    if len(points) <= _LISTED:
+        return ", ".join(f"{p.name} {100 * p.test.value:.1f} %" for p in points)
+    worst, best = (100 * end(p.test.value for p in points) for end in (min, max))
+    return f"{len(points)} networks, {worst:.1f} to {best:.1f} %"
 
 
 def _coordinates(

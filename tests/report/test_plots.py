@@ -71,6 +71,16 @@ def test_what_is_given_is_what_is_drawn(other):
     assert png != drawn()
 
 
+def test_of_many_networks_far_below_the_scores_alone_are_told():
+    def below(name: str, worst: int) -> bytes:
+        twins = (point(f"{name}{i}", 50_000_000, worst + i, CONTROL, files={}) for i in range(6))
+        return drawn((*POINTS[:4], *twins))
+
+    assert size(below("random", 10)) == (1430, 572)
+    assert below("random", 10) == below("a-very-long-name-of-a-twin-that-no-line-has-room-for", 10)
+    assert below("random", 10) != below("random", 12)
+
+
 SMALL, LARGE = POINTS[:2]
 
 
