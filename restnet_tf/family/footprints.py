@@ -61,11 +61,11 @@ def _kept(members: Members, names: Sequence[str], precision: str) -> dict[str, F
     """As ``of``, from the run while it is built or linked into it: plans are made more than once."""
     run = members.family.run
     path = run.cache_path(f"footprints.{precision}.json")
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if missing := [name for name in names if name not in known]:
-        known |= {name: (own.flash, own.arena) for name, own in of(members, missing, precision).items()}
-        run.write_json(path, known)
-    return {name: Footprint(*known[name]) for name in names}
+    sizes = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if missing := [name for name in names if name not in sizes]:
+        sizes |= {name: (own.flash, own.arena) for name, own in of(members, missing, precision).items()}
+        run.write_json(path, sizes)
+    return {name: Footprint(*sizes[name]) for name in names}
 
 
 def _least(reasons: Sequence[Reason | None]) -> Reason:
