@@ -165,7 +165,7 @@ def test_all_files_are_there(finished: Path) -> None:
     expected |= {"elastic.float32.tflite"}
     # With an anchor that was taught well there is a cascade worth having, for all that nothing else was.
     chains = [in_files(p.name) for p in found if p.kind == CASCADE]
-    assert "small-distilled-then-large" in chains
+    assert any(name.startswith("small-distilled-then-") for name in chains)
     expected |= {f"tflite/{name}.float32.tflite" for name in chains} | {f"examples/{name}.png" for name in chains}
     assert len(stitched) == 2
     found_files = set(content(finished))
