@@ -29,6 +29,8 @@ from restnet_tf.records import Anchor, RestnetError
 if TYPE_CHECKING:
     import keras
 
+_ALONE = " (of inspect and doctor, which take one model, --arch)"
+
 
 def load(
     spec: str | Path,
@@ -217,9 +219,12 @@ def _check_is_model(path: Path) -> None:
     if pretrained.holds_weights(path):
         raise RestnetError(
             f"{path} holds weights but no architecture; name it, for example --large-arch MobileNetV2:alpha=0.35"
+            f"{_ALONE}"
         )
     if path.suffix in vit_weights.SUFFIXES:
-        raise RestnetError(f"{path} may hold weights, but no architecture; name it, for example --large-arch DeiTTiny")
+        raise RestnetError(
+            f"{path} may hold weights, but no architecture; name it, for example --large-arch DeiTTiny{_ALONE}"
+        )
     raise RestnetError(f"{path} is not a Keras model; expected a .keras or .h5 file that model.save wrote")
 
 

@@ -28,6 +28,14 @@ def test_inspect_lists_the_cuts(inputs: Path) -> None:
         assert f"{cut.params_after:,}" in row
 
 
+def test_the_option_that_weights_are_told_is_one_that_inspect_takes(inputs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "of.weights.h5"
+    networks.pair()[0]["small"].model.save_weights(path)
+    assert "inspect" in refused("inspect", path)
+    assert "--arch" in refused("inspect", path)
+    assert "--arch " in ask("inspect", "--help").out
+
+
 def test_inspect_gives_json(inputs: Path) -> None:
     answer = ask("inspect", inputs / "small.keras", "--json")
     content = json.loads(answer.out)
