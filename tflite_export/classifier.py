@@ -26,6 +26,8 @@ _PASSING = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 _INTEGERS = {"INT8": "int8", "UINT8": "uint8", "INT16": "int16x8"}
 _FLOATS = {"INT8": "dynamic", "INT4": "dynamic", "FLOAT16": "float16"}
 
+_ENDING = ".tflite"
+
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
@@ -58,6 +60,11 @@ class Classifier:
     def output(self) -> Tensor:
         """The file's own scores."""
         return self.graph.outputs[0]
+
+
+def is_file(spec: str) -> bool:
+    """Whether a model is named as a ``.tflite`` file."""
+    return spec.lower().endswith(_ENDING)
 
 
 def of_file(content: bytes, name: str) -> Classifier:

@@ -31,11 +31,11 @@ def order(text: str, anchor: Anchor, data: Data) -> tuple[int, ...] | None:
     numbered = [str(k) for k in range(anchor.classes)]
     own = head.plain(data.class_names) if data.class_names and len(data.class_names) == anchor.classes else numbered
     given = names if sorted(names) == sorted(numbered) else head.plain(names)
-    wanted = own if sorted(given) == sorted(own) else numbered
-    if anchor.classes == 0 or sorted(given) != sorted(wanted):
+    classes = own if sorted(given) == sorted(own) else numbered
+    if anchor.classes == 0 or sorted(given) != sorted(classes):
         raise RestnetError(_misfit(names, anchor, data))
-    found = tuple(given.index(name) for name in wanted)
-    return None if list(found) == sorted(found) else found
+    outputs = tuple(given.index(name) for name in classes)
+    return None if list(outputs) == sorted(outputs) else outputs
 
 
 def spoken(outputs: Sequence[int], data: Data) -> str:

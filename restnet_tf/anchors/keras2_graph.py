@@ -274,8 +274,8 @@ def _begins_with_input(part: Part) -> bool:
 def _is_ref(value: Any, names: dict[str, Any]) -> bool:
     if not isinstance(value, list) or len(value) not in (3, 4) or not isinstance(value[0], str):
         return False
-    known = value[0] in names or isinstance(value[-1], dict)
-    return value[0] == _CONSTANT or (known and all(isinstance(number, int) for number in value[1:3]))
+    refers = value[0] in names or isinstance(value[-1], dict)
+    return value[0] == _CONSTANT or (refers and all(isinstance(number, int) for number in value[1:3]))
 
 
 def _refs(value: Any, names: dict[str, Any]) -> Iterator[list[Any]]:
@@ -293,7 +293,7 @@ def _arguments(node: Any) -> dict[str, Any]:
     if isinstance(node, list) and len(node) == 4 and isinstance(node[0], str) and isinstance(node[3], dict):
         return node[3]
     inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return next((found for one in inner if (found := _arguments(one))), {})
+    return next((given for one in inner if (given := _arguments(one))), {})
 
 
 def _listed(refs: list[Any]) -> list[list[Any]]:

@@ -61,13 +61,13 @@ def leaf(class_name: str, config: dict[str, Any], name: str, spoken: str) -> Lea
         config = {"height": config["height"], "width": config["width"], "crop_to_aspect_ratio": True}
     options = _options(class_name, config)
     behind = _behind(options, spoken)
-    known = _arguments(cls)
+    accepted = _arguments(cls)
     doing = sorted(
-        key for key, value in options.items() if key not in known and value and (key, value) != ("groups", 1)
+        key for key, value in options.items() if key not in accepted and value and (key, value) != ("groups", 1)
     )
     if doing:
         raise RestnetError(f"layer {spoken} ({class_name}) has {', '.join(doing)} set, which Keras 3 cannot do")
-    return Leaf(cls(name=name, **{key: value for key, value in options.items() if key in known}), behind)
+    return Leaf(cls(name=name, **{key: value for key, value in options.items() if key in accepted}), behind)
 
 
 def _class(class_name: str, spoken: str) -> Any:

@@ -32,7 +32,9 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
     Example:
       restnet-tf inspect MobileNetV2:alpha=0.35,input=96 --weights none
     """
-    if model.lower().endswith(".tflite"):
+    from restnet_tf.commands import inspect_file
+
+    if inspect_file.is_file(model):
         _print_file(Path(model), as_json=as_json)
         return
     screen.import_tensorflow()

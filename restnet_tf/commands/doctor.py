@@ -25,7 +25,7 @@ from tflite_export.devices import devices
 from tflite_export.devices.rules import refusals
 from tflite_export.errors import DomainError
 
-_CALIBRATION = 8  # images
+_CALIBRATION, _BATCH = 8, 32  # images
 # MACs of a network that is compiled here: larger ones take longer than anybody waits for an answer.
 _COMPILED_MACS, _COMPILED_LAYERS = 6e8, 200
 GOOD, BAD, NOTE = "ok", "problem", "note"
@@ -50,7 +50,7 @@ def examine(
     if target is not None:
         devices.target(target)
     try:
-        if model.lower().endswith(inspect_file.ENDING):
+        if inspect_file.is_file(model):
             yield from _file(Path(model), target)
         else:
             yield from _model(ModelSource(model, **options), data, target, report)
@@ -106,12 +106,7 @@ def _looked(source: ModelSource, anchor: Anchor, data: Data, report: Reporter) -
 
 def _pace(anchor: Anchor) -> Iterator[Finding]:
     """How fast it runs here, which all work of a build is counted in."""
-    run, batch = infer.compiled(anchor.model), infer.batch_size(anchor.input_shape, 32)
-    images = np.zeros((batch, *anchor.input_shape), np.float32)
-    np.asarray(run(images))
-    start = time.perf_counter()
-    np.asarray(run(images))
-    seconds = (time.perf_counter() - start) / batch
+    seconds = infer.seconds(anchor.model, anchor.input_shape, _BATCH)
     yield Finding(
         GOOD, f"{1000 * seconds:.1f} ms an input in Keras here; a build says its time, memory and disk at its start"
     )

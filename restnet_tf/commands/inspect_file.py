@@ -11,10 +11,9 @@ from typing import Any
 from restnet_tf.records import RestnetError
 from tflite_export import anatomy
 from tflite_export.anatomy import Anatomy
+from tflite_export.classifier import is_file as is_file
 from tflite_export.devices import devices
 from tflite_export.devices.rules import refusals
-
-ENDING = ".tflite"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from restnet_tf.family import additions, caches, compute
 from restnet_tf.family.family import Family
 from restnet_tf.family.score import Scorer
 from restnet_tf.fitting import cache
-from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.fitting.results import Fitted, RungResult
 from restnet_tf.graph import costs, cuts
 from restnet_tf.points.points import OperatingPoint, Score
 from restnet_tf.progress import Reporter

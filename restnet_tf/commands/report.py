@@ -15,7 +15,7 @@ import numpy as np
 
 from restnet_tf import atomic, methods
 from restnet_tf.commands import build as building
-from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
+from restnet_tf.fitting.results import CLOSED_FORM, Fitted
 from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, CASCADE, DISTILLED, SHIPPED, STITCHED, Cascade, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch

@@ -9,7 +9,7 @@ from restnet_tf.family import opening, score, ship, taught
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.family import Family
 from restnet_tf.family.score import Scorer
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.points import points
 from restnet_tf.points.points import CASCADE, CONTROL, OperatingPoint
 from restnet_tf.records import Plan, RestnetError

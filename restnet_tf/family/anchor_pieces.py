@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import keras
 
     from restnet_tf.family.family import Family
-    from restnet_tf.fitting.ladder import Fitted
+    from restnet_tf.fitting.results import Fitted
     from restnet_tf.graph.norms import Refolded
     from restnet_tf.records import Anchor, Plan
     from restnet_tf.work.sources import AnchorSource

@@ -50,11 +50,11 @@ class Answers:
         self, key: tuple[str, str, Shape], splits: Sequence[str], content: Callable[[], bytes]
     ) -> dict[str, np.ndarray]:
         """What is known of a file, with its answers to these splits."""
-        known = self._kept.setdefault(key, {})
-        if missing := [split for split in splits if split not in known]:
+        answers = self._kept.setdefault(key, {})
+        if missing := [split for split in splits if split not in answers]:
             file = content()
-            known |= {split: host.scores(file, self._images(split, key[2])) for split in missing}
-        return known
+            answers |= {split: host.scores(file, self._images(split, key[2])) for split in missing}
+        return answers
 
     def forget(self, point: str, precision: str) -> None:
         """Let go of what an older file answered."""

@@ -276,11 +276,11 @@ class _Stock:
         return {d.name: self._written(d, took[d.name]) for d in drafts}
 
     def _drafts(self, point: OperatingPoint) -> list[_Draft]:
-        """One for each precision that a cascade is wanted in and can have; with a word on the others."""
+        """One for each precision that a cascade was to have and can; with a word on the others."""
         cascade = point.cascade
         assert cascade is not None
-        wanted = dict.fromkeys(self.scope.of(word, cascade.stages) for word in self.scope.precisions)
-        hindrances = {each: self._hindrance(cascade, each) for each in wanted}
+        precisions = dict.fromkeys(self.scope.of(word, cascade.stages) for word in self.scope.precisions)
+        hindrances = {each: self._hindrance(cascade, each) for each in precisions}
         for each, hindrance in hindrances.items():
             if hindrance:
                 self.shop.report.say(f"{point.name} has no file of {stage_runs.title(each)}: {hindrance}")

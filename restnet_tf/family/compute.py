@@ -1,7 +1,7 @@
 """What effort buys: how many views are trained on, how many images try a stitch out (for rungs see ``rungs.budgets``).
 
-Training compute is counted in MACs and work (``ladder.RungResult``), not seconds, so that the same build gives the same
-result on any machine; two server cores do about 6e10 a second.
+Training compute is counted in MACs and work (``results.RungResult``), not seconds, so that the same build gives the
+same result on any machine; two server cores do about 6e10 a second.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import keras
 
     from restnet_tf.fitting.cache import Cache
-    from restnet_tf.fitting.ladder import Fitted
+    from restnet_tf.fitting.results import Fitted
     from restnet_tf.records import Anchor, Plan, Stitch
 
 RANDOM_FRONT = "random-front"

@@ -170,12 +170,12 @@ def _guessed(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     targets = np.eye(1 + int(labels.max()))[labels]
     said, folds = np.zeros(len(labels), np.int64), np.arange(len(labels)) % _FOLDS
     for fold in range(_FOLDS):
-        known, asked = x[folds != fold], x[folds == fold]
-        kernel = known @ known.T
-        kernel[np.diag_indices_from(kernel)] += _RIDGE * x.shape[1] * len(known) ** 0.5
+        taught, judged = x[folds != fold], x[folds == fold]
+        kernel = taught @ taught.T
+        kernel[np.diag_indices_from(kernel)] += _RIDGE * x.shape[1] * len(taught) ** 0.5
         y = targets[folds != fold]
-        weights = known.T @ np.linalg.solve(kernel, y - y.mean(0))
-        said[folds == fold] = (asked @ weights + y.mean(0)).argmax(1)
+        weights = taught.T @ np.linalg.solve(kernel, y - y.mean(0))
+        said[folds == fold] = (judged @ weights + y.mean(0)).argmax(1)
     return said
 
 

@@ -15,7 +15,7 @@ from restnet_tf.family.family import Family
 from restnet_tf.fitting import cache, ladder
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.examples import Examples
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.stints import Contest, Standing, Stint
 from restnet_tf.graph import cuts
 from restnet_tf.records import Piece, RestnetError, Stitch

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from restnet_tf.family.anchor_pieces import AnchorPieces, Members
 from restnet_tf.family.linker import Joint, Linker
-from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
+from restnet_tf.fitting.results import CLOSED_FORM, Fitted
 from restnet_tf.points import points, select
 from restnet_tf.points.front import Footprint
 from restnet_tf.stitches import stitch

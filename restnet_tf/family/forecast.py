@@ -6,7 +6,6 @@ of the largest anchor says how much of it this machine does in a second.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -63,12 +62,7 @@ def check_room(family: Family) -> None:
 def pace(family: Family) -> float:
     """Work that the largest anchor does in a second, in a batch after the first."""
     anchor = family.anchors[family.largest]
-    run, batch = infer.compiled(anchor.model), infer.batch_size(anchor.input_shape)
-    images = np.zeros((batch, *anchor.input_shape), np.float32)
-    np.asarray(run(images))
-    start = time.perf_counter()
-    np.asarray(run(images))
-    return batch * ladder.work(anchor.model) / (time.perf_counter() - start)
+    return ladder.work(anchor.model) / infer.seconds(anchor.model, anchor.input_shape)
 
 
 def work(family: Family, share: int) -> float:
@@ -124,8 +118,8 @@ def _waits(family: Family, share: int) -> float:
     settings = family.settings
     fits = stints.CANDIDATES * settings.max_points + 1 + _twins(family, share)
     files = len(family.anchors) + _SHIPPED * settings.max_points + settings.cascades
-    made = len(settings.precisions) * (_COMPILE_S * len(family.anchors) + _FILE_S * files)
-    return _START_S + _FIT_S * fits + made
+    making = len(settings.precisions) * (_COMPILE_S * len(family.anchors) + _FILE_S * files)
+    return _START_S + _FIT_S * fits + making
 
 
 def _sums(family: Family) -> float:

@@ -14,7 +14,7 @@ from restnet_tf.family import caches
 from restnet_tf.family.controls import Control
 from restnet_tf.family.fits import Fit, Reading
 from restnet_tf.fitting import cache, ladder, scratch
-from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.fitting.results import Fitted, RungResult
 from restnet_tf.graph import cuts
 from restnet_tf.points.points import FROM_SCRATCH
 from restnet_tf.records import Layout, Piece, Plan, Stitch

@@ -17,7 +17,7 @@ from tflite_export.cascades import Stage
 from tflite_export.flatbuffer import Subgraph
 
 if TYPE_CHECKING:
-    from restnet_tf.fitting.ladder import Fitted
+    from restnet_tf.fitting.results import Fitted
     from restnet_tf.records import Piece, Plan, Stitch
 
 

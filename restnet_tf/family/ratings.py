@@ -22,8 +22,8 @@ def rated(members: Members, shop: Shop, points: Sequence[OperatingPoint]) -> lis
     What is known of a file stays. A file that a network of no more cost leaves far behind in Keras is neither made nor
     run: that takes most of the time.
     """
-    known = [replace(p, ratings=_known(p)) for p in points]
-    networks = [p for p in known if p.name in members.names and p.kind not in (CONTROL, CASCADE)]
+    rated_before = [replace(p, ratings=_earlier(p)) for p in points]
+    networks = [p for p in rated_before if p.name in members.names and p.kind not in (CONTROL, CASCADE)]
     due: dict[str, list[str]] = {}
     for precision in shop.makers:
         out = _hopeless(members, networks, precision)
@@ -31,11 +31,11 @@ def rated(members: Members, shop: Shop, points: Sequence[OperatingPoint]) -> lis
             if precision not in p.ratings and (p.kind == ANCHOR or p.name not in out):
                 due.setdefault(p.name, []).append(precision)
     fresh = shop.rated(due)
-    return [replace(p, ratings={**p.ratings, **fresh.get(p.name, {})}) for p in known]
+    return [replace(p, ratings={**p.ratings, **fresh.get(p.name, {})}) for p in rated_before]
 
 
 def _hopeless(members: Members, networks: Sequence[OperatingPoint], precision: str) -> set[str]:
-    """Names of points that need no file in a precision; footprints are asked for only where they can matter."""
+    """Names of points that need no file in a precision; footprints are made only where they can matter."""
     names = [p.name for p in networks]
     by_macs = front.hopeless(networks, dict.fromkeys(names, Footprint()))
     if not by_macs or members.family.settings.converter != "link":
@@ -43,7 +43,7 @@ def _hopeless(members: Members, networks: Sequence[OperatingPoint], precision: s
     return front.hopeless(networks, footprints.of(members, names, precision))
 
 
-def _known(point: OperatingPoint) -> dict[str, Rating]:
+def _earlier(point: OperatingPoint) -> dict[str, Rating]:
     """By precision, how a point was rated, or its file shows; of a cascade nothing."""
     if point.kind == CASCADE:
         return {}

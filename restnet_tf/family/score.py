@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from restnet_tf.data.splits import Data, Split
     from restnet_tf.family.controls import Control
     from restnet_tf.family.family import Family
-    from restnet_tf.fitting.ladder import Fitted
+    from restnet_tf.fitting.results import Fitted
     from restnet_tf.records import Anchor, Plan
 
 

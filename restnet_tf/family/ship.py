@@ -27,7 +27,7 @@ from tflite_export import inputs
 if TYPE_CHECKING:
     from restnet_tf.family.controls import Control
     from restnet_tf.family.family import Family
-    from restnet_tf.fitting.ladder import Fitted
+    from restnet_tf.fitting.results import Fitted
     from restnet_tf.records import Plan
 
 
@@ -78,12 +78,12 @@ def _settled(
     family, settings = members.family, members.family.settings
     earlier = [p for p in rated if p.kind == CASCADE]
     decided = front.decide(p for p in rated if p.kind != CASCADE)
-    wanted = {p.name: _wanted(family, p) for p in decided if p.kind != CONTROL}
+    forms = {p.name: _precisions(family, p) for p in decided if p.kind != CONTROL}
     for p in decided:
-        for precision in set(p.ratings) - set(wanted.get(p.name, ())):
+        for precision in set(p.ratings) - set(forms.get(p.name, ())):
             shop.answers.forget(p.name, precision)
-    files = shop.stocked([p for p in decided if wanted.get(p.name)], wanted)
-    settled = tuple(replace(p, files={name: files[p.name][name] for name in wanted.get(p.name, ())}) for p in decided)
+    files = shop.stocked([p for p in decided if forms.get(p.name)], forms)
+    settled = tuple(replace(p, files={name: files[p.name][name] for name in forms.get(p.name, ())}) for p in decided)
     settled += cascades.added(shop, settled, scope(family, _rests(members, settled)), meta, earlier)
     cascades.forget(family.run, rated, settled)
     shop.publish(settled, meta, title(family))
@@ -91,7 +91,7 @@ def _settled(
     return settled
 
 
-def _wanted(family: Family, point: OperatingPoint) -> list[str]:
+def _precisions(family: Family, point: OperatingPoint) -> list[str]:
     """The precisions that a point has files in."""
     settings = family.settings
     named = settings.ship_all or point.name in settings.also

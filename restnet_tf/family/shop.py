@@ -66,8 +66,8 @@ class Shop:
         self, stock: Sequence[OperatingPoint], precisions: Mapping[str, Sequence[str]] | None = None
     ) -> dict[str, dict[str, File]]:
         """Files of every point by name, in all precisions or those given for it; what it has already stays."""
-        wanted = {p.name: tuple(self.makers) if precisions is None else precisions[p.name] for p in stock}
-        jobs = self._jobs({p.name: [one for one in wanted[p.name] if one not in p.files] for p in stock})
+        due = {p.name: tuple(self.makers) if precisions is None else precisions[p.name] for p in stock}
+        jobs = self._jobs({p.name: [one for one in due[p.name] if one not in p.files] for p in stock})
         if not jobs:
             return {p.name: dict(p.files) for p in stock}
         self._write(jobs)
@@ -84,11 +84,11 @@ class Shop:
         sizes: dict[str, Any] = {}
         for precision, maker in self.makers.items():
             members = [p for p in listed if precision in p.files]
-            made = elastic.linked(maker, members, precision, meta, self.most_elastic)
-            if made.content is not None:
-                atomic.write_bytes(self.run.elastic_path(precision), made.content)
+            file = elastic.linked(maker, members, precision, meta, self.most_elastic)
+            if file.content is not None:
+                atomic.write_bytes(self.run.elastic_path(precision), file.content)
                 anchors = elastic.anchor_bytes(members, precision)
-                sizes[precision] = {"bytes": len(made.content), "anchors": anchors, "left_out": made.left_out}
+                sizes[precision] = {"bytes": len(file.content), "anchors": anchors, "left_out": file.left_out}
         meta = {**meta, "elastic": sizes}
         self.run.write_json(self.run.points_path, points.to_json(listed, meta))
         atomic.write_bytes(self.run.plot_path, plots.operating_points(listed, title, meta["metric"], noted(meta).one))

@@ -1,7 +1,7 @@
 """The rungs of the ladder, from the lowest on: to add one is to add one entry to ``RUNGS``, and its test.
 
 Each trains the stitch, and beside it what it says of the back. Training compute is counted in MACs and work
-(``ladder.RungResult``), not seconds, so that the same build gives the same result on any machine; two server cores do
+(``results.RungResult``), not seconds, so that the same build gives the same result on any machine; two server cores do
 about 6e10 a second.
 
 The command line reads its choices here, so that even NumPy is imported in functions alone.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import keras
@@ -27,3 +30,13 @@ def compiled(model: keras.Model) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     return tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+
+
+def seconds(model: keras.Model, shape: tuple[int, ...], most: int = _BATCH) -> float:
+    """What an image ``(h, w, c)`` takes here, in a batch after the first one."""
+    run, batch = compiled(model), batch_size(shape, most)
+    images = np.zeros((batch, *shape), np.float32)
+    np.asarray(run(images))
+    start = time.perf_counter()
+    np.asarray(run(images))
+    return (time.perf_counter() - start) / batch

@@ -18,7 +18,7 @@ import numpy as np
 
 from restnet_tf.anchors.head import HeadFit
 from restnet_tf.atomic import write_bytes, write_npz
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.records import RestnetError
 from restnet_tf.run import stitch_arrays
 from restnet_tf.schema import SCHEMA

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.fitting.results import Fitted, RungResult
 from restnet_tf.records import Layout, Stitch
 from restnet_tf.stitches.step import Solution
 

@@ -33,7 +33,7 @@ from markupsafe import escape
 from restnet_tf import atomic
 from restnet_tf.cli.main import main
 from restnet_tf.commands import report as reporting
-from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.fitting.results import Fitted, RungResult
 from restnet_tf.graph import costs, cuts
 from restnet_tf.points import points, select
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, STITCHED, File, OperatingPoint, Score, Share

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from restnet_tf.family import additions
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.records import Layout, Piece, Plan, Stitch
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run

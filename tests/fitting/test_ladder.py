@@ -13,7 +13,7 @@ from scipy.special import log_softmax, rel_entr, softmax
 
 from restnet_tf.fitting import cache, ladder, rungs
 from restnet_tf.fitting.examples import Examples
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.stints import Stint
 from restnet_tf.graph import costs, cuts
 from restnet_tf.records import Anchor, RestnetError, Stitch

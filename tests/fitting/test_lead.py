@@ -10,7 +10,7 @@ import pytest
 
 from restnet_tf.fitting import ladder
 from restnet_tf.fitting.examples import Examples
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.graph import cuts
 from restnet_tf.graph.costs import Costs
 from restnet_tf.methods.restnet import jumps

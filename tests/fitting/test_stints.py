@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted, RungResult
+from restnet_tf.fitting.results import CLOSED_FORM, Fitted, RungResult
 from restnet_tf.fitting.stints import Contest, Entrant, Standing, Stint, halved
 from restnet_tf.records import Layout, Stitch
 

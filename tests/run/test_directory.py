@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from restnet_tf import atomic
-from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.fitting.results import Fitted, RungResult
 from restnet_tf.records import Layout, Piece, Plan, Reason, RestnetError, Stitch
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run

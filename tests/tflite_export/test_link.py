@@ -26,7 +26,7 @@ from sklearn.datasets import load_digits
 
 from restnet_tf.family import anchor_pieces
 from restnet_tf.family.anchor_pieces import Members
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.graph import cuts, norms
 from restnet_tf.graph.norms import Refolded
 from restnet_tf.progress import Silent

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from restnet_tf.run.directory import Run
     from tflite_export.budget import Term
 
-_ENDING = ".tflite"
 _TRIED_IMAGES = 32
 # By what a classifier computes in: what images its file takes here. Bytes are signed, as the targets' kernels are.
 _KINDS = {"int8": "int8", "uint8": "int8", "int16x8": "int16"}
@@ -159,17 +158,12 @@ class Stages:
         return self.data.labelled
 
 
-def is_file(spec: str) -> bool:
-    """Whether a model is named as a ``.tflite`` file."""
-    return spec.lower().endswith(_ENDING)
-
-
 def opened(options: Options, data: Data) -> dict[str, FileStage]:
     """The ``.tflite`` files among the models, by role; raises the domain error for one that cannot be a stage."""
     names = class_words(options)
     files = {}
     for role, spec, mode in zip(ROLES, options.models, modes(options), strict=False):
-        if is_file(spec):
+        if classifier.is_file(spec):
             named = _class_names(names[role]) if role in names else None
             files[role] = _file_stage(Path(spec), mode, options.logits, named, data)
     return files

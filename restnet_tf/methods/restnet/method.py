@@ -37,7 +37,7 @@ from restnet_tf.family.fits import Fit
 from restnet_tf.family.references import References, of_family
 from restnet_tf.fitting import cache, ladder, rungs, stints
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.stints import Contest, Entrant
 from restnet_tf.methods.restnet import jumps, plan, routes
 from restnet_tf.methods.restnet.options import ROLES, Options

@@ -17,7 +17,7 @@ from restnet_tf.family.controls import Control
 from restnet_tf.family.family import TEACHER, Family
 from restnet_tf.fitting import cache
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.graph import cuts
 from restnet_tf.methods.snnet import trainings
 from restnet_tf.methods.snnet.options import Options

@@ -16,7 +16,8 @@ import numpy as np
 from restnet_tf.fitting import cache, ladder
 from restnet_tf.fitting.adam import SparseAdam, warmed_cosine
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.ladder import RungResult, kl_divergence
+from restnet_tf.fitting.ladder import kl_divergence
+from restnet_tf.fitting.results import RungResult
 from restnet_tf.graph import finite
 from restnet_tf.methods.snnet import draws
 from restnet_tf.methods.snnet.supernet import Configuration, Supernet

@@ -10,7 +10,7 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.ladder import Fitted, RungResult
+from restnet_tf.fitting.results import Fitted, RungResult
 from restnet_tf.graph import cuts
 from restnet_tf.methods.snnet import training
 from restnet_tf.methods.snnet.supernet import Configuration, Stretches, Supernet

@@ -23,7 +23,7 @@ from restnet_tf.family.family import Family
 from restnet_tf.family.linker import Linker
 from restnet_tf.family.references import References, of_family
 from restnet_tf.family.shop import Shop
-from restnet_tf.fitting.ladder import CLOSED_FORM
+from restnet_tf.fitting.results import CLOSED_FORM
 from restnet_tf.methods.stitchnet import fewshot, findings, nets, pool
 from restnet_tf.methods.stitchnet.composition import Composition, CompositionSettings
 from restnet_tf.methods.stitchnet.nets import Chosen

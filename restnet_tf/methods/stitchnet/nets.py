@@ -12,7 +12,7 @@ import numpy as np
 
 from restnet_tf import records
 from restnet_tf.family.method import EmptyError
-from restnet_tf.fitting.ladder import CLOSED_FORM, Fitted
+from restnet_tf.fitting.results import CLOSED_FORM, Fitted
 from restnet_tf.methods.stitchnet import fewshot, findings, search
 from restnet_tf.methods.stitchnet.composition import Composition
 from restnet_tf.methods.stitchnet.search import Link, Net, SearchResult

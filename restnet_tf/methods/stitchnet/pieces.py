@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from restnet_tf.family.linker import Joint
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.methods.stitchnet.composition import Composition
 from restnet_tf.methods.stitchnet.search import HEAD
 from restnet_tf.records import Plan, Stitch

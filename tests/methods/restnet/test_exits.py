@@ -19,7 +19,7 @@ from restnet_tf.cascades.thresholds import hand
 from restnet_tf.commands import build as job
 from restnet_tf.commands import optimize, verify
 from restnet_tf.commands.optimize import Treatment
-from restnet_tf.fitting.ladder import Fitted
+from restnet_tf.fitting.results import Fitted
 from restnet_tf.graph import costs, cuts
 from restnet_tf.graph.costs import Costs
 from restnet_tf.methods.restnet import jumps

@@ -11,7 +11,7 @@ import pytest
 
 from restnet_tf.commands import build
 from restnet_tf.data import photographs, splits
-from restnet_tf.fitting.ladder import CLOSED_FORM
+from restnet_tf.fitting.results import CLOSED_FORM
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import STITCHED
