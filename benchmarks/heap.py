@@ -1,7 +1,7 @@
 """What page faults cost TensorFlow: ``python -m benchmarks.heap [--model EfficientNetB4] [--batch 64]``.
 
 Runs one network over batches of 224x224 images in fresh processes, in turns with the C library's own
-settings and with ``restnet_tf.heap``'s, and prints images a second of both, their ratio, and peak memory.
+settings and with ``restnet_tf.work.heap``'s, and prints images a second of both, their ratio, and peak memory.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _timed(mode: str, name: str, batch: int, images: int) -> tuple[float, float]:
     """Images a second, and the process's peak memory in MB."""
-    from restnet_tf.cli import heap
+    from restnet_tf.work import heap
 
     if mode == "kept" and not heap.keep_freed():
         raise SystemExit("this C library's allocator cannot be asked to keep what is freed")

@@ -25,6 +25,8 @@ def _share_of_cores() -> int:
 for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, str(_share_of_cores()))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The workers have the cores; tests that are about processes say how many.
+os.environ.setdefault("RESTNET_TF_JOBS", "0")
 
 # The machine may be busy: an example that takes long is no fault.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -120,7 +120,7 @@ BELOW = {
 }
 # Rooms that work on files or speak of them, and may use what knows nothing of restnet_tf; of it all may raise the
 # errors and keep records.
-ON_FILES = {"words", "points", "cascades", "report", "family", "methods", "commands", "cli", "__init__"}
+ON_FILES = {"words", "work", "points", "cascades", "report", "family", "methods", "commands", "cli", "__init__"}
 FOR_ALL = {"tflite_export.errors", "tflite_export.inputs", "tflite_export.schema"}
 
 

@@ -47,13 +47,17 @@ NETS = {
 }
 
 
-def anchor_files(folder: Path, data: Data, seed: int, progress: Callable[[str, int, int], None]) -> dict[str, Path]:
-    """The two anchors as ``.keras`` files by role; trained on the fit split where they are not there yet."""
-    paths = {role: folder / f"seed-{seed}" / f"{data.name}-{role}.keras" for role in NETS}
-    for role, path in paths.items():
-        if not path.exists():
-            write_bytes(path, training.as_file(_trained(role, data, seed, progress)))
-    return paths
+def file(folder: Path, data: str, role: str, seed: int) -> Path:
+    """Where the anchor of a role lies that is trained on such data."""
+    return folder / f"seed-{seed}" / f"{data}-{role}.keras"
+
+
+def train(path: Path, role: str, data: Data, seed: int, progress: Callable[[int, int], None]) -> None:
+    """Train the anchor of a role, ``large`` or ``small``, into a ``.keras`` file.
+
+    Raises ``RestnetError`` where the images have no labels.
+    """
+    write_bytes(path, training.as_file(_trained(role, data, seed, progress)))
 
 
 def network(net: DemoNet, shape: tuple[int, int, int], classes: int, name: str) -> keras.Model:
@@ -94,7 +98,7 @@ def _norm() -> Any:
     return layers.BatchNormalization(momentum=0.9)
 
 
-def _trained(role: str, data: Data, seed: int, progress: Callable[[str, int, int], None]) -> keras.Model:
+def _trained(role: str, data: Data, seed: int, progress: Callable[[int, int], None]) -> keras.Model:
     import keras
 
     net, split, shape = NETS[role], data.fit, _shape(data)
@@ -111,9 +115,7 @@ def _trained(role: str, data: Data, seed: int, progress: Callable[[str, int, int
     # Built ahead, the step is traced once instead of twice; XLA would take longer to compile than to train.
     optimizer.build(model.trainable_variables)
     model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
-    each_epoch = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: progress(f"training the {role} demo anchor", epoch + 1, net.epochs)
-    )
+    each_epoch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: progress(epoch + 1, net.epochs))
     model.fit(images, split.labels, batch_size=net.batch, epochs=net.epochs, verbose=0, callbacks=[each_epoch])
     return model
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -70,15 +68,9 @@ def _our_warnings() -> Iterator[None]:
 
 def import_tensorflow() -> None:
     """Import TensorFlow without its start-up chatter, which tells a user nothing."""
-    from restnet_tf.cli import heap
-    from tflite_export import chatter
+    from restnet_tf.work import start
 
-    heap.keep_freed()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Part of the chatter comes before its own logging heeds any level.
-    with chatter.captured():
-        import tensorflow  # noqa: F401
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    start.tensorflow()
 
 
 def console() -> Console:

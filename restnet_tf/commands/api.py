@@ -15,17 +15,19 @@ from restnet_tf.progress import Reporter, Silent
 from restnet_tf.records import RestnetError
 
 
-def build(*, method: str = methods.FIRST, report: Reporter | None = None, **options: Any) -> Done:
+def build(*, method: str = methods.FIRST, report: Reporter | None = None, jobs: int | None = 0, **options: Any) -> Done:
     """Build the family between two anchors (``restnet``) or more of them (``snnet``), or finish such a build.
 
     ``options`` are those of ``restnet-tf build`` with an underscore for a dash: ``large``, ``small`` and ``data``, or
     none of them for two small anchors that are trained on cluttered digits; ``out`` is by default
-    ``runs/LARGE-SMALL-DATA``. Files and folders may be strings or ``Path``. ``report`` hears how it goes. Returns the
-    ``path`` of the run, which ``open_run`` takes, all points with their scores and files, ``metric`` (what the scores
-    count), a ``summary`` in words, and the ``shortfall``: why no point meets the budget, if none does. Raises
-    ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an option that is none.
+    ``runs/LARGE-SMALL-DATA``. Files and folders may be strings or ``Path``. ``report`` hears how it goes. ``jobs`` is
+    how many processes the work is shared out to: 0 is none beside this one, None as many as help here; a script that
+    starts processes keeps what it does under ``if __name__ == "__main__"``. Returns the ``path`` of the run, which
+    ``open_run`` takes, all points with their scores and files, ``metric`` (what the scores count), a ``summary`` in
+    words, and the ``shortfall``: why no point meets the budget, if none does. Raises ``RestnetError`` or
+    ``TfliteError`` for what cannot be used, TypeError for an option that is none.
     """
-    return building.build(method, _record("build", method, options), report or Silent())
+    return building.build(method, _record("build", method, options), report or Silent(), jobs=jobs)
 
 
 def cascade(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from restnet_tf import methods
-from restnet_tf.family import opening
+from restnet_tf.family import forecast, opening
 from restnet_tf.family.family import Family
 from restnet_tf.family.method import EmptyError, Method, Work
 from restnet_tf.family.options import Options
@@ -20,7 +20,9 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.report import summary
 from restnet_tf.run.directory import Run
-from restnet_tf.work import sources
+from restnet_tf.work import processes, sources, tasks
+from restnet_tf.work.processes import Processes
+from restnet_tf.work.tasks import Executor
 from tflite_export.budget import Term
 from tflite_export.devices import measurements
 from tflite_export.errors import DomainError
@@ -40,18 +42,34 @@ class Done:
     one: str = "image"  # what an input is called
 
 
-def build(name: str, options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Done:
+def build(
+    name: str, options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None, jobs: int | None = 0
+) -> Done:
     """Load the inputs of a method, then build or finish what it makes of them.
 
-    ``prepare`` runs before TensorFlow is imported, if it is. Raises the domain error of the stage.
+    ``prepare`` runs before TensorFlow is imported, if it is; ``jobs`` are the processes that the work is shared out to
+    (0: all of it is done in this one; None: as many as help here). Raises the domain error of the stage.
     """
     if options.incomplete:
         raise RestnetError(options.incomplete)
-    method = methods.named(name)
+    with processes.executor(jobs) as execute:
+        return _built(methods.named(name), name, options, report, prepare, execute)
+
+
+def _built(
+    method: Method,
+    name: str,
+    options: Options,
+    report: Reporter,
+    prepare: Callable[[], None],
+    execute: Executor,
+) -> Done:
     options = _with_earlier(options, Run(method.out(options)))
-    work = method.open(options, report, prepare)
+    work = method.open(options, report, prepare, execute)
     # Before the directory is claimed: what is refused here must not bind it to these inputs.
     method.check(work)
+    if isinstance(execute, Processes) and isinstance(work, Family):
+        execute.leave_room(forecast.memory(work))
     run, new = work.run, not work.run.path.exists()
     try:
         with run.opened(method.identity(work), opening.kept(name, options)):
@@ -83,7 +101,7 @@ def resumed(path: Path, report: Reporter) -> Iterator[tuple[Method, Work]]:
     """
     name, options = finished_options(path)
     method = methods.named(name)
-    work = method.open(options, report, lambda: None)
+    work = method.open(options, report, lambda: None, tasks.serially)
     try:
         with work.run.opened(method.identity(work)):
             yield method, work

@@ -15,7 +15,7 @@ from restnet_tf.points.points import OperatingPoint
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.run.directory import Run
-from restnet_tf.work import sources
+from restnet_tf.work import sources, tasks
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def link(
         options = _from_bytes(options)
     method = methods.named(name)
     before = _files(path)
-    work = method.open(options, report, prepare)
+    work = method.open(options, report, prepare, tasks.serially)
     try:
         with work.run.opened(method.identity(work)):
             method.extend(work)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from restnet_tf.progress import Reporter
     from restnet_tf.report.contents import Wording
     from restnet_tf.run.directory import Run
+    from restnet_tf.work.tasks import Executor
     from tflite_export.budget import Term
 
 
@@ -54,8 +55,11 @@ class Method(Protocol):
 
     WORDING: Wording
 
-    def open(self, options: Options, report: Reporter, prepare: Callable[[], None]) -> Work:
-        """Load the inputs; ``prepare`` runs before TensorFlow is imported. Raises the domain error of the stage."""
+    def open(self, options: Options, report: Reporter, prepare: Callable[[], None], execute: Executor) -> Work:
+        """Load the inputs; ``prepare`` runs before TensorFlow is imported, ``execute`` does the tasks of the work.
+
+        Raises the domain error of the stage.
+        """
 
     def identity(self, work: Work) -> Mapping[str, Any]:
         """All that decides the result; a run directory refuses to go on with another."""

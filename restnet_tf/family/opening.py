@@ -22,8 +22,9 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
-from restnet_tf.work import sources
+from restnet_tf.work import sources, tasks
 from restnet_tf.work.sources import AnchorSource, DataSource, ModelSource
+from restnet_tf.work.tasks import Executor
 from tflite_export import budget, lowering, precision
 from tflite_export.budget import Term
 from tflite_export.cascades import GOES_ON
@@ -109,6 +110,13 @@ def images(options: Options, report: Reporter) -> Data:
     return data
 
 
+def images_source(options: Options, data: Data) -> DataSource:
+    """What names the images that were loaded, for any process."""
+    source = DataSource(options.data or demo.DATA, options.seed, data.sha256)
+    sources.remember(source, data)
+    return source
+
+
 def family(
     options: Chosen,
     settings: Settings,
@@ -117,6 +125,7 @@ def family(
     run: Run,
     report: Reporter,
     remedies: Remedies = first_looks.BY_ROLE,
+    execute: Executor = tasks.serially,
 ) -> Family[Chosen]:
     """The loaded models in one label space; the role ``TEACHER`` is that of a model that is none of the anchors.
 
@@ -153,10 +162,9 @@ def family(
         names = anchor.class_names if path or order else None
         named[role] = AnchorSource(model, anchor.sha256, path, names, order=order)
         sources.remember(named[role], anchor)
-    images = DataSource(options.data or demo.DATA, options.seed, data.sha256)
-    sources.remember(images, data)
+    images = images_source(options, data)
     teacher = anchors.pop(TEACHER, None)
-    return Family(run, anchors, data, options, settings, report, named, images, teacher, heads)
+    return Family(run, anchors, data, options, settings, report, named, images, teacher, heads, execute)
 
 
 def loaded(models: Mapping[str, ModelSource]) -> dict[str, tuple[ModelSource, Anchor]]:

@@ -1,4 +1,4 @@
-"""One piece of work, and the seam that runs many: here, one after the other.
+"""One piece of work, and the seam that runs many: here one after the other, in ``processes`` several at once.
 
 A task is a function of a module and a plain record of paths, hashes and numbers: any process on any machine that sees
 these paths does the same with it, and leaves the same bytes. No task holds a network.
@@ -19,11 +19,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Task(Generic[Given, Result]):
-    """What is to be done: ``function(given, progress)``; ``title`` is what a user reads meanwhile."""
+    """What is to be done: ``function(given, progress)``; ``title`` is what a user reads meanwhile.
+
+    ``alone``: it makes use of all cores by itself, and runs in the process of the build.
+    """
 
     title: str
     function: Callable[[Given, Progress], Result]
     given: Given
+    alone: bool = False
 
     def run(self, progress: Progress) -> Result:
         """Do it, in this process."""

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import pickle
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import networks
 import numpy as np
@@ -18,9 +12,9 @@ from stages import Stages
 
 from restnet_tf.methods.restnet import method
 from restnet_tf.methods.restnet.options import Options
-from restnet_tf.progress import Reporter, Silent
+from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
-from restnet_tf.work import sources, tasks
+from restnet_tf.work import processes, sources, tasks
 from restnet_tf.work.sources import AnchorSource, DataSource, ModelSource
 from restnet_tf.work.tasks import Task
 
@@ -49,23 +43,6 @@ def test_an_anchor_that_has_changed_is_refused() -> None:
         sources.anchor(AnchorSource(ModelSource(spec, "none"), "feed"))
 
 
-def _here(content: bytes) -> Any:
-    """A task that came as bytes, done in this process."""
-    task: Task[Any, Any] = pickle.loads(content)
-    return task.run(lambda done, total: None)
-
-
-@contextmanager
-def elsewhere() -> Iterator[tasks.Executor]:
-    """Every task in a process of its own, which has loaded nothing when the first one comes."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-
-        def execute(work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
-            yield from pool.map(_here, [pickle.dumps(task) for task in work])
-
-        yield execute
-
-
 @pytest.mark.slow
 def test_another_process_finds_the_heads_that_were_fitted(tmp_path: Path) -> None:
     """Anchors of three classes, images of four: each gets a new classifier, which the run keeps."""
@@ -89,7 +66,7 @@ def test_another_process_finds_the_heads_that_were_fitted(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_another_process_comes_to_the_same_bytes(tmp_path: Path) -> None:
+def test_one_process_and_two_come_to_the_same_bytes(tmp_path: Path) -> None:
     """Statistics, trials, fits in both halves, compilations and answers of a whole small build."""
     for role, anchor in networks.pair(1)[0].items():
         anchor.model.save(tmp_path / f"{role}.keras")
@@ -108,9 +85,9 @@ def test_another_process_comes_to_the_same_bytes(tmp_path: Path) -> None:
         },
     )
     runs = []
-    with elsewhere() as execute:
-        for name, executor in (("here", tasks.serially), ("elsewhere", execute)):
-            family = replace(method.open(replace(quick, out=tmp_path / name), Silent()), execute=executor)
+    for jobs in (1, 2):
+        with processes.executor(jobs) as execute:
+            family = method.open(replace(quick, out=tmp_path / str(jobs)), Silent(), execute=execute)
             with family.run.opened({}):
                 method.build(family)
             runs.append(family.run.path)

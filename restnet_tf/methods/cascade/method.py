@@ -34,7 +34,9 @@ from restnet_tf.records import RestnetError
 from restnet_tf.report import summary as words
 from restnet_tf.report.contents import Wording
 from restnet_tf.run.directory import Run
+from restnet_tf.work import tasks
 from restnet_tf.work.sources import ModelSource
+from restnet_tf.work.tasks import Executor
 from tflite_export import inputs
 
 _NAME = __name__.split(".")[-2]  # its folder's
@@ -42,7 +44,12 @@ WORDING = Wording(ran="run by the interpreter", climbs=False)
 _BATCH = 64
 
 
-def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Stages:
+def open(
+    options: Options,
+    report: Reporter,
+    prepare: Callable[[], None] = lambda: None,
+    execute: Executor = tasks.serially,
+) -> Stages:
     """Load the models and the images; ``prepare`` runs before TensorFlow is imported, which reads the images too."""
     prepare()
     settings = opening.settings(options, order="both", max_points=0)
@@ -68,7 +75,7 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
         impressions = stages.looked_at(options, files, data)
         first_looks.say(impressions, report)
         first_looks.judge(impressions, remedies, options.anyway, report)
-    family = opening.family(options, settings, data, loaded, run, report, remedies) if loaded else None
+    family = opening.family(options, settings, data, loaded, run, report, remedies, execute) if loaded else None
     return Stages(run, data, options, settings, report, files, family)
 
 

@@ -39,7 +39,7 @@ from restnet_tf.fitting import cache, ladder, rungs, stints
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.stints import Contest, Entrant
-from restnet_tf.methods.restnet import jumps, plan, routes
+from restnet_tf.methods.restnet import demo_anchors, jumps, plan, routes
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.routes import Routes
 from restnet_tf.points.points import DISTILLED, OperatingPoint
@@ -50,7 +50,9 @@ from restnet_tf.report.contents import Wording
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.words import sentence
+from restnet_tf.work import tasks
 from restnet_tf.work.sources import ModelSource
+from restnet_tf.work.tasks import Executor
 
 _NAME = __name__.split(".")[-2]  # its folder's
 WORDING = Wording()
@@ -63,11 +65,16 @@ _BARE = (
 Build = Family[Options]
 
 
-def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Build:
+def open(
+    options: Options,
+    report: Reporter,
+    prepare: Callable[[], None] = lambda: None,
+    execute: Executor = tasks.serially,
+) -> Build:
     """Load the inputs; without anchors the demo's are trained, once a run."""
     prepare()
     if options.without_images:
-        return _on_photographs(options, report)
+        return _on_photographs(options, report, execute)
     usual = demo.POINTS if options.demo else opening.POINTS
     points = usual if options.max_points is None else options.max_points
     effort = demo.EFFORT if options.demo else 1.0
@@ -75,11 +82,11 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
     data = opening.images(options, report)
     run = Run(out(options))
     atomic.check_writable(run.path)
-    models = _demo(options, data, run, report) if options.demo else _named(options, report)
-    return opening.family(options, settings, data, models, run, report)
+    models = _demo(options, data, run, execute, report) if options.demo else _named(options, report)
+    return opening.family(options, settings, data, models, run, report, execute=execute)
 
 
-def _on_photographs(options: Options, report: Reporter) -> Build:
+def _on_photographs(options: Options, report: Reporter, execute: Executor) -> Build:
     """Anchors alone: stitches in closed form, on crops of photographs, which nobody needs to train on."""
     points = opening.POINTS if options.max_points is None else options.max_points
     used = replace(options, data=photographs.NAME, controls=False)
@@ -89,7 +96,7 @@ def _on_photographs(options: Options, report: Reporter) -> Build:
     data = opening.images(used, report)
     run = Run(out(options))
     atomic.check_writable(run.path)
-    return replace(opening.family(used, settings, data, models, run, report), options=options)
+    return replace(opening.family(used, settings, data, models, run, report, execute=execute), options=options)
 
 
 def out(options: Options) -> Path:
@@ -340,17 +347,12 @@ def _trail(name: str, fitted: Fitted) -> str:
     return f"{name}: KL {fitted.closed_form_kl:.3f} in closed form, then {trail}; kept: {fitted.rung}"
 
 
-def _demo(options: Options, data: Data, run: Run, report: Reporter) -> dict[str, tuple[ModelSource, Anchor]]:
+def _demo(
+    options: Options, data: Data, run: Run, execute: Executor, report: Reporter
+) -> dict[str, tuple[ModelSource, Anchor]]:
     """The embedded default's anchors, from the run or trained into it."""
-
-    def progress(what: str, done: int, total: int) -> None:
-        if done == 1:
-            report.stage(what)
-        report.progress(done, total)
-
-    files = demo.anchor_files(run.anchors_path, data, options.seed, progress)
-    models = {role: ModelSource(str(files[role].absolute())) for role in ROLES}
-    return {role: (model, model.load()) for role, model in models.items()}
+    images = opening.images_source(options, data)
+    return opening.loaded(demo_anchors.named(run, data.name, images, execute, report))
 
 
 def _named(options: Options, report: Reporter) -> dict[str, tuple[ModelSource, Anchor]]:

@@ -32,6 +32,8 @@ from restnet_tf.work.tasks import Task
 # Whose blocks are left out; of the small anchor, every one is needed.
 SKIPPED = "large"
 # Where sums rank paths worse than this by Spearman's correlation, more are tried, up to so many times as many.
+# Plans that one task tries: enough that the fronts, which each task computes for itself, cost little beside the backs.
+_LOT = 24
 _WELL_RANKED, _MOST_TIMES = 0.5, 4
 Build = Family[Options]
 
@@ -227,8 +229,10 @@ def _losses(family: Build, first: Starts, plans: Sequence[Plan], what: str) -> d
     roles = {family.largest, *(piece.anchor for p in plans for piece in p.route)}
     named = {role: source for role, source in family.sources.items() if role in roles}
     count = compute.trial_images(family, sum(p.macs for p in plans))
-    trial = Trial(named, family.images, count, tuple(plans), {p.name: first.of(p) for p in plans})
-    return next(family.execute([Task(f"closed form of {what}", trials.tried, trial)], family.report))
+    lots = [tuple(plans[at : at + _LOT]) for at in range(0, len(plans), _LOT)]
+    each = [Trial(named, family.images, count, lot, {p.name: first.of(p) for p in lot}) for lot in lots]
+    results = family.execute([Task(f"closed form of {what}", trials.tried, trial) for trial in each], family.report)
+    return {name: kl for kls in results for name, kl in kls.items()}
 
 
 def _between(family: Build) -> Iterator[Jump]:

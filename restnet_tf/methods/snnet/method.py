@@ -40,8 +40,9 @@ from restnet_tf.run.directory import Run
 from restnet_tf.stitches import closed_form, variant
 from restnet_tf.stitches.step import Solution
 from restnet_tf.words import sentence
-from restnet_tf.work import sources
+from restnet_tf.work import sources, tasks
 from restnet_tf.work.sources import ModelSource
+from restnet_tf.work.tasks import Executor
 
 if TYPE_CHECKING:
     from restnet_tf.records import Anchor
@@ -51,7 +52,12 @@ WORDING = Wording()
 Build = Family[Options]
 
 
-def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Build:
+def open(
+    options: Options,
+    report: Reporter,
+    prepare: Callable[[], None] = lambda: None,
+    execute: Executor = tasks.serially,
+) -> Build:
     """Load the inputs; the anchors have letters, A for the cheapest."""
     prepare()
     settings = opening.settings(options, order="small-large")
@@ -63,7 +69,7 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
     remedies = _advice(options, models)
     if len(specs := _specs(options)) > len(options.anchor):
         models[TEACHER] = _loaded(options, specs[-1], _modes(options)[-1])
-    return opening.family(options, settings, data, models, run, report, remedies)
+    return opening.family(options, settings, data, models, run, report, remedies, execute)
 
 
 def out(options: Options) -> Path:

@@ -103,7 +103,7 @@ def _jointly(
     job = _job(family, configurations, starts, views, ranked)
     state = family.run.cache_path("joint.npz")
     job = replace(job, whole=() if exact(family) else tuple(_whole(family)), state=state)
-    task = Task(f"training {len(configurations)} configurations together", trainings.trained, job)
+    task = Task(f"training {len(configurations)} configurations together", trainings.trained, job, alone=True)
     for report in family.execute([task], family.report):
         family.report.say(report.sentence)
 

@@ -39,6 +39,8 @@ from restnet_tf.report import summary as words
 from restnet_tf.report.contents import COMPOSED
 from restnet_tf.run.directory import Run
 from restnet_tf.schema import SCHEMA
+from restnet_tf.work import tasks
+from restnet_tf.work.tasks import Executor
 from tflite_export import inputs
 
 _NAME = __name__.split(".")[-2]  # its folder's
@@ -48,8 +50,16 @@ _TOOLS = ("restnet-tf", "ai-edge-litert")
 _BATCH = 64
 
 
-def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None) -> Composition:
-    """Read the few images and the pool; ``prepare`` runs where a member is not in the pool yet."""
+def open(
+    options: Options,
+    report: Reporter,
+    prepare: Callable[[], None] = lambda: None,
+    execute: Executor = tasks.serially,
+) -> Composition:
+    """Read the few images and the pool; ``prepare`` runs where a member is not in the pool yet.
+
+    Nothing is trained, so there is nothing yet that ``execute`` would have to do.
+    """
     settings = _settings(options)
     report.stage("reading the data")
     whole = splits.load(str(options.data), seed=options.seed)

@@ -11,7 +11,7 @@ import pytest
 FAULTS = """
 import resource, sys
 if sys.argv[1] == "kept":
-    from restnet_tf.cli import heap
+    from restnet_tf.work import heap
     assert heap.keep_freed()
 def touch():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

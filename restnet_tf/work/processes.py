@@ -1,0 +1,196 @@
+"""Tasks in processes of this machine, several at once; each has one thread of TensorFlow's.
+
+How many there are changes when a result is there, not the result: every task has one thread, of whichever process, and
+what takes the machine for itself runs in the process of the build whatever their number.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures as futures
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from restnet_tf.atomic import spoken
+from restnet_tf.progress import Reporter
+from restnet_tf.records import RestnetError, RestnetWarning
+from restnet_tf.work import start, tasks
+from restnet_tf.work.tasks import Executor, Task
+
+# A process with TensorFlow and two small networks takes so many bytes.
+_LEAST_BYTES = 1.5e9
+# So often one after the other a process may be killed before anything gets done.
+_LOSSES = 3
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Processes:
+    """An executor: begins its processes when they are first needed, and keeps them until it is closed.
+
+    ``jobs`` of them; None: one a core, as far as memory reaches. ``prepare`` is what each does first.
+    """
+
+    def __init__(self, jobs: int | None, prepare: Callable[[], None] = start.tensorflow) -> None:
+        self._prepare = prepare
+        self._chosen = jobs is not None
+        self.jobs = _fitting(_LEAST_BYTES) if jobs is None else jobs
+        self._pool: futures.ProcessPoolExecutor | None = None
+        self._children: list[BaseProcess] = []
+
+    def __call__(self, work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
+        """Results in the order of the tasks.
+
+        Raises what a task raises, and ``RestnetError`` where processes are killed again and again.
+        """
+        for alone, group in itertools.groupby(work, lambda task: task.alone):
+            together = list(group)
+            yield from tasks.serially(together, report) if alone else self._together(together, report)
+
+    def leave_room(self, bytes_each: float) -> None:
+        """Be fewer where processes of such a size would not fit, unless the user said how many."""
+        fewer = self.jobs if self._chosen else min(self.jobs, _fitting(bytes_each))
+        if fewer < self.jobs:
+            self.close()
+            self.jobs = fewer
+
+    def close(self) -> None:
+        """End all processes, whatever they do: tasks leave whole files or none."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        for child in self._children:
+            child.kill()
+        self._pool, self._children = None, []
+
+    def _together(self, work: Sequence[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
+        left, waiting = list(range(len(work))), dict[int, Any]()
+        given = losses = 0
+        while left:
+            before = len(left)
+            try:
+                for number, result in self._round(work, tuple(left), report):
+                    left.remove(number)
+                    waiting[number] = result
+                    while given in waiting:
+                        yield waiting.pop(given)
+                        given += 1
+            except BrokenProcessPool:
+                losses = 1 if len(left) < before else losses + 1
+                self.close()
+                self._tell_loss(" and ".join(_running(work, left, self.jobs)), losses, report)
+
+    def _round(
+        self, work: Sequence[Task[Any, Any]], numbers: Sequence[int], report: Reporter
+    ) -> Iterator[tuple[int, Any]]:
+        """Tasks by their numbers in ``work``, as they are done."""
+        pool = self._started()
+        left = {pool.submit(_done, work[number]): number for number in numbers}
+        titles: set[str] = set()
+        while left:
+            for title in _running(work, left.values(), self.jobs):
+                if title not in titles:
+                    report.stage(title)
+                titles.add(title)
+            report.progress(len(work) - len(left), len(work))
+            for future in futures.wait(left, return_when=futures.FIRST_COMPLETED).done:
+                result, said = future.result()
+                for message in said:
+                    warnings.warn(message, RestnetWarning, stacklevel=2)
+                yield left.pop(future), result
+
+    def _started(self) -> futures.ProcessPoolExecutor:
+        if self._pool is None:
+            others = set(multiprocessing.active_children())
+            # Spawned: TensorFlow does not survive a fork.
+            self._pool = futures.ProcessPoolExecutor(
+                self.jobs,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(self._prepare,),
+            )
+            self._pool.submit(os.getpid)  # which begins them all
+            self._children = [child for child in multiprocessing.active_children() if child not in others]
+        return self._pool
+
+    def _tell_loss(self, what: str, losses: int, report: Reporter) -> None:
+        if losses >= _LOSSES:
+            less = f"--jobs {self.jobs // 2}" if self.jobs > 1 else "more memory"
+            raise RestnetError(
+                f"a process was killed {losses} times while {what}: it may lack memory ({spoken(_available())} are"
+                f" free); run the same command with {less}, it goes on where it stopped"
+            )
+        report.say(f"a process was killed while {what}; that is begun anew")
+
+
+@contextmanager
+def executor(jobs: int | None, prepare: Callable[[], None] = start.tensorflow) -> Iterator[Executor]:
+    """Runs tasks in so many processes, gone behind it; 0: in this one, one after the other; None: what helps here."""
+    if jobs == 0 or (jobs is None and _gpu()):
+        yield tasks.serially
+        return
+    processes = Processes(jobs, prepare)
+    try:
+        yield processes
+    finally:
+        processes.close()
+
+
+def _gpu() -> bool:
+    """Whether TensorFlow has one, which processes would have to share."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _fitting(bytes_each: float) -> int:
+    """Processes of such a size: one a core, as far as memory reaches."""
+    return max(1, min(len(os.sched_getaffinity(0)), int(_available() // bytes_each)))
+
+
+def _available() -> float:
+    """Bytes of memory that a process may still take."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            sizes = dict(line.split(":", 1) for line in lines)
+        return 1024 * float(sizes["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):  # no Linux
+        return float("inf")
+
+
+def _running(work: Sequence[Task[Any, Any]], left: Iterable[int], jobs: int) -> list[str]:
+    """Titles of what is under way: processes take tasks in their order."""
+    return list(dict.fromkeys(work[number].title for number in sorted(left)[:jobs]))
+
+
+def _begin(prepare: Callable[[], None]) -> None:
+    """What a process does first: take one thread, leave Ctrl-C to the build, and end with it."""
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    prepare()
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is no main process
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _done(task: Task[Any, Any]) -> tuple[Any, list[str]]:
+    """The result of a task, and the warnings for the user."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RestnetWarning)
+        result = task.run(lambda done, total: None)
+    return result, [str(one.message) for one in caught if issubclass(one.category, RestnetWarning)]

@@ -1,0 +1,19 @@
+"""How a process that computes begins: its allocator keeps memory, and TensorFlow says nothing of itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from restnet_tf.work import heap
+from tflite_export import chatter
+
+
+def tensorflow() -> None:
+    """Import TensorFlow without its start-up chatter, which tells a user nothing."""
+    heap.keep_freed()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Part of the chatter comes before its own logging heeds any level.
+    with chatter.captured():
+        import tensorflow  # noqa: F401
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -1,0 +1,130 @@
+"""Tasks in processes: in order, whatever a process meets; and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from stages import Stages
+
+from restnet_tf.progress import Silent
+from restnet_tf.records import RestnetError, RestnetWarning
+from restnet_tf.work import processes, tasks
+from restnet_tf.work.processes import Processes
+from restnet_tf.work.tasks import Task
+
+
+def squared(number: int, progress: tasks.Progress) -> int:
+    """The later, the sooner done."""
+    time.sleep(0.1 * (4 - number))
+    return number * number
+
+
+def process(_: object, progress: tasks.Progress) -> tuple[int, str]:
+    return os.getpid(), os.environ["TF_NUM_INTRAOP_THREADS"]
+
+
+def refused(_: object, progress: tasks.Progress) -> None:
+    raise RestnetError("there is no such image")
+
+
+def warned(_: object, progress: tasks.Progress) -> None:
+    warnings.warn("one image is black", RestnetWarning, stacklevel=2)
+
+
+def killed(path: Path, progress: tasks.Progress) -> str:
+    """Kills its process until there have been as many tries as the file allows."""
+    tries = int(path.read_text()) - 1
+    path.write_text(str(tries))
+    if tries >= 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+def nothing() -> None:
+    """In place of TensorFlow's start, which takes seconds."""
+
+
+@pytest.fixture(scope="module")
+def pair():
+    with processes.executor(2, nothing) as execute:
+        yield execute
+
+
+def test_results_come_in_the_order_of_the_tasks_and_every_title_is_told(pair):
+    report = Stages()
+    assert list(pair([Task(f"square {n}", squared, n) for n in (1, 2, 3)], report)) == [1, 4, 9]
+    assert report.stages == ["square 1", "square 2", "square 3"]
+
+
+def test_work_is_done_elsewhere_by_one_thread_but_what_takes_all_cores(pair):
+    there, here = pair([Task("one", process, 0), Task("two", process, 0, alone=True)], Silent())
+    assert there[0] != os.getpid() == here[0]
+    assert there[1] == "1"
+
+
+def test_errors_and_warnings_arrive(pair):
+    with pytest.raises(RestnetError, match="there is no such image"):
+        list(pair([Task("look", refused, 0)], Silent()))
+    with pytest.warns(RestnetWarning, match="one image is black"):
+        list(pair([Task("look", warned, 0)], Silent()))
+
+
+def test_what_was_killed_is_begun_anew(pair, tmp_path):
+    left, report = tmp_path / "left", Silent()
+    left.write_text("1")
+    assert list(pair([Task("square", squared, 3), Task("fitting L1-S0", killed, left)], report)) == [9, "done"]
+    assert report.lines == [line for line in report.lines if "fitting L1-S0" in line and "is begun anew" in line] != []
+
+
+def test_what_is_always_killed_is_said_with_what_takes_less(pair, tmp_path):
+    left = tmp_path / "left"
+    left.write_text("99")
+    with pytest.raises(RestnetError, match=r"killed 3 times while fitting L1-S0: .* --jobs 1, it goes on"):
+        list(pair([Task("fitting L1-S0", killed, left)], Silent()))
+
+
+BUILD = """
+import os
+from restnet_tf.progress import Silent
+from restnet_tf.work import processes
+from restnet_tf.work.tasks import Task
+def nothing():
+    pass
+def process(_, progress):
+    return os.getpid()
+if __name__ == "__main__":
+    with processes.executor(1, nothing) as execute:
+        print(next(execute([Task("one", process, 0)], Silent())), flush=True)
+        {last}
+"""
+
+
+@pytest.mark.parametrize("last", ["pass", "import signal; os.kill(os.getpid(), signal.SIGKILL)"])
+def test_no_process_is_left_by_a_build_that_ends_or_is_killed(tmp_path, last):
+    script = tmp_path / "build.py"
+    script.write_text(BUILD.format(last=last))
+    child = int(subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=False).stdout)
+    until = time.monotonic() + 60
+    while _alive(child) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not _alive(child)
+
+
+def _alive(number: int) -> bool:
+    """Whether a process runs, and is not only waiting to be told of."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(number)], stdout=subprocess.PIPE, text=True, check=False)
+    return bool(state.stdout.strip()) and not state.stdout.startswith("Z")
+
+
+def test_large_tasks_get_fewer_processes_unless_the_user_says_how_many():
+    usual, chosen = Processes(None), Processes(3)
+    for one in (usual, chosen):
+        one.leave_room(1e15)
+    assert (usual.jobs, chosen.jobs) == (1, 3)
