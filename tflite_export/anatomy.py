@@ -57,19 +57,24 @@ def of(content: bytes, name: str) -> Anatomy:
 
 def cuts(graph: Subgraph) -> tuple[FileCut, ...]:
     """Where a single tensor is live behind the first weights, from input to output, at the ends of blocks."""
-    places, spent = [], 0
+    return tuple(cut for _, cut in places(graph))
+
+
+def places(graph: Subgraph) -> list[tuple[Tensor, FileCut]]:
+    """The tensors of the cuts, with what there is to say of each."""
+    ends, spent = [], 0
     for step, operator in enumerate(graph.operators):
         spent += macs.of_operator(operator)
         live = _live(graph, step)
         if len(live) == 1 and spent and _ends_block(graph, operator, live[0]):
-            places.append((live[0], FileCut(live[0].name, live[0].shape[1:], spent)))
-    widths = [0, *(tensor.shape[-1] for tensor, _ in places), 0]
+            ends.append((live[0], FileCut(live[0].name, live[0].shape[1:], spent)))
+    widths = [0, *(tensor.shape[-1] for tensor, _ in ends), 0]
     inside = [
         widths[i] < widths[i + 1] > widths[i + 2] and _readers(graph, tensor)[0].name == "DEPTHWISE_CONV_2D"
-        for i, (tensor, _) in enumerate(places)
+        for i, (tensor, _) in enumerate(ends)
     ]
     # The wide tensors inside inverted bottlenecks (narrow, wide, narrow) are no ends of blocks.
-    return tuple(cut for (_, cut), wide in zip(places, inside, strict=True) if not (wide and cut is not places[0][1]))
+    return [end for number, (end, wide) in enumerate(zip(ends, inside, strict=True)) if not (wide and number)]
 
 
 def _live(graph: Subgraph, step: int) -> list[Tensor]:
