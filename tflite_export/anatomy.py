@@ -78,8 +78,9 @@ def places(graph: Subgraph) -> list[tuple[Tensor, FileCut]]:
 
 
 def _live(graph: Subgraph, step: int) -> list[Tensor]:
-    """What was computed up to a step and is read behind it."""
-    done = [*graph.inputs, *(t for op in graph.operators[: step + 1] for t in op.outputs)]
+    """What was computed up to a step and is read behind it; weights that are widened there are none of it."""
+    before = [op for op in graph.operators[: step + 1] if any(t is not None and not t.constant for t in op.inputs)]
+    done = [*graph.inputs, *(t for op in before for t in op.outputs)]
     read = {id(t) for op in graph.operators[step + 1 :] for t in op.inputs if t is not None}
     return [t for t in done if id(t) in read or t in graph.outputs]
 
