@@ -78,9 +78,18 @@ class FileMember:
         """What it computes in."""
         return "int8" if self._one.precision == "uint8" else self._one.precision
 
+    @property
+    def integers(self) -> str:
+        """The precision of its integers, which it has in float32 nets too; empty where it computes in floats."""
+        return self.precision if self.precision in _ROUNDING else ""
+
+    def takes(self, precision: str) -> bool:
+        """Whether it can be a part of nets of a precision."""
+        return precision in (FLOAT, self.precision)
+
     def check(self, precision: str) -> None:
         """Refuse (``RestnetError``) a precision that the file cannot have a part in."""
-        if precision not in (FLOAT, self.precision):
+        if not self.takes(precision):
             raise RestnetError(
                 f"{self._one.name} is {self._one.precision}, and a file is taken as it is: of {precision} nets it can"
                 f" be no part; give --precision {FLOAT}, its {precision} file, or its model in Keras"

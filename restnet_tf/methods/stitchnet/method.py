@@ -30,6 +30,7 @@ from restnet_tf.methods.stitchnet.fragments import FLOAT
 from restnet_tf.methods.stitchnet.nets import Chosen
 from restnet_tf.methods.stitchnet.options import Options
 from restnet_tf.methods.stitchnet.pieces import PoolPieces
+from restnet_tf.methods.stitchnet.pool import PoolMember
 from restnet_tf.methods.stitchnet.search import Limits, SearchResult
 from restnet_tf.methods.stitchnet.verdicts import Verdicts
 from restnet_tf.points import points
@@ -71,6 +72,8 @@ def open(options: Options, report: Reporter, prepare: Callable[[], None] = lambd
         report.say("one pool member alone: its nets are the member with fragments left out")
     run = Run(out(options))
     atomic.check_writable(run.path)
+    if FLOAT in settings.precisions:
+        _say_integers(members, report)
     order = tuple(roles[entry.key] for entry in entries)
     return Composition(run, members, order, few, options, settings, report)
 
@@ -222,6 +225,18 @@ def _told(composition: Composition, whole: SearchResult, members: Sequence[str])
         "correlation": nets.correlation(composed),
         "new_in_pool": sorted(entry.member.name for entry in composition.members.values() if entry.new),
     }
+
+
+def _say_integers(members: Mapping[str, PoolMember], report: Reporter) -> None:
+    """What float32 files are that have members of integers in them."""
+    for entry in members.values():
+        if precision := entry.integers:
+            alone = all(other.takes(precision) for other in members.values())
+            advice = f"; --precision {precision} makes nets of integers alone" if alone else ""
+            name = entry.member.name
+            report.say(
+                f"{name} is {precision} and stays so: float32 files with it in them are both, which LiteRT runs{advice}"
+            )
 
 
 def _settings(options: Options) -> CompositionSettings:

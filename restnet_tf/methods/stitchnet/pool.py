@@ -92,8 +92,17 @@ class PoolEntry:
         """Whether it may know anything: weights were asked for."""
         return self._source.weights != "none" or bool(self.modes)
 
+    @property
+    def integers(self) -> str:
+        """None: it has no integers of its own."""
+        return ""
+
+    def takes(self, precision: str) -> bool:
+        """Whether it can be a part of nets of a precision: a network in Keras is compiled to any."""
+        return True
+
     def check(self, precision: str) -> None:
-        """Nothing: a network in Keras is compiled to any precision."""
+        """Nothing: there is no precision to refuse."""
 
     @cached_property
     def member(self) -> Member:

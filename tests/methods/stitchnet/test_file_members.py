@@ -143,6 +143,14 @@ def test_integer_members_make_integer_nets(folder: Path) -> None:
     assert np.mean(same) > 0.8
 
 
+@pytest.mark.parametrize(("member", "alone"), [("large.int8.tflite", True), (KERAS, True), (FLOATS, False)])
+def test_float_files_of_integers_are_said_to_be_of_both_kinds(folder: Path, member: str, alone: bool) -> None:
+    report = Silent()
+    method.open(options(folder, "said", INTEGERS, member), report)
+    said = next(line for line in report.lines if line.startswith("small is int8 and stays so"))
+    assert ("--precision int8 makes nets of integers alone" in said) is alone
+
+
 def test_a_file_is_no_part_of_a_precision_that_it_is_not(folder: Path) -> None:
     with pytest.raises(RestnetError, match=r"^large is float32, .* of int8 nets it can be no part; give --precision f"):
         composed(options(folder, "refused", INTEGERS, FLOATS, precision="int8"))
