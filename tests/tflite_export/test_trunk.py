@@ -112,6 +112,21 @@ def test_a_classifier_of_every_place_reads_the_mean() -> None:
     np.testing.assert_allclose(whole.reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_channels_may_come_first() -> None:
+    image = keras.Input((3, 16, 16))
+    x = layers.Permute((2, 3, 1))(image)
+    for width in (4, 6):
+        x = layers.Conv2D(width, 3, activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    one = of(convert(keras.Model(image, layers.Softmax()(layers.Dense(4)(x))), "float32", []))
+    images = networks.images(4, side=16)
+    whole, parts = whole_and_parts(one, images)
+    expected = networks.forward(keras.Model(image, x), images.transpose(0, 3, 1, 2))
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    np.testing.assert_allclose(whole.reshape(expected.shape), expected, rtol=1e-4, atol=1e-3)
+    assert [cut.shape for cut in one.cuts] == [(14, 14, 4), (12, 12, 6)]
+
+
 def bare() -> keras.Model:
     image = keras.Input((8, 8, 3))
     return keras.Model(image, layers.Softmax()(layers.Dense(3)(layers.Dense(4)(layers.Flatten()(image)))))

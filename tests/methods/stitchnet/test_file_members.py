@@ -28,6 +28,7 @@ from tflite_export.convert import convert
 from tflite_export.flatbuffer import only, read
 from tflite_export.fragment import Runner, stretch
 from tflite_export.precision import check_file
+from tflite_export.runtime import ElasticModel
 
 pytestmark = pytest.mark.slow
 
@@ -112,6 +113,8 @@ def test_files_of_a_mixed_pool_answer_as_the_search_saw(mixed: tuple[Options, Do
         # An integer that is rounded otherwise in one of many thousand moves little.
         np.testing.assert_allclose(answers, by_hand(composition, point, images), atol=0.03)
         assert point.files["float32"].rank.hits == point.rank.hits
+        elastic = ElasticModel(composition.run.elastic_path("float32")).run(images[0], point=point.name)
+        np.testing.assert_allclose(elastic, answers[0], atol=0.03)
         plan = next(p for p in plans_file.read_plans(composition.run.plans_path) if p.name == point.name)
         roles |= {composition.names[piece.anchor] for piece in plan.route}
     assert {"small", "large"} <= roles, roles
