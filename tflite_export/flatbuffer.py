@@ -295,8 +295,8 @@ def ints(values: Any) -> tuple[int, ...]:
 
 
 def text(value: bytes | str | None) -> str:
-    """A string of the schema."""
-    return value.decode() if isinstance(value, bytes) else value or ""
+    """A string of the schema; bytes that are no text, as in a damaged file, are replaced."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
 def _unpacked(content: bytes) -> Any:
