@@ -15,7 +15,7 @@ import pytest
 
 import restnet_tf
 from restnet_tf.commands.build import Done
-from restnet_tf.methods.stitchnet import method
+from restnet_tf.methods.stitchnet import file_members, method
 from restnet_tf.methods.stitchnet.composition import Composition
 from restnet_tf.methods.stitchnet.options import Options
 from restnet_tf.points.points import STITCHED, OperatingPoint
@@ -152,6 +152,22 @@ def test_float_files_of_integers_are_said_to_be_of_both_kinds(folder: Path, memb
     method.open(options(folder, "said", INTEGERS, member), report)
     said = next(line for line in report.lines if line.startswith("small is int8 and stays so"))
     assert ("--precision int8 makes nets of integers alone" in said) is alone
+
+
+class Doubling(Runner):
+    """Runs a file on features twice as large as it should be; images, which are bytes, it leaves alone."""
+
+    def __call__(self, x: np.ndarray) -> list[np.ndarray]:
+        return super().__call__(x if x.dtype == np.uint8 else 2 * x)
+
+
+def test_a_file_whose_parts_are_not_the_whole_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_members, "Runner", Doubling)
+    composition = method.open(options(folder, "parts", FLOATS), Silent())
+    with pytest.raises(
+        RestnetError, match=r"^large: from \S+Relu on it gives \S+ of the largest value at \S+ else than"
+    ):
+        composition.object("A", "float32")
 
 
 def test_a_file_is_no_part_of_a_precision_that_it_is_not(folder: Path) -> None:
