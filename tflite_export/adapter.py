@@ -98,7 +98,7 @@ def _front(classifier: Classifier, x: Tensor, preprocessing: Preprocessing) -> l
     """Operators from the cascade's image to the file's own input; none where they are the same."""
     own = classifier.input
     goal = _like(own, (1, *classifier.image))
-    goal = _as_int8(goal) if classifier.channels_first else goal
+    goal = as_int8(goal) if classifier.channels_first else goal
     chain = _Chain(x)
     whole = (x.type in _BYTES and own.type in _BYTES) or (x.type == own.type == "INT16" and preprocessing.neutral)
     (_integers if whole else _floats)(chain, preprocessing, goal)
@@ -117,7 +117,7 @@ def _integers(chain: _Chain, preprocessing: Preprocessing, goal: Tensor) -> None
         chain.quantise(_tensor(goal.shape, goal.type, _typed(_label(chain.x), chain.x.type, goal.type)))
         chain.reshape(goal.shape, like=goal)
     else:
-        chain.byte().convolve(preprocessing, _as_int8(goal))
+        chain.byte().convolve(preprocessing, as_int8(goal))
 
 
 def _floats(chain: _Chain, preprocessing: Preprocessing, goal: Tensor) -> None:
@@ -127,7 +127,7 @@ def _floats(chain: _Chain, preprocessing: Preprocessing, goal: Tensor) -> None:
     else:
         chain.scale(preprocessing)
     if goal.type != "FLOAT32":
-        chain.quantise(_as_int8(goal))
+        chain.quantise(as_int8(goal))
 
 
 def _back(classifier: Classifier, order: tuple[int, ...], logits: bool, scores: str | None) -> _Chain:
@@ -156,13 +156,13 @@ class _Chain:
 
     def byte(self) -> _Chain:
         """The same values as int8 where they are uint8."""
-        return self.quantise(_as_int8(self.x))
+        return self.quantise(as_int8(self.x))
 
     def quantise(self, like: Tensor) -> _Chain:
         """The values in another tensor's type and steps; between two uint8 there is int8."""
         if not _alike(self.x, like):
             if like.type == "UINT8" and self.x.type != "INT8":
-                self.quantise(_as_int8(like))
+                self.quantise(as_int8(like))
             self._add(emit.quantize(self.x, _like(like, self.x.shape)))
         return self
 
@@ -246,7 +246,7 @@ def _like(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     return emit.activation(shape, tensor.type, "adapter", like=tensor)
 
 
-def _as_int8(tensor: Tensor) -> Tensor:
+def as_int8(tensor: Tensor) -> Tensor:
     """A tensor like a uint8 one, of the same values as int8; any other as it is."""
     if tensor.type != "UINT8":
         return tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -57,26 +57,35 @@ def of(content: bytes, name: str) -> Anatomy:
 
 def cuts(graph: Subgraph) -> tuple[FileCut, ...]:
     """Where a single tensor is live behind the first weights, from input to output, at the ends of blocks."""
-    places, spent = [], 0
-    for step, operator in enumerate(graph.operators):
+    return tuple(cut for _, cut in places(graph))
+
+
+def places(graph: Subgraph) -> list[tuple[Tensor, FileCut]]:
+    """The tensors of the cuts, with what there is to say of each."""
+    ends, spent = [], 0
+    for operator, live in zip(graph.operators, _live(graph), strict=True):
         spent += macs.of_operator(operator)
-        live = _live(graph, step)
         if len(live) == 1 and spent and _ends_block(graph, operator, live[0]):
-            places.append((live[0], FileCut(live[0].name, live[0].shape[1:], spent)))
-    widths = [0, *(tensor.shape[-1] for tensor, _ in places), 0]
+            ends.append((live[0], FileCut(live[0].name, live[0].shape[1:], spent)))
+    widths = [0, *(tensor.shape[-1] for tensor, _ in ends), 0]
     inside = [
         widths[i] < widths[i + 1] > widths[i + 2] and _readers(graph, tensor)[0].name == "DEPTHWISE_CONV_2D"
-        for i, (tensor, _) in enumerate(places)
+        for i, (tensor, _) in enumerate(ends)
     ]
     # The wide tensors inside inverted bottlenecks (narrow, wide, narrow) are no ends of blocks.
-    return tuple(cut for (_, cut), wide in zip(places, inside, strict=True) if not (wide and cut is not places[0][1]))
+    return [end for number, (end, wide) in enumerate(zip(ends, inside, strict=True)) if not (wide and number)]
 
 
-def _live(graph: Subgraph, step: int) -> list[Tensor]:
-    """What was computed up to a step and is read behind it."""
-    done = [*graph.inputs, *(t for op in graph.operators[: step + 1] for t in op.outputs)]
-    read = {id(t) for op in graph.operators[step + 1 :] for t in op.inputs if t is not None}
-    return [t for t in done if id(t) in read or t in graph.outputs]
+def _live(graph: Subgraph) -> Iterator[list[Tensor]]:
+    """After each operator what was computed and is still read; weights that are widened there are none of it."""
+    last = {id(t): step for step, op in enumerate(graph.operators) for t in op.inputs}
+    last |= {id(t): len(graph.operators) for t in graph.outputs}
+    live = list(graph.inputs)
+    for step, operator in enumerate(graph.operators):
+        if any(t is not None and not t.constant for t in operator.inputs):
+            live += operator.outputs
+        live = [t for t in live if last.get(id(t), -1) > step]
+        yield live
 
 
 def _ends_block(graph: Subgraph, made_by: Operator, tensor: Tensor) -> bool:

@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
 from tflite_export import macs, preprocessing
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Model, Operator, Subgraph, Tensor, called, ints, read
+from tflite_export.flatbuffer import IDENTIFIER, Model, Operator, Subgraph, Tensor, called, ints, read
 from tflite_export.precision import VARIABLE_OPERATORS
 
 ENDS = ("FLOAT32", "INT8", "UINT8", "INT16")
@@ -26,7 +27,8 @@ _PASSING = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 _INTEGERS = {"INT8": "int8", "UINT8": "uint8", "INT16": "int16x8"}
 _FLOATS = {"INT8": "dynamic", "INT4": "dynamic", "FLOAT16": "float16"}
 
-_ENDING = ".tflite"
+_ENDING, _HEAD = ".tflite", 8
+_KERAS = (b"PK\x03\x04", b"\x89HDF")  # what begins an archive and an HDF5 file
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +64,17 @@ class Classifier:
         return self.graph.outputs[0]
 
 
-def is_file(spec: str) -> bool:
-    """Whether a model is named as a ``.tflite`` file."""
-    return spec.lower().endswith(_ENDING)
+def is_file(spec: str | Path) -> bool:
+    """Whether a model is a ``.tflite`` file, whatever it is called; by its name where there is nothing to read."""
+    path = Path(spec).expanduser()
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        head = b""
+    if head[4:].startswith(IDENTIFIER):
+        return True
+    return path.suffix.lower() == _ENDING and not head.startswith(_KERAS)
 
 
 def of_file(content: bytes, name: str) -> Classifier:

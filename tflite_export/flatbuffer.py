@@ -50,6 +50,12 @@ BITS = {
 }
 # Vela's operator names its working memory among its inputs, which nothing makes.
 _SCRATCHED = ("CUSTOM ethos-u",)
+# What is often found in the place of a file, by how it begins.
+_STAND_INS = {
+    b"version https://git-lfs": "a pointer of Git LFS to one, and git lfs pull brings the file itself",
+    b"<!doctype html": "a web page about one, and its download is the file itself",
+    b"<html": "a web page about one, and its download is the file itself",
+}
 _SUMS = ("ADD", "SUB")
 # How far, in bits, LiteRT's integer sums can bring an operand's scale to that of the result.
 _SUMS_ROOM = {"INT8": 19, "UINT8": 19, "INT16": 14}
@@ -289,14 +295,15 @@ def ints(values: Any) -> tuple[int, ...]:
 
 
 def text(value: bytes | str | None) -> str:
-    """A string of the schema."""
-    return value.decode() if isinstance(value, bytes) else value or ""
+    """A string of the schema; bytes that are no text, as in a damaged file, are replaced."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
 def _unpacked(content: bytes) -> Any:
     if len(content) < 8 or content[4:8] != IDENTIFIER:
+        kind = next((words for start, words in _STAND_INS.items() if content.lstrip().lower().startswith(start)), "")
         raise TfliteError(
-            f"not a .tflite file: {len(content)} bytes that begin {content[:8]!r}; "
+            f"not a .tflite file: {kind or f'{len(content)} bytes that begin {content[:8]!r}'}; "
             f"bytes 4 to 8 should be {IDENTIFIER!r}"
         )
     try:

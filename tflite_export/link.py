@@ -12,6 +12,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ METADATA = "restnet_tf"
 RUNTIME = "min_runtime_version"
 # What an IF and the comparisons before it need beside the operators of its branches.
 _CHOOSING = b"1.15.0".ljust(16, b"\0")
+# Types between which nothing is lost on the way back either.
+_SAME_VALUES = {
+    "DEQUANTIZE": (("INT8", "FLOAT32"), ("UINT8", "FLOAT32"), ("INT16", "FLOAT32")),
+    "QUANTIZE": (("UINT8", "INT8"),),
+}
 # Share of weights that rounding may turn by one where the same weights were compiled twice.
 _TIES = 0.01
 
@@ -239,18 +245,20 @@ def _adopt(graph: Subgraph, other: Subgraph) -> None:
 def leading_to(ends: Sequence[Tensor], graph: Subgraph, start: Tensor | None = None) -> list[Operator]:
     """The operators that some tensors need, from ``start`` on; raises TfliteError where something runs past it.
 
-    What reads the values of ``start`` in the shape that they had before it reads them again in that shape: layers over
-    time work on grids of height 1 in TensorFlow Lite, and their cuts are these without that side.
+    What reads the values of ``start`` in the form that they had before it reads them again in that form: layers over
+    time work on grids of height 1 in TensorFlow Lite, and their cuts are these without that side; those of integers
+    may be floats, which become the same integers.
     """
     needed, operators = {id(end) for end in ends}, []
-    inner = _reshaped(start, graph)
+    forms = [] if start is None else _forms(start, graph)
     for operator in reversed(graph.operators):
-        if any(id(t) in needed and t is not start and t is not inner for t in operator.outputs):
+        if any(id(t) in needed and not any(t is form for form in forms) for t in operator.outputs):
             operators.append(operator)
             needed |= {id(t) for t in operator.inputs if t is not None}
-    if start is not None and inner is not None and id(inner) in needed:
-        operators.append(emit.reshape(start, inner))
-        needed.add(id(start))
+    for form, earlier in reversed(list(pairwise(forms))):
+        if id(earlier) in needed:
+            operators.append(emit.reshape(form, earlier) if form.type == earlier.type else emit.quantize(form, earlier))
+            needed.add(id(form))
     if start is not None and start not in graph.inputs and any(id(t) in needed for t in graph.inputs):
         raise TfliteError(f"{start.name!r} is no cut: a path from the input runs past it")
     if start is not None and id(start) not in needed:
@@ -258,10 +266,20 @@ def leading_to(ends: Sequence[Tensor], graph: Subgraph, start: Tensor | None = N
     return operators[::-1]
 
 
-def _reshaped(tensor: Tensor | None, graph: Subgraph) -> Tensor | None:
-    """What a tensor is in another shape; None where it is computed."""
-    made_by = next((op for op in graph.operators if tensor in op.outputs), None)
-    return made_by.inputs[0] if made_by is not None and made_by.name == "RESHAPE" else None
+def _forms(tensor: Tensor, graph: Subgraph) -> list[Tensor]:
+    """A tensor, and what holds its very values in another shape or type, back to the one that is computed."""
+    forms = [tensor]
+    made_by = {id(t): op for op in graph.operators for t in op.outputs}
+    while (operator := made_by.get(id(forms[-1]))) is not None and _keeps_values(operator):
+        assert operator.inputs[0] is not None  # it reads what it keeps
+        forms.append(operator.inputs[0])
+    return forms
+
+
+def _keeps_values(operator: Operator) -> bool:
+    """Whether what an operator reads can be had again of what it gives."""
+    types = operator.inputs[0] and operator.inputs[0].type, operator.outputs[0].type
+    return operator.name == "RESHAPE" or types in _SAME_VALUES.get(operator.name, ())
 
 
 def _version(value: bytes) -> tuple[int, ...]:

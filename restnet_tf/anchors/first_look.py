@@ -15,7 +15,7 @@ import numpy as np
 IMAGES = 256
 MOST_IMAGES = 1024  # where there are many classes
 _A_CLASS = 4  # images of each class, at least, before an order of classes is looked for
-_TELLING = 32  # images that tell chance from knowledge
+TELLING = 32  # images that tell chance from knowledge
 GOOD = 0.9  # the share of right answers above which nothing else is tried
 _GAIN = 0.1  # of the share, at least, that another way of asking brings
 _SURE = 3.0  # standard errors
@@ -50,7 +50,7 @@ class Look:
     def at_chance(self) -> bool:
         """Whether it may know nothing; of a few images nobody can say."""
         error = np.sqrt(max(self.chance * (1 - self.chance), 1e-12) / self.images)
-        return self.images >= _TELLING and self.share < self.chance + _CHANCE * error
+        return self.images >= TELLING and self.share < self.chance + _CHANCE * error
 
 
 def images_for(classes: int) -> int:

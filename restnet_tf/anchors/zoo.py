@@ -216,6 +216,11 @@ def _check_is_model(path: Path) -> None:
         return
     if kind == content.FOLDER:
         raise RestnetError(f"{path} is a folder; expected a .keras or .h5 file (model.save('x.keras') writes one)")
+    if kind == content.TFLITE:
+        raise RestnetError(
+            f"{path} is a .tflite file, without layers that could be trained; restnet-tf compose and restnet-tf cascade"
+            " take it, and all else the model that it was made of (model.save('x.keras'))"
+        )
     if pretrained.holds_weights(path):
         raise RestnetError(
             f"{path} holds weights but no architecture; name it, for example --large-arch MobileNetV2:alpha=0.35"

@@ -23,7 +23,12 @@ _SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
     multiple=True,
     required=True,
     metavar="MEMBER",
-    help="A name, a model file, or a weights file as FILE@ARCH; give it again for each member.",
+    help="A name, a model file (a .tflite file too), or a weights file as FILE@ARCH; give it again for each member.",
+)
+@option(
+    "--preprocess",
+    metavar="MODES",
+    help="What model files expect: none, 0to1, -1to1, imagenet or caffe, for all or one a member by commas.",
 )
 @option("--data", metavar="DATA", required=True, help="Labelled images: a folder, an .npz file, or digits.")
 @option("--images", type=click.IntRange(1), help="How many to compose on.  [default: all to fit, up to 64]")
@@ -47,6 +52,7 @@ _SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
 @option("--nets", type=click.IntRange(1), help="Nets of one start, at most.")
 @option("--max-points", type=click.IntRange(1, 64), help="Nets to ship.")
 @option("--cascades", type=click.IntRange(0, 16), help="Cascades to ship; 0 for none.")
+@shared.anyway("compose")
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def compose(**options: Any) -> None:
     """Compose nets of a pool's fragments for a few labelled images, without training.

@@ -48,11 +48,11 @@ def cascade(
 def compose(*, report: Reporter | None = None, prepare: Callable[[], None] = lambda: None, **options: Any) -> Done:
     """Compose nets of the fragments of a pool for a few labelled images, without training.
 
-    ``options`` are those of ``restnet-tf compose`` with an underscore for a dash: ``pool`` lists names and files,
-    ``data`` names the labelled images. Files and folders may be strings or ``Path``. ``report`` hears how it goes;
-    ``prepare`` runs before TensorFlow is imported, where a member has to be compiled. Returns what ``build`` returns,
-    with the mean log loss in place of the KL. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used,
-    TypeError for an option that is none.
+    ``options`` are those of ``restnet-tf compose`` with an underscore for a dash: ``pool`` lists names and files, also
+    ``.tflite`` files, ``data`` names the labelled images. Files and folders may be strings or ``Path``. ``report``
+    hears how it goes; ``prepare`` runs before TensorFlow is imported, where a member has to be compiled. Returns what
+    ``build`` returns, with the mean log loss in place of the KL. Raises ``RestnetError`` or ``TfliteError`` for what
+    cannot be used, TypeError for an option that is none.
     """
     method = methods.of("compose")[0]
     return building.build(method, _record("compose", method, options), report or Silent(), prepare)

@@ -26,11 +26,13 @@ _FOLDS = 2
 class Remedies:
     """The words of a command that say what the model of a role expects of images, and what its classes are.
 
-    ``preprocess`` and ``classes`` make an option of a role and a value.
+    ``preprocess`` and ``classes`` make an option of a role and a value. ``otherwise`` is what to do with a model that
+    is asked in the right way, where its own classes do not matter.
     """
 
     preprocess: Callable[[str, str], str]
     classes: Callable[[str, str], str]
+    otherwise: str = ""
 
 
 BY_ROLE = Remedies(
@@ -144,9 +146,11 @@ def told(one: Impression, remedies: Remedies) -> str:
         return f"{begin}, and {100 * look.better:.1f} % with {' '.join(options)}: give that"
     if not look.at_chance:
         return ""
+    other = f"if it expects other values, {remedies.preprocess(one.role, '|'.join(one.modes))}" if one.modes else ""
+    if remedies.otherwise:
+        return f"{begin}, no better than chance: {'; if not, '.join(filter(None, (other, remedies.otherwise)))}"
     new = remedies.classes(one.role, class_order.OTHER) if one.refits else "give images of its classes"
-    ways = [f"if its classes are others than the data's, {new}"]
-    ways += [f"if it expects other values, {remedies.preprocess(one.role, '|'.join(one.modes))}"] if one.modes else []
+    ways = [f"if its classes are others than the data's, {new}", *filter(None, (other,))]
     return f"{begin}, no better than chance: {'; '.join(ways)}"
 
 

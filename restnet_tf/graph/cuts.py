@@ -298,6 +298,11 @@ def _token_grid(calls: list[Any], steps: Sequence[int], step: int) -> tuple[int,
         shape = calls[earlier].output_tensors[0].shape
         if len(shape) == 4 and count - shape[1] * shape[2] in (0, 1):
             return shape[1], shape[2]
+    return square(count)
+
+
+def square(count: int) -> tuple[int, int] | None:
+    """Height and width of the square that tokens are of, a class token before them or not; None where there is none."""
     side = next((isqrt(n) for n in (count, count - 1) if n > 0 and isqrt(n) ** 2 == n), None)
     return (side, side) if side else None
 

@@ -622,6 +622,9 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_text("hello")
         with pytest.raises(RestnetError, match="is not a Keras model"):
             zoo.load(str(tmp_path / name))
+    (tmp_path / "net.keras").write_bytes(b"\x1c\0\0\0TFL3 and more")
+    with pytest.raises(RestnetError, match=r"is a \.tflite file, .*compose and restnet-tf cascade take it"):
+        zoo.load(str(tmp_path / "net.keras"))
     with pytest.raises(RestnetError, match="is a folder"):
         zoo.load(str(tmp_path))
     with pytest.raises(RestnetError, match="holds no Keras weights"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -63,6 +64,11 @@ def test_inspect_tells_of_a_file(file: Path) -> None:
     content = json.loads(ask("inspect", file, "--json").out)
     assert content["operators"]["CONV_2D"] == 5
     assert content["refused"]["ethos-u55-128"] == []
+
+
+def test_inspect_knows_a_file_by_its_content(file: Path, tmp_path: Path) -> None:
+    shutil.copy(file, tmp_path / "net")
+    assert "net: int8, 16x16x3 to 4 classes" in ask("inspect", tmp_path / "net").out
 
 
 def test_inspect_says_which_devices_refuse_a_file(model: keras.Model, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import classifiers
 import needs
@@ -121,6 +122,23 @@ def test_channels_may_come_first_where_no_other_reading_is_left():
     assert (features.image, features.channels_first) == ((3, 10, 1), False)
     vector = of(classifiers.file("FLOAT32", image=(1, 1, 24)))
     assert (vector.image, vector.channels_first) == ((1, 1, 24), False)
+
+
+def test_a_file_is_known_by_its_content(tmp_path: Path):
+    contents = {"net": classifiers.file(), "net.tflite": b"PK\x03\x04 an archive of Keras", "text.tflite": b"hello"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    assert [classifier.is_file(str(tmp_path / name)) for name in contents] == [True, False, True]
+    assert classifier.is_file(str(tmp_path / "gone.TFLITE"))  # so that its absence is said of a .tflite file
+    assert not classifier.is_file("MobileNetV2")
+    assert not classifier.is_file(str(tmp_path))
+
+
+def test_what_stands_for_a_file_is_called_by_its_name():
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    for content, words in ((pointer, "git lfs pull"), (b"\n<!DOCTYPE html>", "web page")):
+        with pytest.raises(TfliteError, match=words):
+            classifier.of_file(content, "net.tflite")
 
 
 def test_what_ends_a_file_is_seen_through_its_casts():

@@ -27,7 +27,19 @@ from keras import layers
 from tflite_export.chatter import captured
 from tflite_export.convert import convert
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import ALIGNMENT, Buffer, Model, Signature, Subgraph, Tensor, only, read, schema, write
+from tflite_export.flatbuffer import (
+    ALIGNMENT,
+    Buffer,
+    Model,
+    Signature,
+    Subgraph,
+    Tensor,
+    only,
+    read,
+    schema,
+    text,
+    write,
+)
 from tflite_export.memory import ranges
 from tflite_export.precision import PRECISIONS
 
@@ -87,6 +99,11 @@ def test_every_truncation_is_refused(network):
 def test_other_bytes_are_refused():
     with pytest.raises(TfliteError, match=r"not a \.tflite file: 10 bytes"):
         read(b"0123456789")
+
+
+def test_a_name_that_is_no_text_can_be_read():
+    assert text(b"\x84conv") == "\N{REPLACEMENT CHARACTER}conv"
+    assert text(None) == ""
 
 
 @pytest.mark.parametrize(

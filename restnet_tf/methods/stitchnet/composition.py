@@ -15,9 +15,9 @@ import numpy as np
 from restnet_tf.methods.stitchnet import fewshot, fragments
 from restnet_tf.methods.stitchnet.activations import PoolActivations
 from restnet_tf.methods.stitchnet.budgets import Budget
-from restnet_tf.methods.stitchnet.fragments import Fragment
+from restnet_tf.methods.stitchnet.fragments import FLOAT, Fragment
 from restnet_tf.methods.stitchnet.options import Options
-from restnet_tf.methods.stitchnet.pool import PoolEntry
+from restnet_tf.methods.stitchnet.pool import PoolMember
 from restnet_tf.methods.stitchnet.search import HEAD, Limits, SearchSpace
 from restnet_tf.progress import Reporter
 from restnet_tf.run.directory import Run
@@ -45,10 +45,14 @@ class CompositionSettings:
 
 @dataclass(frozen=True)
 class Composition:
-    """A pool's members by role, from A, the cheapest, on; the few images (``data.fit``), and where results go."""
+    """A pool's members by role, from A, the cheapest, on; the few images (``data.fit``), and where results go.
+
+    ``order`` are their roles as they were named.
+    """
 
     run: Run
-    members: Mapping[str, PoolEntry]
+    members: Mapping[str, PoolMember]
+    order: tuple[str, ...]
     data: Data
     options: Options
     settings: CompositionSettings
@@ -88,6 +92,14 @@ class Composition:
     def object(self, role: str, precision: str) -> Object:
         """A member compiled."""
         return self.members[role].object(precision, lambda: self.images(role))
+
+    def compile(self) -> None:
+        """Every member in every precision that is asked for, and in float32, which the search runs."""
+        with self.timed("pool"):
+            for role, entry in self.members.items():
+                for precision in dict.fromkeys((FLOAT, *self.settings.precisions)):
+                    self.object(role, precision)
+                entry.release()
 
     def images(self, role: str) -> np.ndarray:
         """The few images as a member takes them, uint8 ``(n, h, w, c)``."""
@@ -141,10 +153,17 @@ class Composition:
         yield
         seconds = self.seconds
         seconds[what] = round(seconds.get(what, 0.0) + time.perf_counter() - start, 1)
-        self.run.write_json(self.run.seconds_path, seconds)
+        if self.run.record_path.exists():
+            self.run.write_json(self.run.seconds_path, seconds)
+        else:  # the directory is not claimed yet
+            self._spent.update(seconds)
 
     @property
     def seconds(self) -> dict[str, float]:
         """What the parts of the work took, by the clock."""
         path = self.run.seconds_path
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else dict(self._spent)
+
+    @cached_property
+    def _spent(self) -> dict[str, float]:
+        return {}

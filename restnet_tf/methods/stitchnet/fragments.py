@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # The cut where a head begins: the penultimate features as a grid of one place.
 FEATURES = "features"
+# What a search runs.
+FLOAT = "float32"
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,13 @@ from restnet_tf.family.linker import Linker
 from restnet_tf.family.references import References, of_family
 from restnet_tf.family.shop import Shop
 from restnet_tf.fitting.results import CLOSED_FORM
-from restnet_tf.methods.stitchnet import fewshot, findings, nets, pool
+from restnet_tf.methods.stitchnet import fewshot, findings, looks, nets, pool
 from restnet_tf.methods.stitchnet.composition import Composition, CompositionSettings
+from restnet_tf.methods.stitchnet.fragments import FLOAT
 from restnet_tf.methods.stitchnet.nets import Chosen
 from restnet_tf.methods.stitchnet.options import Options
-from restnet_tf.methods.stitchnet.pieces import FLOAT, PoolPieces
+from restnet_tf.methods.stitchnet.pieces import PoolPieces
+from restnet_tf.methods.stitchnet.pool import PoolMember
 from restnet_tf.methods.stitchnet.search import Limits, SearchResult
 from restnet_tf.methods.stitchnet.verdicts import Verdicts
 from restnet_tf.points import points
@@ -68,13 +70,22 @@ def open(
         f"{few.name}: {len(few.fit)} images of {len(set(np.asarray(few.fit.labels).tolist()))} classes to compose and"
         f" validate on, {len(few.test)} test images that only report"
     )
-    sources = [pool.source_of(text, options.weights, options.weights_dir) for text in options.pool]
-    entries = pool.opened(options.pool_dir, sources, report, prepare)
-    if len(entries) == 1:
+    modes = opening.modes(options.preprocess, len(options.pool))
+    sources = [
+        pool.source_of(text, options.weights, options.weights_dir, mode)
+        for text, mode in zip(options.pool, modes, strict=True)
+    ]
+    entries = pool.opened(options.pool_dir, sources, report, prepare, few.kind)
+    members = pool.by_role(entries)
+    roles = {entry.key: role for role, entry in members.items()}
+    if len(members) == 1:
         report.say("one pool member alone: its nets are the member with fragments left out")
     run = Run(out(options))
     atomic.check_writable(run.path)
-    return Composition(run, entries, few, options, settings, report)
+    if FLOAT in settings.precisions:
+        _say_integers(members, report)
+    order = tuple(roles[entry.key] for entry in entries)
+    return Composition(run, members, order, few, options, settings, report)
 
 
 def out(options: Options) -> Path:
@@ -91,21 +102,25 @@ def identity(composition: Composition) -> dict[str, Any]:
     }
     inputs |= {"method": _NAME, "data": opening.hashed(few.name, few.sha256), "images": len(few.fit)}
     plain = asdict(composition.settings) | {"budget": options.budget, "classes": options.classes}
+    plain |= {"preprocess": options.preprocess} if options.preprocess else {}  # older runs were not told
     del plain["precisions"]
     return inputs | plain | opening.lines_of(_TOOLS)
 
 
 def check(composition: Composition) -> None:
-    """Nothing: what a pool leaves to compose only the search knows, which refuses it by ``EmptyError``."""
+    """Refuse (the domain error) precisions that a file cannot be had in, and members that know nothing of the images.
+
+    What a pool leaves to compose only the search knows, which refuses it by ``EmptyError``.
+    """
+    for entry in composition.members.values():
+        for precision in composition.settings.precisions:
+            entry.check(precision)
+    looks.judge(composition)
 
 
 def build(composition: Composition) -> None:
     """Search, fit, link and measure in the opened run directory."""
-    with composition.timed("pool"):
-        for role, entry in composition.members.items():
-            for precision in dict.fromkeys((FLOAT, *composition.settings.precisions)):
-                composition.object(role, precision)
-            entry.release()
+    composition.compile()
     with composition.timed("activations"):
         _ = composition.activations
     members = nets.members(composition)
@@ -220,6 +235,18 @@ def _told(composition: Composition, whole: SearchResult, members: Sequence[str])
         "correlation": nets.correlation(composed),
         "new_in_pool": sorted(entry.member.name for entry in composition.members.values() if entry.new),
     }
+
+
+def _say_integers(members: Mapping[str, PoolMember], report: Reporter) -> None:
+    """What float32 files are that have members of integers in them."""
+    for entry in members.values():
+        if precision := entry.integers:
+            alone = all(other.takes(precision) for other in members.values())
+            advice = f"; --precision {precision} makes nets of integers alone" if alone else ""
+            name = entry.member.name
+            report.say(
+                f"{name} is {precision} and stays so: float32 files with it in them are both, which LiteRT runs{advice}"
+            )
 
 
 def _settings(options: Options) -> CompositionSettings:

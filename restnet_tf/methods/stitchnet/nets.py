@@ -93,6 +93,10 @@ def check(composition: Composition, whole: SearchResult, members: Mapping[str, N
             f" {sentence(max(over, key=over.__getitem__))}"
         )
     reasons = Counter({r: n for r, n in whole.ended.items() if r.code != "enough_nets"})
+    if not reasons and whole.ended:
+        raise EmptyError(
+            f"no net was found: of each start {composition.settings.limits.nets} were enough; raise --nets"
+        )
     if not reasons:
         raise EmptyError("no net was found: no cut of these members can be stitched to another; give another --pool")
     first, count = reasons.most_common(1)[0]

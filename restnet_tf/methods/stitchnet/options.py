@@ -19,6 +19,7 @@ class Options(options.Options):
     pool: tuple[str, ...] = field(default=(), metadata=MODEL)
     classes: str = ""
     images: int | None = None
+    preprocess: str = ""
     pool_dir: Path = field(default=Path("pool"), metadata=PATH)
     precision: str = "float32"
     fragments: int = 6  # of a member, at most
@@ -30,6 +31,7 @@ class Options(options.Options):
     depth: int = 16
     nets: int = 20
     max_points: int = 6
+    anyway: bool = False  # though a member knows no more than chance
 
     @property
     def incomplete(self) -> str:

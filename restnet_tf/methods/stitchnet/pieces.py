@@ -13,6 +13,7 @@ import numpy as np
 from restnet_tf.family.linker import Joint
 from restnet_tf.fitting.results import Fitted
 from restnet_tf.methods.stitchnet.composition import Composition
+from restnet_tf.methods.stitchnet.fragments import FLOAT
 from restnet_tf.methods.stitchnet.search import HEAD
 from restnet_tf.records import Plan, Stitch
 from restnet_tf.stitches import stitch
@@ -20,8 +21,6 @@ from tflite_export import fold, fragment, link
 from tflite_export.flatbuffer import Subgraph, only, read
 from tflite_export.fragment import Runner
 from tflite_export.precision import precision_named
-
-FLOAT = "float32"
 
 
 @dataclass(frozen=True)

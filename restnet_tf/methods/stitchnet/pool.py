@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -16,17 +17,18 @@ from typing import Any
 import numpy as np
 
 from restnet_tf import atomic
-from restnet_tf.anchors import applications, pretrained
+from restnet_tf.anchors import applications, preprocess, pretrained
 from restnet_tf.graph import infer
 from restnet_tf.methods.stitchnet import fragments
+from restnet_tf.methods.stitchnet.file_members import FileMember
 from restnet_tf.methods.stitchnet.fragments import FEATURES, Member
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.schema import SCHEMA
 from restnet_tf.work.sources import ModelSource
-from tflite_export import convert
+from tflite_export import classifier, convert
 from tflite_export.fragment import Runner, stretch
-from tflite_export.inputs import RAW
+from tflite_export.inputs import PHOTOS, RAW, InputKind
 from tflite_export.link import Object
 from tflite_export.precision import precision_named
 
@@ -37,10 +39,12 @@ _ERROR = 2e-4
 _CALIBRATION_BATCH = 8
 
 
-def source_of(text: str, weights: str = "imagenet", weights_dir: Path | None = None) -> ModelSource:
-    """What names a member: ``NAME``, ``FILE`` or ``FILE@ARCH``."""
+def source_of(
+    text: str, weights: str = "imagenet", weights_dir: Path | None = None, preprocess: str = ""
+) -> ModelSource:
+    """What names a member: ``NAME``, ``FILE`` or ``FILE@ARCH``; ``preprocess`` is empty where nobody said."""
     spec, arch = applications.divided(text)
-    return ModelSource(spec, weights, weights_dir, arch)
+    return ModelSource(spec, weights, weights_dir, arch, preprocess)
 
 
 def key(source: ModelSource) -> str:
@@ -57,6 +61,7 @@ def key(source: ModelSource) -> str:
     tools = [f"{name} {version(name)}" for name in ("restnet-tf", "tensorflow", "keras")]
     # The options and the file's own name, not where it lies.
     facts = [_FORMAT, spec.name, sorted(spec.options.items()), source.arch, contents, tools]
+    facts += [source.preprocess] if source.preprocess not in ("", "none") else []
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
@@ -65,10 +70,39 @@ class PoolEntry:
 
     def __init__(self, pool: Path, source: ModelSource, report: Reporter, prepare: Callable[[], None]) -> None:
         self._source, self._report, self._prepare = source, report, prepare
+        self.preprocess = source.preprocess or "none"
         self.folder = pool / f"{applications.parse(source.spec).name}-{key(source)}"
         self.new: list[str] = []
         self._anchor: Anchor | None = None
         self._objects: dict[str, Object] = {}
+
+    @property
+    def key(self) -> str:
+        """Stands for all that decides the member."""
+        return self.folder.name
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What a user can say that it expects of photos: a named architecture brings its own."""
+        whole = Path(applications.parse(self._source.spec).base).expanduser().exists() and not self._source.arch
+        return preprocess.usable(self.member.input_shape[-1]) if whole else ()
+
+    @property
+    def trained(self) -> bool:
+        """Whether it may know anything: weights were asked for."""
+        return self._source.weights != "none" or bool(self.modes)
+
+    @property
+    def integers(self) -> str:
+        """None: it has no integers of its own."""
+        return ""
+
+    def takes(self, precision: str) -> bool:
+        """Whether it can be a part of nets of a precision: a network in Keras is compiled to any."""
+        return True
+
+    def check(self, precision: str) -> None:
+        """Nothing: there is no precision to refuse."""
 
     @cached_property
     def member(self) -> Member:
@@ -105,7 +139,7 @@ class PoolEntry:
         if self._anchor is None:
             self._prepare()
             self._report.stage(f"loading {self._source.spec}")
-            self._anchor = self._source.load()
+            self._anchor = replace(self._source, preprocess=self.preprocess).load()
         return self._anchor
 
     def _compiled(self, precision: str, images: np.ndarray) -> bytes:
@@ -139,15 +173,37 @@ class PoolEntry:
                 )
 
 
-def opened(
-    folder: Path, sources: Sequence[ModelSource], report: Reporter, prepare: Callable[[], None] = lambda: None
-) -> dict[str, PoolEntry]:
-    """A pool's members by role, A for the cheapest; raises ``RestnetError`` for one that cannot be used.
+# How a member is come by: a network in Keras that is compiled for the pool, or a file as it is.
+PoolMember = PoolEntry | FileMember
 
-    Named twice, a member counts once. ``prepare`` runs before TensorFlow is imported, where that is needed.
+
+def opened(
+    folder: Path,
+    sources: Sequence[ModelSource],
+    report: Reporter,
+    prepare: Callable[[], None] = lambda: None,
+    kind: InputKind = PHOTOS,
+) -> list[PoolMember]:
+    """What each source is; raises the domain error for a file that cannot be used.
+
+    ``prepare`` runs before TensorFlow is imported, where that is needed; ``kind`` is that of the data.
     """
-    entries = {entry.folder: entry for entry in (PoolEntry(folder, source, report, prepare) for source in sources)}
-    members = sorted(entries.values(), key=lambda entry: (entry.member.features.macs_before, entry.folder.name))
+
+    def entry(source: ModelSource) -> PoolMember:
+        if classifier.is_file(source.spec):
+            return FileMember(source, kind)
+        return PoolEntry(folder, source, report, prepare)
+
+    return [entry(source) for source in sources]
+
+
+def by_role(entries: Iterable[PoolMember]) -> dict[str, PoolMember]:
+    """Members by role, A for the cheapest; named twice, a member counts once.
+
+    Raises the domain error for one that cannot be cut.
+    """
+    whole = {one.key: one for one in entries}
+    members = sorted(whole.values(), key=lambda one: (one.member.features.macs_before, one.key))
     return dict(zip(_roles(len(members)), members, strict=True))
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from restnet_tf.family.answers import Shape
 from restnet_tf.family.linker import Linker
 from restnet_tf.methods.stitchnet.composition import Composition
+from restnet_tf.methods.stitchnet.fragments import FLOAT
 from restnet_tf.methods.stitchnet.nets import Chosen
-from restnet_tf.methods.stitchnet.pieces import FLOAT
 from restnet_tf.points.points import Score
 from tflite_export.fragment import Runner
 

@@ -18,6 +18,9 @@ import restnet_tf
 from restnet_tf.cascades.thresholds import hand
 from restnet_tf.commands import build, link
 from restnet_tf.commands.build import Done
+from restnet_tf.data import splits
+from restnet_tf.methods.cascade import stages
+from restnet_tf.methods.cascade.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import CASCADE, OperatingPoint
 from restnet_tf.progress import Silent
@@ -115,6 +118,12 @@ def test_tflite_files_are_joined_as_they_are(here: Path) -> None:
         np.testing.assert_array_equal(
             host.scores((done.path / f"tflite/{name}.int8.tflite").read_bytes(), [batch_of()]), own
         )
+
+
+def test_a_stage_is_known_by_its_content(here: Path) -> None:
+    shutil.copy(SMALL, "unnamed")
+    files = stages.opened(Options(models=("unnamed", "large.keras")), splits.load("data.npz", seed=0))
+    assert {role: stage.classifier.name for role, stage in files.items()} == {"small": "unnamed"}
 
 
 def test_weights_are_in_the_elastic_file_once(here: Path) -> None:

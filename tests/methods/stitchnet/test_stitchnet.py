@@ -230,6 +230,7 @@ REFUSALS = {
     "term": (("--images", "18", "--budget", "mac<=10"), "unknown budget term 'mac'"),
     "overall": (("--images", "18", "--least-overall", "1"), "lower --least-overall"),
     "least": (("--images", "18", "--least", "1", "--least-overall", "0"), "lower --least,"),
+    "nets": (("--images", "18", "--nets", "1", *LIMITS), "raise --nets"),
     "precision": (("--images", "18", "--precision", "int7"), "int7"),
 }
 
