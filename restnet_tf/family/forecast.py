@@ -15,9 +15,10 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.family import compute, controls
-from restnet_tf.family.family import Family
+from restnet_tf.family.family import Family, Prospect
 from restnet_tf.fitting import cache, ladder, stints
 from restnet_tf.graph import infer
+from restnet_tf.progress import Reporter
 from restnet_tf.similarity import features, pair_sums
 
 # Two server cores do so much work in a second, and there take so many seconds beside it: at the start, for each fit,
@@ -46,10 +47,28 @@ class Forecast:
             f" {atomic.spoken(self.disk)} of disk in {path}"
         )
 
+    def lacking(self, path: Path) -> str:
+        """What this machine has less of than it takes, in a line for people; empty where nothing."""
+        free, there = atomic.room(path)
+        memory = atomic.free_memory()
+        lines = [f"{atomic.spoken(free)} of disk are free at {there}"] if self.disk > free else []
+        lines += [f"{atomic.spoken(memory)} of memory are free"] if memory is not None and self.memory > memory else []
+        return f"only {' and '.join(lines)}" if lines else ""
 
-def of(family: Family, share: int) -> Forecast:
-    """What it takes to fit a family's points, each with a ``share`` of work, and to ship them."""
-    slower = _PACE / pace(family)
+
+def say(whole: Forecast, path: Path, report: Reporter) -> None:
+    """What a run in ``path`` takes, and what is lacking."""
+    report.say(whole.told(path))
+    if lacking := whole.lacking(path):
+        report.say(lacking)
+
+
+def of(family: Prospect, share: int, done: float | None = None) -> Forecast:
+    """What it takes to fit a family's points, each with a ``share`` of work, and to ship them.
+
+    ``done`` is the work that this machine does in a second, where that is known: see ``pace``.
+    """
+    slower = _PACE / (done or pace(family))
     return Forecast(slower * (work(family, share) / _PACE + _waits(family, share)), memory(family), disk(family, share))
 
 
@@ -59,13 +78,13 @@ def check_room(family: Family) -> None:
     atomic.check_room(family.run.path, count * cache.bytes_per_image(family.anchors, _always(family)))
 
 
-def pace(family: Family) -> float:
+def pace(family: Prospect) -> float:
     """Work that the largest anchor does in a second, in a batch after the first."""
     anchor = family.anchors[family.largest]
     return ladder.work(anchor.model) / infer.seconds(anchor.model, anchor.input_shape)
 
 
-def work(family: Family, share: int) -> float:
+def work(family: Prospect, share: int) -> float:
     """All that is counted: statistics, trials, features, fits, twins, and the answers of all networks."""
     settings, data = family.settings, family.data
     anchors = sum(ladder.work(anchor.model) for anchor in family.anchors.values())
@@ -77,10 +96,15 @@ def work(family: Family, share: int) -> float:
     # In Keras and then, by one thread, in files.
     answers = 2 * judged * mean * settings.max_points * (1 + len(settings.precisions))
     twins = _twins(family, share) * (share + compute.views(family) * mean / 2)
-    return passes * anchors + trials + _sums(family) + (settings.max_points + 1) * share + twins + answers
+    return passes * anchors + trials + _sums(family) + fits(family, share) + twins + answers
 
 
-def memory(family: Family) -> float:
+def fits(family: Prospect, share: int) -> int:
+    """Of the points, candidates that are dropped among them, and of the taught small anchor."""
+    return (family.settings.max_points + 1) * share
+
+
+def memory(family: Prospect) -> float:
     """At the peak, of the pass over the images or of the training of a back."""
     lists = family.cut_lists.values()
     batch = features.batch_size(family.anchors.values(), lists)
@@ -89,7 +113,7 @@ def memory(family: Family) -> float:
     return _PROGRAM + max(_SUMMED * values + 8 * _products(family), trained)
 
 
-def disk(family: Family, share: int) -> float:
+def disk(family: Prospect, share: int) -> float:
     """Features of all views and rank images, and the files."""
     shapes = [prod(cut.shape) for cut_list in family.cut_lists.values() for cut in cut_list]
     fronts = min(len(shapes), stints.CANDIDATES * family.settings.max_points) + _twins(family, share)
@@ -99,21 +123,21 @@ def disk(family: Family, share: int) -> float:
     return count * each + weights * (2 + _SHIPPED * family.settings.max_points)
 
 
-def _always(family: Family) -> dict[str, list[str]]:
+def _always(family: Prospect) -> dict[str, list[str]]:
     """What is cached of each anchor whatever the points."""
     names: dict[str, list[str]] = {role: [cache.LOGITS, cache.PENULTIMATE] for role in family.anchors}
     names[family.smallest].append(cache.INPUT)
     return names
 
 
-def _twins(family: Family, share: int) -> int:
+def _twins(family: Prospect, share: int) -> int:
     """How many random fronts are fitted, about."""
     if not family.settings.controls or len(family.anchors) < 2:
         return 0
     return int(_SHIPPED * family.settings.max_points * controls.seeds(share))
 
 
-def _waits(family: Family, share: int) -> float:
+def _waits(family: Prospect, share: int) -> float:
     """Seconds that no count tells of, on two server cores."""
     settings = family.settings
     fits = stints.CANDIDATES * settings.max_points + 1 + _twins(family, share)
@@ -122,7 +146,7 @@ def _waits(family: Family, share: int) -> float:
     return _START_S + _FIT_S * fits + making
 
 
-def _sums(family: Family) -> float:
+def _sums(family: Prospect) -> float:
     """Work of the ridge sums and of CKA over the images of the statistics."""
     lists = family.cut_lists
     images = min(compute.STATISTICS_IMAGES, len(family.data.fit))
@@ -131,7 +155,7 @@ def _sums(family: Family) -> float:
     return images * (pair_sums.POSITIONS * _products(family) + grams)
 
 
-def _products(family: Family) -> int:
+def _products(family: Prospect) -> int:
     """Products of channels of all pairs of cuts, both ways."""
     widths: Mapping[str, int] = {role: sum(c.shape[-1] for c in cuts) for role, cuts in family.cut_lists.items()}
     return 2 * prod(widths.values()) if len(widths) == 2 else sum(w * w for w in widths.values())

@@ -156,7 +156,7 @@ def family(
     images = DataSource(options.data or demo.DATA, options.seed, data.sha256)
     sources.remember(images, data)
     teacher = anchors.pop(TEACHER, None)
-    return Family(run, anchors, data, options, settings, report, named, images, teacher, heads)
+    return Family(anchors, data, settings, run, options, report, named, images, teacher, heads)
 
 
 def loaded(models: Mapping[str, ModelSource]) -> dict[str, tuple[ModelSource, Anchor]]:
