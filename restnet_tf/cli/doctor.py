@@ -29,7 +29,10 @@ def doctor(model: str, **options: Any) -> None:
     Example:
       restnet-tf doctor resnet20.keras --data cifar10.npz --target ethos-u55-128
     """
-    screen.import_tensorflow()
+    from restnet_tf.commands import inspect_file
+
+    if not inspect_file.is_file(model):
+        screen.import_tensorflow()
     from restnet_tf.commands import doctor as command
 
     problems = 0
