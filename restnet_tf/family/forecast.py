@@ -26,7 +26,7 @@ from restnet_tf.similarity import features, pair_sums
 _PACE = 6e10
 _START_S, _FIT_S, _COMPILE_S, _FILE_S = 8.0, 1.5, 2.0, 0.5
 # Of the points that are fitted, so many come so far as to be held against twins, and have files.
-_SHIPPED = 0.5
+SHIPPED = 0.5
 _TRIED = 6  # plans of which the closed form is tried, for each point
 # Bytes that Python and TensorFlow hold whatever the anchors, and those of a value that is summed up.
 _PROGRAM, _SUMMED = 9e8, 12
@@ -56,6 +56,20 @@ class Forecast:
         return f"only {' and '.join(lines)}" if lines else ""
 
 
+@dataclass(frozen=True)
+class Fitting:
+    """What a method fits: its work, how many fits, networks that are judged in Keras, those that have files.
+
+    ``features`` are the bytes that are kept of an example while it does.
+    """
+
+    work: float
+    fits: float
+    networks: float
+    files: float
+    features: float
+
+
 def say(whole: Forecast, path: Path, report: Reporter) -> None:
     """What a run in ``path`` takes, and what is lacking."""
     report.say(whole.told(path))
@@ -68,14 +82,26 @@ def of(family: Prospect, share: int, done: float | None = None) -> Forecast:
 
     ``done`` is the work that this machine does in a second, where that is known: see ``pace``.
     """
+    return whole(family, _each(family, share), done)
+
+
+def whole(family: Prospect, fitting: Fitting, done: float | None = None) -> Forecast:
+    """What it takes to fit and ship whatever a method makes of a family."""
     slower = _PACE / (done or pace(family))
-    return Forecast(slower * (work(family, share) / _PACE + _waits(family, share)), memory(family), disk(family, share))
+    seconds = slower * (_work(family, fitting) / _PACE + _waits(family, fitting))
+    return Forecast(seconds, memory(family), _disk(family, fitting))
 
 
 def check_room(family: Family) -> None:
     """Refuse (``RestnetError``) a disk that lacks the room for what any family of these anchors keeps of its images."""
     count = compute.views(family) + len(family.data.rank)
     atomic.check_room(family.run.path, count * cache.bytes_per_image(family.anchors, _always(family)))
+
+
+def kept(family: Prospect, features: float) -> int:
+    """Bytes of the views and rank images while a family is built, of so many each."""
+    count = min(compute.views(family), int(compute.CACHE_BYTES / features))
+    return int((max(compute.VIEW_BATCH, count) + len(family.data.rank)) * features)
 
 
 def pace(family: Prospect) -> float:
@@ -85,18 +111,43 @@ def pace(family: Prospect) -> float:
 
 
 def work(family: Prospect, share: int) -> float:
-    """All that is counted: statistics, trials, features, fits, twins, and the answers of all networks."""
-    settings, data = family.settings, family.data
-    anchors = sum(ladder.work(anchor.model) for anchor in family.anchors.values())
-    mean = anchors / len(family.anchors)
-    tried = _TRIED * settings.max_points
-    trials = compute.trial_images(family, int(tried * mean)) * (anchors + tried * mean)
+    """All that is counted where each point has its ``share``."""
+    return _work(family, _each(family, share))
+
+
+def _work(family: Prospect, fitting: Fitting) -> float:
+    """Statistics, features, fits, and the answers of all networks."""
+    data, anchors = family.data, sum(_works(family))
     judged = len(data.rank) + len(data.test)
     passes = min(compute.STATISTICS_IMAGES, len(data.fit)) + compute.views(family) + judged
     # In Keras and then, by one thread, in files.
-    answers = 2 * judged * mean * settings.max_points * (1 + len(settings.precisions))
-    twins = _twins(family, share) * (share + compute.views(family) * mean / 2)
-    return passes * anchors + trials + _sums(family) + fits(family, share) + twins + answers
+    answers = 2 * judged * _mean(family) * fitting.networks * (1 + len(family.settings.precisions))
+    return passes * anchors + _sums(family) + fitting.work + answers
+
+
+def _each(family: Prospect, share: int) -> Fitting:
+    """Trials, fits of points on their own, and their twins."""
+    points, mean, twins = family.settings.max_points, _mean(family), _twins(family, share)
+    tried = _TRIED * points
+    trials = compute.trial_images(family, int(tried * mean)) * (sum(_works(family)) + tried * mean)
+    behind = twins * (share + compute.views(family) * mean / 2)
+    shapes = [prod(cut.shape) for cut_list in family.cut_lists.values() for cut in cut_list]
+    fronts = min(len(shapes), stints.CANDIDATES * points) + twins
+    return Fitting(
+        work=trials + fits(family, share) + behind,
+        fits=stints.CANDIDATES * points + 1 + twins,
+        networks=points,
+        files=SHIPPED * points,
+        features=cache.bytes_per_image(family.anchors, _always(family)) + 2 * fronts * float(np.mean(shapes)),
+    )
+
+
+def _works(family: Prospect) -> list[int]:
+    return [ladder.work(anchor.model) for anchor in family.anchors.values()]
+
+
+def _mean(family: Prospect) -> float:
+    return float(np.mean(_works(family)))
 
 
 def fits(family: Prospect, share: int) -> int:
@@ -113,14 +164,10 @@ def memory(family: Prospect) -> float:
     return _PROGRAM + max(_SUMMED * values + 8 * _products(family), trained)
 
 
-def disk(family: Prospect, share: int) -> float:
+def _disk(family: Prospect, fitting: Fitting) -> float:
     """Features of all views and rank images, and the files."""
-    shapes = [prod(cut.shape) for cut_list in family.cut_lists.values() for cut in cut_list]
-    fronts = min(len(shapes), stints.CANDIDATES * family.settings.max_points) + _twins(family, share)
-    each = cache.bytes_per_image(family.anchors, _always(family)) + 2 * fronts * float(np.mean(shapes))
-    count = compute.views(family) + len(family.data.rank)
     weights = 5 * sum(c.params for c in family.costs.values())  # in float32 and in int8
-    return count * each + weights * (2 + _SHIPPED * family.settings.max_points)
+    return kept(family, fitting.features) + weights * (2 + fitting.files)
 
 
 def _always(family: Prospect) -> dict[str, list[str]]:
@@ -134,16 +181,15 @@ def _twins(family: Prospect, share: int) -> int:
     """How many random fronts are fitted, about."""
     if not family.settings.controls or len(family.anchors) < 2:
         return 0
-    return int(_SHIPPED * family.settings.max_points * controls.seeds(share))
+    return int(SHIPPED * family.settings.max_points * controls.seeds(share))
 
 
-def _waits(family: Prospect, share: int) -> float:
+def _waits(family: Prospect, fitting: Fitting) -> float:
     """Seconds that no count tells of, on two server cores."""
     settings = family.settings
-    fits = stints.CANDIDATES * settings.max_points + 1 + _twins(family, share)
-    files = len(family.anchors) + _SHIPPED * settings.max_points + settings.cascades
+    files = len(family.anchors) + fitting.files + settings.cascades
     making = len(settings.precisions) * (_COMPILE_S * len(family.anchors) + _FILE_S * files)
-    return _START_S + _FIT_S * fits + making
+    return _START_S + _FIT_S * fitting.fits + making
 
 
 def _sums(family: Prospect) -> float:
