@@ -24,12 +24,14 @@ from restnet_tf.similarity import features, pair_sums
 # Two server cores do so much work in a second, and there take so many seconds beside it: at the start, for each fit,
 # for each anchor that is compiled to a precision and for each file.
 _PACE = 6e10
-_START_S, _FIT_S, _COMPILE_S, _FILE_S = 8.0, 1.5, 2.0, 0.5
+START_S, _FIT_S, _COMPILE_S, _FILE_S = 8.0, 1.5, 2.0, 0.5
+# What the interpreter does in a second, and takes for a call beside.
+_INTERPRETED, _CALL_S = 5e10, 1e-4
 # Of the points that are fitted, so many come so far as to be held against twins, and have files.
 SHIPPED = 0.5
 _TRIED = 6  # plans of which the closed form is tried, for each point
 # Bytes that Python and TensorFlow hold whatever the anchors, and those of a value that is summed up.
-_PROGRAM, _SUMMED = 9e8, 12
+PROGRAM, _SUMMED = 9e8, 12
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,24 @@ def of(family: Prospect, share: int, done: float | None = None) -> Forecast:
     return whole(family, _each(family, share), done)
 
 
+def slowness(family: Prospect) -> float:
+    """How many times as long as two server cores this machine takes for the same."""
+    return _PACE / pace(family)
+
+
+def answering(macs: float, examples: int) -> float:
+    """Seconds that the interpreter takes for so many examples, on two server cores."""
+    return examples * (macs / _INTERPRETED + _CALL_S)
+
+
+def making(files: float, compiled: int = 0) -> float:
+    """Seconds that files take, and the networks that are compiled for them, on two server cores."""
+    return _COMPILE_S * compiled + _FILE_S * files
+
+
 def whole(family: Prospect, fitting: Fitting, done: float | None = None) -> Forecast:
     """What it takes to fit and ship whatever a method makes of a family."""
-    slower = _PACE / (done or pace(family))
+    slower = _PACE / done if done else slowness(family)
     seconds = slower * (_work(family, fitting) / _PACE + _waits(family, fitting))
     return Forecast(seconds, memory(family), _disk(family, fitting))
 
@@ -161,7 +178,7 @@ def memory(family: Prospect) -> float:
     batch = features.batch_size(family.anchors.values(), lists)
     values = batch * sum(prod(cut.shape) for cut_list in lists for cut in cut_list)
     trained = max(ladder.room(anchor.model) for anchor in family.anchors.values())
-    return _PROGRAM + max(_SUMMED * values + 8 * _products(family), trained)
+    return PROGRAM + max(_SUMMED * values + 8 * _products(family), trained)
 
 
 def _disk(family: Prospect, fitting: Fitting) -> float:
@@ -188,8 +205,7 @@ def _waits(family: Prospect, fitting: Fitting) -> float:
     """Seconds that no count tells of, on two server cores."""
     settings = family.settings
     files = len(family.anchors) + fitting.files + settings.cascades
-    making = len(settings.precisions) * (_COMPILE_S * len(family.anchors) + _FILE_S * files)
-    return _START_S + _FIT_S * fitting.fits + making
+    return START_S + _FIT_S * fitting.fits + len(settings.precisions) * making(files, len(family.anchors))
 
 
 def _sums(family: Prospect) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import restnet_tf
 from restnet_tf.cascades.thresholds import hand
 from restnet_tf.commands import build, link
 from restnet_tf.commands.build import Done
+from restnet_tf.methods.cascade import method, outlook
+from restnet_tf.methods.cascade.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import CASCADE, OperatingPoint
 from restnet_tf.progress import Silent
@@ -115,6 +119,17 @@ def test_tflite_files_are_joined_as_they_are(here: Path) -> None:
         np.testing.assert_array_equal(
             host.scores((done.path / f"tflite/{name}.int8.tflite").read_bytes(), [batch_of()]), own
         )
+
+
+def test_what_it_takes_is_said_first(here: Path) -> None:
+    options = Options(models=(SMALL, LARGE), data="data.npz")
+    report = Silent()
+    build.build("cascade", options, report)
+    words = r"about [123]0 seconds here, .* of memory, .* of disk in runs/"
+    assert len([line for line in report.lines if re.match(words, line)]) == 1
+    larger = replace(options, models=(SMALL, LARGE, LARGER))
+    least, more = (outlook.forecast(method.open(each, Silent())) for each in (options, larger))
+    assert more.disk > least.disk
 
 
 def test_weights_are_in_the_elastic_file_once(here: Path) -> None:
