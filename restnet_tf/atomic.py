@@ -29,6 +29,15 @@ def room(folder: Path) -> tuple[int, Path]:
     return shutil.disk_usage(there).free, there
 
 
+def free_memory() -> int | None:
+    """Bytes that a program can have without anything else being driven out; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+
+
 def check_room(folder: Path, size: int) -> None:
     """Refuse (``RestnetError``) a cache of so many bytes where the disk lacks the room."""
     free, there = room(folder)

@@ -90,6 +90,12 @@ def constructors() -> dict[str, Callable[..., keras.Model]]:
     return functions | vit.constructors()
 
 
+def likely(file: str) -> str:
+    """The architecture that the name of a file speaks of; empty where it speaks of none."""
+    letters = "".join(filter(str.isalnum, file.lower()))
+    return max((name for name in constructors() if name.lower() in letters), key=len, default="")
+
+
 def unknown(base: str) -> str:
     """Say what is wrong with a name that is no constructor and no file."""
     models = constructors()

@@ -1,4 +1,4 @@
-"""Which output of an anchor stands for which class of the data, where a user says so."""
+"""Which output of a model stands for which class of the data, where a user says so by a list of names."""
 
 from __future__ import annotations
 
@@ -19,23 +19,62 @@ _SHOWN = 5
 
 
 def order(text: str, anchor: Anchor, data: Data) -> tuple[int, ...] | None:
-    """For each class of the data the output of the anchor, by the names of its outputs in a user's words.
+    """For each class of the data the output of an anchor, by ``listed`` words; ``outputs`` says which errors there are.
 
-    ``text`` is a file with a name a line, or the names by commas; numbers where the data does not name its classes.
-    None where they are in the data's order already, empty where the user says that they are others. Raises
-    RestnetError where they are not the data's classes.
+    None where they are in the data's order already, empty where the user says that they are others.
     """
     if text == OTHER:
         return ()
-    names = _names(text)
-    numbered = [str(k) for k in range(anchor.classes)]
-    own = head.plain(data.class_names) if data.class_names and len(data.class_names) == anchor.classes else numbered
-    given = names if sorted(names) == sorted(numbered) else head.plain(names)
-    classes = own if sorted(given) == sorted(own) else numbered
-    if anchor.classes == 0 or sorted(given) != sorted(classes):
-        raise RestnetError(_misfit(names, anchor, data))
-    outputs = tuple(given.index(name) for name in classes)
-    return None if list(outputs) == sorted(outputs) else outputs
+    instead = f"; or write {OTHER} for a new classifier"
+    places = outputs(anchor.name, anchor.classes, listed(text), data, instead)
+    if len(places) != anchor.classes:
+        raise RestnetError(f"{anchor.name} has {anchor.classes} classes and {data.name} {len(places)}{instead}")
+    return None if list(places) == sorted(places) else places
+
+
+def listed(text: str) -> list[str]:
+    """The names of a model's classes in the order of its outputs: a file with one a line, or the names by commas.
+
+    Raises ``RestnetError`` for a file that cannot be read.
+    """
+    path = Path(text).expanduser()
+    if "," in text and not path.is_file():
+        return [name.strip() for name in text.split(",")]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise RestnetError(f"cannot read the class names in {text}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise RestnetError(f"{text} is no text of class names; give a file with one a line") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def outputs(model: str, count: int, names: Sequence[str], data: Data, instead: str = "") -> tuple[int, ...]:
+    """Which of a model's ``count`` outputs stands for each class of the data; it may tell more classes apart.
+
+    Names are compared without case; numbers do where the data's classes have no names, and where the list has no
+    others. Raises ``RestnetError`` for a list of another length, one that names a class twice or lacks one of the
+    data's, and for names that the data do not have; ``instead`` says what else can be done.
+    """
+    if len(names) != count:
+        raise RestnetError(f"{model} has {count} classes and its list names {len(names)}; give one a line{instead}")
+    numbers = [str(k) for k in range(count)]
+    numbered = sorted(names) == sorted(numbers)
+    if data.class_names is None and not numbered:
+        raise RestnetError(
+            f"{data.name} does not name its classes, so those of {model} cannot be put in their order; give folders"
+            f" named by class, or the numbers of the data's classes{instead}"
+        )
+    given, own = head.plain(names), head.plain(data.class_names or numbers)
+    if numbered and not set(own) <= set(given):
+        own = numbers[: len(own)]
+    if twice := [name for name, plain in zip(names, given, strict=True) if given.count(plain) > 1]:
+        raise RestnetError(f"the list of {model} names {twice[0]!r} twice; give each class once{instead}")
+    if missing := [name for name in own if name not in given]:
+        spoken = next((n for n in data.class_names or () if head.plain([n]) == missing[:1]), missing[0])
+        shown = ", ".join(names[:_SHOWN]) + (", ..." if count > _SHOWN else "")
+        raise RestnetError(f"{model} has no class {spoken!r} of {data.name}; its list has {shown}{instead}")
+    return tuple(given.index(name) for name in own)
 
 
 def spoken(outputs: Sequence[int], data: Data) -> str:
@@ -70,24 +109,3 @@ def _classifier(anchor: Anchor) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     kernel = np.asarray(op.kernel)
     return kernel, np.asarray(op.bias) if op.use_bias else np.zeros(kernel.shape[1], "float32")
-
-
-def _names(text: str) -> list[str]:
-    path = Path(text).expanduser()
-    if not path.is_file():
-        return [name.strip() for name in text.split(",")]
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RestnetError(f"{path} is no text of class names, one a line: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _misfit(names: Sequence[str], anchor: Anchor, data: Data) -> str:
-    theirs = data.class_names or [str(k) for k in range(anchor.classes)]
-    shown = ", ".join(theirs[:_SHOWN]) + (", ..." if len(theirs) > _SHOWN else "")
-    return (
-        f"the classes of {anchor.name} are given as {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
-        f" ({len(names)}), but it has {anchor.classes} and {data.name} has {shown}; name each of these once, in the"
-        f" order of its outputs, or write {OTHER} for a new classifier"
-    )

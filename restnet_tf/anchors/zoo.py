@@ -222,13 +222,14 @@ def _check_is_model(path: Path) -> None:
             " take it, and all else the model that it was made of (model.save('x.keras'))"
         )
     if pretrained.holds_weights(path):
+        example = applications.likely(path.name) or "MobileNetV2:alpha=0.35"
         raise RestnetError(
-            f"{path} holds weights but no architecture; name it, for example --large-arch MobileNetV2:alpha=0.35"
-            f"{_ALONE}"
+            f"{path} holds weights but no architecture; name it, for example --large-arch {example}{_ALONE}"
         )
     if path.suffix in vit_weights.SUFFIXES:
+        example = applications.likely(path.name) or "DeiTTiny"
         raise RestnetError(
-            f"{path} may hold weights, but no architecture; name it, for example --large-arch DeiTTiny{_ALONE}"
+            f"{path} may hold weights, but no architecture; name it, for example --large-arch {example}{_ALONE}"
         )
     raise RestnetError(f"{path} is not a Keras model; expected a .keras or .h5 file that model.save wrote")
 

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from restnet_tf import atomic
-from restnet_tf.anchors import head
+from restnet_tf.anchors import applications, head
 from restnet_tf.commands import inspect_file
 from restnet_tf.data.splits import Data
 from restnet_tf.family import first_looks, opening
+from restnet_tf.family.family import Prospect
+from restnet_tf.fitting import ladder
 from restnet_tf.graph import costs, cuts, infer
-from restnet_tf.methods.restnet.options import Options
+from restnet_tf.methods.restnet import method, outlook
+from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor
 from restnet_tf.work.sources import ModelSource
@@ -25,7 +28,7 @@ from tflite_export.devices import devices
 from tflite_export.devices.rules import refusals
 from tflite_export.errors import DomainError
 
-_CALIBRATION, _BATCH = 8, 32  # images
+_CALIBRATION = 8  # images
 # MACs of a network that is compiled here: larger ones take longer than anybody waits for an answer.
 _COMPILED_MACS, _COMPILED_LAYERS = 6e8, 200
 GOOD, BAD, NOTE = "ok", "problem", "note"
@@ -40,12 +43,18 @@ class Finding:
 
 
 def examine(
-    model: str, report: Reporter, *, data: str | None = None, target: str | None = None, **options: Any
+    model: str,
+    report: Reporter,
+    *,
+    data: str | None = None,
+    target: str | None = None,
+    small: str | None = None,
+    **options: Any,
 ) -> Iterator[Finding]:
     """Load, cut, check, compile and size a model, one finding after another; what stops it is its last.
 
-    ``options`` are those of ``ModelSource``: weights, weights_dir, arch and preprocess. Raises the domain error for a
-    target that there is not.
+    ``small`` is another one, that a build would stitch it to. ``options`` are those of ``ModelSource``: weights,
+    weights_dir, arch and preprocess. Raises the domain error for a target that there is not.
     """
     if target is not None:
         devices.target(target)
@@ -53,7 +62,7 @@ def examine(
         if inspect_file.is_file(model):
             yield from _file(Path(model), target)
         else:
-            yield from _model(ModelSource(model, **options), data, target, report)
+            yield from _model(ModelSource(model, **options), data, target, small, report)
     except DomainError as error:
         yield Finding(BAD, " ".join(str(error).split()))
 
@@ -70,7 +79,9 @@ def _file(path: Path, target: str | None) -> Iterator[Finding]:
             yield _ruled(name, reasons, target is not None)
 
 
-def _model(source: ModelSource, data: str | None, target: str | None, report: Reporter) -> Iterator[Finding]:
+def _model(
+    source: ModelSource, data: str | None, target: str | None, small: str | None, report: Reporter
+) -> Iterator[Finding]:
     start = time.perf_counter()
     report.stage("loading the model")
     anchor = source.load()
@@ -85,8 +96,11 @@ def _model(source: ModelSource, data: str | None, target: str | None, report: Re
     if images is not None:
         opening.check_input(anchor, images)
         yield from _looked(source, anchor, images, report)
-    yield from _pace(anchor)
     yield from _compiled(anchor, macs, images, target, report)
+    if listed:
+        yield from _forecast(source, anchor, data, images, small, report)
+    else:
+        yield Finding(BAD, "no cuts: nothing can be stitched to it, and no part of it can be left out")
 
 
 def _looked(source: ModelSource, anchor: Anchor, data: Data, report: Reporter) -> Iterator[Finding]:
@@ -104,12 +118,43 @@ def _looked(source: ModelSource, anchor: Anchor, data: Data, report: Reporter) -
     yield Finding(BAD, problem) if problem else Finding(GOOD, share)
 
 
-def _pace(anchor: Anchor) -> Iterator[Finding]:
-    """How fast it runs here, which all work of a build is counted in."""
-    seconds = infer.seconds(anchor.model, anchor.input_shape, _BATCH)
-    yield Finding(
-        GOOD, f"{1000 * seconds:.1f} ms an input in Keras here; a build says its time, memory and disk at its start"
-    )
+def _forecast(
+    source: ModelSource, anchor: Anchor, data: str | None, images: Data | None, small: str | None, report: Reporter
+) -> Iterator[Finding]:
+    """How fast it runs here, which all work of a build is counted in, and what a build takes."""
+    seconds = infer.seconds(anchor.model, anchor.input_shape)
+    yield Finding(GOOD, f"{1000 * seconds:.1f} ms an input in Keras here")
+    if data is None and small is None:
+        yield Finding(NOTE, "what a build takes here depends on the images: give --data, or a second model by --small")
+        return
+    models = [(source.spec, anchor), *([] if small is None else [(small, _second(source, small))])]
+    models.sort(key=lambda model: costs.macs(costs.nodes(model[1].model)), reverse=True)
+    (large, costliest), *others = models
+    options = Options(large=large, small=others[0][0] if others else None, data=data)
+    images = opening.images(outlook.on_photographs(options), report) if images is None else images
+    anchors = {role: _with_classes(a, images) for role, (_, a) in zip(ROLES, models, strict=False)}
+    done = ladder.work(anchor.model) / seconds if costliest is anchor else None
+    whole = outlook.forecast(Prospect(anchors, images, outlook.settings(options)), options, done)
+    what = "of both" if others else "of it alone, with some of its blocks left out,"
+    yield Finding(GOOD, f"a build {what} takes {whole.told(path := method.out(options))}")
+    if lacking := whole.lacking(path):
+        yield Finding(BAD, lacking)
+
+
+def _second(source: ModelSource, spec: str) -> Anchor:
+    base, arch = applications.divided(spec)
+    return ModelSource(base, source.weights, source.weights_dir, arch).load()
+
+
+def _with_classes(anchor: Anchor, data: Data) -> Anchor:
+    """The anchor with the data's classes, as a build would have it; what a new classifier says costs the same."""
+    if not data.labelled:
+        return head.match_labels([anchor], data, seed=0)[0][0]
+    if head.agrees(anchor, *head.data_classes(data)):
+        return anchor
+    classes, names = head.data_classes(data)
+    width = int(anchor.features.shape[-1])
+    return head.with_head(anchor, np.zeros((width, classes)), np.zeros(classes), names)
 
 
 def _compiled(anchor: Anchor, macs: int, data: Data | None, target: str | None, report: Reporter) -> Iterator[Finding]:

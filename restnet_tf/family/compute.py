@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from restnet_tf.family.family import Family
+from restnet_tf.family.family import Family, Prospect
 from restnet_tf.records import Piece, Plan
 
 STATISTICS_IMAGES = 1024
@@ -22,7 +22,7 @@ _VIEWS_PER_IMAGE = 8
 _TRIAL_MACS, _MIN_TRIAL_IMAGES = 2.0e12, 32
 
 
-def views(family: Family) -> int:
+def views(family: Prospect) -> int:
     """How many views of the fit images are trained on: bounded by compute, and by disk."""
     macs = sum(c.macs for c in family.costs.values())
     widest = max(np.prod(c.shape) for cut_list in family.cut_lists.values() for c in cut_list)
@@ -53,6 +53,6 @@ def before(family: Family, front: Piece) -> int:
     return next(c.macs_before for c in family.cut_lists[front.anchor] if c.name == front.stop)
 
 
-def trial_images(family: Family, macs: int) -> int:
+def trial_images(family: Prospect, macs: int) -> int:
     """How many rank images try out closed-form stitches that together cost ``macs`` an image."""
     return min(len(family.data.rank), max(_MIN_TRIAL_IMAGES, int(_TRIAL_MACS / max(1, macs))))

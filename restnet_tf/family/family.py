@@ -51,24 +51,15 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Family(Generic[Chosen]):
-    """Anchors by role, images, options, and where results go.
+class Prospect:
+    """What a build would be of: anchors by role, images and settings.
 
-    Two anchors have the roles "large" and "small", more of them a letter each. ``sources`` say how any process loads
-    the anchors, by role, and the teacher where it is none of them; ``heads`` are classifiers that were fitted for them.
+    Two anchors have the roles "large" and "small", more of them a letter each.
     """
 
-    run: Run
     anchors: Mapping[str, Anchor]
     data: Data
-    options: Chosen
     settings: Settings
-    report: Reporter
-    sources: Mapping[str, AnchorSource]
-    images: DataSource
-    teacher: Anchor | None = None
-    heads: tuple[HeadFit, ...] = ()
-    execute: Executor = tasks.serially
 
     @cached_property
     def cut_lists(self) -> dict[str, tuple[Cut, ...]]:
@@ -100,6 +91,24 @@ class Family(Generic[Chosen]):
     def smallest(self) -> str:
         """The role of the cheapest anchor."""
         return self.by_cost[0]
+
+
+@dataclass(frozen=True)
+class Family(Prospect, Generic[Chosen]):
+    """A build of these in its run directory, by a user's options.
+
+    ``sources`` say how any process loads the anchors, by role, and the teacher where it is none of them; ``heads`` are
+    classifiers that were fitted for them.
+    """
+
+    run: Run
+    options: Chosen
+    report: Reporter
+    sources: Mapping[str, AnchorSource]
+    images: DataSource
+    teacher: Anchor | None = None
+    heads: tuple[HeadFit, ...] = ()
+    execute: Executor = tasks.serially
 
     @cached_property
     def mirror(self) -> bool:

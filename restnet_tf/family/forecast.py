@@ -15,20 +15,23 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.family import compute, controls
-from restnet_tf.family.family import Family
+from restnet_tf.family.family import Family, Prospect
 from restnet_tf.fitting import cache, ladder, stints
 from restnet_tf.graph import infer
+from restnet_tf.progress import Reporter
 from restnet_tf.similarity import features, pair_sums
 
 # Two server cores do so much work in a second, and there take so many seconds beside it: at the start, for each fit,
 # for each anchor that is compiled to a precision and for each file.
 _PACE = 6e10
-_START_S, _FIT_S, _COMPILE_S, _FILE_S = 8.0, 1.5, 2.0, 0.5
+START_S, _FIT_S, _COMPILE_S, _FILE_S = 8.0, 1.5, 2.0, 0.5
+# What the interpreter does in a second, and takes for a call beside.
+_INTERPRETED, _CALL_S = 5e10, 1e-4
 # Of the points that are fitted, so many come so far as to be held against twins, and have files.
-_SHIPPED = 0.5
+SHIPPED = 0.5
 _TRIED = 6  # plans of which the closed form is tried, for each point
 # Bytes that Python and TensorFlow hold whatever the anchors, and those of a value that is summed up.
-_PROGRAM, _SUMMED = 9e8, 12
+PROGRAM, _SUMMED = 9e8, 12
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,64 @@ class Forecast:
             f" {atomic.spoken(self.disk)} of disk in {path}"
         )
 
+    def lacking(self, path: Path) -> str:
+        """What this machine has less of than it takes, in a line for people; empty where nothing."""
+        free, there = atomic.room(path)
+        memory = atomic.free_memory()
+        lines = [f"{atomic.spoken(free)} of disk are free at {there}"] if self.disk > free else []
+        lines += [f"{atomic.spoken(memory)} of memory are free"] if memory is not None and self.memory > memory else []
+        return f"only {' and '.join(lines)}" if lines else ""
 
-def of(family: Family, share: int) -> Forecast:
-    """What it takes to fit a family's points, each with a ``share`` of work, and to ship them."""
-    slower = _PACE / pace(family)
-    return Forecast(slower * (work(family, share) / _PACE + _waits(family, share)), memory(family), disk(family, share))
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a method fits: its work, how many fits, networks that are judged in Keras, those that have files.
+
+    ``features`` are the bytes that are kept of an example while it does.
+    """
+
+    work: float
+    fits: float
+    networks: float
+    files: float
+    features: float
+
+
+def say(whole: Forecast, path: Path, report: Reporter) -> None:
+    """What a run in ``path`` takes, and what is lacking."""
+    report.say(whole.told(path))
+    if lacking := whole.lacking(path):
+        report.say(lacking)
+
+
+def of(family: Prospect, share: int, done: float | None = None) -> Forecast:
+    """What it takes to fit a family's points, each with a ``share`` of work, and to ship them.
+
+    ``done`` is the work that this machine does in a second, where that is known: see ``pace``.
+    """
+    return whole(family, _each(family, share), done)
+
+
+def slowness(family: Prospect) -> float:
+    """How many times as long as two server cores this machine takes for the same."""
+    return _PACE / pace(family)
+
+
+def answering(macs: float, examples: int) -> float:
+    """Seconds that the interpreter takes for so many examples, on two server cores."""
+    return examples * (macs / _INTERPRETED + _CALL_S)
+
+
+def making(files: float, compiled: int = 0) -> float:
+    """Seconds that files take, and the networks that are compiled for them, on two server cores."""
+    return _COMPILE_S * compiled + _FILE_S * files
+
+
+def whole(family: Prospect, fitting: Fitting, done: float | None = None) -> Forecast:
+    """What it takes to fit and ship whatever a method makes of a family."""
+    slower = _PACE / done if done else slowness(family)
+    seconds = slower * (_work(family, fitting) / _PACE + _waits(family, fitting))
+    return Forecast(seconds, memory(family), _disk(family, fitting))
 
 
 def check_room(family: Family) -> None:
@@ -59,70 +115,100 @@ def check_room(family: Family) -> None:
     atomic.check_room(family.run.path, count * cache.bytes_per_image(family.anchors, _always(family)))
 
 
-def pace(family: Family) -> float:
+def kept(family: Prospect, features: float) -> int:
+    """Bytes of the views and rank images while a family is built, of so many each."""
+    count = min(compute.views(family), int(compute.CACHE_BYTES / features))
+    return int((max(compute.VIEW_BATCH, count) + len(family.data.rank)) * features)
+
+
+def pace(family: Prospect) -> float:
     """Work that the largest anchor does in a second, in a batch after the first."""
     anchor = family.anchors[family.largest]
     return ladder.work(anchor.model) / infer.seconds(anchor.model, anchor.input_shape)
 
 
-def work(family: Family, share: int) -> float:
-    """All that is counted: statistics, trials, features, fits, twins, and the answers of all networks."""
-    settings, data = family.settings, family.data
-    anchors = sum(ladder.work(anchor.model) for anchor in family.anchors.values())
-    mean = anchors / len(family.anchors)
-    tried = _TRIED * settings.max_points
-    trials = compute.trial_images(family, int(tried * mean)) * (anchors + tried * mean)
+def work(family: Prospect, share: int) -> float:
+    """All that is counted where each point has its ``share``."""
+    return _work(family, _each(family, share))
+
+
+def _work(family: Prospect, fitting: Fitting) -> float:
+    """Statistics, features, fits, and the answers of all networks."""
+    data, anchors = family.data, sum(_works(family))
     judged = len(data.rank) + len(data.test)
     passes = min(compute.STATISTICS_IMAGES, len(data.fit)) + compute.views(family) + judged
     # In Keras and then, by one thread, in files.
-    answers = 2 * judged * mean * settings.max_points * (1 + len(settings.precisions))
-    twins = _twins(family, share) * (share + compute.views(family) * mean / 2)
-    return passes * anchors + trials + _sums(family) + (settings.max_points + 1) * share + twins + answers
+    answers = 2 * judged * _mean(family) * fitting.networks * (1 + len(family.settings.precisions))
+    return passes * anchors + _sums(family) + fitting.work + answers
 
 
-def memory(family: Family) -> float:
+def _each(family: Prospect, share: int) -> Fitting:
+    """Trials, fits of points on their own, and their twins."""
+    points, mean, twins = family.settings.max_points, _mean(family), _twins(family, share)
+    tried = _TRIED * points
+    trials = compute.trial_images(family, int(tried * mean)) * (sum(_works(family)) + tried * mean)
+    behind = twins * (share + compute.views(family) * mean / 2)
+    shapes = [prod(cut.shape) for cut_list in family.cut_lists.values() for cut in cut_list]
+    fronts = min(len(shapes), stints.CANDIDATES * points) + twins
+    return Fitting(
+        work=trials + fits(family, share) + behind,
+        fits=stints.CANDIDATES * points + 1 + twins,
+        networks=points,
+        files=SHIPPED * points,
+        features=cache.bytes_per_image(family.anchors, _always(family)) + 2 * fronts * float(np.mean(shapes)),
+    )
+
+
+def _works(family: Prospect) -> list[int]:
+    return [ladder.work(anchor.model) for anchor in family.anchors.values()]
+
+
+def _mean(family: Prospect) -> float:
+    return float(np.mean(_works(family)))
+
+
+def fits(family: Prospect, share: int) -> int:
+    """Of the points, candidates that are dropped among them, and of the taught small anchor."""
+    return (family.settings.max_points + 1) * share
+
+
+def memory(family: Prospect) -> float:
     """At the peak, of the pass over the images or of the training of a back."""
     lists = family.cut_lists.values()
     batch = features.batch_size(family.anchors.values(), lists)
     values = batch * sum(prod(cut.shape) for cut_list in lists for cut in cut_list)
     trained = max(ladder.room(anchor.model) for anchor in family.anchors.values())
-    return _PROGRAM + max(_SUMMED * values + 8 * _products(family), trained)
+    return PROGRAM + max(_SUMMED * values + 8 * _products(family), trained)
 
 
-def disk(family: Family, share: int) -> float:
+def _disk(family: Prospect, fitting: Fitting) -> float:
     """Features of all views and rank images, and the files."""
-    shapes = [prod(cut.shape) for cut_list in family.cut_lists.values() for cut in cut_list]
-    fronts = min(len(shapes), stints.CANDIDATES * family.settings.max_points) + _twins(family, share)
-    each = cache.bytes_per_image(family.anchors, _always(family)) + 2 * fronts * float(np.mean(shapes))
-    count = compute.views(family) + len(family.data.rank)
     weights = 5 * sum(c.params for c in family.costs.values())  # in float32 and in int8
-    return count * each + weights * (2 + _SHIPPED * family.settings.max_points)
+    return kept(family, fitting.features) + weights * (2 + fitting.files)
 
 
-def _always(family: Family) -> dict[str, list[str]]:
+def _always(family: Prospect) -> dict[str, list[str]]:
     """What is cached of each anchor whatever the points."""
     names: dict[str, list[str]] = {role: [cache.LOGITS, cache.PENULTIMATE] for role in family.anchors}
     names[family.smallest].append(cache.INPUT)
     return names
 
 
-def _twins(family: Family, share: int) -> int:
+def _twins(family: Prospect, share: int) -> int:
     """How many random fronts are fitted, about."""
     if not family.settings.controls or len(family.anchors) < 2:
         return 0
-    return int(_SHIPPED * family.settings.max_points * controls.seeds(share))
+    return int(SHIPPED * family.settings.max_points * controls.seeds(share))
 
 
-def _waits(family: Family, share: int) -> float:
+def _waits(family: Prospect, fitting: Fitting) -> float:
     """Seconds that no count tells of, on two server cores."""
     settings = family.settings
-    fits = stints.CANDIDATES * settings.max_points + 1 + _twins(family, share)
-    files = len(family.anchors) + _SHIPPED * settings.max_points + settings.cascades
-    making = len(settings.precisions) * (_COMPILE_S * len(family.anchors) + _FILE_S * files)
-    return _START_S + _FIT_S * fits + making
+    files = len(family.anchors) + fitting.files + settings.cascades
+    return START_S + _FIT_S * fitting.fits + len(settings.precisions) * making(files, len(family.anchors))
 
 
-def _sums(family: Family) -> float:
+def _sums(family: Prospect) -> float:
     """Work of the ridge sums and of CKA over the images of the statistics."""
     lists = family.cut_lists
     images = min(compute.STATISTICS_IMAGES, len(family.data.fit))
@@ -131,7 +217,7 @@ def _sums(family: Family) -> float:
     return images * (pair_sums.POSITIONS * _products(family) + grams)
 
 
-def _products(family: Family) -> int:
+def _products(family: Prospect) -> int:
     """Products of channels of all pairs of cuts, both ways."""
     widths: Mapping[str, int] = {role: sum(c.shape[-1] for c in cuts) for role, cuts in family.cut_lists.items()}
     return 2 * prod(widths.values()) if len(widths) == 2 else sum(w * w for w in widths.values())

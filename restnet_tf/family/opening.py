@@ -164,7 +164,7 @@ def family(
         sources.remember(named[role], anchor)
     images = images_source(options, data)
     teacher = anchors.pop(TEACHER, None)
-    return Family(run, anchors, data, options, settings, report, named, images, teacher, heads, execute)
+    return Family(anchors, data, settings, run, options, report, named, images, teacher, heads, execute)
 
 
 def loaded(models: Mapping[str, ModelSource]) -> dict[str, tuple[ModelSource, Anchor]]:

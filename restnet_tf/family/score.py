@@ -102,7 +102,7 @@ def answers(question: Question, progress: Progress) -> dict[str, np.ndarray]:
 
 def of_variants(family: Family, plans: Sequence[Plan]) -> Iterator[dict[str, np.ndarray]]:
     """The logits of variants that the run has stitches for, by split, in the order of the plans."""
-    title = "accuracy of all networks on the rank and test split"
+    title = "answers of the points on the rank and test split"
     questions = [Question(family.run.path, plan, family.sources, family.images) for plan in plans]
     yield from family.execute([Task(title, answers, question) for question in questions], family.report)
 
@@ -111,7 +111,7 @@ def scored(
     family: Family, scorer: Scorer, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], rivals: Sequence[Control]
 ) -> list[OperatingPoint]:
     """Every anchor, variant and control of a family, run over the rank and the test split."""
-    family.report.stage("accuracy of all networks on the rank and test split")
+    family.report.stage(f"{family.metric} of all networks on the rank and test split")
     total, points = len(family.anchors) + len(chosen) + len(rivals), []
     for point in _all(family, scorer, chosen, fitted, rivals):
         points.append(point)

@@ -128,9 +128,12 @@ def anchor() -> Anchor:
         ("2,0,1", None, (1, 2, 0)),
         ("a,b,c", ("a", "b", "c"), None),
         ("other", ("a", "b", "c"), ()),
-        ("x_y,z", None, "given as x_y, z"),
-        ("a,b", ("a", "b", "c"), "it has 3 and some has a, b, c"),
-        ("a,a,b", ("a", "b", "c"), "name each of these once"),
+        ("c,a,b", None, "some does not name its classes"),
+        ("a,b,c", ("a", "b"), "has 3 classes and some 2; or write other"),
+        ("nowhere.txt", ("a", "b", "c"), r"cannot read the class names in nowhere\.txt: No such file"),
+        ("x_y,z,a", ("a", "b", "c"), "has no class 'b' of some; its list has x_y, z, a; or write other"),
+        ("a,b", ("a", "b", "c"), "has 3 classes and its list names 2; give one a line; or write other"),
+        ("a,A,b", ("a", "b", "c"), "names 'a' twice"),
     ],
 )
 def test_words_for_an_order(anchor: Anchor, text: str, names: tuple[str, ...] | None, expected: object) -> None:

@@ -344,8 +344,12 @@ def test_weights_of_another_architecture_say_which_shapes_differ(tmp_path: Path)
         zoo.load(str(tmp_path / "half.weights.h5"), arch="MobileNetV2:input=32")
     with pytest.raises(RestnetError, match=r"not in the file|only in the file"):
         zoo.load(str(tmp_path / "half.weights.h5"), arch="MobileNet:input=32")
-    with pytest.raises(RestnetError, match="weights but no architecture"):
+    with pytest.raises(RestnetError, match=r"weights but no architecture; .* --large-arch MobileNetV2:alpha=0.35 "):
         zoo.load(str(tmp_path / "half.weights.h5"))
+    (tmp_path / "half.weights.h5").rename(tmp_path / "efficientnet-b4_notop.weights.h5")
+    with pytest.raises(RestnetError, match="for example --large-arch EfficientNetB4 "):
+        zoo.load(str(tmp_path / "efficientnet-b4_notop.weights.h5"))
+    (tmp_path / "efficientnet-b4_notop.weights.h5").rename(tmp_path / "half.weights.h5")
     with pytest.raises(RestnetError, match="neither a file nor a model"):
         zoo.load(str(tmp_path / "half.weights.h5"), arch="MobileNetV9")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import classifiers
@@ -31,4 +32,13 @@ def test_a_model_is_loaded_cut_looked_at_and_compiled(inputs: Path) -> None:
     assert "cuts, " in answer.out
     assert "no better than chance" in answer.out  # of random weights
     assert "compiles to int8" in answer.out
+    assert re.search(r"a build of it alone, .* takes about .* of memory, .* of disk in runs/", answer.out)
     assert answer.code == 1
+
+
+@pytest.mark.slow
+def test_a_build_of_two_is_foretold_without_images(inputs: Path) -> None:
+    answer = ask("doctor", inputs / "small.keras", "--small", inputs / "large.keras")
+    assert re.search(r"a build of both takes about .* of disk in runs/large-small-photographs", answer.out)
+    alone = ask("doctor", inputs / "small.keras")
+    assert "note    what a build takes here depends on the images: give --data" in alone.out

@@ -23,10 +23,13 @@ from restnet_tf.anchors import demo, zoo
 from restnet_tf.cli.main import main
 from restnet_tf.commands import build as job
 from restnet_tf.data import splits
+from restnet_tf.family import forecast
+from restnet_tf.methods.restnet import method, outlook
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CASCADE, CONTROL, DISTILLED, STITCHED
 from restnet_tf.progress import Silent
+from restnet_tf.run.directory import Run
 from tflite_export.cascades import in_files
 from tflite_export.devices import host
 from tflite_export.flatbuffer import only, read
@@ -480,6 +483,18 @@ def test_what_no_file_can_be_made_of_is_refused_before_anything_is_fitted(tmp_pa
     assert "cannot convert 'big' to float32: TensorFlow Lite has no such operators" in result.stderr
     assert "ResizeBicubic" in result.stderr
     assert {path.name for path in out.iterdir() if path.is_file()} == {".lock", "run.json"}
+
+
+def test_the_work_of_the_fits_is_what_was_foretold(small_family: Options, small_run: Path) -> None:
+    """Within a factor of 2; candidates that were dropped took some more."""
+    foretold = method.open(replace(small_family, out=small_run), Silent())
+    run, listed = Run(small_run), points.read(small_run / "points.json")[1]
+    names = [p.name for p in listed if p.kind == STITCHED]
+    every = [fit for name in (*names, DISTILLED) if (fit := run.load_fitted(name)) is not None]
+    assert len(every) == 3
+    work = sum(rung.work for fit in every for rung in fit.rungs)
+    count = forecast.fits(foretold, outlook.share(foretold, foretold.options))
+    assert 0.5 < count / work < 2
 
 
 def test_unlabelled_images_are_enough(small_family: Options, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import networks
 import numpy as np
 import pytest
 
+from restnet_tf import atomic
 from restnet_tf.family import compute, forecast
 from restnet_tf.family.family import Family
 from restnet_tf.family.forecast import Forecast
@@ -69,6 +70,22 @@ def test_disk_and_memory_grow_with_what_is_kept(family: Any, monkeypatch: pytest
     # Of each view an image of 8x8x3 in half precision, the logits of two anchors, and features of two at the least.
     assert after.disk - before.disk > 0.9e6 * (2 * 8 * 8 * 3 + 2 * 4 * networks.CLASSES)
     assert after.memory == before.memory > 5e8
+
+
+def test_what_the_machine_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "free_memory", lambda: int(2e9))
+    monkeypatch.setattr(atomic, "room", lambda folder: (int(5e9), Path("/")))
+    assert Forecast(1, 1.9e9, 4.9e9).lacking(tmp_path) == ""
+    assert Forecast(1, 2.1e9, 4e9).lacking(tmp_path) == "only 2.0 GB of memory are free"
+    both = "only 5.0 GB of disk are free at / and 2.0 GB of memory are free"
+    assert Forecast(1, 2.1e9, 6e9).lacking(tmp_path) == both
+    monkeypatch.setattr(atomic, "free_memory", lambda: None)
+    assert Forecast(1, 2.1e9, 4e9).lacking(tmp_path) == ""
+
+
+def test_free_memory_is_some() -> None:
+    free = atomic.free_memory()
+    assert free is None or free > 1e6
 
 
 def test_a_build_without_room_is_refused_before_any_work(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,14 @@ from restnet_tf import atomic
 from restnet_tf.anchors import applications
 from restnet_tf.cascades import checks
 from restnet_tf.data.splits import Split
-from restnet_tf.family import additions, cascades, first_looks, opening
+from restnet_tf.family import additions, cascades, first_looks, forecast, opening
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS, Shape
 from restnet_tf.family.cascades import Scope
 from restnet_tf.family.family import Family
 from restnet_tf.family.references import References
 from restnet_tf.family.shop import Shop
-from restnet_tf.methods.cascade import makers, stages
+from restnet_tf.methods.cascade import makers, outlook, stages
 from restnet_tf.methods.cascade.options import ROLES, Options
 from restnet_tf.methods.cascade.stages import Stages
 from restnet_tf.points import points
@@ -101,6 +101,8 @@ def check(work: Stages) -> None:
 
 def build(work: Stages) -> None:
     """Files of every model, what they answer, the cascades of them, and what speaks of all."""
+    if not work.run.done("points"):
+        forecast.say(outlook.forecast(work), work.run.path, work.report)
     shop, meta, earlier = _shop(work), _meta(work), _earlier(work)
     models = _models(work, shop, earlier)
     chains = cascades.added(shop, models, _scope(work), meta, earlier)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf.anchors import first_look, head, preprocess
+from restnet_tf.anchors import class_order, first_look, head, preprocess
 from restnet_tf.family import first_looks, opening
 from restnet_tf.family.family import Family, Settings
 from restnet_tf.family.first_looks import Impression, Remedies
@@ -164,7 +164,7 @@ def opened(options: Options, data: Data) -> dict[str, FileStage]:
     files = {}
     for role, spec, mode in zip(ROLES, options.models, modes(options), strict=False):
         if classifier.is_file(spec):
-            named = _class_names(names[role]) if role in names else None
+            named = class_order.listed(names[role]) if role in names else None
             files[role] = _file_stage(Path(spec), mode, options.logits, named, data)
     return files
 
@@ -287,47 +287,15 @@ def class_words(options: Options) -> dict[str, str]:
     return paths
 
 
-def _class_names(path: str) -> list[str]:
-    if not Path(path).expanduser().exists() and "," in path:
-        return [name.strip() for name in path.split(",")]
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise RestnetError(f"cannot read the class names in {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise RestnetError(f"{path} is no text of class names; give a file with one a line") from None
-    return [line.strip() for line in lines if line.strip()]
-
-
 def _file_stage(path: Path, mode: str, logits: bool, names: Sequence[str] | None, data: Data) -> FileStage:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise RestnetError(f"cannot read {path}: {error.strerror}") from None
     one = classifier.of_file(content, path.name)
-    order = None if names is None else _order(one, names, data)
+    order = None if names is None else class_order.outputs(one.name, one.classes, names, data)
     preprocess = mode or (one.expects if data.kind.photos else None) or "none"
     return FileStage(one, content, preprocess, logits and one.ending != "SOFTMAX", order, data.kind)
-
-
-def _order(one: Classifier, names: Sequence[str], data: Data) -> tuple[int, ...]:
-    """Which output of a file stands for each class of the data."""
-    if len(names) != one.classes:
-        raise RestnetError(f"{one.name} has {one.classes} classes and its list names {len(names)}; give one a line")
-    numbers = [str(k) for k in range(len(names))]
-    wanted = data.class_names or (numbers if sorted(names) == sorted(numbers) else None)
-    if wanted is None:
-        raise RestnetError(
-            f"{data.name} does not name its classes, so those of {one.name} cannot be put in their order; give folders"
-            " named by class, or a file whose classes are in the data's order"
-        )
-    places = {name.casefold(): place for place, name in enumerate(names)}
-    missing = [name for name in wanted if name.casefold() not in places]
-    if missing:
-        raise RestnetError(
-            f"{one.name} has no class {missing[0]!r} of {data.name}; its list has {', '.join(names[:5])}"
-        )
-    return tuple(places[name.casefold()] for name in wanted)
 
 
 def _count(stages: Stages, role: str) -> int:

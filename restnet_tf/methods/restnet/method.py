@@ -18,7 +18,6 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.anchors import demo
-from restnet_tf.data import photographs
 from restnet_tf.data.splits import Data
 from restnet_tf.family import (
     additions,
@@ -39,7 +38,7 @@ from restnet_tf.fitting import cache, ladder, rungs, stints
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.stints import Contest, Entrant
-from restnet_tf.methods.restnet import demo_anchors, jumps, plan, routes
+from restnet_tf.methods.restnet import demo_anchors, jumps, outlook, plan, routes
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.routes import Routes
 from restnet_tf.points.points import DISTILLED, OperatingPoint
@@ -56,8 +55,6 @@ from restnet_tf.work.tasks import Executor
 
 _NAME = __name__.split(".")[-2]  # its folder's
 WORDING = Wording()
-_LONE = "norm"
-_LEAST_EFFORT = 0.001  # what is in closed form takes few views
 _BARE = (
     "no images were given: stitches are in closed form, and scores are agreement with the large anchor, on crops of two"
     " photographs; with images of your own (--data, a folder a class) stitches are trained and scores are accuracy"
@@ -75,10 +72,7 @@ def open(
     prepare()
     if options.without_images:
         return _on_photographs(options, report, execute)
-    usual = demo.POINTS if options.demo else opening.POINTS
-    points = usual if options.max_points is None else options.max_points
-    effort = demo.EFFORT if options.demo else 1.0
-    settings = opening.settings(options, order="both", max_points=points, effort=effort)
+    settings = outlook.settings(options)
     data = opening.images(options, report)
     run = Run(out(options))
     atomic.check_writable(run.path)
@@ -88,9 +82,8 @@ def open(
 
 def _on_photographs(options: Options, report: Reporter, execute: Executor) -> Build:
     """Anchors alone: stitches in closed form, on crops of photographs, which nobody needs to train on."""
-    points = opening.POINTS if options.max_points is None else options.max_points
-    used = replace(options, data=photographs.NAME, controls=False)
-    settings = opening.settings(used, order="both", max_points=points, effort=_LEAST_EFFORT)
+    used = outlook.on_photographs(options)
+    settings = outlook.settings(options)
     # Before anything else is read: their weights may be nowhere.
     models = _named(used, report)
     data = opening.images(used, report)
@@ -139,7 +132,7 @@ def build(family: Build) -> None:
     Raises ``RestnetError`` where the anchors leave nothing to stitch.
     """
     if family.settings.max_points and not family.run.done("plans"):
-        family.report.say(forecast.of(family, _share(family)).told(family.run.path))
+        forecast.say(outlook.forecast(family, family.options), family.run.path, family.report)
     anchor_pieces.compile_anchors(family, family.settings.precisions)
     ship.preview(family)
     if family.settings.max_points:
@@ -273,7 +266,7 @@ def _fitted(
     small_kl = inf if family.options.alone else float(np.mean(ladder.kl_divergence(*answers)))
     small = family.costs[family.smallest]
     rivals = [Entrant(lesson.name, lesson.rungs, costs=(small.macs, small.params)) for lesson in lessons]
-    contest = Contest([*rivals, *entrants], _climbs(family), small_kl, (small.macs, small.params))
+    contest = Contest([*rivals, *entrants], outlook.climbs(family.options), small_kl, (small.macs, small.params))
     fitted = fits.climb(family, [*lessons, *jobs], contest)
     _drop(family, contest.dropped)
     for name, fit in fitted.items():
@@ -314,7 +307,8 @@ def _job(family: Build, p: Plan, starts: Sequence[Stitch], train: Cache, ranked:
         for one, piece in zip(before, between, strict=True)
     )
     trained = [fits.stretch(one.anchor, one.start, one.stop) for one in stretches]
-    budgets = rungs.budgets(_climbs(family), family.settings.effort, ladder.work(*trained, fits.back(source, cut)))
+    climbs, effort = outlook.climbs(family.options), family.settings.effort
+    budgets = rungs.budgets(climbs, effort, ladder.work(*trained, fits.back(source, cut)))
     return Fit(family.run.path, p.name, source, cut, start, reads, budgets, family.settings.seed, stretches)
 
 
@@ -322,22 +316,6 @@ def _plural(noun: str) -> str:
     """Of "pair of cuts" the pairs."""
     first, *rest = noun.split(" ")
     return " ".join([f"{first}s", *rest])
-
-
-def _share(family: Build) -> int:
-    """The work of a point whose back is an anchor of the middle, about."""
-    works = [ladder.work(anchor.model) for anchor in family.anchors.values()]
-    budgets = rungs.budgets(_climbs(family), family.settings.effort, sum(works) // (2 * len(works)))
-    return Entrant("", budgets, place=0).share
-
-
-def _climbs(family: Build) -> str:
-    """How far up the ladder a fit may climb.
-
-    Beside the anchor itself nothing beats a point of one network alone, so what it shares stays shared.
-    """
-    word = family.options.fine_tune
-    return _LONE if family.options.alone and word == rungs.AUTO else word
 
 
 def _trail(name: str, fitted: Fitted) -> str:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from restnet_tf import atomic
 from restnet_tf.anchors import applications
-from restnet_tf.family import additions, anchor_pieces, footprints, one_pass, opening, ship
+from restnet_tf.family import additions, anchor_pieces, footprints, forecast, one_pass, opening, ship
 from restnet_tf.family.family import TEACHER, Family
 from restnet_tf.family.first_looks import Remedies
 from restnet_tf.family.references import References, of_family
 from restnet_tf.graph import costs
-from restnet_tf.methods.snnet import routes, steps
+from restnet_tf.methods.snnet import outlook, routes, steps
 from restnet_tf.methods.snnet.options import Options
 from restnet_tf.methods.snnet.routes import Chain
 from restnet_tf.methods.snnet.supernet import Configuration
@@ -88,11 +88,15 @@ def identity(family: Build) -> dict[str, Any]:
 def check(family: Build) -> None:
     """Refuse (``RestnetError``) what leaves nothing to stitch, before any work is done."""
     if family.options.max_points != 0:
-        _chosen(_proposed(family))
+        plans = _chosen(_proposed(family))
+        if not family.run.record_path.exists():
+            atomic.check_room(family.run.path, forecast.kept(family, outlook.fitting(family, plans).features))
 
 
 def build(family: Build) -> None:
     """Build a family in its opened run directory; every point and control, measured."""
+    if family.options.max_points != 0 and not family.run.done("training"):
+        forecast.say(outlook.forecast(family, _chosen(_proposed(family))), family.run.path, family.report)
     # Anchors that are trained too are compiled anew behind it: once does to see that they can be.
     precisions = family.settings.precisions
     anchor_pieces.compile_anchors(family, precisions if steps.exact(family) else precisions[:1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from restnet_tf.methods.snnet.training import Recipe
 from restnet_tf.methods.snnet.trainings import Training
 from restnet_tf.records import Piece, Plan, Stitch
 from restnet_tf.work.tasks import Task
+
+if TYPE_CHECKING:
+    from restnet_tf.records import Anchor
 
 Build = Family[Options]
 # At --effort 1: what the eight points of a family of two take together, one after the other.
@@ -58,10 +62,16 @@ def teacher(family: Build) -> str | None:
 
 def _caches(family: Build, configurations: Sequence[Configuration]) -> tuple[Cache, Cache]:
     """What training reads: of views of the fit images, and of the rank split."""
+    anchors, features = contents(family, [c.plan for c in configurations])
+    return caches.of_views(family, "views", anchors, features), caches.of_rank(family, "rank", anchors, features)
+
+
+def contents(family: Build, plans: Sequence[Plan]) -> tuple[dict[str, Anchor], dict[str, list[str]]]:
+    """The networks that training reads features of, and which of these, by role."""
     anchors = dict(family.anchors)
     features: dict[str, list[str]] = {role: [] for role in anchors}
-    for c in configurations:
-        front = c.plan.route[0]
+    for p in plans:
+        front = p.route[0]
         _list(features[front.anchor], str(front.stop) if exact(family) else cache.INPUT)
     if not exact(family):
         for role in anchors:
@@ -69,7 +79,7 @@ def _caches(family: Build, configurations: Sequence[Configuration]) -> tuple[Cac
     if family.settings.controls:
         for name in (cache.INPUT, cache.LOGITS, cache.PENULTIMATE):
             _list(features[family.smallest], name)
-        if (twin := _twin(family, configurations)) is not None:
+        if (twin := _twin(family, plans)) is not None:
             _list(features[twin.route[-1].anchor], cache.PENULTIMATE)
     for role in (family.largest, *_rivals(family)):
         _list(features[role], cache.LOGITS)
@@ -77,12 +87,22 @@ def _caches(family: Build, configurations: Sequence[Configuration]) -> tuple[Cac
         anchors[TEACHER], features[TEACHER] = family.teacher, [cache.LOGITS]
     elif (letter := teacher(family)) is not None:
         _list(features[letter], cache.LOGITS)
-    return caches.of_views(family, "views", anchors, features), caches.of_rank(family, "rank", anchors, features)
+    return anchors, features
 
 
 def _list(names: list[str], name: str) -> None:
     if name not in names:
         names.append(name)
+
+
+def whole(family: Build) -> int:
+    """The work of all configurations together."""
+    return int(family.settings.effort * _WORK)
+
+
+def of_control(family: Build) -> int:
+    """The work of a control: that of a point in a family of two that is built with the same effort."""
+    return int(family.settings.effort * _WORK / _POINTS)
 
 
 def _recipe(family: Build, parts: int = 1) -> Recipe:
@@ -155,7 +175,7 @@ def _whole(family: Build) -> list[Configuration]:
     return [Configuration(p, ()) for p in plans]
 
 
-def _twin(family: Build, configurations: Sequence[Configuration]) -> Plan | None:
+def _twin(family: Build, plans: Sequence[Plan]) -> Plan | None:
     """What the random front stands in for; None where given plans have no route of two pieces.
 
     Its front has half of its MACs, as nearly as any: behind a front of hardly any, a stitch has nothing to show.
@@ -166,22 +186,18 @@ def _twin(family: Build, configurations: Sequence[Configuration]) -> Plan | None
         front = p.route[0]
         return abs(before[front.anchor][str(front.stop)] / p.macs - 0.5)
 
-    plans = [c.plan for c in configurations if len(c.windows) == 1]
-    return min(plans, key=lambda p: (uneven(p), p.name), default=None)
+    return min((p for p in plans if len(p.route) == 2), key=lambda p: (uneven(p), p.name), default=None)
 
 
 def _controls(
     family: Build, configurations: Sequence[Configuration], views: Cache, ranked: Cache
 ) -> tuple[Control, ...]:
-    """A distilled small anchor, a stitch behind a random front and, where training changed them, the old anchors.
-
-    The first two have the compute of a point in a family of two that is built with the same effort.
-    """
+    """A distilled small anchor, a stitch behind a random front and, where training changed them, the old anchors."""
     every: list[Control] = []
     if family.settings.controls:
-        compute = int(family.settings.effort * _WORK / _POINTS)
+        compute = of_control(family)
         every.append(controls.distilled(family, compute, views, ranked))
-        if (twin := _twin(family, configurations)) is not None:
+        if (twin := _twin(family, [c.plan for c in configurations])) is not None:
             every.append(controls.random_front(family, twin, {"stitch": compute}, views, ranked))
     if not exact(family):
         for role in family.by_cost:

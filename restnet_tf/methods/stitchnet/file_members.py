@@ -65,6 +65,10 @@ class FileMember:
         """Whether it may know anything: files do."""
         return True
 
+    def compiled(self, precision: str) -> bool:
+        """Whether it has to be compiled no more: no file has."""
+        return True
+
     @cached_property
     def member(self) -> Member:
         """What a search needs to know."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.data import splits
-from restnet_tf.family import additions, cascades, opening
+from restnet_tf.family import additions, cascades, forecast, opening
 from restnet_tf.family.answers import Shape
 from restnet_tf.family.cascades import Scope
 from restnet_tf.family.family import Family
@@ -24,7 +24,7 @@ from restnet_tf.family.linker import Linker
 from restnet_tf.family.references import References, of_family
 from restnet_tf.family.shop import Shop
 from restnet_tf.fitting.results import CLOSED_FORM
-from restnet_tf.methods.stitchnet import fewshot, findings, looks, nets, pool
+from restnet_tf.methods.stitchnet import fewshot, findings, looks, nets, outlook, pool
 from restnet_tf.methods.stitchnet.composition import Composition, CompositionSettings
 from restnet_tf.methods.stitchnet.fragments import FLOAT
 from restnet_tf.methods.stitchnet.nets import Chosen
@@ -120,6 +120,8 @@ def check(composition: Composition) -> None:
 
 def build(composition: Composition) -> None:
     """Search, fit, link and measure in the opened run directory."""
+    if not composition.run.done("points"):
+        forecast.say(outlook.forecast(composition), composition.run.path, composition.report)
     composition.compile()
     with composition.timed("activations"):
         _ = composition.activations

@@ -121,7 +121,7 @@ class PoolEntry:
         An integer object stays calibrated on the images of whoever needed it first.
         """
         if precision not in self._objects:
-            path = self.folder / f"object.{precision}.tflite"
+            path = self._object_path(precision)
             if not path.exists():
                 self._report.stage(f"compiling {self.member.name} to {precision}, once for this pool")
                 atomic.write_bytes(path, self._compiled(precision, images()))
@@ -131,9 +131,16 @@ class PoolEntry:
             self._objects[precision] = whole
         return self._objects[precision]
 
+    def compiled(self, precision: str) -> bool:
+        """Whether its object is there already."""
+        return self._object_path(precision).exists()
+
     def release(self) -> None:
         """Let go of the network in Keras; what is compiled stays."""
         self._anchor = None
+
+    def _object_path(self, precision: str) -> Path:
+        return self.folder / f"object.{precision}.tflite"
 
     def _loaded(self) -> Anchor:
         if self._anchor is None:

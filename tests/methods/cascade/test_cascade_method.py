@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from restnet_tf.cascades.thresholds import hand
 from restnet_tf.commands import build, link
 from restnet_tf.commands.build import Done
 from restnet_tf.data import splits
-from restnet_tf.methods.cascade import stages
+from restnet_tf.methods.cascade import method, outlook, stages
 from restnet_tf.methods.cascade.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import CASCADE, OperatingPoint
@@ -124,6 +126,17 @@ def test_a_stage_is_known_by_its_content(here: Path) -> None:
     shutil.copy(SMALL, "unnamed")
     files = stages.opened(Options(models=("unnamed", "large.keras")), splits.load("data.npz", seed=0))
     assert {role: stage.classifier.name for role, stage in files.items()} == {"small": "unnamed"}
+
+
+def test_what_it_takes_is_said_first(here: Path) -> None:
+    options = Options(models=(SMALL, LARGE), data="data.npz")
+    report = Silent()
+    build.build("cascade", options, report)
+    words = r"about [123]0 seconds here, .* of memory, .* of disk in runs/"
+    assert len([line for line in report.lines if re.match(words, line)]) == 1
+    larger = replace(options, models=(SMALL, LARGE, LARGER))
+    least, more = (outlook.forecast(method.open(each, Silent())) for each in (options, larger))
+    assert more.disk > least.disk
 
 
 def test_weights_are_in_the_elastic_file_once(here: Path) -> None:

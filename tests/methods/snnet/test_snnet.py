@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from restnet_tf.commands import build as job
 from restnet_tf.commands import verify
 from restnet_tf.family import opening
 from restnet_tf.family.references import of_family
+from restnet_tf.methods.snnet import method, outlook
 from restnet_tf.methods.snnet.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, SHIPPED, STITCHED
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
+from restnet_tf.run import plans_file
+from restnet_tf.run.directory import Run
 from restnet_tf.work import sources as work
 from tflite_export.runtime import ElasticModel
 
@@ -73,6 +77,17 @@ def settled(folder: Path) -> dict[str, bytes]:
     }
 
 
+class Listening(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
 class Interrupted(Silent):
     """Presses Ctrl-C once in every stage: at its third sign of progress, or when the next stage begins."""
 
@@ -100,9 +115,25 @@ def run(sources: Path, once: paths.Once) -> Path:
     """Three anchors with two-stitch routes, uninterrupted."""
 
     def fill(folder: Path) -> None:
-        build(asked(sources, folder / "run", *FAMILY, **ROUTES))
+        report = Listening()
+        build(asked(sources, folder / "run", *FAMILY, **ROUTES), report)
+        (folder / "said").write_text("\n".join(report.said), encoding="utf-8")
 
     return once("snnet", fill) / "run"
+
+
+@pytest.mark.slow
+def test_what_it_takes_is_said_first_and_the_work_is_what_was_foretold(run: Path, sources: Path) -> None:
+    """Within a factor of 2."""
+    said = (run.parent / "said").read_text(encoding="utf-8")
+    assert re.search(r"about .* here, .* of memory, .* of disk in .*/run$", said, re.MULTILINE)
+    family = method.open(asked(sources, run, *FAMILY, **ROUTES), Silent())
+    plans = [p for p in plans_file.read_plans(run / "plans.json") if p.status == "chosen"]
+    fits = [fit for name in Run(run).fitted_names() if (fit := Run(run).load_fitted(name)) is not None]
+    work = sum(rung.work for fit in fits for rung in fit.rungs)
+    told = outlook.fitting(family, plans)
+    assert len(fits) == len(plans) + 2
+    assert 0.5 < told.work / work < 2
 
 
 @pytest.mark.slow

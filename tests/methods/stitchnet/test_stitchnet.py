@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -16,9 +18,11 @@ from click.testing import CliRunner, Result
 from restnet_tf.anchors import zoo
 from restnet_tf.cli.main import main
 from restnet_tf.commands import report
-from restnet_tf.methods.stitchnet import fragments
+from restnet_tf.methods.stitchnet import fragments, method, outlook
+from restnet_tf.methods.stitchnet.options import Options
 from restnet_tf.points import points, select
 from restnet_tf.points.points import ANCHOR, STITCHED
+from restnet_tf.progress import Silent
 from restnet_tf.records import Anchor
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
@@ -120,6 +124,18 @@ def test_the_run_says_what_it_found(finished):
     assert select.select(found, budget.parse("macs<=100M"), (), path).file.flash_bytes > 0
     page, _, _ = report.write(path)
     assert "small" in page.read_text()
+
+
+def test_what_it_takes_is_said_first_and_grows_with_what_is_asked_for(folder, finished):
+    assert re.search(r"about \d+ seconds here, .* of memory, .* of disk in .*/run$", finished[1], re.MULTILINE)
+    pool = tuple(str(folder / f"{name}.keras") for name in ("small", "large"))
+    asked = Options(pool=pool, data=str(folder / "colours.npz"), images=18, pool_dir=folder / "pool")
+    least = outlook.forecast(method.open(asked, Silent()))
+    for more in ({"nets": 60}, {"images": 45}, {"precision": "float32,int8"}, {"pool_dir": folder / "new"}):
+        whole = method.open(replace(asked, **more), Silent())
+        other = outlook.forecast(whole)
+        assert (other.seconds, other.disk) > (least.seconds, least.disk)
+        assert bool(outlook.new(whole)) == ("pool_dir" in more)
 
 
 def test_the_test_split_and_what_is_validated_on_share_no_image(finished):
