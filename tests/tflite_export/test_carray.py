@@ -23,6 +23,7 @@ from tflite_export.convert import convert
 from tflite_export.devices import tflm_kernels, tflm_wheel
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, read, schema, write
+from tflite_export.kernels import EVERY, HOST
 
 needs_micro = needs.MICRO.mark
 STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
@@ -166,7 +167,9 @@ def test_the_header_says_how_to_run_it(small: bytes):
     assert hashlib.sha256(small).hexdigest() in header
     assert f"_arena_size = {needed.size};" in header
     assert f"{needed.head} planned for the tensors" in header
-    assert "64-bit host" in header
+    assert "on a 32-bit core" in header
+    for kernels in EVERY:
+        assert f"//   {tail.one(small, kernels).size} with {kernels.title}\n" in header
     assert "input_shape[] = {1, 8, 8, 3};" in header
     assert f"input_zero_point = {graph.inputs[0].zero_points[0]};" in header
     scale = re.search(r"input_scale = (.*)f;", header)
@@ -277,9 +280,9 @@ def test_the_arena_is_enough_and_not_wildly_more(kind: str, precision: str):
     model = makers[kind]()
     images = [networks.images(8, side=model.input_shape[1]).astype(np.float32)]
     content = convert(model, precision, images)
-    needed = tail.arena(content)
-    assert tflm_wheel.fault(content, needed.size) == ""
-    assert _wheel_total(content) <= needed.size <= 1.25 * _wheel_total(content) + 2048
+    needed = tail.one(content, HOST).size
+    assert tflm_wheel.fault(content, needed) == ""
+    assert _wheel_total(content) <= needed <= 1.02 * tflm_wheel.least(content, needed) + 64
 
 
 @needs_micro
