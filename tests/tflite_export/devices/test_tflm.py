@@ -90,7 +90,7 @@ def test_a_death_is_told_and_costs_the_file_alone(made: dict[str, Subject]) -> N
 @needs_micro
 def test_a_head_that_was_not_planned_is_a_warning(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
     honest = memory.ranges
-    monkeypatch.setattr(memory, "ranges", lambda content: honest(content)[:1])
+    monkeypatch.setattr(memory, "ranges", lambda *given: honest(*given)[:1])
     (found,) = tflm.measure([made["int8"]], DeviceOptions())
     assert "bytes on tflm" in found.warnings[0]
     assert found.measurements
