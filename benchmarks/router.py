@@ -24,16 +24,17 @@ _ARENA = 64 << 20  # enough for any run's files: the runtime tells what it took 
 
 @dataclass(frozen=True)
 class Measured:
-    """What TensorFlow Lite Micro did with a file; bytes of the file, and ``planned`` of the arena's head."""
+    """What TensorFlow Lite Micro did with a file; bytes of it, its least arena, and ``planned`` of the arena's head."""
 
     ran: tflm_wheel.Ran
     flash: int
+    arena: int
     planned: int
 
     @property
     def figures(self) -> tuple[int, ...]:
         """Bytes: flash, arena, head, tail, planned."""
-        return self.flash, self.ran.arena, self.ran.head, self.ran.tail, self.planned
+        return self.flash, self.arena, self.ran.head, self.ran.tail, self.planned
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,7 +88,8 @@ def measured(content: bytes, images: np.ndarray, choices: Sequence[int] = ()) ->
     """Run a file on raw images ``(n, h, w, c)`` of its own type, once for each choice; raises as ``tflm_wheel.run``."""
     planned = memory.plan(memory.ranges(content)).size
     settings = (np.array(choices, np.int32)[:, None],) if choices else ()
-    return Measured(tflm_wheel.run(content, images, _ARENA, settings), len(content), planned)
+    ran, arena = tflm_wheel.run(content, images, _ARENA, settings), tflm_wheel.least(content, planned)
+    return Measured(ran, len(content), arena, planned)
 
 
 def _print(name: str, *figures: int) -> None:

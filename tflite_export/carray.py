@@ -18,7 +18,8 @@ from tflite_export.devices import tflm_kernels
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import ALIGNMENT, Signature, Tensor, read, schema, write
 from tflite_export.inputs import PHOTOS, InputKind
-from tflite_export.tail import Arena, arena
+from tflite_export.kernels import EVERY, Kernels
+from tflite_export.tail import Arena, one
 
 _LINE = 16
 _HEX = [f"0x{value:02x}," for value in range(256)]
@@ -47,19 +48,27 @@ class Several:
 
 
 def sources(
-    content: bytes, name: str, *, about: str = "", several: Several | None = None, kind: InputKind = PHOTOS
+    content: bytes,
+    name: str,
+    *,
+    about: str = "",
+    several: Several | None = None,
+    kind: InputKind = PHOTOS,
+    builds: Sequence[Kernels] = EVERY,
 ) -> dict[str, str]:
     """File names and texts of a model: ``NAME.h``, ``NAME.cc`` and ``NAME_resolver.h``, all names begin ``model_``.
 
-    ``several`` says what an array of more than one point holds, ``kind`` what it takes. Raises TfliteError for
-    operators that the resolver has no method for, and for files that ``tail.arena`` refuses.
+    ``several`` says what an array of more than one point holds, ``kind`` what it takes; the arena suffices for each of
+    ``builds``. Raises TfliteError for operators that the resolver has no method for, and for files that ``tail.arena``
+    refuses.
     """
     stem, array = identifier(name), aligned(content)
     if several and array != content:
         raise TfliteError("an array of several points must have its weights at 16 bytes already")
     networks = several.networks if several else (array,)
-    needed = max((arena(network) for network in networks), key=lambda need: need.size)
-    told = _told(array, about, needed, content)
+    arenas = [max((one(n, kernels) for n in networks), key=lambda need: need.size) for kernels in builds]
+    needed = max(arenas, key=lambda need: need.size)
+    told = _told(array, about, arenas, content)
     header = _header(array, f"model_{stem}", told, needed, _points(f"model_{stem}", several) if several else "", kind)
     return {
         f"{stem}.h": header,
@@ -169,16 +178,18 @@ def _capitals(name: str) -> str:
     return "".join(word[0] + (word[1:] if word[0].isdigit() else word[1:].lower()) for word in name.split("_"))
 
 
-def _told(array: bytes, about: str, needed: Arena, origin: bytes) -> str:
+def _told(array: bytes, about: str, arenas: Sequence[Arena], origin: bytes) -> str:
     what = f"// {about}\n" if about else ""
     digest, first = (hashlib.sha256(data).hexdigest() for data in (array, origin))
     anew = "" if digest == first else f"// Written anew, weights at 16 bytes, from the file of sha256\n// {first}\n"
+    most = max(arenas, key=lambda need: need.size)
+    lines = "".join(f"//   {need.size} with {need.kernels.title}\n" for need in arenas)
     return (
         f"// Made by restnet-tf; do not edit.\n{what}"
         f"// sha256 of the .tflite file: {digest}\n{anew}"
-        f"// Arena: {needed.size} bytes: {needed.head} planned {needed.planner}, and {needed.tail} allowed for\n"
-        "// the interpreter's own records. That is an upper bound found on a 64-bit host; they are smaller on a\n"
-        "// 32-bit core, whose pointers are half as long. arena_used_bytes() tells what your build takes.\n"
+        f"// Arena: {most.size} bytes: {most.head} planned {most.planner}, and {most.tail} for the interpreter's own\n"
+        f"// records, on a 32-bit core. Of these it is the largest:\n{lines}"
+        "// Less fails in AllocateTensors, though arena_used_bytes() may tell of less afterwards.\n"
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tflite_export import link, memory
+from tflite_export import link, tail
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import ALIGNMENT, Model, Signature, read, write, write_several
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
@@ -36,7 +36,7 @@ def of_elastic(content: bytes, points: Sequence[str] = ()) -> bytes:
     for graph in graphs.values():
         ends = {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]}
         files.append(Model([graph], [Signature(SIGNATURE, graph, *ends)]))
-    arena = max(memory.plan(memory.ranges(write(file, names=False))).size for file in files)
+    arena = max(tail.arena(write(file, names=False)).size for file in files)
     note = {"stride": ALIGNMENT, "arena": arena, "arena_source": "planned from the file"}
     for place, file in enumerate(files):
         metadata = described(noted, list(graphs), flash=note) if place == 0 else None

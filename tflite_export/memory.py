@@ -1,26 +1,24 @@
 """Plan the tensor arena of a .tflite file, as TensorFlow Lite Micro does.
 
-The figure is *planned from the file*: the head of the arena, with the scratch buffers of the
-reduction kernels and transposed convolutions. Not in it: the interpreter's own records (``tail.py``), and
-what other kernels ask for besides (recurrent layers, and a vendor's own convolutions).
+The figure is *planned from the file*: the head of the arena, with the working memory that kernels ask for
+(``scratch.py``; not that of recurrent layers). Not in it: the interpreter's own records (``tail.py``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tflite_export import scratch
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Operator, Subgraph, read
+from tflite_export.kernels import Kernels
 
 ALIGNMENT = 16
 
 _SCRATCH = "scratch of "
-_REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
-# Bytes a value of what a transposed convolution sums its integers up in.
-_SUMS = {"INT8": 4, "INT16": 8}
+_REFERENCE = Kernels()
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ class ArenaPlan:
     lower_bound: int
 
 
-def ranges(model: bytes) -> tuple[LiveRange, ...]:
-    """List the live ranges of a file's activations in the order of its tensor tables, then scratch.
+def ranges(model: bytes, kernels: Kernels = _REFERENCE) -> tuple[LiveRange, ...]:
+    """List the live ranges of a file's activations in the order of its tensor tables, then the kernels' scratch.
 
     An input lives from step 0, an output to the last step; constants, variables and tensors that
     nothing uses need no place. What an IF reads and gives lives through both of its branches, which
@@ -66,7 +64,7 @@ def ranges(model: bytes) -> tuple[LiveRange, ...]:
         for tensor in graph.tensors
         if id(tensor) in lives.tensors and not tensor.constant and not tensor.table.isVariable and tensor.nbytes
     )
-    return tensors + tuple(item for graph in whole.subgraphs for item in _scratch(graph, lives))
+    return tensors + tuple(item for graph in whole.subgraphs for item in _scratch(graph, lives, kernels))
 
 
 def is_scratch(item: LiveRange) -> bool:
@@ -175,27 +173,13 @@ class _Lives:
         return operator.calls
 
 
-def _scratch(graph: Subgraph, lives: _Lives) -> tuple[LiveRange, ...]:
-    """List what the reductions and transposed convolutions request for the length of their own step.
-
-    An index of the input's rank and the resolved axes; means and sums of integers also one int32
-    an output value. Source: ``micro/kernels/reduce_common.cc``, and the wheel's own figures.
-    """
-    scratch = []
-    for operator in graph.operators:
-        first, last = lives.operators[id(operator)]
-        label = f"{_SCRATCH}{operator.name} {first}"
-        if operator.name == "TRANSPOSE_CONV":
-            size = _SUMS.get(operator.outputs[0].type, 0) * math.prod(operator.outputs[0].shape)
-            scratch += [LiveRange(label, size, first, last)] if size else []
-        if operator.name not in _REDUCTIONS:
-            continue
-        source, axes = (tensor for tensor in operator.inputs[:2] if tensor is not None)
-        sizes = [4 * len(source.shape), axes.nbytes]
-        if operator.name in ("MEAN", "SUM") and source.type in ("INT8", "INT16"):
-            sizes.append(4 * math.prod(operator.outputs[0].shape))
-        scratch += [LiveRange(label, size, first, last) for size in sizes]
-    return tuple(scratch)
+def _scratch(graph: Subgraph, lives: _Lives, kernels: Kernels) -> tuple[LiveRange, ...]:
+    """What kernels request for the length of their own step."""
+    return tuple(
+        LiveRange(f"{_SCRATCH}{operator.name} {lives.operators[id(operator)][0]}", size, *lives.operators[id(operator)])
+        for operator in graph.operators
+        for size in scratch.requests(operator, kernels)
+    )
 
 
 def _aligned(size: int) -> int:

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from tflite_export import emit, ends, link, memory
+from tflite_export import emit, ends, link, tail
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model, Operator, Signature, Subgraph, Tensor, read, write
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
@@ -59,7 +59,7 @@ def of_elastic(content: bytes, points: Sequence[str] = ()) -> bytes:
     main = subgraphs[0]
     inputs = dict(zip((INPUT_KEY, CHOICE_KEY), main.inputs, strict=True))
     routed = Model(subgraphs, [Signature(SIGNATURE, main, inputs, {OUTPUT_KEY: main.outputs[0]})])
-    arena = memory.plan(memory.ranges(write(routed, names=False))).size
+    arena = tail.arena(write(routed, names=False)).size
     link.finish(routed, [model], described(noted, list(graphs), router=_note(arena)))
     return write(routed, names=False)
 

@@ -14,6 +14,7 @@ from tflite_export import carray, tail, template
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, read
 from tflite_export.inputs import PHOTOS, InputKind
+from tflite_export.kernels import EVERY, Kernels
 
 SHARED = "cascade.h"
 # By a tensor's type: what C++ calls its numbers.
@@ -164,6 +165,7 @@ def sources(
     stem: str,
     about: str,
     kind: InputKind = PHOTOS,
+    builds: Sequence[Kernels] = EVERY,
 ) -> dict[str, str]:
     """File names and texts of a cascade of these stages: ``cascade.h``, and ``STEM.h`` whose names begin ``model_``.
 
@@ -185,7 +187,7 @@ def sources(
         one=kind.one,
         numbers=kind.numbers,
         told=kind.told,
-        arena=max(tail.arena(stage.content).size for stage in stages),
+        arena=max(tail.arena(stage.content, builds).size for stage in stages),
         ends="".join(f"    {{{_steps(x)}, {_steps(y)}}},\n" for x, y in zip(starts, ends, strict=True)),
         files=", ".join(
             f"model_{a} + {s.offset}" if s.offset else f"model_{a}" for a, s in zip(arrays, stages, strict=True)

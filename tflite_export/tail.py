@@ -1,93 +1,198 @@
-"""How large an arena TensorFlow Lite Micro needs for a file: the planned tensors, and room for its own records.
+"""How large an arena TensorFlow Lite Micro needs for a file: its allocations, one after the other, as it makes them.
 
-The head is planned exactly (``memory.py``). The tail, which holds the interpreter's records, is *allowed for*: an
-upper bound from counts of tensors, operators and channels, fitted to what the tflite-micro wheel
-0.dev20261023182759 keeps on a 64-bit host for 100 files; on a 32-bit core, whose pointers are half as long, it is
-smaller.
+From the end of the arena grow the records that stay. At its beginning lie, in turns, what kernels look at while they
+are prepared, the notes of the planner, and at last the tensors (``memory.py``). What has to be given is the most that
+lies at both ends at any moment; ``arena_used_bytes()`` tells the last one alone, which is less in small networks.
+
+Read in the sources (90b983c2: ``micro_allocator.cc``, ``micro_allocation_info.cc``, ``greedy_memory_planner.cc``).
+Checked: with the sizes of a 64-bit host against the tflite-micro wheel 0.dev20261023182759, whose least arena and
+tail these are; with those of a 32-bit core against that library, compiled for Cortex-M and run in QEMU.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from tflite_export import memory
+from tflite_export import kept, memory, scratch
 from tflite_export.flatbuffer import Model, Operator, Subgraph, Tensor, only, read
+from tflite_export.kernels import EVERY, Kernels
+from tflite_export.memory import LiveRange
 
+_REFERENCE = Kernels()
 _ALIGNMENT = 16
-# Bytes on a 64-bit host: what is kept once, a tensor, an operator (its registration, options and data of its own).
-_ONCE = 1024
-_TENSOR = 24
-_OPERATOR = 64 + 128
-# A multiplier and a shift, both int32, for every channel of the result, in float as in integers.
-_CHANNEL = 8
-_CHANNELLED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
-# Tables that these kernels make of their function, by the type that they read.
-_TABLES = {("ELU", "FLOAT32"): 256, ("ELU", "INT8"): 256, ("SOFTMAX", "INT16"): 2 * 1056}
-# While memory is planned, records lie where the tensors will: of every tensor and scratch buffer one, and another of
-# every one that needs a place. In networks of a few KB they take more room than the tensors.
-_PLANNING_RECORD, _PLANNING_PLACE, _PLANNING_ONCE = 28, 52, 64
 _PLACES = "OfflineMemoryAllocation"
+# Buffers that a kernel may ask for, each with a note while it is prepared.
+_REQUESTS = 12
+# What the planner notes of every tensor or buffer that needs a place.
+_PLACE = 40
+_LONG = 32  # bytes of the options of FULLY_CONNECTED, the only ones with a number of 8
+_BIAS = 2
+# Operators whose kernels look at their operands twice, at a bias once.
+_TWICE = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "AVERAGE_POOL_2D", "CONCATENATION", *scratch.REDUCTIONS)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Bytes of the interpreter's records, in the order in which they are first made."""
+
+    pointer: int
+    once: tuple[int, ...]
+    subgraph: int
+    tensor: int
+    node: int
+    end: int  # a tensor as people see it: those of inputs and outputs stay, others while kernels are prepared
+    quantisation: int
+    request: int
+    note: int  # of the planner, of every tensor and buffer
+
+
+_CORE = _Sizes(4, (36, 44, 36, 8), 8, 12, 32, 40, 12, 12, 24)
+# The wheel's interpreter keeps book of what it allocates, and takes compressed weights.
+_HOST = _Sizes(8, (104, 72, 272, 16), 24, 24, 64, 64, 24, 16, 32)
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Bytes of a tensor arena: planned for the tensors, by whom, and allowed for the interpreter's own records."""
+    """Bytes of a tensor arena: what stays of the interpreter's records, and what is needed beside it.
+
+    The latter is the place of the tensors, by whomever it was planned, or of the planner's notes where those are more.
+    """
 
     head: int
     tail: int
     planner: str = "for the tensors"
+    kernels: Kernels = _REFERENCE
 
     @property
     def size(self) -> int:
         """What to give the interpreter, a multiple of 16."""
-        return -(-(self.head + self.tail) // _ALIGNMENT) * _ALIGNMENT
+        return _up(self.head + self.tail, _ALIGNMENT)
 
 
-def arena(content: bytes) -> Arena:
-    """The arena of a file of one network, a router's included; raises TfliteError as ``memory.ranges`` does.
+def arena(content: bytes, builds: Sequence[Kernels] = EVERY) -> Arena:
+    """The arena of a file of one network, a router's included: the largest of these builds.
 
-    A file that brings its own plan, as Vela's do, is taken at its word.
+    Raises TfliteError as ``memory.ranges`` does. A file that brings its own plan, as Vela's do, is taken at its word.
     """
+    return max((one(content, kernels) for kernels in builds), key=lambda need: need.size)
+
+
+def one(content: bytes, kernels: Kernels) -> Arena:
+    """The arena with these kernels; raises as ``arena`` does."""
     model = read(content)
-    records = _ONCE + sum(_records(graph) for graph in model.subgraphs)
     if _PLACES in model.metadata:
-        return Arena(_placed(model), records, "by Vela")
-    live = memory.ranges(content)
-    noted = sum(len(graph.tensors) for graph in model.subgraphs) + sum(memory.is_scratch(item) for item in live)
-    planning = _PLANNING_RECORD * noted + _PLANNING_PLACE * len(live) + _PLANNING_ONCE
-    return Arena(max(memory.plan(live).size, planning), records)
+        live: tuple[LiveRange, ...] = ()
+        head, planner = _placed(model), "by Vela"
+    else:
+        live = memory.ranges(content, kernels)
+        head, planner = memory.plan(live).size, "for the tensors"
+    stack = _Stack(_HOST if kernels.host else _CORE)
+    _allocate(model, kernels, stack, len(live))
+    return Arena(max(head, stack.most - stack.tail), stack.tail, planner, kernels)
 
 
-def _records(graph: Subgraph) -> int:
-    """Of a subgraph's tensors and operators."""
-    return (
-        _TENSOR * len(graph.tensors)
-        + _OPERATOR * len(graph.operators)
-        + sum(_own(operator) for operator in graph.operators)
-    )
+@dataclass
+class _Stack:
+    """The records at the arena's end, and the most that ever lay at both ends together."""
+
+    sizes: _Sizes
+    tail: int = 0
+    most: int = 0
+    requests: int = field(default=0)
+
+    def keep(self, size: int, alignment: int) -> None:
+        self.tail = _up(self.tail + size, alignment)
+
+    def beside(self, head: int) -> None:
+        self.most = max(self.most, self.tail + head)
 
 
-def _own(operator: Operator) -> int:
-    """What an operator keeps beside the records that all have."""
-    first = operator.inputs[0] if operator.inputs else None
-    size = _TABLES.get((operator.name, first.type), 0) if first else 0
-    if operator.name in _CHANNELLED and operator.outputs[0].shape:
-        size += _CHANNEL * operator.outputs[0].shape[-1]
-    if operator.name == "BATCH_MATMUL":
-        options, (left, right) = operator.table.builtinOptions, operator.inputs[:2]
-        # An operand that does not lie as the kernel wants it is kept a second time.
-        size += sum(_kept(t) for t, turned in ((left, options.adjX), (right, not options.adjY)) if turned)
-    return size
+def _allocate(model: Model, kernels: Kernels, stack: _Stack, places: int) -> None:
+    """All that AllocateTensors puts into the arena but the tensors' places."""
+    sizes, graphs = stack.sizes, model.subgraphs
+    for size in sizes.once:
+        stack.keep(size, sizes.pointer)
+    stack.keep(sizes.subgraph * len(graphs), sizes.pointer)
+    for each in (lambda g: sizes.tensor * len(g.tensors), lambda g: sizes.node * len(g.operators)):
+        for graph in graphs:
+            stack.keep(each(graph), sizes.pointer)
+    operators = [operator for graph in graphs for operator in graph.operators]
+    _keep_operators(operators, kernels, stack)
+    _plan(graphs, stack, places)
+    for ends in (graphs[0].inputs, graphs[0].outputs):
+        stack.keep(sizes.pointer * len(ends), _ALIGNMENT)
+        for tensor in ends:
+            for size in _seen(tensor, sizes):
+                stack.keep(size, sizes.pointer)
 
 
-def _kept(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.nbytes + _ALIGNMENT
+def _keep_operators(operators: Sequence[Operator], kernels: Kernels, stack: _Stack) -> None:
+    """Options of all, records of all, and then what each kernel fills as it is prepared."""
+    each = [kept.of(operator, kernels) for operator in operators]
+    for one_kept in each:
+        stack.keep(one_kept.options, _options_alignment(one_kept.options))
+    for one_kept in each:
+        if one_kept.record:
+            stack.keep(one_kept.record, _ALIGNMENT)
+    for operator, one_kept in zip(operators, each, strict=True):
+        for size in one_kept.buffers:
+            stack.keep(size, _ALIGNMENT)
+        stack.beside(stack.sizes.request * (_REQUESTS + stack.requests) + _looked_at(operator, stack.sizes))
+        stack.requests += len(scratch.requests(operator, kernels))
+
+
+def _options_alignment(size: int) -> int:
+    """Of flags none; one record has a number of 8 bytes."""
+    return 8 if size == _LONG else 4 if size >= 4 else 1
+
+
+def _looked_at(operator: Operator, sizes: _Sizes) -> int:
+    """Records of operands that a kernel takes while it is prepared, and gives back when it is done."""
+    room = [sum(_up(s, sizes.pointer) for s in _seen(t, sizes)) for t in operator.outputs]
+    times = 2 if operator.name in _TWICE else 1
+    for place, tensor in enumerate(operator.inputs):
+        once = place == _BIAS and operator.name in _TWICE
+        room += [(1 if once else times) * sum(_up(s, sizes.pointer) for s in _seen(tensor, sizes))] if tensor else []
+    return sum(room) + (times - 1) * sum(room[: len(operator.outputs)])
+
+
+def _plan(graphs: Sequence[Subgraph], stack: _Stack, places: int) -> None:
+    """The planner's notes, which lie behind those of the requests, where the tensors will."""
+    sizes = stack.sizes
+    if stack.requests:
+        stack.keep(sizes.pointer * stack.requests, sizes.pointer)
+    for graph in graphs:
+        for tensor in graph.tensors:
+            if tensor.table.isVariable:
+                stack.keep(tensor.nbytes, _ALIGNMENT)
+    noted = sum(len(graph.tensors) for graph in graphs) + stack.requests
+    notes = sizes.request * (_REQUESTS + stack.requests) + sizes.pointer * len(graphs) + sizes.note * noted
+    before = stack.tail
+    stack.tail = _up(before, _ALIGNMENT)  # the planner is given whole steps of 16 bytes
+    stack.beside(_up(notes, _ALIGNMENT) + _PLACE * places)
+    stack.tail = before
+
+
+def _seen(tensor: Tensor, sizes: _Sizes) -> Iterable[int]:
+    """The record of a tensor, and those of its scales and zero points."""
+    channels = len(tensor.scales)
+    return (sizes.end, sizes.quantisation, 4 * (1 + channels)) if channels else (sizes.end,)
 
 
 def _placed(model: Model) -> int:
-    """The end of the last tensor by the plan in a file's metadata: version, subgraph, count, offsets."""
+    """The end of the last tensor by the plan in a file's metadata: version, subgraph, count, offsets.
+
+    Behind it lie what the Ethos-U's kernel asks for: an address and a size of every operand.
+    """
     offsets = model.metadata[_PLACES].data.view(np.int32)[3:]
-    tensors = only(model).tensors
-    return max((int(o) + t.nbytes for o, t in zip(offsets, tensors, strict=True) if o >= 0), default=0)
+    graph = only(model)
+    ends = (int(o) + t.nbytes for o, t in zip(offsets, graph.tensors, strict=True) if o >= 0)
+    asked = max((len(o.inputs) + len(o.outputs) for o in graph.operators if o.name.startswith("CUSTOM")), default=0)
+    return max(ends, default=0) + _up(8 * asked, _ALIGNMENT) + _up(4 * asked, _ALIGNMENT)
+
+
+def _up(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment

@@ -9,6 +9,7 @@ import click
 
 from restnet_tf.cli import screen
 from restnet_tf.cli.devices import device_option
+from tflite_export.kernels import CORES, LIBRARIES
 
 
 @click.command()
@@ -21,6 +22,18 @@ from restnet_tf.cli.devices import device_option
     type=click.Choice(["image", "router"]),
     concerns="together",
     help="All shipped points in one array for {devices}, weights once: an entry each, or one network that chooses.",
+)
+@device_option(
+    "--kernels",
+    type=click.Choice(LIBRARIES),
+    concerns="kernels",
+    help="What firmware is linked with, for its arena; for {devices}. [default: what takes most]",
+)
+@device_option(
+    "--core",
+    type=click.Choice(list(CORES)),
+    concerns="kernels",
+    help="The core, likewise; for {devices}. [default: what takes most]",
 )
 @click.option("--precision", metavar="P", help="[default: the first that the target takes and RUN has]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")

@@ -18,6 +18,7 @@ from tflite_export.devices import devices, exports
 from tflite_export.devices.exports import Parcel, PointFile, StageLoop, Target
 from tflite_export.errors import TfliteError
 from tflite_export.inputs import noted
+from tflite_export.kernels import Kernels, built
 from tflite_export.precision import precision_named
 
 _FEW = 2
@@ -34,6 +35,8 @@ class Request:
     every: bool = False
     precision: str | None = None  # None: the first that the target takes and the run has
     together: str | None = None  # how all points are joined in one array, where the target has a way
+    kernels: str | None = None  # what firmware is built with; None: whichever takes most
+    core: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def export(path: Path, request: Request, out: Path, report: Reporter) -> Exporte
         takers = ", ".join(devices.listed("together"))
         title = target.rules.title
         raise RestnetError(f"--together {request.together} is for {takers}; {title} takes the points' own files")
+    builds = _builds(target, request)
     run = Run(path)
     meta, family = points.read(run.points_path)
     chosen, precision, absent = _chosen(run, family, target, request)
@@ -84,11 +88,19 @@ def export(path: Path, request: Request, out: Path, report: Reporter) -> Exporte
     elastic = run.elastic_path(precision)
     shared = elastic if request.point is None and elastic.exists() else None
     labels = tuple(str(name) for name in meta.get("class_names") or ())
-    export = target.export(Parcel(run.path.name, tuple(taken), labels, shared, complete, noted(meta)))
+    export = target.export(Parcel(run.path.name, tuple(taken), labels, shared, complete, noted(meta), builds))
     for name, content in export.files.items():
         atomic.write_bytes(out / name, content)
     written = tuple(out / name for name in export.files)
     return Exported(written, (*refused, *left, *absent), export.remarks, export.advice.format(out=out))
+
+
+def _builds(target: Target, request: Request) -> tuple[Kernels, ...]:
+    """What the arenas have to suffice for."""
+    if (request.kernels or request.core) and not target.kernels:
+        takers = ", ".join(devices.listed("kernels"))
+        raise RestnetError(f"--kernels and --core are for {takers}; the arena of {target.rules.title} is its own")
+    return built(request.kernels, request.core)
 
 
 def _parts(

@@ -45,7 +45,7 @@ def lines(inspection: FileInspection) -> list[str]:
     operators = ", ".join(f"{count} {name}" for name, count in whole.operators.items())
     memory = f"cannot be planned: {whole.why}"
     if arena is not None:
-        memory = f"{arena.size:,} bytes: {arena.head:,} planned {arena.planner}, {arena.tail:,} allowed for records"
+        memory = f"{arena.size:,} bytes: {arena.head:,} planned {arena.planner}, {arena.tail:,} for records"
     return [
         f"{one.name}: {one.precision}, {_sides(one.image)} to {one.classes} classes, ends in {one.ending or 'nothing'}",
         f"MACs: {one.macs:,} of one input; weights: {one.parameters:,}",

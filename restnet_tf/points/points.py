@@ -14,7 +14,7 @@ import numpy as np
 
 from restnet_tf.records import Reason, RestnetError
 from restnet_tf.schema import SCHEMA
-from tflite_export import memory
+from tflite_export import tail
 from tflite_export.devices.records import Latency
 
 # Units: flash and ram in bytes, latency in microseconds.
@@ -307,8 +307,8 @@ def record(path: str, content: bytes, took: Latency, rank: Score, test: Score) -
 
 
 def arena(content: bytes) -> int:
-    """Bytes of a file's arena, as it is planned from the file."""
-    return memory.plan(memory.ranges(content)).size
+    """Bytes of a file's arena, as it is planned from the file: enough for any Cortex-M and either kernels."""
+    return tail.arena(content).size
 
 
 def to_json(points: Iterable[OperatingPoint], meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,10 +32,11 @@ from restnet_tf.points.points import (
     OperatingPoint,
     Score,
 )
-from tflite_export import cascades, flash, link, router
+from tflite_export import cascades, flash, link, router, tail
 from tflite_export.convert import convert
 from tflite_export.devices import tflm_wheel
 from tflite_export.flatbuffer import Model, read, write
+from tflite_export.kernels import Kernels
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +209,16 @@ def test_only_tflm_takes_points_together_and_the_elastic_file_must_be_there(run:
     (run / "elastic.int8.tflite").unlink()
     failed(export(run, *words), "not with --converter tf")
     assert out(run) == set()
+
+
+def test_the_arena_is_that_of_the_kernels_that_are_named(run: Path):
+    words = ("--point", "small", "--kernels", "reference", "--core", "cortex-m4")
+    assert export(run, "--target", "tflm", *words).exit_code == 0
+    content = (run / "tflite" / "small.int8.tflite").read_bytes()
+    assert f"_arena_size = {tail.one(content, Kernels()).size};" in (run.parent / "out" / "small_int8.h").read_text()
+    failed(
+        export(run, "--target", "coral", "--kernels", "reference"), "--kernels and --core are for tflm; the arena of"
+    )
 
 
 def test_coral_gets_files_rules_and_the_command(run: Path, contents: dict[str, dict[str, bytes]]):

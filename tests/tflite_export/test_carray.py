@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from operators import file, operator, tensor
 
-from tflite_export import carray, emit, memory, tail
+from tflite_export import carray, emit, kernels, memory, tail
 from tflite_export.convert import convert
 from tflite_export.devices import tflm_kernels, tflm_wheel
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, read, schema, write
+from tflite_export.kernels import HOST
 
 needs_micro = needs.MICRO.mark
 STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
@@ -166,7 +167,9 @@ def test_the_header_says_how_to_run_it(small: bytes):
     assert hashlib.sha256(small).hexdigest() in header
     assert f"_arena_size = {needed.size};" in header
     assert f"{needed.head} planned for the tensors" in header
-    assert "64-bit host" in header
+    assert "on a 32-bit core" in header
+    for build in kernels.EVERY:
+        assert f"//   {tail.one(small, build).size} with {build.title}\n" in header
     assert "input_shape[] = {1, 8, 8, 3};" in header
     assert f"input_zero_point = {graph.inputs[0].zero_points[0]};" in header
     scale = re.search(r"input_scale = (.*)f;", header)
@@ -277,9 +280,9 @@ def test_the_arena_is_enough_and_not_wildly_more(kind: str, precision: str):
     model = makers[kind]()
     images = [networks.images(8, side=model.input_shape[1]).astype(np.float32)]
     content = convert(model, precision, images)
-    needed = tail.arena(content)
-    assert tflm_wheel.fault(content, needed.size) == ""
-    assert _wheel_total(content) <= needed.size <= 1.25 * _wheel_total(content) + 2048
+    needed = tail.one(content, HOST).size
+    assert tflm_wheel.fault(content, needed) == ""
+    assert _wheel_total(content) <= needed <= 1.02 * tflm_wheel.least(content, needed) + 64
 
 
 @needs_micro
@@ -338,3 +341,12 @@ def test_a_cascade_that_does_not_say_its_thresholds_has_no_header():
     model.metadata.pop("restnet_tf")
     with pytest.raises(TfliteError, match="no operating points in it; link it with restnet-tf"):
         carray.sources(write(model), "small-then-large")
+
+
+def test_the_arena_is_that_of_what_firmware_is_built_with(small: bytes):
+    reference, every = (
+        carray.sources(small, "p", builds=builds)["p.h"] for builds in (kernels.built("reference"), kernels.EVERY)
+    )
+    assert f"_arena_size = {tail.one(small, kernels.Kernels()).size};" in reference
+    assert "CMSIS-NN" not in reference
+    assert f"_arena_size = {tail.arena(small).size};" in every

@@ -19,7 +19,7 @@ from networks import anchor, images
 from restnet_tf.graph import cuts
 from restnet_tf.records import Stitch
 from restnet_tf.stitches.stitch import pipeline
-from tflite_export import flash, link, memory
+from tflite_export import flash, link, memory, tail
 from tflite_export.convert import compile_object
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import IDENTIFIER, read
@@ -104,7 +104,7 @@ def test_every_weight_is_there_once(precision: str):
 def test_the_first_entry_lists_the_points():
     noted = link.points(image("int8"))
     assert [p["name"] for p in noted["points"]] == list(NAMES)
-    arenas = [memory.plan(memory.ranges(single(name, "int8"))).size for name in NAMES]
+    arenas = [tail.arena(single(name, "int8")).size for name in NAMES]
     assert noted["flash"] == {"stride": 16, "arena": max(arenas), "arena_source": "planned from the file"}
 
 

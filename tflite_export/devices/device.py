@@ -28,6 +28,7 @@ class Device:
     cascades: bool = True
 
     def takes(self, option: str) -> bool:
-        """Whether a command line option concerns it: ``device``, ``target``, ``together`` or of ``DeviceOptions``."""
-        exported = {"target": self.target is not None, "together": self.target is not None and self.target.together}
+        """Whether a command line option concerns it: ``device``, of its ``target``, or of ``DeviceOptions``."""
+        target = self.target
+        exported = {} if target is None else {"target": True, "together": target.together, "kernels": target.kernels}
         return option == "device" or option in self.options or bool(exported.get(option))

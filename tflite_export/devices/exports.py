@@ -11,6 +11,7 @@ from tflite_export.carray import Several
 from tflite_export.devices.rules import Rules, refusals
 from tflite_export.errors import TfliteError
 from tflite_export.inputs import PHOTOS, InputKind
+from tflite_export.kernels import EVERY, Kernels
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Parcel:
     """What is to be exported of a run, by name: points that the device takes, and the classes of their scores.
 
     ``loops`` are cascades whose stages are among the points. ``elastic`` is the file of all points, None where one was
-    asked for alone or there is no such file. ``kind`` says what the points take.
+    asked for alone or there is no such file. ``kind`` says what the points take; for ``builds`` the stated arenas
+    suffice.
     """
 
     run: str
@@ -74,6 +76,7 @@ class Parcel:
     elastic: Path | None = None
     loops: tuple[StageLoop, ...] = ()
     kind: InputKind = PHOTOS
+    builds: tuple[Kernels, ...] = EVERY
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ class Target:
     """How files are exported to a device: its rules, and functions from files to files.
 
     ``prepare`` compiles or tries a point's file that the rules allow, ``check`` sees to the programs that this takes;
-    both raise TfliteError. ``together`` are its ways to join points in one array, by name.
+    both raise TfliteError. ``together`` are its ways to join points in one array, by name. ``kernels`` says whether
+    its arena depends on what firmware is built with.
     """
 
     rules: Rules
@@ -125,6 +129,7 @@ class Target:
     prepare: Callable[[PointFile], PointFile] = _as_it_is
     check: Callable[[], None] = _nothing_needed
     together: Mapping[str, Together] = field(default_factory=dict)
+    kernels: bool = False
 
 
 def loop_remarks(parcel: Parcel, code: str) -> tuple[str, ...]:

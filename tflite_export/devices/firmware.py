@@ -5,7 +5,6 @@ from __future__ import annotations
 from tflite_export import carray, stage_loop
 from tflite_export.devices.exports import Parcel, PointFile, StageLoop
 from tflite_export.errors import TfliteError
-from tflite_export.inputs import InputKind
 from tflite_export.stage_loop import StageFile
 
 
@@ -16,7 +15,7 @@ def sources(parcel: Parcel, about: str) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     for point in parcel.points:
-        texts = _texts(point, about, parcel.kind)
+        texts = _texts(point, about, parcel)
         if set(texts) & set(files):
             stem = carray.identifier(point.stem)
             raise TfliteError(f"two points would be called {stem} in C++; export them one by one")
@@ -30,7 +29,7 @@ def _loop(loop: StageLoop, parcel: Parcel, about: str) -> dict[str, str]:
     """The headers of a cascade."""
     stages = [_stage(name, precision, parcel) for name, precision in loop.files]
     line = f"{loop.name}, {loop.precision}, {about}"
-    return stage_loop.sources(stages, loop.confidence, loop.thresholds, loop.stem, line, parcel.kind)
+    return stage_loop.sources(stages, loop.confidence, loop.thresholds, loop.stem, line, parcel.kind, parcel.builds)
 
 
 def _stage(name: str, precision: str, parcel: Parcel) -> StageFile:
@@ -45,9 +44,11 @@ def _stage(name: str, precision: str, parcel: Parcel) -> StageFile:
     raise TfliteError(f"its stage {name} is not among the points")
 
 
-def _texts(point: PointFile, about: str, kind: InputKind) -> dict[str, bytes]:
-    line = f"{point.name}, {point.precision}, {about}"
-    return _encoded(carray.sources(point.content, point.stem, about=line, several=point.several, kind=kind))
+def _texts(point: PointFile, about: str, parcel: Parcel) -> dict[str, bytes]:
+    line, kind, builds = f"{point.name}, {point.precision}, {about}", parcel.kind, parcel.builds
+    return _encoded(
+        carray.sources(point.content, point.stem, about=line, several=point.several, kind=kind, builds=builds)
+    )
 
 
 def _encoded(texts: dict[str, str]) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """TensorFlow Lite Micro: what it takes, files as firmware's source, and their arena and answers on this host.
 
-The tail of the arena is a 64-bit host's: on a 32-bit microcontroller its records are smaller.
+Arena and tail are a 64-bit host's with reference kernels: a 32-bit core's records are smaller, and CMSIS-NN's kernels
+ask for more working memory. What a header states for those is planned (``tail.py``).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import ALIGNMENT, Model, Tensor, read
 from tflite_export.inputs import PHOTOS, InputKind
 from tflite_export.integers import quantise
+from tflite_export.kernels import HOST
 from tflite_export.lowering import LOWERED
 
 _DEVICE = "tflm"
@@ -62,7 +64,7 @@ RULES = Rules(
 def export(parcel: Parcel) -> Export:
     """C++ source of each point, and the labels once."""
     files = firmware.sources(parcel, f"of {parcel.run}, for TensorFlow Lite Micro")
-    remark = "each point has run once in the tflite-micro wheel, in the arena that its header names"
+    remark = "each point has run once in the tflite-micro wheel, in the arena that is planned for it there"
     if not tflm_wheel.installed():
         remark = "not tried: pip install 'restnet-tf[mcu]' brings TensorFlow Lite Micro's wheel"
     return Export(
@@ -76,7 +78,7 @@ def prepared(point: PointFile) -> PointFile:
     """The file itself, tried where the wheel is installed; raises TfliteError where that fails."""
     if tflm_wheel.installed():
         for content, settings in _trials(point):
-            if fault := tflm_wheel.fault(content, tail.arena(content).size, settings):
+            if fault := tflm_wheel.fault(content, tail.one(content, HOST).size, settings):
                 raise TfliteError(f"TensorFlow Lite Micro cannot run it: {fault}")
     return point
 
@@ -120,8 +122,10 @@ def _ends(model: Model) -> list[tuple[float, ...]]:
 
 
 def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
-    """The arena's total, head and tail in bytes, and the outputs' difference from LiteRT's reference kernels.
+    """The least arena, head and tail in bytes, and the outputs' difference from LiteRT's reference kernels.
 
+    The arena is the least with which the interpreter can be made: head and tail alone, which are what it goes on to
+    use, may be too little while it plans.
     Cascades are compared with each of their stages answering. The images are seeded and random. Raises
     ``TfliteError`` where the wheel is not installed; a file that cannot be run, or that answers otherwise than in
     LiteRT, is a failure of that file.
@@ -142,7 +146,8 @@ def _one(subject: Subject) -> Findings:
     model = opened(subject)
     graph, settings = model.subgraphs[0], np.array(_ends(model), np.float32)
     outputs, expected, ran = _run(subject, _inputs(graph.inputs[0], subject.kind), planned, settings)
-    figures: dict[str, float] = {"arena": ran.arena, "head": ran.head, "tail": ran.tail}
+    least = tflm_wheel.least(subject.content, tail.one(subject.content, HOST).size)
+    figures: dict[str, float] = {"arena": least, "head": ran.head, "tail": ran.tail}
     figures |= _difference(outputs, expected, graph.outputs[0].scales)
     odd = f"{subject.name}: the arena's head is {ran.head} bytes on tflm, {planned} were planned"
     warnings = () if ran.head == planned else (odd,)
@@ -224,6 +229,10 @@ DEVICE = Device(
     measure,
     ("float32", "int8", "int16x8"),
     target=Target(
-        RULES, export, prepared, together={"image": Together(image, True), "router": Together(routed, False)}
+        RULES,
+        export,
+        prepared,
+        together={"image": Together(image, True), "router": Together(routed, False)},
+        kernels=True,
     ),
 )

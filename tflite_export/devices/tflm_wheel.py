@@ -43,6 +43,41 @@ for values in zip(*settings) if settings else [()]:
 interpreter.print_allocations()
 np.savez(sys.stdout.buffer, *map(np.stack, zip(*outputs)))
 """
+# Makes interpreters of a file in larger and smaller arenas, each in a process of its own: too small a one may end it.
+_LEAST = """
+import os, sys
+from tflite_micro.python.tflite_micro import runtime
+step = int(sys.argv[1])
+def made(content, steps):
+    if steps < 1:
+        return False
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        runtime.Interpreter.from_bytes(content, arena_size=step * steps)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+def least(content, high):
+    low, width, most = 0, 1, 2 * high + (64 << 20) // step
+    while high < most and not made(content, high):
+        low, high, width = high, high + width, 2 * width
+    if high >= most:
+        sys.exit("not even in %d bytes" % (step * most))
+    low = low or high - 1
+    while made(content, low):
+        low, high, width = low - width, low, 2 * width
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if made(content, middle) else (middle, high)
+    return high
+for pair in sys.argv[2:]:
+    size, guess = map(int, pair.split(":"))
+    print(step * least(sys.stdin.buffer.read(size), guess))
+"""
+_STEP = 16  # bytes: the arena's ends are rounded to it
 
 
 @dataclass(frozen=True)
@@ -57,11 +92,6 @@ class Ran:
     def scores(self) -> np.ndarray:
         """The first output, ``(settings, n, classes)``."""
         return self.outputs[0]
-
-    @property
-    def arena(self) -> int:
-        """All that has to be given to the interpreter."""
-        return self.head + self.tail
 
 
 def installed() -> bool:
@@ -111,6 +141,31 @@ def fault(content: bytes, arena_size: int, settings: Sequence[np.ndarray] = ()) 
     if done.returncode:
         return first_line(done.stderr.decode(errors="replace")) or f"it ends with exit code {done.returncode}"
     return ""
+
+
+def least(content: bytes, guess: int) -> int:
+    """Bytes of the smallest arena, a multiple of 16, in which TFLM makes an interpreter of a file.
+
+    A ``guess`` near it makes the search short. Raises TfliteError where no arena will do.
+    """
+    return leasts([(content, guess)])[0]
+
+
+def leasts(files: Sequence[tuple[bytes, int]]) -> list[int]:
+    """The same of several files, each with a guess."""
+    pairs = (f"{len(content)}:{max(1, -(-guess // _STEP))}" for content, guess in files)
+    command, contents = [sys.executable, "-c", _LEAST, str(_STEP), *pairs], b"".join(content for content, _ in files)
+    try:
+        done = subprocess.run(command, input=contents, capture_output=True, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise TfliteError(f"TensorFlow Lite Micro's least arena was not found within {_SECONDS} s") from None
+    if done.returncode:
+        raise TfliteError(f"TensorFlow Lite Micro makes no interpreter of it: {_last(done.stderr)}")
+    return [int(line) for line in done.stdout.split()]
+
+
+def _last(told: bytes) -> str:
+    return told.decode(errors="replace").strip().rpartition("\n")[2]
 
 
 def noise(image: Tensor, count: int) -> np.ndarray:
