@@ -48,7 +48,7 @@ def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Fin
 
 
 def _one(subject: Subject) -> Findings:
-    arena = network.of_file(subject.content).arena
+    arena = network.of_file(subject.content).arenas[0]
     return Findings(subject.measured(_NAME, {"arena": arena}, kind="plan", tool=_SOURCE))
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tflite_export import memory
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Subgraph, Tensor, only, read
 from tflite_export.memory import LiveRange
-from tflite_export.plainc import elementwise, moves, windows
+from tflite_export.plainc import elementwise, moves, placing, windows
 from tflite_export.plainc.layers import Alias, CLayer, Constant
 
 _INPUT, _OUTPUT = "input", "output"
@@ -51,10 +50,13 @@ OPERATORS: Mapping[str, Callable[[Operator], Sequence[CLayer | Alias]]] = {
 
 @dataclass(frozen=True)
 class ArenaPlace:
-    """Where a tensor lies: so many bytes into the arena, or what the caller hands in (``offset`` None)."""
+    """Where a tensor lies: so many bytes into the arena, or what the caller hands in (``offsets`` None).
+
+    The first offset is for the kernels in plain C, the second for others, whose operands lie apart from their results.
+    """
 
     name: str
-    offset: int | None = None
+    offsets: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +70,24 @@ class PlacedLayer:
 
 @dataclass(frozen=True, eq=False)
 class CNetwork:
-    """Calls in order; ``arena`` is in bytes, ``input_offset`` where the input has room in it."""
+    """Calls in order; ``arenas`` are in bytes, ``input_offsets`` where the input has room in them.
+
+    Of both there are two: for the kernels in plain C, and for others.
+    """
 
     calls: tuple[PlacedLayer, ...]
     input: Tensor
     output: Tensor
-    arena: int
-    input_offset: int
+    arenas: tuple[int, int]
+    input_offsets: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Offsets by room, and bytes in all."""
+
+    offsets: Mapping[int, int]
+    size: int
 
 
 def of_file(content: bytes) -> CNetwork:
@@ -156,6 +169,19 @@ class _Room:
     def _is(self, operand: Tensor | Constant, room: Tensor) -> bool:
         return not isinstance(operand, Constant) and self.of(operand) is room
 
+    def shifts(self, lives: Mapping[int, LiveRange]) -> dict[tuple[int, int], int]:
+        """By result and operand, as places among the lives, how far before the operand the result must begin."""
+        numbers = {room: number for number, room in enumerate(lives)}
+        shifts = {}
+        for step, layer in enumerate(self.layers, start=1):
+            if layer.shift is None or isinstance(layer.reads[0], Constant):
+                continue
+            operand, room = id(self.of(layer.reads[0])), id(self.of(layer.writes))
+            # Both are there in this step alone: the last of the one, the first of the other.
+            if operand in lives and room in lives and lives[operand].last == step == lives[room].first:
+                shifts[numbers[room], numbers[operand]] = layer.shift
+        return shifts
+
     def ranges(self) -> dict[int, LiveRange]:
         """By room what needs a place in the arena, the input first."""
         lives: dict[int, LiveRange] = {id(self.input): LiveRange(_INPUT, self.input.nbytes, 0, 0)}
@@ -172,8 +198,7 @@ class _Room:
 def _placed(graph: Subgraph, parts: Sequence[CLayer | Alias]) -> CNetwork:
     room = _Room(graph, parts)
     lives = room.ranges()
-    plan = memory.plan(list(lives.values()))
-    offsets = dict(zip(lives, plan.offsets, strict=True))
+    dense, apart = (_layout(lives, shifts) for shifts in (room.shifts(lives), {}))
 
     def place(tensor: Tensor | Constant) -> ArenaPlace | Constant:
         if isinstance(tensor, Constant):
@@ -181,11 +206,19 @@ def _placed(graph: Subgraph, parts: Sequence[CLayer | Alias]) -> CNetwork:
         own = room.of(tensor)
         if own is room.input:
             return ArenaPlace(_INPUT)
-        return ArenaPlace(_OUTPUT) if own is room.output else ArenaPlace("arena", offsets[id(own)])
+        if own is room.output:
+            return ArenaPlace(_OUTPUT)
+        return ArenaPlace("arena", (dense.offsets[id(own)], apart.offsets[id(own)]))
 
     calls = []
     for layer in room.layers:
         writes = place(layer.writes)
         assert isinstance(writes, ArenaPlace)
         calls.append(PlacedLayer(layer, tuple(map(place, layer.reads)), writes))
-    return CNetwork(tuple(calls), graph.inputs[0], graph.outputs[0], plan.size, offsets[id(room.input)])
+    inside = dense.offsets[id(room.input)], apart.offsets[id(room.input)]
+    return CNetwork(tuple(calls), graph.inputs[0], graph.outputs[0], (dense.size, apart.size), inside)
+
+
+def _layout(lives: Mapping[int, LiveRange], shifts: Mapping[tuple[int, int], int]) -> _Layout:
+    offsets, size = placing.plan(list(lives.values()), shifts)
+    return _Layout(dict(zip(lives, offsets, strict=True)), size)

@@ -17,7 +17,7 @@ from tflite_export import carray, emit, template
 from tflite_export.confidence import entropy_terms
 from tflite_export.errors import TfliteError
 from tflite_export.inputs import PHOTOS, InputKind
-from tflite_export.plainc import functions, network
+from tflite_export.plainc import functions, network, scratch
 from tflite_export.plainc.factors import scale, zero_point
 from tflite_export.plainc.layers import CLayer, Constant
 from tflite_export.plainc.network import ArenaPlace, CNetwork, PlacedLayer
@@ -53,7 +53,7 @@ class CascadeSource:
 
 @dataclass(frozen=True)
 class Written:
-    """Files by name, and bytes: of RAM, and of constants in flash."""
+    """Files by name, and bytes: of the arena that plain C takes, and of constants in flash."""
 
     files: Mapping[str, bytes] = field(repr=False)
     arena: int
@@ -77,12 +77,14 @@ def written(
     told = [_point(point, networks[point.stem], pool) for point in points]
     chains = [_cascade(cascade, {p["stem"]: p for p in told}, networks, pool) for cascade in cascades]
     first = networks[points[0].stem].input
-    arena = max(one.arena for one in networks.values())
+    arenas = [max(one.arenas[way] for one in networks.values()) for way in (0, 1)]
+    layers = [call.layer for one in networks.values() for call in one.calls]
     values = {
         "about": about.replace("*/", "* /"),
         "told": kind.told,
         "pixels": kind.photos and (scale(first), zero_point(first)) == (1.0, -128),
-        "arena": arena,
+        "arenas": arenas,
+        "scratches": [max(4, *(scratch.wanted(layer, helium) for layer in layers)) for helium in (True, False)],
         "labels": labels,
         "points": told,
         "cascades": chains,
@@ -93,7 +95,7 @@ def written(
     kernels = {"restnet_confidence.c"} if cascades else set()
     kernels |= {f"restnet_{layer['kernel']}.c" for layer in pool.layers}
     sources = {name: (KERNELS / name).read_bytes() for name in (*_ALWAYS, *sorted(kernels))}
-    return Written({name: text.encode() for name, text in texts.items()} | sources, arena, pool.size)
+    return Written({name: text.encode() for name, text in texts.items()} | sources, arenas[0], pool.size)
 
 
 class _Pool:
@@ -164,8 +166,8 @@ def _point(point: PointSource, made: CNetwork, pool: _Pool) -> dict[str, Any]:
         "about": point.about.replace("*/", "* /"),
         "calls": calls,
         "uses_arena": any("arena" in call for call in calls),
-        "arena": made.arena,
-        "input_offset": made.input_offset,
+        "arena": made.arenas[0],
+        "input_at": _at(made.input_offsets),
         "input_shape": " x ".join(map(str, x.shape[1:])),
         "input_size": prod(x.shape),
         "input_scale": scale(x),
@@ -184,7 +186,13 @@ def _call(call: PlacedLayer, pool: _Pool) -> str:
 
 
 def _place(place: ArenaPlace) -> str:
-    return place.name if place.offset is None else f"{place.name} + {place.offset}"
+    return place.name if place.offsets is None else f"{place.name} + {_at(place.offsets)}"
+
+
+def _at(offsets: tuple[int, int]) -> str:
+    """An offset as C has it: which of two that differ is for its preprocessor to say."""
+    plain, apart = offsets
+    return str(plain) if plain == apart else f"AT({plain}, {apart})"
 
 
 def _cascade(

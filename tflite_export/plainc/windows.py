@@ -19,14 +19,14 @@ def convolution(operator: Operator) -> list[CLayer]:
     if weights.shape[3] != x.shape[3]:
         raise TfliteError(f"CONV_2D has groups: weights {weights.shape} on {x.shape[3]} channels")
     record = _convolution(operator, x, weights, y, weights.shape[1:3], channel=0)
-    return [CLayer("conv", record, (x,), y)]
+    return [CLayer("conv", record, (x,), y, shift=_shift(record["window"]))]
 
 
 def depthwise(operator: Operator) -> list[CLayer]:
     """DEPTHWISE_CONV_2D."""
     x, weights, y = _weighted(operator)
     record = _convolution(operator, x, weights, y, weights.shape[1:3], channel=3)
-    return [CLayer("depthwise", record, (x,), y)]
+    return [CLayer("depthwise", record, (x,), y, shift=_shift(record["window"]))]
 
 
 def dense(operator: Operator) -> list[CLayer]:
@@ -86,9 +86,24 @@ def max_pool(operator: Operator) -> list[CLayer]:
 
 def _pool(operator: Operator, kernel: str) -> list[CLayer]:
     x, y = operands(operator)[0], operator.outputs[0]
-    size = option(operator, "filterHeight", 0), option(operator, "filterWidth", 0)
+    window = _window(operator, x, y, (option(operator, "filterHeight", 0), option(operator, "filterWidth", 0)))
     low, high = limits(option(operator, "fusedActivationFunction"), y)
-    return [CLayer(kernel, {"window": _window(operator, x, y, size), "low": low, "high": high}, (x,), y)]
+    return [CLayer(kernel, {"window": window, "low": low, "high": high}, (x,), y, shift=_shift(window))]
+
+
+def _shift(window: Fields) -> int:
+    """How far before its operand a result must begin that is written pixel by pixel while the operand is read.
+
+    No pixel may be written over the first number that its own window or that of a later pixel still reads.
+    """
+    rows, columns = (
+        np.maximum(np.arange(window[f"out_{side}"]) * window[f"stride_{side}"] - window[f"pad_{side}"], 0)
+        for side in "hw"
+    )
+    first = ((rows[:, None] * window["in_w"] + columns) * window["in_c"]).reshape(-1)
+    needed = np.minimum.accumulate(first[::-1])[::-1]
+    written = np.arange(1, len(needed) + 1) * window["out_c"]
+    return max(0, int((written - needed).max()))
 
 
 def _weighted(operator: Operator) -> tuple[Tensor, Tensor, Tensor]:

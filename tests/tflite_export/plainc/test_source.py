@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cascade_files
@@ -19,7 +21,8 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only, read
 from tflite_export.inputs import InputKind
 from tflite_export.plainc import network, source
-from tflite_export.plainc.network import ArenaPlace
+from tflite_export.plainc.layers import CLayer
+from tflite_export.plainc.network import ArenaPlace, CNetwork
 from tflite_export.plainc.source import CascadeSource, PointSource, Written
 
 pytestmark = [needs.COMPILER.mark, pytest.mark.slow]
@@ -125,7 +128,7 @@ def test_the_header_compiles_alone_as_c_and_cpp_and_states_scales(written: Writt
     text = written.files[source.HEADER].decode()
     entry = only(read(point("small").content)).inputs[0]
     assert f"#define MODEL_SMALL_INT8_INPUT_ZERO_POINT ({entry.zero_points[0]})" in text
-    assert f"#define RESTNET_ARENA_SIZE {written.arena}\n" in text
+    assert f"#else\n#define RESTNET_ARENA_SIZE {written.arena}\n" in text
     (tmp_path / source.HEADER).write_text(text)
     for language in ("c", "c++"):
         plain_c.compiled_alone(tmp_path / source.HEADER, language)
@@ -138,25 +141,59 @@ def test_values_of_another_kind_are_told(written: Written) -> None:
     assert "0..255" in written.files[source.HEADER].decode()
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_what_is_needed_later_is_not_overwritten(name: str) -> None:
-    """Every step's tensors apart from one another: a replay that shares no code with the placement."""
-    made = network.of_file(point(name).content)
-    owner: dict[ArenaPlace, int] = {}
+def replay(made: CNetwork, way: int) -> None:
+    """Every number that is read was written by the layer that made its tensor: pixel by pixel, as the kernels go."""
+    owner, last = np.full(made.arenas[way], -1), {}
     for number, call in enumerate(made.calls):
-        for place in call.reads:
-            if isinstance(place, ArenaPlace) and place.offset is not None:
-                assert owner[place] >= 0, f"call {number} reads what nothing wrote"
-        if call.writes.offset is not None:
-            size = call.layer.writes.nbytes
-            for place in list(owner):
-                if place != call.writes and place.offset < call.writes.offset + size and place in owner:
-                    other = made.calls[owner[place]].layer.writes.nbytes
-                    if place.offset + other > call.writes.offset:
-                        del owner[place]
-            owner[call.writes] = number
-            assert call.writes.offset + size <= made.arena
-    assert made.arena <= memory.plan(memory.ranges(point(name).content)).size
+        layer = call.layer
+        starts = [p.offsets[way] if isinstance(p, ArenaPlace) and p.offsets else None for p in call.reads]
+        out = call.writes.offsets[way] if call.writes.offsets else None
+        for pixel_reads, pixel_writes in pixels(layer) if layer.shift is not None and way == 0 else [(None, None)]:
+            for tensor, start in zip(layer.reads, starts, strict=True):
+                if start is not None:
+                    places = np.arange(tensor.nbytes) if pixel_reads is None else pixel_reads
+                    assert (owner[start + places] == last[start]).all(), f"layer {number} reads what is gone"
+            if out is not None:
+                places = np.arange(layer.writes.nbytes) if pixel_writes is None else pixel_writes
+                owner[out + places] = number
+        if out is not None:
+            last[out] = number
+
+
+def pixels(layer: CLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What is read and written for each pixel of a result, in the kernels' order."""
+    w = layer.record["window"]
+    image = np.arange(w["in_h"] * w["in_w"] * w["in_c"]).reshape(w["in_h"], w["in_w"], w["in_c"])
+    for number in range(w["out_h"] * w["out_w"]):
+        row, column = divmod(number, w["out_w"])
+        rows, columns = (
+            np.array([p for p in range(at, at + w[f"kernel_{side}"]) if 0 <= p < w[f"in_{side}"]])
+            for side, at in (("h", row * w["stride_h"] - w["pad_h"]), ("w", column * w["stride_w"] - w["pad_w"]))
+        )
+        yield image[np.ix_(rows, columns)].reshape(-1), number * w["out_c"] + np.arange(w["out_c"])
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_nothing_is_overwritten_that_is_still_read(name: str) -> None:
+    made = network.of_file(point(name).content)
+    for way in (0, 1):
+        replay(made, way)
+    assert made.arenas[0] < made.arenas[1] <= memory.plan(memory.ranges(point(name).content)).size
+
+
+def test_the_replay_sees_a_result_that_lies_too_near() -> None:
+    made = network.of_file(point("large").content)
+    near = [call for call in made.calls if call.layer.shift and call.writes.offsets and call.reads[0].offsets]
+    found = 0
+    for call in near:
+        (below, _), (place, _) = call.writes.offsets, call.reads[0].offsets
+        if place - 2 * call.layer.shift < below <= place - call.layer.shift:
+            moved = replace(call, writes=replace(call.writes, offsets=(place, place)))
+            broken = replace(made, calls=tuple(moved if one_ is call else one_ for one_ in made.calls))
+            with pytest.raises(AssertionError, match="reads what is gone"):
+                replay(broken, 0)
+            found += 1
+    assert found
 
 
 def refused(content: bytes) -> str:

@@ -1,14 +1,13 @@
-/* What the kernels that call CMSIS-NN have in common. Its scratch memory is static: RESTNET_SCRATCH_BYTES of it. */
+/* What the kernels that call CMSIS-NN have in common. Its scratch memory is static, in restnet_model.c. */
 #ifndef RESTNET_CMSIS_NN_H_
 #define RESTNET_CMSIS_NN_H_
 
 #include "arm_nnfunctions.h"
 #include "restnet_kernels.h"
 
-/* A kernel that needs more says so by RESTNET_NO_SCRATCH and computes nothing. */
-#ifndef RESTNET_SCRATCH_BYTES
-#define RESTNET_SCRATCH_BYTES 4096
-#endif
+/* -DRESTNET_SCRATCH_BYTES=N gives more; a kernel that needs more says RESTNET_NO_SCRATCH and computes nothing. */
+extern int32_t restnet_scratch_memory[];
+extern const int32_t restnet_scratch_bytes;
 
 /* CMSIS-NN reads multipliers and shifts through pointers that are not const. */
 static inline int32_t *restnet_variable(const int32_t *constant)
@@ -24,9 +23,8 @@ static inline int32_t *restnet_variable(const int32_t *constant)
 /* Scratch memory of so many bytes; its size is negative where there is not enough. */
 static inline cmsis_nn_context restnet_scratch(int32_t bytes)
 {
-  static int32_t scratch[(RESTNET_SCRATCH_BYTES + 3) / 4];
-  cmsis_nn_context context = {scratch, bytes};
-  if (bytes > RESTNET_SCRATCH_BYTES) context.size = -1;
+  cmsis_nn_context context = {restnet_scratch_memory, bytes};
+  if (bytes > restnet_scratch_bytes) context.size = -1;
   return context;
 }
 

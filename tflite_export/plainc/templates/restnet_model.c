@@ -3,6 +3,22 @@
 
 #include "restnet_kernels.h"
 
+/* Kernels in plain C work in order, so that a result may lie over what was read already; those of CMSIS-NN do not. */
+#ifdef RESTNET_CMSIS_NN
+#define AT(plain, apart) apart
+#ifndef RESTNET_SCRATCH_BYTES
+#ifdef __ARM_FEATURE_MVE
+#define RESTNET_SCRATCH_BYTES {{ scratches[0] }}
+#else
+#define RESTNET_SCRATCH_BYTES {{ scratches[1] }}
+#endif
+#endif
+int32_t restnet_scratch_memory[(RESTNET_SCRATCH_BYTES + 3) / 4];
+const int32_t restnet_scratch_bytes = RESTNET_SCRATCH_BYTES;
+#else
+#define AT(plain, apart) plain
+#endif
+
 static union {
   int64_t alignment;
   int8_t bytes[RESTNET_ARENA_SIZE];
@@ -30,7 +46,7 @@ static const restnet_{{ layer.kernel }}_layer {{ layer.name }} = {{ layer.text }
 {% for point in points %}
 
 /* {{ point.about }} */
-int8_t *{{ point.name }}_input(void) { return room.bytes + {{ point.input_offset }}; }
+int8_t *{{ point.name }}_input(void) { return room.bytes + {{ point.input_at }}; }
 
 int {{ point.name }}_run(const int8_t *input, int8_t *output)
 {

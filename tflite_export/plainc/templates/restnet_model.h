@@ -26,7 +26,11 @@ extern "C" {
 #endif
 
 /* RAM of all points, in bytes; static, in restnet_model.c. */
-#define RESTNET_ARENA_SIZE {{ arena }}
+#ifdef RESTNET_CMSIS_NN
+#define RESTNET_ARENA_SIZE {{ arenas[1] }}
+#else
+#define RESTNET_ARENA_SIZE {{ arenas[0] }}
+#endif
 
 /* The classes in the order of the scores, UTF-8. */
 #define RESTNET_LABELS_SIZE {{ labels | length }}
