@@ -123,6 +123,11 @@ def softmax(x: Sequence[int], scale: float, beta: float = 1.0) -> bytes:
     return file(operator("SOFTMAX", [steps(x, scale, 9)], steps(x, 1 / 256, -128, "y"), "SoftmaxOptions", beta=beta))
 
 
+def normalised(x: Sequence[int]) -> bytes:
+    """L2_NORMALIZATION along the last dimension."""
+    return file(operator("L2_NORMALIZATION", [steps(x, 0.031, -11)], steps(x, 1 / 128, 0, "y"), "L2NormOptions"))
+
+
 def unary(name: str, scale: float, zero_point: int, out_scale: float, out_zero: int, **values: Any) -> bytes:
     """A function of single numbers."""
     kinds = {"LEAKY_RELU": "LeakyReluOptions", "GELU": "GeluOptions", "QUANTIZE": "QuantizeOptions"}

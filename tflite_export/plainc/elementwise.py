@@ -100,6 +100,13 @@ def softmax(operator: Operator) -> list[CLayer]:
     return [CLayer("softmax", record, (x,), y, in_place=(0,))]
 
 
+def normalise(operator: Operator) -> list[CLayer]:
+    """L2_NORMALIZATION along the last dimension; its result has scale 1/128."""
+    x, y = operands(operator)[0], operator.outputs[0]
+    record = {"rows": prod(x.shape[:-1]), "depth": x.shape[-1], "in_offset": -zero_point(x)}
+    return [CLayer("normalise", record, (x,), y, in_place=(0,))]
+
+
 def table(operator: Operator) -> list[CLayer]:
     """An operator that makes each number of one: its results on all 256, as LiteRT's reference kernels give them."""
     x, y = operands(operator)[0], operator.outputs[0]

@@ -23,6 +23,7 @@ OPERATORS: Mapping[str, Callable[[Operator], Sequence[CLayer | Alias]]] = {
     "EXPAND_DIMS": moves.same,
     "FULLY_CONNECTED": windows.dense,
     "GATHER": moves.gather,
+    "L2_NORMALIZATION": elementwise.normalise,
     "MAX_POOL_2D": windows.max_pool,
     "MEAN": elementwise.mean,
     "MUL": elementwise.mul,

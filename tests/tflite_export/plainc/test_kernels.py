@@ -61,6 +61,8 @@ def _elementwise() -> dict[str, Callable[[], bytes]]:
     for number, (classes, scale) in enumerate(((2, 0.08), (10, 0.1), (12, 2.5), (100, 0.01), (1000, 0.05))):
         cases[f"softmax {number}"] = partial(one.softmax, (3, classes), scale)
     cases["softmax of half"] = partial(one.softmax, (1, 4, 10), 0.1, 0.5)
+    for number, shape in enumerate(((1, 5, 24), (1, 3, 192), (1, 9, 1))):
+        cases[f"normalise {number}"] = partial(one.normalised, shape)
     for name in ("RELU", "RELU6", "GELU", "HARD_SWISH", "QUANTIZE", "LEAKY_RELU", "EXP", "ABS"):
         cases[name] = partial(one.unary, name, 0.04, 3, 0.05, -20)
     cases["LOGISTIC"] = partial(one.unary, "LOGISTIC", 0.04, 3, 1 / 256, -128)

@@ -10,6 +10,13 @@ typedef char restnet_shifts_keep_the_sign[(-1 >> 1) == -1 ? 1 : -1];
 /* x * 2^left without a word of overflow. */
 static inline int32_t restnet_lifted(int32_t x, int left) { return (int32_t)((uint32_t)x << left); }
 
+/* x * 2^left, held within 32 bits. */
+static inline int32_t restnet_saturated(int32_t x, int left)
+{
+  const int32_t most = (int32_t)((UINT32_C(1) << (31 - left)) - 1u);
+  return x > most ? INT32_MAX : x < -most ? INT32_MIN : restnet_lifted(x, left);
+}
+
 /* x / 2^right, halves away from zero; right is 0 to 31. */
 static inline int32_t restnet_halved(int32_t x, int right)
 {

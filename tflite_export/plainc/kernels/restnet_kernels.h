@@ -121,6 +121,11 @@ typedef struct {
   int16_t least; /* differences from the largest below it count as nothing */
 } restnet_softmax_layer;
 
+typedef struct {
+  int32_t rows, depth;
+  int16_t in_offset;
+} restnet_normalise_layer;
+
 /* values[number + 128] for each of count numbers */
 typedef struct {
   int32_t count;
@@ -156,6 +161,7 @@ int restnet_square(const restnet_square_layer *layer, const int8_t *a, const int
 int restnet_mul(const restnet_mul_layer *layer, const int8_t *a, const int8_t *b, int8_t *y);
 int restnet_mean(const restnet_mean_layer *layer, const int8_t *x, int8_t *y);
 int restnet_softmax(const restnet_softmax_layer *layer, const int8_t *x, int8_t *y);
+int restnet_normalise(const restnet_normalise_layer *layer, const int8_t *x, int8_t *y);
 int restnet_table(const restnet_table_layer *layer, const int8_t *x, int8_t *y);
 int restnet_copy(const restnet_copy_layer *layer, const int8_t *x, int8_t *y);
 int restnet_fill(const restnet_fill_layer *layer, int8_t *y);

@@ -13,13 +13,6 @@ int restnet_softmax(const restnet_softmax_layer *layer, const int8_t *x, int8_t 
 
 #else
 
-/* x * 2^left, held within 32 bits. */
-static int32_t saturated(int32_t x, int left)
-{
-  const int32_t most = (int32_t)((UINT32_C(1) << (31 - left)) - 1u);
-  return x > most ? INT32_MAX : x < -most ? INT32_MIN : restnet_lifted(x, left);
-}
-
 /* e^x of a number of 5 integer bits (x / 2^26, at most 0) as one of none (1 is 2^31 - 1). */
 static int32_t exponential(int32_t x)
 {
@@ -29,7 +22,7 @@ static int32_t exponential(int32_t x)
   const int32_t within = (x & (quarter - 1)) - quarter;
   const int32_t rest = within - x;
   /* Taylor's expansion around -1/8 */
-  const int32_t p = saturated(within, 5) + (INT32_C(1) << 28);
+  const int32_t p = restnet_saturated(within, 5) + (INT32_C(1) << 28);
   const int32_t p2 = restnet_high(p, p), p3 = restnet_high(p2, p), p4 = restnet_high(p2, p2);
   const int32_t tail = restnet_halved(restnet_high(restnet_halved(p4, 2) + p3, 715827883) + p2, 1);
   int32_t result = 1895147668 + restnet_high(1895147668, p + tail);
@@ -47,9 +40,9 @@ static int32_t reciprocal(int32_t x)
   int32_t y = 1515870810 + restnet_high(half, -1010580540);
   for (int i = 0; i < 3; ++i) {
     const int32_t left = (INT32_C(1) << 29) - restnet_high(half, y);
-    y += saturated(restnet_high(y, left), 2);
+    y += restnet_saturated(restnet_high(y, left), 2);
   }
-  return saturated(y, 1);
+  return restnet_saturated(y, 1);
 }
 
 static int leading_zeros(uint32_t x)
