@@ -339,7 +339,8 @@ def test_two_names_are_installed_with_all_they_need():
     packed = set()
     for name, patterns in settings["package-data"].items():
         packed |= {path for pattern in patterns for path in folders.get(name, ROOT / name).glob(pattern)}
-    parts = [*folders.values(), ROOT / "restnet_tf" / "report" / "page"]
+    written = [ROOT / "tflite_export" / "plainc" / part for part in ("kernels", "templates")]
+    parts = [*folders.values(), ROOT / "restnet_tf" / "report" / "page", *written]
     there = {
         path for folder in parts for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     }

@@ -31,8 +31,6 @@ _METHODS = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
     "CUSTOM ethos-u": "EthosU",
 }
-# Beside the printable, these would end a string, begin an escape or (two question marks) a trigraph.
-_ESCAPED = '"\\?'
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def _points(name: str, several: Several) -> str:
     if several.stride:
         how = f"the point at place i is tflite::GetModel({name} + i * {name}_stride)"
         stride = f"constexpr std::size_t {name}_stride = {several.stride};\n"
-    lines = "".join(f"    {_string(point)},\n" for point in several.points)
+    lines = "".join(f"    {template.c_string(point)},\n" for point in several.points)
     return (
         f"\n// Its points by rising cost; {how}.\n{stride}constexpr std::size_t {name}_points_size = {count};\n"
         f"constexpr const char* {name}_points[] = {{\n{lines}}};\n"
@@ -105,7 +103,7 @@ def _dial(array: bytes, name: str, signature: Signature) -> str:
         f"constexpr float {name}_{cascades.threshold_key(number)} = {template.float32(value)};\n"
         for number, value in enumerate(entry.thresholds)
     )
-    lines = "".join(f"    {_string(stage)},\n" for stage in entry.stages)
+    lines = "".join(f"    {template.c_string(stage)},\n" for stage in entry.stages)
     return (
         f"\n// A cascade. {dial_rule(entry.confidence)}\n"
         "// Places of its inputs, of which the thresholds are one float each, and of its outputs: the scores, and\n"
@@ -128,7 +126,7 @@ def labels(names: Sequence[str]) -> dict[str, str]:
     """``labels.h`` and ``labels.cc``: the classes in the order of the scores, UTF-8, one copy for all points."""
     count = f"constexpr std::size_t model_labels_size = {len(names)};"
     declared = f"#include <cstddef>\n\n{count}\nextern const char* const model_labels[];\n"
-    lines = "".join(f"    {_string(name)},\n" for name in names) or "    nullptr,\n"
+    lines = "".join(f"    {template.c_string(name)},\n" for name in names) or "    nullptr,\n"
     return {
         "labels.h": _guarded("model_labels", declared),
         "labels.cc": f'#include "labels.h"\n\nconst char* const model_labels[] = {{\n{lines}}};\n',
@@ -253,12 +251,6 @@ def _resolver(networks: Sequence[bytes], name: str, told: str) -> str:
 def _guarded(name: str, text: str) -> str:
     guard = f"{name.upper()}_H_"
     return f"#ifndef {guard}\n#define {guard}\n\n{text}\n#endif  // {guard}\n"
-
-
-def _string(text: str) -> str:
-    """A C++ string literal. Octal escapes end after three digits; hexadecimal ones would take in what follows."""
-    plain = (chr(v) if 32 <= v < 127 and chr(v) not in _ESCAPED else f"\\{v:03o}" for v in text.encode())
-    return f'"{"".join(plain)}"'
 
 
 def _address(data: np.ndarray) -> int:

@@ -100,3 +100,9 @@ _ALL = (
     Confidence("entropy", "certainty (1 less the entropy)", _entropy, _emitted_entropy),
 )
 CONFIDENCES = {confidence.name: confidence for confidence in _ALL}
+
+
+def entropy_terms(scale: float, zero_point: int, classes: int) -> tuple[np.ndarray, float]:
+    """``p log p`` float32 ``(256,)`` of the probabilities that -128 to 127 stand for, and what their sum is times."""
+    p = np.float32(scale) * (np.arange(-128, 128) - zero_point).astype(np.float32)
+    return p * np.log(np.maximum(p, _TINY)), float(np.float32(1 / np.log(classes)))

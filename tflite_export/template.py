@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+# Beside the printable, these would end a string, begin an escape or (two question marks) a trigraph.
+_ESCAPED = '"\\?'
+
 if TYPE_CHECKING:
     import jinja2
 
@@ -27,6 +30,12 @@ def kotlin(value: str) -> str:
     return f'"{"".join(plain)}"'
 
 
+def c_string(value: str) -> str:
+    """A C or C++ string literal. Octal escapes end after three digits; hexadecimal ones would take in what follows."""
+    plain = (chr(v) if 32 <= v < 127 and chr(v) not in _ESCAPED else f"\\{v:03o}" for v in value.encode())
+    return f'"{"".join(plain)}"'
+
+
 def float32(value: float) -> str:
     """A number as a Kotlin or C++ float, to its last bit."""
     return f"{float(np.float32(value))!r}f"
@@ -39,5 +48,5 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"kotlin": kotlin, "float32": float32, "shell": shlex.quote}
+    environment.filters |= {"kotlin": kotlin, "c_string": c_string, "float32": float32, "shell": shlex.quote}
     return environment

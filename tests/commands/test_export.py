@@ -138,6 +138,34 @@ def test_tflm_takes_what_it_can_and_says_why_not_the_rest(run: Path):
     assert "L1-S0, int8, of demo" in (run.parent / "out" / "L1_S0_int8.h").read_text()
 
 
+def test_c_takes_what_tflm_lacks_and_refuses_by_name(run: Path, contents: dict[str, dict[str, bytes]]):
+    result = export(run, "--target", "c")
+    assert result.exit_code == 0, result.output
+    assert "refused" not in result.stdout
+    text = (run.parent / "out" / "restnet_model.h").read_text()
+    assert "int model_L2_S1_int8_run(const int8_t *input, int8_t *output);" in text
+    assert {"restnet_model.c", "restnet_conv.c", "restnet_table.c"} <= out(run)
+    x = tensor()
+    odd = file(operator("FLOOR_DIV", [x, x], tensor(name="y")))
+    everyone = [point("small", contents["small"], ANCHOR), point("L3-S1", {"int8": odd})]
+    (run / "tflite" / "L3-S1.int8.tflite").write_bytes(odd)
+    (run / "points.json").write_text(
+        json.dumps(points.to_json(everyone, {"metric": "accuracy", "class_names": LABELS}))
+    )
+    told = "refused L3-S1: FLOOR_DIV is not in C without an interpreter: replace that layer of the anchor"
+    again = export(run, "--target", "c")
+    assert told in again.stdout, again.output
+    failed(export(run, "--target", "c", "--point", "L3-S1"), "does not take L3-S1: FLOOR_DIV is not in")
+
+
+def test_c_gets_one_point_where_one_is_asked_for(run: Path):
+    assert export(run, "--target", "c", "--point", "small").exit_code == 0
+    text = (run.parent / "out" / "restnet_model.h").read_text()
+    assert "model_small_int8_run" in text
+    assert "L1_S0" not in text
+    failed(export(run, "--target", "c", "--precision", "float32"), "float32 does not run on C without an interpreter")
+
+
 @needs.COMPILER.mark
 def test_the_firmware_holds_the_files_of_the_run(run: Path, contents: dict[str, dict[str, bytes]]):
     assert export(run, "--target", "tflm", "--precision", "float32", "--point", "small").exit_code == 0
@@ -439,6 +467,20 @@ def test_one_image_comes_with_a_loop_for_each_cascade_and_a_router_with_none(cas
         "refused small>large: a router holds no cascades; give --together image, or export it alone\n" in routed.stdout
     )
     assert "router_int8.cc" in {path.name for path in (cascading.parent / "routed").iterdir()}
+
+
+def test_c_gets_a_function_for_each_cascade(cascading: Path):
+    result = export(cascading, "--target", "c")
+    assert result.exit_code == 0, result.output
+    assert (
+        "cascades come as their stages; a function of each in restnet_model.c runs them until one is sure"
+        in result.stdout
+    )
+    text = (cascading.parent / "out" / "restnet_model.h").read_text()
+    for name in ("model_small_then_large_int8", "model_small_then_middle_then_large_int8"):
+        assert f"int {name}_run(const int8_t *input, int8_t *output, const float *thresholds);" in text
+    first = cascade_files.dial("small>large", "int8")[0]
+    assert f"#define MODEL_SMALL_THEN_LARGE_INT8_THRESHOLDS {{{np.float32(first)!s}f}}" in text
 
 
 def test_coral_gets_stages_and_the_code_that_compares(cascading: Path):

@@ -1,0 +1,46 @@
+/* The mean of what lies inside each window, rounded to the nearest, halves away from zero. */
+#include "restnet_fixed_point.h"
+#include "restnet_kernels.h"
+#include "restnet_window.h"
+
+#ifdef RESTNET_CMSIS_NN
+#include "restnet_cmsis_nn.h"
+
+int restnet_average_pool(const restnet_average_pool_layer *layer, const int8_t *x, int8_t *y)
+{
+  const restnet_window *w = &layer->window;
+  const cmsis_nn_pool_params params = {{w->stride_w, w->stride_h}, {w->pad_w, w->pad_h}, {layer->low, layer->high}};
+  const cmsis_nn_dims in = {1, w->in_h, w->in_w, w->in_c}, out = {1, w->out_h, w->out_w, w->out_c};
+  const cmsis_nn_dims filter = {1, w->kernel_h, w->kernel_w, 1};
+  const cmsis_nn_context context = restnet_scratch(arm_avgpool_s8_get_buffer_size(w->out_w, w->in_c));
+  if (context.size < 0) return RESTNET_NO_SCRATCH;
+  return restnet_status(arm_avgpool_s8(&context, &params, &in, x, &filter, &out, y));
+}
+
+#else
+
+int restnet_average_pool(const restnet_average_pool_layer *layer, const int8_t *x, int8_t *y)
+{
+  const restnet_window *w = &layer->window;
+  for (int oy = 0; oy < w->out_h; ++oy) {
+    const int top = oy * w->stride_h - w->pad_h;
+    const int ky_from = restnet_tap_from(top, 1), ky_to = restnet_tap_to(top, 1, w->kernel_h, w->in_h);
+    for (int ox = 0; ox < w->out_w; ++ox) {
+      const int left = ox * w->stride_w - w->pad_w;
+      const int kx_from = restnet_tap_from(left, 1), kx_to = restnet_tap_to(left, 1, w->kernel_w, w->in_w);
+      const int32_t count = (ky_to - ky_from) * (kx_to - kx_from);
+      for (int c = 0; c < w->in_c; ++c) {
+        int32_t sum = 0;
+        for (int ky = ky_from; ky < ky_to; ++ky) {
+          const int8_t *value = x + ((top + ky) * w->in_w + left + kx_from) * w->in_c + c;
+          for (int kx = kx_from; kx < kx_to; ++kx, value += w->in_c) sum += *value;
+        }
+        sum = (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
+        *y++ = restnet_clamped(sum, layer->low, layer->high);
+      }
+    }
+  }
+  return RESTNET_OK;
+}
+
+#endif

@@ -1,0 +1,86 @@
+/* Made by restnet-tf; do not edit. {{ about }} */
+#include "restnet_model.h"
+
+#include "restnet_kernels.h"
+
+/* Kernels in plain C work in order, so that a result may lie over what was read already; those of CMSIS-NN do not. */
+#ifdef RESTNET_CMSIS_NN
+#define AT(plain, apart) apart
+#ifndef RESTNET_SCRATCH_BYTES
+#ifdef __ARM_FEATURE_MVE
+#define RESTNET_SCRATCH_BYTES {{ scratches[0] }}
+#else
+#define RESTNET_SCRATCH_BYTES {{ scratches[1] }}
+#endif
+#endif
+int32_t restnet_scratch_memory[(RESTNET_SCRATCH_BYTES + 3) / 4];
+const int32_t restnet_scratch_bytes = RESTNET_SCRATCH_BYTES;
+#else
+#define AT(plain, apart) plain
+#endif
+
+static union {
+  int64_t alignment;
+  int8_t bytes[RESTNET_ARENA_SIZE];
+} room;
+
+const char *const restnet_labels[] = {
+{% for label in labels %}
+    {{ label | c_string }},
+{% else %}
+    0,
+{% endfor %}
+};
+
+/* Constants, each once for all points. */
+{% for constant in constants %}
+static const {{ constant.kind }} {{ constant.name }}[{{ constant.size }}] = {
+{{ constant.text }}
+};
+{% endfor %}
+
+/* Layers, each once for all points. */
+{% for layer in layers %}
+static const restnet_{{ layer.kernel }}_layer {{ layer.name }} = {{ layer.text }};
+{% endfor %}
+{% for point in points %}
+
+/* {{ point.about }} */
+int8_t *{{ point.name }}_input(void) { return room.bytes + {{ point.input_at }}; }
+
+int {{ point.name }}_run(const int8_t *input, int8_t *output)
+{
+  int8_t *const arena = room.bytes;
+  int status = RESTNET_OK;
+{% for call in point.calls %}
+  status |= restnet_{{ call }};
+{% endfor %}
+{% if not point.uses_arena %}
+  (void)arena;
+{% endif %}
+  return status;
+}
+{% endfor %}
+{% for cascade in cascades %}
+
+/* {{ cascade.about }} */
+int {{ cascade.name }}_run(const int8_t *input, int8_t *output, const float *thresholds)
+{
+  static const float chosen[] = {{ cascade.macro }}_THRESHOLDS;
+  const uintptr_t place = (uintptr_t)input - (uintptr_t)room.bytes;
+  if (place < RESTNET_ARENA_SIZE) return -1;
+  if (!thresholds) thresholds = chosen;
+{% for stage in cascade.stages %}
+{% if stage.table %}
+  restnet_table(&{{ stage.table }}, input, {{ stage.name }}_input());
+  if ({{ stage.name }}_run({{ stage.name }}_input(), output) != RESTNET_OK) return -1;
+{% else %}
+  if ({{ stage.name }}_run(input, output) != RESTNET_OK) return -1;
+{% endif %}
+{% if not loop.last %}
+  if ({{ cascade.sure }} >= thresholds[{{ loop.index0 }}]) return {{ loop.index0 }};
+{% endif %}
+{% endfor %}
+  return {{ cascade.stages | length - 1 }};
+}
+{% endfor %}
