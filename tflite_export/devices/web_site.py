@@ -29,6 +29,7 @@ _TYPES = {
     ".wasm": "application/wasm",
 }
 _TEXT = "text/plain; charset=utf-8"
+_POLL, _LAST_SECONDS = 0.05, 2.0
 _SECONDS = 30  # that a browser may be silent in the middle of a request
 # The page may speak to nobody but this server; isolation gives it threads and a finer clock, where it is secure.
 _HEADERS = {
@@ -76,15 +77,21 @@ def served(site: Site, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
         server = ThreadingHTTPServer((host, port), partial(_Handler, site, threading.BoundedSemaphore(site.uploads)))
     except OSError as error:
         raise TfliteError(f"cannot serve a page at {host}, port {port}: {error.strerror}") from None
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    server.daemon_threads, server.timeout, over = True, _POLL, threading.Event()
+    thread = threading.Thread(target=_serve, args=(server, over), daemon=True)
     thread.start()
     try:
         yield f"http://{host}:{server.server_address[1]}/{site.token}/"
     finally:
-        server.shutdown()
+        over.set()
+        # Not for ever: where the program itself is ending, the thread runs no more.
+        thread.join(_LAST_SECONDS)
         server.server_close()
-        thread.join()
+
+
+def _serve(server: ThreadingHTTPServer, over: threading.Event) -> None:
+    while not over.is_set():
+        server.handle_request()
 
 
 def lan_address() -> str:
