@@ -65,7 +65,8 @@ class Parcel:
     """What is to be exported of a run, by name: points that the device takes, and the classes of their scores.
 
     ``loops`` are cascades whose stages are among the points. ``elastic`` is the file of all points, None where one was
-    asked for alone or there is no such file. ``kind`` says what the points take.
+    asked for alone or there is no such file. ``kind`` says what the points take, ``every`` that these are all of the
+    run's shipped points.
     """
 
     run: str
@@ -74,6 +75,7 @@ class Parcel:
     elastic: Path | None = None
     loops: tuple[StageLoop, ...] = ()
     kind: InputKind = PHOTOS
+    every: bool = False
 
 
 @dataclass(frozen=True)
