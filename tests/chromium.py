@@ -28,9 +28,12 @@ _PATIENCE = 300  # seconds; the machine may be busy
 
 
 class Page:
-    """One page of one browser; ``complaints`` are its console errors and exceptions, ``asked`` what it requested."""
+    """One page of one browser, a file or an address.
 
-    def __init__(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+    ``complaints`` are its console errors and exceptions, ``asked`` what it requested.
+    """
+
+    def __init__(self, page: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         self.complaints: list[str] = []
         self.asked: list[str] = []
         self._count, self._rest = 0, b""
@@ -55,7 +58,7 @@ class Page:
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
-        self._call("Page.navigate", url=path.resolve().as_uri())
+        self._call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while self.evaluate("document.readyState") != "complete":
             time.sleep(0.05)
         self.settle()

@@ -1,10 +1,12 @@
-"""Cascades on a Coral board: runs stages one after the other until one is sure. Copy it there with its folder.
+"""A family on a Coral board: points, and cascades, whose stages run until one is sure. Copy it there with its folder.
 
-    from cascade import CoralCascade
+    from cascade import CoralCascade, CoralFamily
     scores, stage = CoralCascade("cascades.json", "small>large").run(image)
+    family = CoralFamily(".")                    # of export --all: every point open at once
+    scores, stage = family.run(image, "small")   # another point, or a cascade, at every call
 
-It needs ``tflite_runtime`` (``pycoral`` brings it) or LiteRT, and NumPy. ``cascades.json`` names the files of the
-stages; of a file that ``edgetpu_compiler`` has made another of, ``NAME_edgetpu.tflite``, that one runs on the
+It needs ``tflite_runtime`` (``pycoral`` brings it) or LiteRT, and NumPy. ``points.json`` and ``cascades.json`` name the
+files; of a file that ``edgetpu_compiler`` has made another of, ``NAME_edgetpu.tflite``, that one runs on the
 accelerator. Kept to Python 3.6, which old images of the board have.
 """
 
@@ -47,13 +49,14 @@ class CoralCascade:
     answers. Threshold 0: always answers; above 1: never does.
     """
 
-    def __init__(self, path: str, name: str, cpu: bool = False) -> None:
+    def __init__(self, path: str, name: str, cpu: bool = False, opened: Any = None) -> None:
         with open(path, encoding="utf-8") as file:
             entry = json.load(file)[name]
         folder = os.path.dirname(path)
+        there = opened or {}  # interpreters by their files' names
         self.thresholds = list(entry["thresholds"])
         self.confidence = CONFIDENCES[entry["confidence"]]
-        self.stages = [_opened(os.path.join(folder, stage), cpu) for stage in entry["stages"]]
+        self.stages = [there.get(stage) or _opened(os.path.join(folder, stage), cpu) for stage in entry["stages"]]
 
     def run(self, image: Any) -> Any:
         """Scores ``(classes,)`` float32 of an input, and the stage that answered, from 0.
@@ -69,6 +72,34 @@ class CoralCascade:
             if last or self.confidence(scores) >= np.float32(self.thresholds[number]):
                 return scores, number
         raise ValueError("a cascade without stages")
+
+
+class CoralFamily:
+    """All points of the ``points.json`` of a folder, and the cascades of its ``cascades.json``, opened once.
+
+    Files that were compiled in one call keep their parameters in one cache, so that a switch loads nothing; others push
+    each other out of it at every switch. All interpreters use the one Edge TPU that there is. ``cascades`` has those by
+    name, whose ``thresholds`` may be turned.
+    """
+
+    def __init__(self, folder: str, cpu: bool = False) -> None:
+        with open(os.path.join(folder, "points.json"), encoding="utf-8") as file:
+            self.files = json.load(file)
+        opened = {name: _opened(os.path.join(folder, name), cpu) for name in self.files.values()}
+        self.points = {point: opened[name] for point, name in self.files.items()}
+        path = os.path.join(folder, "cascades.json")
+        self.cascades = {}  # type: dict[str, CoralCascade]
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                self.cascades = {name: CoralCascade(path, name, cpu, opened) for name in json.load(file)}
+
+    def run(self, image: Any, name: str) -> Any:
+        """Scores ``(classes,)`` float32 of a point or a cascade, and the stage that answered: 0 of a point."""
+        import numpy as np
+
+        if name in self.cascades:
+            return self.cascades[name].run(image)
+        return _scores(self.points[name], np.asarray(image, np.float32)), 0
 
 
 def _opened(path: str, cpu: bool) -> Any:

@@ -5,7 +5,8 @@
 
 It needs ``tflite_runtime`` (``pycoral`` brings it) and NumPy, and prints one line of JSON a file, and one at the end.
 Kept to Python 3.6, which old images of the board have. Files compiled by ``edgetpu_compiler``
-(``NAME_edgetpu.tflite``) run on the accelerator; others run on the processor whatever is asked.
+(``NAME_edgetpu.tflite``) run on the accelerator; others run on the processor whatever is asked. Where the file that one
+was compiled from lies beside it, both answer the same inputs, and the line says by how many steps they differ.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import sys
 import time
 from typing import Any
 
+_INPUTS = 4  # that a compiled file and its original are compared on
+_COMPILED = "_edgetpu.tflite"
 _LIBRARY = {"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"}
 
 
@@ -57,7 +60,32 @@ def timed(path: str, cpu: bool, threads: int, warmups: int, repeats: int) -> "di
         "edgetpu": b"edgetpu-custom-op" in content and not cpu,
         "threads": threads,
         "repeats_us": took,
+        **compared(interpreter, path, threads),
     }
+
+
+def compared(interpreter: Any, path: str, threads: int) -> "dict[str, int]":
+    """By how many steps a compiled file's outputs differ from its original's; nothing where that is not beside it."""
+    import numpy as np
+
+    original = path[: -len(_COMPILED)] + ".tflite"
+    if not path.endswith(_COMPILED) or not os.path.exists(original):
+        return {}
+    both = [interpreter, opened(original, True, threads)]
+    entry, random = interpreter.get_input_details()[0], np.random.RandomState(1)
+    room, most = np.iinfo(entry["dtype"]), 0
+    for _ in range(_INPUTS):
+        image = random.randint(room.min, room.max + 1, entry["shape"]).astype(entry["dtype"])
+        one, other = (answer(each, image).astype(int) for each in both)
+        most = max(most, int(abs(one - other).max()))
+    return {"difference": most}
+
+
+def answer(interpreter: Any, image: Any) -> Any:
+    """What a file gives for an input."""
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
 def main() -> None:

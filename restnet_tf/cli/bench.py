@@ -67,6 +67,35 @@ from restnet_tf.cli.devices import device_option
     concerns="log",
     help="{devices}: what the harness printed there.",
 )
+@device_option(
+    "--lan",
+    is_flag=True,
+    concerns="lan",
+    help="{devices}: serve the page to this network, not to this machine alone, by a secret address.",
+)
+@device_option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    concerns="port",
+    help="{devices}: where the page is served.  [default: any that is free]",
+)
+@device_option(
+    "--browsers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    concerns="browsers",
+    help="{devices}: how many are to measure.",
+)
+@device_option(
+    "--wait",
+    type=click.IntRange(1),
+    default=600,
+    show_default=True,
+    concerns="wait",
+    help="{devices}: seconds without a figure, after which it ends.",
+)
 def bench(
     run: Path, names: tuple[str, ...], only_points: tuple[str, ...], precisions: tuple[str, ...], **options: Any
 ) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from restnet_tf.commands import examples
 from restnet_tf.points import points
 from restnet_tf.points.points import CONTROL, OperatingPoint
 from restnet_tf.progress import Reporter
@@ -48,6 +49,8 @@ def bench(
     meta, family = points.read(run.points_path)
     measurements.read(run.measurements_path)  # broken ones are refused before the work
     subjects = _subjects(run, family, only_points, precisions, noted(meta))
+    if any(device.takes("examples") for device in benches):
+        options = replace(options, examples=examples.of_run(path, report))
     every: list[Measurement] = []
     failures: list[str] = []
     for device in benches:
@@ -88,11 +91,13 @@ def _measured(
     new: list[Measurement] = []
     failures: list[str] = []
     try:
-        for done, findings in enumerate(device.measure(taken, options), start=1):
+        done = 0
+        for findings in device.measure(taken, options):
             new += findings.measurements
             failures += (f"{device.name}: {line}" for line in findings.failures)
-            for line in findings.warnings:
-                report.say(f"warning: {line}")
+            for line in (*findings.notes, *(f"warning: {line}" for line in findings.warnings)):
+                report.say(line)
+            done += not findings.notes
             report.progress(min(done, len(taken)), len(taken))
     except DeviceError as error:
         failures.append(str(error))

@@ -88,7 +88,9 @@ def export(path: Path, request: Request, out: Path, report: Reporter) -> Exporte
     elastic = run.elastic_path(precision)
     shared = elastic if request.point is None and elastic.exists() else None
     labels = tuple(str(name) for name in meta.get("class_names") or ())
-    export = target.export(Parcel(run.path.name, tuple(taken), labels, shared, complete, noted(meta), builds))
+    kind = noted(meta)
+    parcel = Parcel(run.path.name, tuple(taken), labels, shared, complete, kind, builds, request.every)
+    export = target.export(parcel)
     for name, content in export.files.items():
         atomic.write_bytes(out / name, content)
     written = tuple(out / name for name in export.files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -307,3 +308,41 @@ def test_cascades_are_measured_where_they_run_in_every_precision_of_their_stages
 
 def test_only_devices_without_if_leave_cascades_out() -> None:
     assert {d.name.split("-")[0] for d in devices.DEVICES.values() if not d.cascades} == {"ethos", "coral"}
+
+
+# ---- examples ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tasting(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A device "d" that takes example inputs and notes them, three of 4x4x1; None where there are none."""
+    given: list[Any] = []
+
+    def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
+        given.append(options.examples and options.examples((4, 4, 1), 3))
+        yield Findings(notes=("open this",))
+
+    monkeypatch.setitem(devices.DEVICES, "d", Device("d", measure, ("int8",), options=("examples",)))
+    return given
+
+
+def test_a_device_gets_test_inputs_of_the_run_s_data(run: Run, tasting: list[Any], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 4, 4, 1), np.uint8)
+    np.savez(tmp_path / "tiny.npz", x=pixels, y=np.arange(40) % 2)
+    report, whole = Silent(), Run(tmp_path / "whole")
+    with whole.opened({"data": "tiny"}, {"method": "restnet", "data": str(tmp_path / "tiny.npz")}):
+        whole.finish("points")
+    shutil.copytree(run.path, whole.path, dirs_exist_ok=True)
+    bench.bench(whole.path, ["d"], DeviceOptions(), report)
+    (examples,) = tasting
+    assert examples.shape == (3, 4, 4, 1)
+    assert {*map(bytes, examples.astype(np.uint8))} <= {*map(bytes, pixels)}
+    assert report.lines[-1] == "open this"
+    assert not any("warning" in line for line in report.lines)
+
+
+def test_data_that_are_gone_cost_the_real_inputs_and_a_word(run: Run, tasting: list[Any]) -> None:
+    report = Silent()
+    bench.bench(run.path, ["d"], DeviceOptions(), report)
+    assert tasting == [None]
+    assert report.lines[0].startswith("warning: the examples are seeded, no real ones: ")

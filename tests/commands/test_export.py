@@ -331,7 +331,7 @@ def test_ethos_without_vela_is_one_line(run: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_asked_for_must_be_there(run: Path, tmp_path: Path):
-    failed(export(run, "--target", "stm32"), "unknown target 'stm32'; choose one of android, coral, tflm")
+    failed(export(run, "--target", "stm32"), "unknown target 'stm32'; choose one of android, coral, web, tflm")
     failed(
         export(run, "--target", "tflm", "--point", "L3-S3"), "no files of a point 'L3-S3'; it has: L1-S0, L2-S1, small"
     )

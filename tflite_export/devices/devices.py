@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tflite_export.devices import android, c, coral, ethos_u, host, mcu, tflm
+from tflite_export.devices import android, c, coral, ethos_u, host, mcu, tflm, web
 from tflite_export.devices.device import Device
 from tflite_export.devices.exports import Target
 from tflite_export.errors import TfliteError
 
-_ALL = (host.DEVICE, tflm.DEVICE, *ethos_u.DEVICES, android.DEVICE, coral.DEVICE, mcu.DEVICE, c.DEVICE)
+_ALL = (host.DEVICE, tflm.DEVICE, *ethos_u.DEVICES, android.DEVICE, coral.DEVICE, web.DEVICE, mcu.DEVICE, c.DEVICE)
 DEVICES = {device.name: device for device in _ALL}
 
 

@@ -67,7 +67,7 @@ class Parcel:
 
     ``loops`` are cascades whose stages are among the points. ``elastic`` is the file of all points, None where one was
     asked for alone or there is no such file. ``kind`` says what the points take; for ``builds`` the stated arenas
-    suffice.
+    suffice. ``every``: these are all of the run's shipped points.
     """
 
     run: str
@@ -77,6 +77,7 @@ class Parcel:
     loops: tuple[StageLoop, ...] = ()
     kind: InputKind = PHOTOS
     builds: tuple[Kernels, ...] = EVERY
+    every: bool = False
 
 
 @dataclass(frozen=True)

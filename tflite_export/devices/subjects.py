@@ -59,7 +59,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """What a user may ask of the devices; each takes what concerns it."""
+    """What a user may ask of the devices; each takes what concerns it.
+
+    ``examples`` gives so many real inputs ``(n, h, w, c)`` or ``(n, t, c)`` of a shape; None where there are none.
+    """
 
     threads: int = 1
     xnnpack: bool = True
@@ -67,15 +70,21 @@ class DeviceOptions:
     binary: Path | None = None
     serials: tuple[str, ...] = ()
     log: Path | None = None
+    lan: bool = False
+    port: int = 0  # any that is free
+    browsers: int = 1
+    wait: int = 600  # seconds
+    examples: Callable[[tuple[int, ...], int], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a device says: figures, what is odd about them, and why files have none."""
+    """What a device says: figures, what is odd about them, why files have none, and what its user has to know."""
 
     measurements: tuple[Measurement, ...] = ()
     warnings: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class DeviceError(TfliteError):

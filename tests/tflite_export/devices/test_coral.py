@@ -177,10 +177,12 @@ np.savez(sys.argv[1] + "/answers.npz", scores=[s for s, _ in answers], stages=[s
 """
 
 
-def exported(folder: Path, name: str, precision: str, thresholds: tuple[float, ...], measure: str = "max") -> None:
+def exported(
+    folder: Path, name: str, precision: str, thresholds: tuple[float, ...], measure: str = "max", every: bool = False
+) -> None:
     loop = StageLoop(name, precision, tuple(name.split(">")), measure, thresholds)
     files_ = tuple(PointFile(n, p, cascade_files.stage(n, p)) for n, p in loop.files)
-    for file, content in coral.export(Parcel("demo", files_, (), None, (loop,))).files.items():
+    for file, content in coral.export(Parcel("demo", files_, (), None, (loop,), every=every)).files.items():
         (folder / file).write_bytes(content)
 
 
@@ -230,3 +232,76 @@ def test_a_compiled_stage_goes_to_the_accelerator(tmp_path: Path) -> None:
     words = [sys.executable, "-c", LOOP, str(tmp_path), "small>large", "[]"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert "libedgetpu" in done.stderr
+
+
+FAMILY = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from cascade import CoralFamily
+family = CoralFamily(sys.argv[1])
+image = np.load(sys.argv[1] + "/images.npy")[0]
+names = sys.argv[2:]
+np.savez(sys.argv[1] + "/answers.npz", scores=[family.run(image, n)[0] for n in names],
+         stages=[family.run(image, n)[1] for n in names])
+assert family.cascades["small>large"].stages == [family.points["small"], family.points["large"]]
+"""
+
+
+def test_a_family_switches_between_points_and_cascades(tmp_path: Path) -> None:
+    exported(tmp_path, "small>large", "int8", (2.0,), every=True)
+    np.save(tmp_path / "images.npy", cascade_files.PIXELS)
+    names = ["large", "small", "small>large", "large"]
+    done = subprocess.run(
+        [sys.executable, "-c", FAMILY, str(tmp_path), *names], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "answers.npz") as arrays:
+        scores, stages = arrays["scores"], arrays["stages"]
+    assert stages.tolist() == [0, 0, 1, 0]
+    for name, row in zip(["large", "small", "large", "large"], scores, strict=True):
+        (expected,) = host.scores(cascade_files.stage(name, "int8"), [cascade_files.PIXELS[:1]])
+        np.testing.assert_array_equal(row, expected)
+
+
+def test_all_points_are_compiled_in_one_call_in_the_order_given(tmp_path: Path) -> None:
+    exported(tmp_path, "small>large", "int8", (0.5,), every=True)
+    compiler = tmp_path / "bin" / "edgetpu_compiler"
+    compiler.parent.mkdir()
+    compiler.write_text('#!/bin/sh\necho "$@"\n')
+    compiler.chmod(0o755)
+    for words, called in (
+        ([], "-s small.int8.tflite large.int8.tflite\n"),
+        (["large.int8.tflite", "small.int8.tflite"], "-s large.int8.tflite small.int8.tflite\n"),
+    ):
+        done = subprocess.run(
+            ["/bin/sh", tmp_path / "compile.sh", *words],
+            env={"PATH": f"{compiler.parent}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == called
+    assert json.loads((tmp_path / "points.json").read_text()) == {
+        "small": "small.int8.tflite",
+        "large": "large.int8.tflite",
+    }
+    check = (tmp_path / "check.txt").read_text()
+    assert 'SOFTMAX: one dimension of at most 16000 values ("TensorFlow models on the Edge TPU", Supported op' in check
+
+
+def test_a_compiled_file_is_held_against_the_one_it_was_made_from(tmp_path: Path, subject: Subject) -> None:
+    other = files(["int8"], "tanh")["int8"]
+    (tmp_path / "p.int8.tflite").write_bytes(subject.content)
+    for content, differs in ((subject.content, False), (other.content, True)):
+        (tmp_path / "p.int8_edgetpu.tflite").write_bytes(content)
+        said = run(tmp_path, "--cpu", "--repeats", "2", str(tmp_path / "p.int8_edgetpu.tflite"))
+        assert (json.loads(said.splitlines()[0])["difference"] > 0) == differs
+
+
+def test_a_compiled_file_that_answers_otherwise_is_refused(tmp_path: Path, subject: Subject) -> None:
+    compiled = {"file": "p.int8_edgetpu.tflite", "sha256": "ab" * 32, "edgetpu": True}
+    (close,) = measured(subject, tmp_path / "log", line(subject, **compiled, difference=2), end(1))
+    assert {m.figure: m.value for m in close.measurements} == {"latency": 2.0, "difference": 2.0}
+    (wrong,) = measured(subject, tmp_path / "log", line(subject, **compiled, difference=90), end(1))
+    assert not wrong.measurements
+    assert "90 steps off the one it was made from; compile it alone: edgetpu_compiler -s p.int8" in wrong.failures[0]

@@ -16,7 +16,7 @@ from operators import file, operator, tensor, unary
 
 from tflite_export import emit, tail
 from tflite_export.convert import convert
-from tflite_export.devices import coral, devices, ethos_u, rules, tflm_kernels, tflm_wheel
+from tflite_export.devices import coral, coral_rules, devices, ethos_u, rules, tflm_kernels, tflm_wheel
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, Tensor, names, read, schema, write
 from tflite_export.kernels import HOST
@@ -54,7 +54,7 @@ def words(content: bytes, target: str, precision: str = "int8") -> str:
 
 
 def test_an_unknown_target_or_precision_lists_the_known_ones(files: dict[str, bytes]):
-    with pytest.raises(TfliteError, match=r"unknown target 'stm32'; choose one of android, coral, tflm, ethos-u55-32"):
+    with pytest.raises(TfliteError, match=r"unknown target 'stm32'; choose one of android, coral, web, tflm, ethos"):
         words(files["int8"], "stm32")
     with pytest.raises(TfliteError, match="unknown precision 'int4'"):
         words(files["int8"], "tflm", "int4")
@@ -260,6 +260,29 @@ def _pad(first: int) -> bytes:
     return file(operator("PAD", [tensor(), pads], tensor(shape=(1 + first, 6, 6, 8), name="y"), "PadOptions"))
 
 
+def _packed(axis: int) -> bytes:
+    x, y = tensor(shape=(1, 4, 8)), tensor(shape=(1, 1, 4, 8), name="y")
+    return file(operator("PACK", [x], y, "PackOptions", valuesCount=1, axis=axis))
+
+
+def _sloped(shape: tuple[int, ...]) -> bytes:
+    return file(
+        operator("PRELU", [tensor(), emit.constant(np.ones(shape, np.int8), "a", np.ones(1))], tensor(name="y"))
+    )
+
+
+def _squeezed(shape: tuple[int, ...]) -> bytes:
+    y = tensor(shape=tuple(size for size in shape if size > 1), name="y")
+    return file(operator("SQUEEZE", [tensor(shape=shape)], y, "SqueezeOptions", squeezeDims=[]))
+
+
+def _strided(step: int, mask: int = 0) -> bytes:
+    begin, end, steps = (np.array(x, np.int32) for x in ([0] * 3, [1, 4, 8], [1, step, 1]))
+    given = [tensor(shape=(1, 4, 8)), *(emit.constant(x, "n") for x in (begin, end, steps))]
+    y = tensor(shape=(1, 4 // step, 8), name="y")
+    return file(operator("STRIDED_SLICE", given, y, "StridedSliceOptions", ellipsisMask=mask))
+
+
 def _softmax(shape: tuple[int, ...]) -> bytes:
     return file(operator("SOFTMAX", [tensor(shape=shape)], tensor(shape=shape, name="y"), "SoftmaxOptions", beta=1.0))
 
@@ -279,6 +302,11 @@ def _dense(rows: int) -> bytes:
         (_mean([3]), _mean([3], channels=6), "works along 6 channels, which should be a multiple of 4"),
         (_joined(-128), _joined(0), "CONCATENATION joins constants other than zeros"),
         (_pad(0), _pad(1), "PAD pads the batch"),
+        (_packed(1), _packed(0), "PACK packs along the batch"),
+        (_sloped((1, 1, 8)), _sloped((4, 4, 8)), "PRELU has slopes of (4, 4, 8)"),
+        (_squeezed((1, 5, 10)), _squeezed((5, 1, 10)), "of which only leading dimensions may be 1"),
+        (_strided(1), _strided(2), "STRIDED_SLICE has strides other than 1"),
+        (_strided(1), _strided(1, mask=1), "has a mask of an ellipsis or of new axes"),
         (_softmax((1, 10)), _softmax((1, 4, 10)), "SOFTMAX works on (1, 4, 10)"),
         (_softmax((1, 16_000)), _softmax((1, 16_001)), "one dimension of at most 16000 values"),
         (_dense(1), _dense(5), "FULLY_CONNECTED gives (1, 5, 6), where one dimension alone may exceed 1"),
@@ -295,6 +323,12 @@ def test_documented_rules_of_coral(right: bytes, wrong: bytes, reason: str):
     assert reason in told
     assert "documented rules" in told
     assert "compile" not in told
+
+
+def test_every_rule_of_coral_says_where_it_is_written():
+    for rule in coral_rules.RULES:
+        assert str(rule).endswith(('Edge TPU", Model requirements)', 'Edge TPU", Supported operations)'))
+    assert {rule.about for rule in coral_rules.RULES if rule.fault} <= coral.OPERATORS
 
 
 def test_only_documented_operators_pass_for_coral():
