@@ -25,11 +25,13 @@ def compiled(model: keras.Model) -> Callable[[Any], Any]:
     """The model as one function for inference.
 
     Called layer by layer, Keras holds what every layer puts out until the last is done: 20 GB for 128 images in
-    EfficientNetB4. TensorFlow's graph frees what nothing needs any more.
+    EfficientNetB4. TensorFlow's graph frees what nothing needs any more. It is traced once, for batches of any size.
     """
     import tensorflow as tf
 
-    return tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    (given,) = model.inputs
+    signature = [tf.TensorSpec([None, *given.shape[1:]], tf.float32)]
+    return tf.function(lambda x: model(x, training=False), signature, autograph=False)
 
 
 def seconds(model: keras.Model, shape: tuple[int, ...], most: int = _BATCH) -> float:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Training:
+class AnchorTraining:
     """All that decides one: where the anchor goes, its role, and the images."""
 
     path: Path
@@ -29,11 +29,11 @@ class Training:
 def named(run: Run, data: str, images: DataSource, execute: Executor, report: Reporter) -> dict[str, ModelSource]:
     """The anchors by role; trained where the run has them not yet."""
     files = {role: demo.file(run.anchors_path, data, role, images.seed) for role in demo.NETS}
-    work = [Training(path, role, images) for role, path in files.items() if not path.exists()]
+    work = [AnchorTraining(path, role, images) for role, path in files.items() if not path.exists()]
     tasks.finish(execute, [Task(f"training the {one.role} demo anchor", trained, one) for one in work], report)
     return {role: ModelSource(str(path.absolute())) for role, path in files.items()}
 
 
-def trained(given: Training, progress: Progress) -> None:
+def trained(given: AnchorTraining, progress: Progress) -> None:
     """Train one anchor into its file."""
     demo.train(given.path, given.role, sources.data(given.images), given.images.seed, progress)
