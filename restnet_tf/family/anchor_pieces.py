@@ -117,10 +117,12 @@ def compile_anchors(family: Family, precisions: Sequence[str]) -> None:
     if family.settings.converter != "link":
         return
     members = Members(family, {}, {})
-    for precision in precisions:
-        pieces = AnchorPieces(members, precision)
+    pieces = [AnchorPieces(members, precision) for precision in precisions]
+    due = [task for each in pieces for role in family.anchors if (task := each.due(role))]
+    tasks.finish(family.execute, due, family.report)
+    for each in pieces:
         for role in family.anchors:
-            pieces.object(role)
+            each.object(role)
 
 
 class Converter:
@@ -261,22 +263,31 @@ class AnchorPieces:
 
     def object(self, role: str) -> link.Object:
         """An anchor, compiled with its cuts as outputs; one with other weights has none: no route goes through it."""
+        new = role not in self._objects
+        compiled = self._kept(role, *self._compilation(role))
+        if new and self._lower:
+            self._tell_lowered(role, compiled)
+        return compiled
+
+    def due(self, role: str) -> Task[Any, None] | None:
+        """What makes the object of an anchor; None where the run has it."""
+        parts, task = self._compilation(role)
+        path = self._path(role, parts)
+        return None if path.exists() else task(path)
+
+    def _compilation(self, role: str) -> tuple[list[str], Callable[[Path], Task[Any, None]]]:
+        """What the object of an anchor is made from, and what makes it."""
         starts = {piece.start for plan in self._members.plans.values() for piece in plan.route if piece.anchor == role}
         places = self._family.places.get(role, ())
         names = tuple(cut.name for cut in places if cut.kind != "vector" or cut.name in starts)
         taken = self._members.input_type(self._precision)
         form, source = Form(self._precision, self._lower, taken), self._members.source(role)
-        parts = [source.sha256, *names, taken or ""]
 
         def task(path: Path) -> Task[Any, None]:
             title = f"compiling {role} to {self._precision}"
             return Task(title, objects.compiled, Compilation(path, form, self._family.images, source, names))
 
-        new = role not in self._objects
-        compiled = self._kept(role, parts, task)
-        if new and self._lower:
-            self._tell_lowered(role, compiled)
-        return compiled
+        return [source.sha256, *names, taken or ""], task
 
     def _tell_lowered(self, role: str, compiled: link.Object) -> None:
         """Say how far an anchor made of other operators is from what it was in Keras."""
@@ -316,24 +327,20 @@ class AnchorPieces:
         task: Callable[[Path], Task[Any, None]],
         weights_of: link.Object | None = None,
     ) -> link.Object:
-        """An object from memory, from the run, or compiled into it: its file is named by all it is made from."""
+        """An object from memory, from the run, or compiled into it."""
         if name not in self._objects:
-            tools = [f"{package} {version(package)}" for package in ("tensorflow", "keras")]
-            whole = "\n".join(
-                [
-                    *parts,
-                    *self._lower,
-                    self._precision,
-                    self._family.data.sha256,
-                    str(objects.CALIBRATION_IMAGES),
-                    *tools,
-                ]
-            )
-            path = self._family.run.object_path(name, self._precision, hashlib.sha256(whole.encode()).hexdigest()[:16])
+            path = self._path(name, parts)
             if not path.exists():
                 tasks.finish(self._family.execute, [task(path)], self._family.report)
             self._objects[name] = link.Object(path.read_bytes(), weights_of)
         return self._objects[name]
+
+    def _path(self, name: str, parts: Sequence[str]) -> Path:
+        """The file of an object, which is named by all that it is made from."""
+        tools = [f"{package} {version(package)}" for package in ("tensorflow", "keras")]
+        images = [self._family.data.sha256, str(objects.CALIBRATION_IMAGES)]
+        whole = "\n".join([*parts, *self._lower, self._precision, *images, *tools])
+        return self._family.run.object_path(name, self._precision, hashlib.sha256(whole.encode()).hexdigest()[:16])
 
     def _check(self, point: str, content: bytes) -> None:
         """Refuse a file that does not answer as the point does in Keras."""

@@ -12,6 +12,7 @@ from tflite_export.devices import host
 SPLITS = ("rank", "test")
 
 Shape = tuple[int, ...]
+Key = tuple[str, str, Shape]  # a file: its point, precision and input shape
 # Batches ``(b, h, w, c)`` of a split by its name, as a network of that input shape takes them.
 Images = Callable[[str, Shape], Iterator[np.ndarray]]
 
@@ -25,10 +26,25 @@ class Answers:
         shapes: Mapping[str, Shape],
         images: Images,
         splits: Sequence[str] = SPLITS,
+        together: Callable[[str, Sequence[Key]], Iterator[np.ndarray]] | None = None,
     ) -> None:
-        """``path`` names the file of a point in a precision, ``shapes`` what the points take."""
+        """``path`` names the file of a point in a precision, ``shapes`` what the points take.
+
+        ``together`` asks many files about a split at once, where more than one process can.
+        """
         self._path, self._shapes, self._images, self._splits = path, shapes, images, splits
-        self._kept: dict[tuple[str, str, Shape], dict[str, np.ndarray]] = {}
+        self._together = together
+        self._kept: dict[Key, dict[str, np.ndarray]] = {}
+
+    def gather(self, files: Sequence[tuple[str, str]], splits: Sequence[str]) -> None:
+        """Ask files, by point and precision, at once where that can be; what they answer is given when it is asked."""
+        if self._together is None:
+            return
+        for split in splits:
+            named = [(point, precision, self._shapes[point]) for point, precision in files]
+            keys = [key for key in named if split not in self._kept.get(key, {})]
+            for key, scores in zip(keys, self._together(split, keys), strict=True):
+                self._kept.setdefault(key, {})[split] = scores
 
     def of(self, point: str, precision: str) -> dict[str, np.ndarray]:
         """Of a point's own file."""
@@ -46,9 +62,7 @@ class Answers:
     def _content(self, point: str, precision: str) -> Callable[[], bytes]:
         return lambda: self._path(point, precision).read_bytes()
 
-    def _answered(
-        self, key: tuple[str, str, Shape], splits: Sequence[str], content: Callable[[], bytes]
-    ) -> dict[str, np.ndarray]:
+    def _answered(self, key: Key, splits: Sequence[str], content: Callable[[], bytes]) -> dict[str, np.ndarray]:
         """What is known of a file, with its answers to these splits."""
         answers = self._kept.setdefault(key, {})
         if missing := [split for split in splits if split not in answers]:

@@ -41,6 +41,7 @@ def rated(
     run: Run, jobs: Sequence[Job], answers: Answers, judge: Judge, report: Reporter
 ) -> dict[str, dict[str, Rating]]:
     """What every file takes and how it scores on the rank split, which is what decides; by point and precision."""
+    answers.gather([(job.point, job.precision) for job in jobs], ["rank"])
     report.stage("scores of all files on the rank split, run by the interpreter")
     ratings: dict[str, dict[str, Rating]] = {}
     for done, job in enumerate(jobs, start=1):
@@ -59,6 +60,7 @@ def measured(
     contents = {job: path.read_bytes() for job, path in paths.items()}
     report.stage("latency on this host, all files in turns")
     timed = _latencies(contents, images, repeats)
+    answers.gather([(job.point, job.precision) for job in jobs], SPLITS)
     report.stage("scores of all files, run by the interpreter")
     files: dict[str, dict[str, File]] = {}
     for done, (job, content) in enumerate(contents.items(), start=1):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf.cascades.chains import StageCandidate
-from restnet_tf.family import anchor_pieces, cascades, compute, opening, ratings, score, taught
+from restnet_tf.family import anchor_pieces, cascades, compute, file_answers, opening, ratings, score, taught
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS
 from restnet_tf.family.cascades import Rest, Scope
@@ -154,6 +154,7 @@ def _shop(members: Members, scorer: Scorer, candidates: Sequence[OperatingPoint]
         judge,
         family.report,
         most_elastic=family.settings.max_elastic,
+        together=file_answers.together(family),
     )
 
 

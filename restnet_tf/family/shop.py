@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from restnet_tf import atomic
 from restnet_tf.family import elastic, measure
-from restnet_tf.family.answers import Answers, Images, Shape
+from restnet_tf.family.answers import Answers, Images, Key, Shape
 from restnet_tf.family.measure import Job, Judge
 from restnet_tf.points import points
 from restnet_tf.points.points import File, OperatingPoint, Rating
@@ -32,7 +32,7 @@ class Shop:
 
     ``shapes`` are the input shapes of points, ``images`` and ``judge`` as in ``measure``. ``held_out`` are answers
     ``(n, classes)`` to the rank split of points that were fitted on it, each image without itself. ``most_elastic`` as
-    ``elastic.multiple`` gives it.
+    ``elastic.multiple`` gives it, ``together`` as ``Answers`` takes it.
     """
 
     run: Run
@@ -44,11 +44,12 @@ class Shop:
     repeats: int = _REPEATS
     held_out: Mapping[str, np.ndarray] = field(default_factory=dict)
     most_elastic: float | None = None
+    together: Callable[[str, Sequence[Key]], Iterator[np.ndarray]] | None = None
 
     @cached_property
     def answers(self) -> Answers:
         """What the files answer."""
-        return Answers(self.run.tflite_path, self.shapes, self.images)
+        return Answers(self.run.tflite_path, self.shapes, self.images, together=self.together)
 
     def unseen(self, point: str, answers: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """What a point answers to images that it was not fitted on, by split."""

@@ -1,0 +1,52 @@
+"""What files answer as tasks: any process that sees a file and the images asks it for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restnet_tf.family import score
+from restnet_tf.work import sources, tasks
+from restnet_tf.work.sources import DataSource
+from restnet_tf.work.tasks import Progress, Task
+from tflite_export.devices import host
+
+if TYPE_CHECKING:
+    from restnet_tf.family.answers import Key
+    from restnet_tf.family.family import Family
+
+
+@dataclass(frozen=True)
+class FileQuestion:
+    """A file, the images that it is given, and which split of them, in what shape."""
+
+    path: Path
+    images: DataSource
+    split: str
+    shape: tuple[int, ...]
+
+
+def answered(question: FileQuestion, progress: Progress) -> np.ndarray:
+    """The scores ``(n, classes)``, by one thread."""
+    split = getattr(sources.data(question.images), question.split)
+    return host.scores(question.path.read_bytes(), score.images(split, question.shape), threads=1)
+
+
+def together(family: Family) -> Callable[[str, Sequence[Key]], Iterator[np.ndarray]] | None:
+    """Asks many files about a split at once; None where tasks are done one after the other, in this process."""
+    if family.execute is tasks.serially:
+        return None
+
+    def ask(split: str, keys: Sequence[Key]) -> Iterator[np.ndarray]:
+        title = f"answers of {len(keys)} files on the {split} split, run by the interpreter"
+        questions = [
+            FileQuestion(family.run.tflite_path(point, precision).absolute(), family.images, split, shape)
+            for point, precision, shape in keys
+        ]
+        return family.execute([Task(title, answered, question) for question in questions], family.report)
+
+    return ask
