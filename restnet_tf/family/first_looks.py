@@ -17,7 +17,7 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.work.sources import ModelSource
 
-STAGE = "asking the models for the classes of a few labelled images"
+STAGE = "a first look at the models, on some of the labelled data"
 _RIDGE = 1e-2  # of a feature's variance
 _FOLDS = 2
 
@@ -54,6 +54,7 @@ class Impression:
     modes: tuple[str, ...]
     order: str
     refits: bool = True
+    many: str = "images"  # what inputs are called
 
 
 def sample(data: Data, count: int) -> tuple[Split, ...]:
@@ -118,13 +119,14 @@ def impression(
 ) -> Impression:
     """Look at a model by what it answers to the images of splits."""
     look = first_look.look(truths(splits), answers, given, modes, classes)
-    return Impression(role, name, look, modes, class_order.spoken(look.order, data) if look.order else "")
+    order = class_order.spoken(look.order, data) if look.order else ""
+    return Impression(role, name, look, modes, order, many=data.kind.many)
 
 
 def say(impressions: Sequence[Impression], report: Reporter) -> None:
     """How many each has right."""
     for one in impressions:
-        share = f"{100 * one.look.share:.1f} % of {one.look.images} labelled images"
+        share = f"{100 * one.look.share:.1f} % of {one.look.images} labelled {one.many}"
         report.say(f"{one.role}: {one.name} has {share} right")
 
 
@@ -139,7 +141,7 @@ def judge(impressions: Sequence[Impression], remedies: Remedies, anyway: bool, r
 def told(one: Impression, remedies: Remedies) -> str:
     """What is wrong with a model and which options mend it; empty where nothing is."""
     look = one.look
-    begin = f"{one.role} ({one.name}) has {100 * look.share:.1f} % of {look.images} labelled images right"
+    begin = f"{one.role} ({one.name}) has {100 * look.share:.1f} % of {look.images} labelled {one.many} right"
     if look.better is not None:
         options = [remedies.preprocess(one.role, look.mode)] if look.mode is not None else []
         options += [remedies.classes(one.role, one.order)] if look.order is not None else []
@@ -149,7 +151,7 @@ def told(one: Impression, remedies: Remedies) -> str:
     other = f"if it expects other values, {remedies.preprocess(one.role, '|'.join(one.modes))}" if one.modes else ""
     if remedies.otherwise:
         return f"{begin}, no better than chance: {'; if not, '.join(filter(None, (other, remedies.otherwise)))}"
-    new = remedies.classes(one.role, class_order.OTHER) if one.refits else "give images of its classes"
+    new = remedies.classes(one.role, class_order.OTHER) if one.refits else f"give {one.many} of its classes"
     ways = [f"if its classes are others than the data's, {new}", *filter(None, (other,))]
     return f"{begin}, no better than chance: {'; '.join(ways)}"
 
