@@ -155,7 +155,7 @@ def aged(path: Path) -> None:
 
 
 def noted_in_graph(new: Path, old: Path) -> None:
-    """A SavedModel as TF 2.4 wrote it: what Keras noted stands in the objects of the graph, and in no file of its own."""
+    """A SavedModel as TF 2.4 wrote it: what Keras noted is in the objects of the graph, and in no file of its own."""
     shutil.copytree(new, old)
     (old / "fingerprint.pb").unlink(missing_ok=True)
     notes = saved_metadata_pb2.SavedMetadata.FromString((old / "keras_metadata.pb").read_bytes())
