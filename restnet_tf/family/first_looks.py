@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from restnet_tf.anchors import applications, class_order, first_look, head, preprocess, vit_hub
+from restnet_tf.anchors import applications, class_order, first_look, head, norm_statistics, preprocess, vit_hub
 from restnet_tf.anchors.first_look import Answers, Look
 from restnet_tf.anchors.head import HeadFit
 from restnet_tf.data.splits import Data, Split
@@ -45,7 +45,8 @@ class Impression:
     """A model that was looked at.
 
     ``modes`` are the preprocessings that a user can give it, ``order`` the words for its classes in the order that was
-    found; ``refits`` says whether it can be given a new classifier.
+    found; ``refits`` says whether it can be given a new classifier. ``settled`` is the share that a model at chance
+    would have right if its batch norms took the statistics of the batch; None where that is no better.
     """
 
     role: str
@@ -55,6 +56,7 @@ class Impression:
     order: str
     refits: bool = True
     many: str = "images"  # what inputs are called
+    settled: float | None = None
 
 
 def sample(data: Data, count: int) -> tuple[Split, ...]:
@@ -77,9 +79,12 @@ def of_anchor(role: str, model: ModelSource, anchor: Anchor, data: Data) -> Impr
         images = _images(splits, anchor, model.preprocess, mode)
         return np.concatenate([np.asarray(run(x)).argmax(1) for x in images])
 
-    return impression(
-        role, anchor.name, data, splits, answers, model.preprocess, _modes(model, anchor, data), anchor.classes
-    )
+    modes = _modes(model, anchor, data)
+    seen = impression(role, anchor.name, data, splits, answers, model.preprocess, modes, anchor.classes)
+    if seen.look.better is not None or not seen.look.at_chance:
+        return seen
+    images = _images(splits, anchor, model.preprocess, model.preprocess)
+    return replace(seen, settled=norm_statistics.better(anchor.model, images, truths(splits), seen.look))
 
 
 def of_head(role: str, model: ModelSource, anchor: Anchor, fit: HeadFit, data: Data) -> Impression | None:
@@ -148,6 +153,11 @@ def told(one: Impression, remedies: Remedies) -> str:
         return f"{begin}, and {100 * look.better:.1f} % with {' '.join(options)}: give that"
     if not look.at_chance:
         return ""
+    if one.settled is not None:
+        return (
+            f"{begin}, and {100 * one.settled:.1f} % by the statistics of the {one.many} at hand: its batch norms have"
+            " not settled, as after a short training; train it for longer, or its norms with a lower momentum"
+        )
     other = f"if it expects other values, {remedies.preprocess(one.role, '|'.join(one.modes))}" if one.modes else ""
     if remedies.otherwise:
         return f"{begin}, no better than chance: {'; if not, '.join(filter(None, (other, remedies.otherwise)))}"
