@@ -1,13 +1,14 @@
 """Models as Keras 2 wrote them, with what tf_keras answers for two images; a program, since tf_keras wants a process.
 
 ``python keras2_files.py FOLDER`` writes ``x.npy``, ``<name>.npy`` and each model as TF 2.4 (``.h5``), TF 2.15
-(``.keras``) and, of some, as a SavedModel.
+(``.keras``) and, of some, as a SavedModel, of TF 2.15 and (``.tf24``) of TF 2.4.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -19,6 +20,8 @@ import h5py
 import numpy as np
 import tensorflow as tf
 import tf_keras as k
+from tensorflow.core.protobuf import saved_model_pb2
+from tf_keras.protobuf import saved_metadata_pb2
 from tf_keras.src.applications import densenet
 
 L = k.layers
@@ -151,6 +154,20 @@ def aged(path: Path) -> None:
             new.writestr(name, raw)
 
 
+def noted_in_graph(new: Path, old: Path) -> None:
+    """A SavedModel as TF 2.4 wrote it: what Keras noted is in the objects of the graph, and in no file of its own."""
+    shutil.copytree(new, old)
+    (old / "fingerprint.pb").unlink(missing_ok=True)
+    notes = saved_metadata_pb2.SavedMetadata.FromString((old / "keras_metadata.pb").read_bytes())
+    (old / "keras_metadata.pb").unlink()
+    whole = saved_model_pb2.SavedModel.FromString((old / "saved_model.pb").read_bytes())
+    objects = whole.meta_graphs[0].object_graph_def.nodes
+    for note in notes.nodes:
+        assert objects[note.node_id].user_object.identifier == note.identifier
+        objects[note.node_id].user_object.metadata = json.dumps(plain(json.loads(note.metadata)))
+    (old / "saved_model.pb").write_bytes(whole.SerializeToString())
+
+
 def main(folder: Path) -> None:
     np.save(folder / "x.npy", X)
     for build in MODELS:
@@ -165,6 +182,7 @@ def main(folder: Path) -> None:
             aged(path)
         if build in FOLDERS:
             model.save(folder / name, save_format="tf")
+            noted_in_graph(folder / name, folder / f"{name}.tf24")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ MOST_IMAGES = 1024  # where there are many classes
 _A_CLASS = 4  # images of each class, at least, before an order of classes is looked for
 TELLING = 32  # images that tell chance from knowledge
 GOOD = 0.9  # the share of right answers above which nothing else is tried
-_GAIN = 0.1  # of the share, at least, that another way of asking brings
+GAIN = 0.1  # of the share, at least, that another way of asking brings
 _SURE = 3.0  # standard errors
 _CHANCE = 2.0
 
@@ -76,7 +76,7 @@ def look(labels: np.ndarray, answers: Answers, given: str, modes: Sequence[str],
     ways |= _orders(told, labels, given, classes)
     best = max(ways, key=lambda way: int(ways[way].sum()))
     best = next(way for way in ways if not _better(ways[best], ways[way], 0.0))
-    if not _better(ways[best], right, _GAIN):
+    if not _better(ways[best], right, GAIN):
         return plain
     mode, ordered = best
     order = _order(told[mode or given], labels, classes) if ordered else None

@@ -167,7 +167,7 @@ def _check_classes(labels: np.ndarray, classes: int, names: tuple[str, ...] | No
     empty = sorted(set(range(classes)) - set(labels.tolist()))
     if empty:
         which = ", ".join(names[i] if names else str(i) for i in empty[:5])
-        raise RestnetError(f"{where}: {len(empty)} class(es) have no image to fit a classifier on: {which}")
+        raise RestnetError(f"{where}: {len(empty)} class(es) have nothing to fit a classifier on: {which}")
 
 
 def extract(anchor: Anchor, split: Split, order: np.ndarray | None = None) -> np.ndarray:

@@ -20,29 +20,31 @@ _NEARLY_ALL_RIGHT = 0.97
 _SIGNIFICANT = 3.0  # standard errors
 
 
-def check(candidates: Sequence[StageCandidate], labels: Mapping[str, np.ndarray], labelled: bool) -> None:
+def check(candidates: Sequence[StageCandidate], labels: Mapping[str, np.ndarray], labelled: bool, many: str) -> None:
     """Raise ``RestnetError`` for what cannot be planned from; warn of anchors that know the images by heart."""
-    check_count(len(labels["rank"]))
+    check_count(len(labels["rank"]), many)
     twice = {c.name for c in candidates if sum(c.name == other.name for other in candidates) > 1}
     if twice:
         raise ValueError(f"candidates of one name: {', '.join(sorted(twice))}")
     for candidate in candidates:
         for split, probabilities in candidate.probabilities.items():
-            _check_shape(candidate, probabilities, candidates[0].probabilities[split], labels[split])
+            _check_shape(candidate, probabilities, candidates[0].probabilities[split], labels[split], many)
             _check_probabilities(candidate.name, probabilities)
     if labelled:
-        _warn_of_memory(candidates, labels)
+        _warn_of_memory(candidates, labels, many)
 
 
-def check_count(images: int) -> None:
-    """Refuse (``RestnetError``) too few images of the rank split."""
-    if images < LEAST:
+def check_count(count: int, many: str = "images") -> None:
+    """Refuse (``RestnetError``) too few inputs of the rank split, which people call so."""
+    if count < LEAST:
         raise RestnetError(
-            f"{images} images in the rank split; the thresholds of a cascade need {LEAST} or more, so give more images"
+            f"{count} {many} in the rank split; the thresholds of a cascade need {LEAST} or more, so give more {many}"
         )
 
 
-def _check_shape(candidate: StageCandidate, probabilities: np.ndarray, first: np.ndarray, labels: np.ndarray) -> None:
+def _check_shape(
+    candidate: StageCandidate, probabilities: np.ndarray, first: np.ndarray, labels: np.ndarray, many: str
+) -> None:
     if len(probabilities) != len(labels):
         raise ValueError(f"{candidate.name} has answers to {len(probabilities)} images, not to {len(labels)}")
     classes = probabilities.shape[1]
@@ -53,7 +55,8 @@ def _check_shape(candidate: StageCandidate, probabilities: np.ndarray, first: np
         )
     if classes < 2:
         raise RestnetError(
-            f"{candidate.name} gives one score an image; a cascade needs a probability of each of two or more classes"
+            f"{candidate.name} gives one score an {many[:-1]}; a cascade needs a probability of each of two or more"
+            " classes"
         )
 
 
@@ -79,13 +82,13 @@ def _check_probabilities(name: str, probabilities: np.ndarray) -> None:
     )
 
 
-def _warn_of_memory(candidates: Sequence[StageCandidate], labels: Mapping[str, np.ndarray]) -> None:
+def _warn_of_memory(candidates: Sequence[StageCandidate], labels: Mapping[str, np.ndarray], many: str) -> None:
     for candidate in candidates:
         rank, test = (float(np.mean(candidate.probabilities[s].argmax(axis=1) == labels[s])) for s in ("rank", "test"))
         if _memorised(rank, test, len(labels["rank"]), len(labels["test"])):
             warnings.warn(
-                f"{candidate.name} is right on {rank:.1%} of the rank images ({test:.1%} of test): if it was trained on"
-                " them, thresholds chosen there send too few images on; rank on images that no anchor was trained on",
+                f"{candidate.name} is right on {rank:.1%} of the rank {many} ({test:.1%} of test): if it was trained on"
+                f" them, thresholds chosen there send too few {many} on; rank on {many} that no anchor was trained on",
                 RestnetWarning,
                 stacklevel=4,
             )

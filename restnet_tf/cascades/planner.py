@@ -73,6 +73,7 @@ def plan(
     terms: Sequence[Term] = (),
     confidences: Sequence[str] = tuple(CONFIDENCES),
     labelled: bool = True,
+    many: str = "images",
 ) -> Planned:
     """At most ``count`` cascades, spread evenly by mean MACs, that beat all candidates of no more mean cost.
 
@@ -80,11 +81,11 @@ def plan(
     ``terms`` limit ``macs`` (of the worst case) and ``mean.macs``; others are passed over. ``confidences`` are those
     that the device can compute: the first one is used unless another is proved better. Raises ``RestnetError`` for
     probabilities that are none, for other classes and for too few images; warns (``RestnetWarning``) of images that a
-    candidate knows by heart.
+    candidate knows by heart. ``many`` is what inputs are called.
     """
     if count < 1 or len(candidates) < 2:
         return Planned()
-    check(candidates, labels, labelled)
+    check(candidates, labels, labelled, many)
     grounds = Grounds(tuple(by_cost(candidates)), labels["rank"], tuple(terms))
     every = chains(grounds.candidates, grounds.near_front())
     refused = {c: reason for c in every if (reason := weighing.over_budget(c, terms))}

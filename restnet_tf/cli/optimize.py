@@ -58,7 +58,7 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
     for split, before in outcome.before.items():
         after = outcome.after[split]
         click.echo(
-            f"  {split}: {outcome.metric} {100 * before.value:.1f} -> {100 * after.value:.1f} % of {after.n} images,"
-            f" KL to the large anchor {before.kl:.4f} -> {after.kl:.4f}"
+            f"  {split}: {outcome.metric} {100 * before.value:.1f} -> {100 * after.value:.1f} % of {after.n}"
+            f" {outcome.many}, KL to the large anchor {before.kl:.4f} -> {after.kl:.4f}"
         )
     click.echo(f"  {standing}")

@@ -29,6 +29,6 @@ def verify(run: Path, precision: str, images: int) -> None:
 
     with screen.progress() as report:
         checks = command.check_run(run, precision, images, report)
-    for table in terminal.verified(checks, images):
+    for table in terminal.verified(checks):
         screen.console().print(table)
     command.judge(checks)

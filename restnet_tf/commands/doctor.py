@@ -114,7 +114,7 @@ def _looked(source: ModelSource, anchor: Anchor, data: Data, report: Reporter) -
     report.stage(first_looks.STAGE)
     one = first_looks.of_anchor("large", source, anchor, data)
     problem = first_looks.told(one, first_looks.BY_ROLE)
-    share = f"{100 * one.look.share:.1f} % of {one.look.images} labelled images right"
+    share = f"{100 * one.look.share:.1f} % of {one.look.images} labelled {one.many} right"
     yield Finding(BAD, problem) if problem else Finding(GOOD, share)
 
 

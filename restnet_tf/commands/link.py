@@ -61,7 +61,7 @@ def link(
 
 def _from_bytes(options: Any) -> Any:
     if not hasattr(options, "uint8_input"):
-        raise RestnetError("files of composed nets take float32 or int8 images")
+        raise RestnetError("files of composed nets take float32 or int8 inputs")
     return replace(options, uint8_input=True)
 
 

@@ -94,6 +94,7 @@ class Outcome:
     before: dict[str, Score]
     after: dict[str, Score]
     point: OperatingPoint  # as it is decided beside all others
+    many: str = "images"  # what inputs are called
 
 
 def optimize(path: Path, point: str, treatment: Treatment, report: Reporter) -> Outcome:
@@ -144,7 +145,7 @@ def _kept(
     family: Family, plan: Plan, fitted: Fitted, changed: tuple[Stitch, RungResult], treatment: Treatment
 ) -> Outcome:
     """Score the point before and after, and hand the result over."""
-    family.report.stage("accuracy before and after")
+    family.report.stage(f"{family.metric} before and after")
     scorer = Scorer(family)
     before, after = (
         scorer(model)
@@ -157,7 +158,7 @@ def _kept(
         fitted, stitch=changed[0], rung=treatment.suffix, kl=kl, rungs=rungs, settled=True, origin=plan.name
     )
     point = additions.add(family, replace(plan, name=name), optimised, treatment.options)
-    return Outcome(name, family.run.stitch_path(name), family.metric, before, after, point)
+    return Outcome(name, family.run.stitch_path(name), family.metric, before, after, point, family.data.kind.many)
 
 
 def _optimised(family: Family, plan: Plan, fitted: Fitted, treatment: Treatment) -> tuple[Stitch, RungResult]:

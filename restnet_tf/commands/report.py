@@ -137,11 +137,11 @@ def _facts(
     return {
         **{f"{role} anchor": _hashed(given.get(f"{role} anchor", name)) for role, name in meta["anchors"].items()},
         "data": f"{_hashed(given.get('data', meta['data']))}, {classes} classes",
-        "images": f"{listed[0].test.n} to test, {listed[0].rank.n} to rank",
+        noted(meta).many: f"{listed[0].test.n} to test, {listed[0].rank.n} to rank",
         "metric": f"{meta['metric']}; intervals are of 95 %",
         **_standing(listed),
         **_lost(listed, str(meta["metric"])),
-        **_cascading(listed, str(meta["metric"])),
+        **_cascading(listed, str(meta["metric"]), noted(meta).many),
         "precisions": ", ".join(sorted({name for p in listed for name in p.files})),
         **({"elastic files": "; ".join(sizes)} if (sizes := shared.sentences(meta)) else {}),
         "settings": ", ".join(told),
@@ -176,13 +176,13 @@ def _lost(listed: tuple[OperatingPoint, ...], metric: str) -> dict[str, str]:
     return {"lost by rounding": "; ".join(said)} if said else {}
 
 
-def _cascading(listed: tuple[OperatingPoint, ...], metric: str) -> dict[str, str]:
+def _cascading(listed: tuple[OperatingPoint, ...], metric: str, many: str) -> dict[str, str]:
     """How many cascades are shipped, and where those lie; nothing of a run without any."""
     every = [p for p in listed if p.kind == CASCADE]
     if not every:
         return {}
     count = {"cascades": f"{len(savings.shipped(listed))} shipped of {len(every)}"}
-    said = savings.saved(listed, metric)
+    said = savings.saved(listed, metric, many)
     return count | ({"compute saved": said[0]} if said else {})
 
 
@@ -286,7 +286,7 @@ def _stages(cascade: Cascade, anchors: Mapping[str, OperatingPoint]) -> tuple[Ro
             name if name in anchors else STAGE,
             "whole" if name in anchors else name,
             macs,
-            "" if reach == 1 else f"on {100 * reach:.0f} % of the rank images",
+            "" if reach == 1 else f"on {100 * reach:.0f} % of the rank split",
             reach,
         )
         for name, macs, reach in told

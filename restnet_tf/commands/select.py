@@ -19,6 +19,7 @@ from tflite_export.cascades import threshold_key
 from tflite_export.confidence import CONFIDENCES
 from tflite_export.devices import measurements
 from tflite_export.devices.measurements import Measurement
+from tflite_export.inputs import noted
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Selection:
     run: Path
     metric: str
     choice: Choice
+    many: str = "images"  # what inputs are called
 
     @property
     def point(self) -> OperatingPoint:
@@ -73,7 +75,7 @@ def select(run: str | Path, budget: str) -> Selection:
     meta, candidates = points.read(directory.points_path)
     measured = measurements.read(directory.measurements_path)
     choice = selecting.select(candidates, terms, measured, directory.path)
-    return Selection(directory.path, str(meta["metric"]), choice)
+    return Selection(directory.path, str(meta["metric"]), choice, noted(meta).many)
 
 
 def as_json(selection: Selection) -> str:
@@ -92,14 +94,14 @@ def lines(selection: Selection) -> list[str]:
     """What was chosen and all that is known of it, each figure with its source."""
     point, file = selection.point, selection.file
     low, high = (100 * share for share in file.test.interval)
-    score = f"{100 * file.test.value:.1f} % [{low:.1f}, {high:.1f}] of {file.test.n} test images"
+    score = f"{100 * file.test.value:.1f} % [{low:.1f}, {high:.1f}] of {file.test.n} test {selection.many}"
     unmeasured = [f"  not measured there, though they score higher: {', '.join(selection.better)}"]
     return [
         f"{point.name} {selection.precision}: {point.route}",
         f"  {selection.metric} {score}",
-        *_dial(point, file),
+        *_dial(point, file, selection.many),
         *(
-            _figure(name, figure.of(point, file), figure.source)
+            _figure(name, figure.of(point, file), figure.source.format(many=selection.many))
             for name, figure in selecting.FIGURES.items()
             if point.cascade or not name.startswith(budgets.MEAN)
         ),
@@ -107,31 +109,31 @@ def lines(selection: Selection) -> list[str]:
             _figure(f"{m.device}.{m.figure}", m.value, f"{measurements.KINDS[m.kind]}, {m.tool}")
             for m in selection.measured
         ),
-        *(line for total in selection.choice.sums for line in _summed(total, selection.measured)),
+        *(line for total in selection.choice.sums for line in _summed(total, selection.measured, selection.many)),
         f"  file {selection.path}",
         *(unmeasured if selection.better else []),
     ]
 
 
-def _dial(point: OperatingPoint, file: File) -> list[str]:
-    """How a cascade is set, and on what share of the test images each stage goes on."""
+def _dial(point: OperatingPoint, file: File, many: str) -> list[str]:
+    """How a cascade is set, and on what share of the test split each stage goes on."""
     if point.cascade is None or file.dial is None:
         return []
     dial, stages, n = file.dial, point.cascade.stages, file.test.n
     lines = []
     for number, (stage, threshold, reach) in enumerate(zip(stages, dial.thresholds, dial.test_reach[1:], strict=False)):
         low, high = (100 * end for end in Share(reach, n).interval)
-        share = f"{100 * reach:.1f} % [{low:.1f}, {high:.1f}] of {n} test images"
+        share = f"{100 * reach:.1f} % [{low:.1f}, {high:.1f}] of {n} test {many}"
         key, confidence = threshold_key(number), CONFIDENCES[point.cascade.confidence].words
         lines.append(f"  set {key} to {threshold:.6g}: {stage} goes on where its {confidence} is under it, for {share}")
     return lines
 
 
-def _summed(total: StageSum, measured: Sequence[Measurement]) -> list[str]:
+def _summed(total: StageSum, measured: Sequence[Measurement], many: str) -> list[str]:
     """What a device makes of the stages, and of all of them where it has not measured the cascade."""
     name, source = f"{total.device}.{total.figure}", f"{measurements.KINDS[total.kind]}, {total.tool}"
     worst = _figure(name, total.worst, f"summed over stages; {source}")
-    mean = _figure(budgets.MEAN + name, total.mean, f"summed over stages as rank images go on; {source}")
+    mean = _figure(budgets.MEAN + name, total.mean, f"summed over stages as rank {many} go on; {source}")
     return [mean] if any((m.device, m.figure) == (total.device, total.figure) for m in measured) else [worst, mean]
 
 

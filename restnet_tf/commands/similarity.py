@@ -35,7 +35,7 @@ def write(out: Path, report: Reporter, **options: Any) -> tuple[Path, Path]:
     report.stage("similarity of all pairs of cuts")
     alike = matrix.similarity(large, small, images.fit.head(matrix.IMAGES), progress=report.progress)
     names = {role: [cut.name for cut in cuts] for role, cuts in zip(ROLES, alike.cuts, strict=True)}
-    title = f"{large.name} against {small.name}, {alike.n} images of {images.name}"
+    title = f"{large.name} against {small.name}, {alike.n} {images.kind.many} of {images.name}"
     picture, table = out.with_name(f"{out.name}.png"), out.with_name(f"{out.name}.npz")
     atomic.write_bytes(picture, plots.heat_map(alike.cka, names["large"], names["small"], title))
     arrays = {"cka": alike.cka, "n": alike.n, "batch": alike.batch}

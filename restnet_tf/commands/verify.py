@@ -58,7 +58,7 @@ def check(work: Work, references: References, precisions: Sequence[str], images:
     jobs = [(p, word) for p in listed for word in p.files if word in precisions or _among(word, precisions)]
     if not jobs:
         raise RestnetError(f"{work.run.path} has no files of {', '.join(precisions)} to verify")
-    work.report.stage(f"{len(jobs)} files beside what they are to answer as, on {bench.n} test images")
+    work.report.stage(f"{len(jobs)} files beside what they are to answer as, on {bench.n} test {bench.many}")
     networks: list[Verified] = []
     originals: list[VerifiedOriginal] = []
     chains: list[VerifiedCascade] = []
@@ -70,7 +70,7 @@ def check(work: Work, references: References, precisions: Sequence[str], images:
         else:
             networks.append(bench.network(point.name, precision))
         work.report.progress(done, len(jobs))
-    return Checks(tuple(networks), tuple(originals), tuple(chains))
+    return Checks(tuple(networks), tuple(originals), tuple(chains), bench.n, bench.many)
 
 
 def judge(checks: Checks) -> None:
@@ -90,7 +90,7 @@ def judge(checks: Checks) -> None:
         first, files = wrong[0], len({(v.point, v.precision) for v in wrong})
         raise RestnetError(
             f"{files} file{'s' if files > 1 else ''} of cascades answer{'' if files > 1 else 's'} otherwise than the"
-            f" stages one by one; {first.point} {first.precision} {_fault(first)}; build the run again"
+            f" stages one by one; {first.point} {first.precision} {_fault(first, checks.many)}; build the run again"
         )
 
 
@@ -106,6 +106,11 @@ class _Bench:
     def n(self) -> int:
         """How many images there are."""
         return len(self.work.data.test.head(self.images))
+
+    @property
+    def many(self) -> str:
+        """What people call them."""
+        return self.work.data.kind.many
 
     @cached_property
     def answers(self) -> Answers:
@@ -215,10 +220,10 @@ def _judge_floats(differences: Mapping[str, float], most: float, other: str) -> 
         )
 
 
-def _fault(wrong: VerifiedCascade) -> str:
+def _fault(wrong: VerifiedCascade, many: str) -> str:
     """What a file that was refused does, for a person."""
     if wrong.noted != wrong.expected:
         return f"says that {list(wrong.noted)} were chosen, and the run {list(wrong.expected)}"
     if wrong.elsewhere:
-        return f"has {wrong.elsewhere} of {wrong.n} images answered by another stage at {list(wrong.thresholds)}"
+        return f"has {wrong.elsewhere} of {wrong.n} {many} answered by another stage at {list(wrong.thresholds)}"
     return f"has scores that differ by {wrong.difference:.2g} at {list(wrong.thresholds)}"

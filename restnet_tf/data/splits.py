@@ -150,7 +150,7 @@ def _checked_order(order: np.ndarray | None, n: int) -> np.ndarray:
 def _check(spec: str, source: Listing) -> None:
     total = sum(len(part.contents) for part in source.parts.values())
     if total < _LEAST_IN_ALL:
-        raise RestnetError(f"{spec}: {total} images; at least {_LEAST_IN_ALL} are needed")
+        raise RestnetError(f"{spec}: {total} {_many(source)}; at least {_LEAST_IN_ALL} are needed")
     every = [part.labels for part in source.parts.values() if part.labels is not None]  # fit's first
     if not every:
         return
@@ -158,10 +158,17 @@ def _check(spec: str, source: Listing) -> None:
         missing = [ALIASES[name][0] for name, part in source.parts.items() if part.labels is None]
         raise RestnetError(f"{spec}: no labels for {', '.join(missing)}: label every split, or none")
     if np.unique(every[0]).size < 2:
-        raise RestnetError(f"{spec}: the training images are of one class only; give two or more, or no labels")
+        raise RestnetError(
+            f"{spec}: the training {_many(source)} are of one class only; give two or more, or no labels"
+        )
     top = max(int(labels.max(initial=0)) for labels in every)
     if source.class_names is not None and top >= len(source.class_names):
         raise RestnetError(f"{spec}: label {top}, but only {len(source.class_names)} class names")
+
+
+def _many(source: Listing) -> str:
+    """What inputs are called."""
+    return source.parts["fit"].images.kind.many
 
 
 def _warn_of_overlap(source: Listing) -> None:
@@ -171,9 +178,9 @@ def _warn_of_overlap(source: Listing) -> None:
             contents = set(source.parts[first].contents)
             shared = sum(content in contents for content in source.parts[second].contents)
             if shared:
-                first_name, second_name = ALIASES[first][0], ALIASES[second][0]
+                first_name, second_name, many = ALIASES[first][0], ALIASES[second][0], _many(source)
                 warnings.warn(
-                    f"{source.name}: {shared} of the {second_name} images are {first_name} images too "
+                    f"{source.name}: {shared} of the {second_name} {many} are {first_name} {many} too "
                     "(the splits are used as given)",
                     RestnetWarning,
                     stacklevel=3,
@@ -188,10 +195,11 @@ def _warn_of_small_classes(source: Listing) -> None:
     few = {label: count for label, count in _sizes(fit).items() if count < len(SPLITS)}
     said = [f"{names[label] if names else f'class {label}'} {count}" for label, count in few.items()]
     if said:
+        many = _many(source)
         listed = ", ".join(said[:_SHOWN]) + (", ..." if len(said) > _SHOWN else "")
         warnings.warn(
-            f"{source.name}: {len(said)} classes of one or two training images, too few to learn or to be tested on"
-            f" (images: {listed}); give more of them, or leave these classes out",
+            f"{source.name}: {len(said)} classes of one or two training {many}, too few to learn or to be tested on"
+            f" ({many}: {listed}); give more of them, or leave these classes out",
             RestnetWarning,
             stacklevel=3,
         )
@@ -216,9 +224,10 @@ def _complete(spec: str, parts: dict[str, ImageSet], seed: int) -> dict[str, Ima
             break
     for name in SPLITS:
         if (count := len(parts[name].images)) < _LEAST_IN_SPLIT:
-            detail = f" (cut from {len(set(whole.contents))} different images)" if name in missing else ""
+            many = whole.images.kind.many
+            detail = f" (cut from {len(set(whole.contents))} different {many})" if name in missing else ""
             raise RestnetError(
-                f"{spec}: {count} images in the {ALIASES[name][0]} split{detail}; "
+                f"{spec}: {count} {many} in the {ALIASES[name][0]} split{detail}; "
                 f"at least {_LEAST_IN_SPLIT} are needed in each"
             )
     return parts

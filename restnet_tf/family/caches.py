@@ -18,7 +18,7 @@ def of_views(family: Family, name: str, anchors: Mapping[str, Anchor], names: Na
     """Features of the training views, of each anchor those named: of fewer views, where they would fill the disk."""
     count = min(compute.views(family), compute.CACHE_BYTES // cache.bytes_per_image(anchors, names))
     count = max(compute.VIEW_BATCH, count)
-    family.report.stage(f"features of {count} views of {len(family.data.fit)} images")
+    family.report.stage(f"features of {count} views of {len(family.data.fit)} {family.data.kind.many}")
     large, folder = family.anchors[family.largest], family.run.cache_path(name)
     recipe = Views(
         count, large.input_shape, large.classes, family.mirror, family.settings.seed, batch=compute.VIEW_BATCH

@@ -71,6 +71,7 @@ class Scope:
     terms: tuple[Term, ...] = ()
     own: Mapping[str, str] = field(default_factory=dict)
     rests: Mapping[str, Mapping[str, Rest]] = field(default_factory=dict)
+    many: str = "images"  # what inputs are called
 
     @property
     def shares(self) -> bool:
@@ -91,10 +92,12 @@ def planned(
     ``candidates`` are what the ``statics``, the points of those names, answer.
     """
     labels, candidates = _labels(candidates, scope), _sure(candidates, report)
-    if (images := len(labels["rank"])) < LEAST:
-        report.say(f"no cascades: {images} rank images are too few to choose thresholds on; {LEAST} or more are needed")
+    if (count := len(labels["rank"])) < LEAST:
+        few = f"{count} rank {scope.many} are too few to choose thresholds on"
+        report.say(f"no cascades: {few}; {LEAST} or more are needed")
         return ()
-    plans = planner.plan(candidates, labels, count=scope.count, terms=scope.terms, labelled=scope.labels is not None)
+    labelled = scope.labels is not None
+    plans = planner.plan(candidates, labels, count=scope.count, terms=scope.terms, labelled=labelled, many=scope.many)
     by_chain: dict[str, list[Policy]] = {}
     for policy in plans.policies:
         by_chain.setdefault(policy.chain.name, []).append(policy)
@@ -354,6 +357,6 @@ def _check(
     wrong = int(np.sum(stage != place))
     if wrong or not np.allclose(scores, expected, atol=1e-6):
         raise RestnetError(
-            f"the file of {point} answers otherwise than its stages do one by one ({wrong} of {len(images)} images at"
+            f"the file of {point} answers otherwise than its stages do one by one ({wrong} of {len(images)} at"
             " another stage); build with --cascades 0 and report this"
         )

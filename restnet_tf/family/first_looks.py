@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from restnet_tf.anchors import applications, class_order, first_look, head, preprocess, vit_hub
+from restnet_tf.anchors import applications, class_order, first_look, head, norm_statistics, preprocess, vit_hub
 from restnet_tf.anchors.first_look import Answers, Look
 from restnet_tf.anchors.head import HeadFit
 from restnet_tf.data.splits import Data, Split
@@ -17,7 +17,7 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.work.sources import ModelSource
 
-STAGE = "asking the models for the classes of a few labelled images"
+STAGE = "a first look at the models, on some of the labelled data"
 _RIDGE = 1e-2  # of a feature's variance
 _FOLDS = 2
 
@@ -45,7 +45,8 @@ class Impression:
     """A model that was looked at.
 
     ``modes`` are the preprocessings that a user can give it, ``order`` the words for its classes in the order that was
-    found; ``refits`` says whether it can be given a new classifier.
+    found; ``refits`` says whether it can be given a new classifier. ``settled`` is the share that a model at chance
+    would have right if its batch norms took the statistics of the batch; None where that is no better.
     """
 
     role: str
@@ -54,6 +55,8 @@ class Impression:
     modes: tuple[str, ...]
     order: str
     refits: bool = True
+    many: str = "images"  # what inputs are called
+    settled: float | None = None
 
 
 def sample(data: Data, count: int) -> tuple[Split, ...]:
@@ -76,9 +79,12 @@ def of_anchor(role: str, model: ModelSource, anchor: Anchor, data: Data) -> Impr
         images = _images(splits, anchor, model.preprocess, mode)
         return np.concatenate([np.asarray(run(x)).argmax(1) for x in images])
 
-    return impression(
-        role, anchor.name, data, splits, answers, model.preprocess, _modes(model, anchor, data), anchor.classes
-    )
+    modes = _modes(model, anchor, data)
+    seen = impression(role, anchor.name, data, splits, answers, model.preprocess, modes, anchor.classes)
+    if seen.look.better is not None or not seen.look.at_chance:
+        return seen
+    images = _images(splits, anchor, model.preprocess, model.preprocess)
+    return replace(seen, settled=norm_statistics.better(anchor.model, images, truths(splits), seen.look))
 
 
 def of_head(role: str, model: ModelSource, anchor: Anchor, fit: HeadFit, data: Data) -> Impression | None:
@@ -118,13 +124,14 @@ def impression(
 ) -> Impression:
     """Look at a model by what it answers to the images of splits."""
     look = first_look.look(truths(splits), answers, given, modes, classes)
-    return Impression(role, name, look, modes, class_order.spoken(look.order, data) if look.order else "")
+    order = class_order.spoken(look.order, data) if look.order else ""
+    return Impression(role, name, look, modes, order, many=data.kind.many)
 
 
 def say(impressions: Sequence[Impression], report: Reporter) -> None:
     """How many each has right."""
     for one in impressions:
-        share = f"{100 * one.look.share:.1f} % of {one.look.images} labelled images"
+        share = f"{100 * one.look.share:.1f} % of {one.look.images} labelled {one.many}"
         report.say(f"{one.role}: {one.name} has {share} right")
 
 
@@ -139,17 +146,22 @@ def judge(impressions: Sequence[Impression], remedies: Remedies, anyway: bool, r
 def told(one: Impression, remedies: Remedies) -> str:
     """What is wrong with a model and which options mend it; empty where nothing is."""
     look = one.look
-    begin = f"{one.role} ({one.name}) has {100 * look.share:.1f} % of {look.images} labelled images right"
+    begin = f"{one.role} ({one.name}) has {100 * look.share:.1f} % of {look.images} labelled {one.many} right"
     if look.better is not None:
         options = [remedies.preprocess(one.role, look.mode)] if look.mode is not None else []
         options += [remedies.classes(one.role, one.order)] if look.order is not None else []
         return f"{begin}, and {100 * look.better:.1f} % with {' '.join(options)}: give that"
     if not look.at_chance:
         return ""
+    if one.settled is not None:
+        return (
+            f"{begin}, and {100 * one.settled:.1f} % by the statistics of the {one.many} at hand: its batch norms have"
+            " not settled, as after a short training; train it for longer, or its norms with a lower momentum"
+        )
     other = f"if it expects other values, {remedies.preprocess(one.role, '|'.join(one.modes))}" if one.modes else ""
     if remedies.otherwise:
         return f"{begin}, no better than chance: {'; if not, '.join(filter(None, (other, remedies.otherwise)))}"
-    new = remedies.classes(one.role, class_order.OTHER) if one.refits else "give images of its classes"
+    new = remedies.classes(one.role, class_order.OTHER) if one.refits else f"give {one.many} of its classes"
     ways = [f"if its classes are others than the data's, {new}", *filter(None, (other,))]
     return f"{begin}, no better than chance: {'; '.join(ways)}"
 

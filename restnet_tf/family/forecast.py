@@ -62,7 +62,7 @@ class Forecast:
 class Fitting:
     """What a method fits: its work, how many fits, networks that are judged in Keras, those that have files.
 
-    ``features`` are the bytes that are kept of an example while it does.
+    ``features`` are the bytes that are kept of an example while it does. Stitches in closed form are not ``trained``.
     """
 
     work: float
@@ -70,6 +70,7 @@ class Fitting:
     networks: float
     files: float
     features: float
+    trained: bool = True
 
 
 def say(whole: Forecast, path: Path, report: Reporter) -> None:
@@ -106,7 +107,7 @@ def whole(family: Prospect, fitting: Fitting, done: float | None = None) -> Fore
     """What it takes to fit and ship whatever a method makes of a family."""
     slower = _PACE / done if done else slowness(family)
     seconds = slower * (_work(family, fitting) / _PACE + _waits(family, fitting))
-    return Forecast(seconds, memory(family), _disk(family, fitting))
+    return Forecast(seconds, memory(family, fitting.trained), _disk(family, fitting))
 
 
 def check_room(family: Family) -> None:
@@ -156,6 +157,7 @@ def _each(family: Prospect, share: int) -> Fitting:
         networks=points,
         files=SHIPPED * points,
         features=cache.bytes_per_image(family.anchors, _always(family)) + 2 * fronts * float(np.mean(shapes)),
+        trained=share > 0,
     )
 
 
@@ -172,13 +174,13 @@ def fits(family: Prospect, share: int) -> int:
     return (family.settings.max_points + 1) * share
 
 
-def memory(family: Prospect) -> float:
+def memory(family: Prospect, trained: bool = True) -> float:
     """At the peak, of the pass over the images or of the training of a back."""
     lists = family.cut_lists.values()
     batch = features.batch_size(family.anchors.values(), lists)
     values = batch * sum(prod(cut.shape) for cut_list in lists for cut in cut_list)
-    trained = max(ladder.room(anchor.model) for anchor in family.anchors.values())
-    return PROGRAM + max(_SUMMED * values + 8 * _products(family), trained)
+    room = max(ladder.room(anchor.model) for anchor in family.anchors.values()) if trained else 0
+    return PROGRAM + max(_SUMMED * values + 8 * _products(family), room)
 
 
 def _disk(family: Prospect, fitting: Fitting) -> float:

@@ -146,8 +146,8 @@ def family(
     matched, heads = head.match_labels([anchor for _, anchor in models.values()], data, options.seed, run.load_head)
     for fit in heads:
         report.say(
-            f"{fit.anchor}: a new head for {fit.classes} classes, fitted on {fit.images} images, has"
-            f" {100 * fit.rank_accuracy:.1f} % of {fit.rank_images} rank images right"
+            f"{fit.anchor}: a new head for {fit.classes} classes, fitted on {fit.images} {data.kind.many}, has"
+            f" {100 * fit.rank_accuracy:.1f} % of {fit.rank_images} rank {data.kind.many} right"
         )
     anchors = dict(zip(models, matched, strict=True))
     if first and heads:

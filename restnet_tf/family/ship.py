@@ -103,7 +103,9 @@ def scope(family: Family, rests: Mapping[str, Mapping[str, Rest]]) -> Scope:
     splits = {name: getattr(family.data, name).labels for name in SPLITS}
     labels = {name: np.asarray(values) for name, values in splits.items()} if family.data.labelled else None
     settings = family.settings
-    return Scope(labels, settings.cascade_precisions, settings.cascades, family.budget, rests=rests)
+    return Scope(
+        labels, settings.cascade_precisions, settings.cascades, family.budget, rests=rests, many=family.data.kind.many
+    )
 
 
 def _rests(members: Members, listed: Sequence[OperatingPoint]) -> dict[str, dict[str, Rest]]:

@@ -65,7 +65,7 @@ class Cache:
 
 def content(anchor: str, name: str) -> str:
     """What is cached of an anchor, as errors call it."""
-    names = {INPUT: f"the images of {anchor}", LOGITS: finite.logits(anchor)}
+    names = {INPUT: f"the inputs of {anchor}", LOGITS: finite.logits(anchor)}
     return names.get(name) or finite.features(anchor, "its classifier" if name == PENULTIMATE else name)
 
 

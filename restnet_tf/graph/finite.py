@@ -17,7 +17,7 @@ def check(values: Any, content: str) -> None:
     """Raise ``RestnetError`` where values, called by their ``content`` ("the logits of resnet20"), are not finite."""
     if not np.isfinite(np.asarray(values)).all():
         raise RestnetError(
-            f"{content} hold NaN or infinity: its weights are broken, or its images are in another range than it takes;"
+            f"{content} hold NaN or infinity: its weights are broken, or its inputs are in another range than it takes;"
             " nothing can be fitted to them"
         )
 

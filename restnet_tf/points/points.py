@@ -26,8 +26,8 @@ SOURCES = {
     "flash": "size of the point's own file",
     "ram": "planned from the file",
     "latency": "measured on the building host, median",
-    "mean_macs": "expected as the images of the rank split go on, counted in the graph",
-    "mean_latency": "expected as the images of the rank split go on, measured on the building host",
+    "mean_macs": "expected as the {many} of the rank split go on, counted in the graph",
+    "mean_latency": "expected as the {many} of the rank split go on, measured on the building host",
 }
 ANCHOR, STITCHED, CONTROL, CASCADE = "anchor", "stitched", "control", "cascade"
 DISTILLED = "distilled"  # the small anchor's architecture, taught by the large one

@@ -66,8 +66,15 @@ class VerifiedCascade:
 
 @dataclass(frozen=True)
 class Checks:
-    """All that was checked of a run."""
+    """All that was checked of a run, on ``count`` test inputs, which people call so."""
 
     networks: tuple[Verified, ...]
     originals: tuple[VerifiedOriginal, ...]
     cascades: tuple[VerifiedCascade, ...]
+    count: int = 0
+    many: str = "images"
+
+    @property
+    def tests(self) -> str:
+        """On what, in words."""
+        return f"{self.count} test {self.many}"

@@ -74,7 +74,7 @@ class Wording:
 _BY_FILE = "run by the interpreter"
 COMPOSED = Wording(
     ran=_BY_FILE,
-    ranked="in cross-validation on the few images, which decides",
+    ranked="in cross-validation on the few {many}, which decides",
     loss="log loss",
     of="of the labels",
     reopens=False,
@@ -129,7 +129,8 @@ def words(metric: str, method: Wording, points: Iterable[OperatingPoint]) -> dic
 
     Where there are cascades, a cost is the mean or the worst case, and says which.
     """
-    own = {"ranked": method.ranked, "loss": method.loss, "of": method.of, "one": method.one, "many": method.many}
+    ranked = method.ranked.format(many=method.many)
+    own = {"ranked": ranked, "loss": method.loss, "of": method.of, "one": method.one, "many": method.many}
     cascading = any(p.cascade for p in points)
     ran = f"{method.ran} (cascades by the interpreter)" if cascading and method.ran != _BY_FILE else method.ran
     return {"metric": metric, "worst": "worst " if cascading else "", "ran": ran, **own}

@@ -40,7 +40,7 @@ def _sums(
 
 def _figure(key: tuple[str, str, str, str, str], values: _Values) -> Figure:
     device, figure, kind, tool, which = key
-    how = "by the share of rank images that each runs on" if which == "mean" else "of all stages"
+    how = "by the share of the rank split that each runs on" if which == "mean" else "of all stages"
     return Figure(
         f"{device} {which} {figure} of stages",
         f"{which} {figure} of stages",

@@ -88,12 +88,12 @@ def composed(
         *_shipped(points, _NETS),
         *_beaten(points, _NETS),
         *_files(path),
-        *_compared(points),
+        *_compared(points, noted(meta).many),
         *savings.sentences(points, str(meta["metric"]), noted(meta).many),
         *(f"paths that ended for {sentence(one.reason)}: {one.count}" for one in _ended(meta)),
         *_correlated(meta["correlation"], meta["nets"]),
         *_folded(meta["folded"]),
-        _took(seconds, meta["new_in_pool"]),
+        _took(seconds, meta["new_in_pool"], noted(meta).many),
     ]
 
 
@@ -197,28 +197,28 @@ def _trained(meta: Mapping[str, Any], points: Sequence[OperatingPoint]) -> list[
     return [f"{told}; distilling the small anchor took {distilling / 1e12:.3g}T of them" if distilling else told]
 
 
-def _compared(points: Sequence[OperatingPoint]) -> list[str]:
+def _compared(points: Sequence[OperatingPoint], many: str) -> list[str]:
     """The best and the cheapest net by validation, each beside the best member within its MACs."""
     nets = [p for p in points if p.kind == STITCHED and p.status == SHIPPED]
     members = [p for p in points if p.kind == ANCHOR]
     if not nets:
-        return [f"best member: {_described(min(members, key=_loss))}"]
+        return [f"best member: {_described(min(members, key=_loss), many)}"]
     lines = []
     for title, net in (("least log loss", min(nets, key=_loss)), ("fewest MACs", min(nets, key=lambda p: p.macs))):
         within = [m for m in members if m.macs <= net.macs]
-        rival = _described(min(within, key=_loss)) if within else "none is so small"
-        lines += [f"of {title}: {_described(net)}", f"  best member within its MACs: {rival}"]
-    return [*lines, f"best member of all: {_described(min(members, key=_loss))}"]
+        rival = _described(min(within, key=_loss), many) if within else "none is so small"
+        lines += [f"of {title}: {_described(net, many)}", f"  best member within its MACs: {rival}"]
+    return [*lines, f"best member of all: {_described(min(members, key=_loss), many)}"]
 
 
 def _loss(point: OperatingPoint) -> tuple[float, int, str]:
     return point.rank.kl or 0.0, point.macs, point.name
 
 
-def _described(point: OperatingPoint) -> str:
+def _described(point: OperatingPoint, many: str) -> str:
     return (
         f"{point.name} ({point.route}), {point.macs / 1e6:.4g}M MACs: {100 * point.rank.value:.1f} % in"
-        f" cross-validation, {units.SCORE.phrase(point.test)} of {point.test.n} test images"
+        f" cross-validation, {units.SCORE.phrase(point.test)} of {point.test.n} test {many}"
     )
 
 
@@ -241,7 +241,7 @@ def _folded(folds: Mapping[str, Sequence[float]]) -> list[str]:
     return [f"stitches folded into the next layer in float32, which saves MACs not taken off above: {saved}"]
 
 
-def _took(seconds: Mapping[str, float], new: Sequence[str]) -> str:
+def _took(seconds: Mapping[str, float], new: Sequence[str], many: str) -> str:
     parts = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
     personal = sum(value for name, value in seconds.items() if name != "pool")
     verb = "was" if len(new) == 1 else "were"
@@ -250,7 +250,7 @@ def _took(seconds: Mapping[str, float], new: Sequence[str]) -> str:
         if new
         else "every member was in the pool already, so this is what a second user waits"
     )
-    return f"seconds: {parts}; {personal:.0f} from the images to the files beside the pool's; {pool}"
+    return f"seconds: {parts}; {personal:.0f} from the {many} to the files beside the pool's; {pool}"
 
 
 def _count(number: int, noun: str) -> str:

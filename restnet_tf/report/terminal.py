@@ -63,20 +63,20 @@ def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoin
     return _drawn(tables.filled("devices", "What devices, interpreters and compilers say", "", columns, lines, {}))
 
 
-def verified(checks: Checks, images: int) -> list[Table]:
+def verified(checks: Checks) -> list[Table]:
     """A table of files beside Keras, one of those beside the files that models came as, and one of cascades."""
     return [
-        *([_beside_keras(checks.networks, images)] if checks.networks else ()),
-        *([_beside_originals(checks.originals, images)] if checks.originals else ()),
-        *([_beside_stages(checks.cascades, images)] if checks.cascades else ()),
+        *([_beside_keras(checks.networks, checks.tests)] if checks.networks else ()),
+        *([_beside_originals(checks.originals, checks.tests)] if checks.originals else ()),
+        *([_beside_stages(checks.cascades, checks.tests)] if checks.cascades else ()),
     ]
 
 
-def _beside_keras(checks: Sequence[Verified], images: int) -> Table:
+def _beside_keras(checks: Sequence[Verified], tests: str) -> Table:
     """One row a file: right answers of Keras, the linked file and TensorFlow's own, and how far they agree."""
     heads = ("precision", "right % keras", "linked", "converted", "top-1 as keras %: linked", "converted")
     rest = ("SQNR dB: linked", "converted", "largest difference", "KB linked", "converted", "time ratio")
-    table = _titled(f"Files beside Keras and TensorFlow's conversion, {images} test images", (*heads, *rest))
+    table = _titled(f"Files beside Keras and TensorFlow's conversion, {tests}", (*heads, *rest))
     for v in checks:
         right = (f"{100 * v.right[who]:.1f}" for who in ("keras", "linked", "converted"))
         files = [v.to_keras[who] for who in ("linked", "converted")]
@@ -94,10 +94,10 @@ def _beside_keras(checks: Sequence[Verified], images: int) -> Table:
     return table
 
 
-def _beside_originals(checks: Sequence[VerifiedOriginal], images: int) -> Table:
+def _beside_originals(checks: Sequence[VerifiedOriginal], tests: str) -> Table:
     """One row a file: right answers of it and of what the model came as, and how far they agree."""
     heads = ("precision", "right % original", "in the run", "same answer %", "largest difference", "KB original")
-    table = _titled(f"Files beside those that the models came as, {images} test images", (*heads, "in the run"))
+    table = _titled(f"Files beside those that the models came as, {tests}", (*heads, "in the run"))
     for v in checks:
         table.add_row(
             v.point,
@@ -110,10 +110,10 @@ def _beside_originals(checks: Sequence[VerifiedOriginal], images: int) -> Table:
     return table
 
 
-def _beside_stages(checks: Sequence[VerifiedCascade], images: int) -> Table:
+def _beside_stages(checks: Sequence[VerifiedCascade], tests: str) -> Table:
     """One row a cascade's file and setting: how often it goes on, and whether it answers as its stages do."""
     heads = ("precision", "thresholds", "goes on %", "by another stage", "largest difference", "equal")
-    table = _titled(f"Cascades beside their stages one by one, {images} test images", heads)
+    table = _titled(f"Cascades beside their stages one by one, {tests}", heads)
     for v in checks:
         table.add_row(
             v.point,

@@ -153,7 +153,9 @@ def sums(
     batch = batch or min(batch_size(anchors.values(), cut_lists.values()), len(split))
     total = len(split) // batch * batch if batch else 0
     if batch < MIN_BATCH:
-        raise RestnetError(f"{len(split)} images are too few for the statistics; at least {MIN_BATCH} are needed")
+        raise RestnetError(
+            f"{len(split)} {split.kind.many} are too few for the statistics; at least {MIN_BATCH} are needed"
+        )
     if not total:
         raise RestnetError(f"a shard of {len(split)} images has no whole batch of {batch}; shards are made of batches")
     observers = {role: _finite_observer(role, anchors[role], cut_lists[role]) for role in anchors}

@@ -23,7 +23,7 @@ h5py = pytest.importorskip("h5py")
 
 H5 = ("tutorial", "teachable", "deferred", "dense", "small", "caffe", "calls", "kinds")
 FILES = [f"{name}.h5" for name in H5] + [f"{name}.keras" for name in H5 if name != "caffe"]
-FOLDERS = ["tutorial", "deferred", "kinds"]
+FOLDERS = [f"{name}{version}" for name in ("tutorial", "deferred", "kinds") for version in ("", ".tf24")]
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,12 @@ import pytest
 from restnet_tf import methods
 from restnet_tf.cli.main import main
 from restnet_tf.commands import similarity
+from restnet_tf.data import splits
+from restnet_tf.family import first_looks
+from restnet_tf.family.first_looks import BY_ROLE
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
+from restnet_tf.work.sources import ModelSource
 from tflite_export.convert import convert
 
 
@@ -166,3 +170,33 @@ def test_similarity_looks_first(models: Path, tmp_path: Path) -> None:
     with pytest.raises(RestnetError, match="--small-classes=green,blue,red: give that"):
         similarity.write(tmp_path / "map", Silent(), **options)
     assert similarity.write(tmp_path / "map", Silent(), **options, small_classes="green,blue,red")[0].exists()
+
+
+def unsettled() -> keras.Model:
+    """Sees red everywhere, for its norm's averages are those of the start; of a batch it has the colours."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(3, 1, use_bias=False, name="paint")(image)
+    x = keras.layers.BatchNormalization(name="norm")(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, keras.layers.Softmax()(keras.layers.Dense(3, name="classes")(x)))
+    model.get_layer("paint").set_weights([np.eye(3, dtype="f4")[None, None]])
+    gain, shift, mean, variance = model.get_layer("norm").get_weights()
+    model.get_layer("norm").set_weights([gain, shift, mean - [1e5, 0, 0], variance])
+    model.get_layer("classes").set_weights([np.eye(3), np.zeros(3)])
+    return model
+
+
+def test_norms_that_have_not_settled_are_said_and_stay_as_they_are(models: Path, tmp_path: Path) -> None:
+    unsettled().save(tmp_path / "short.keras")
+    source = ModelSource(str(tmp_path / "short.keras"))
+    anchor, data = source.load(), splits.load(str(models / "data.npz"))
+    before = [np.asarray(w) for w in anchor.model.weights]
+    seen = first_looks.of_anchor("small", source, anchor, data)
+    assert seen.look.at_chance
+    assert seen.settled is not None
+    assert seen.settled > 0.8
+    told = first_looks.told(seen, BY_ROLE)
+    assert re.search(r"right, and \d+\.\d % by .* its batch norms have not settled", told)
+    assert "--small-classes" not in told
+    assert all(np.array_equal(w, b) for w, b in zip(anchor.model.weights, before, strict=True))
+    lost = splits.load(str(models / "noise.npz"))  # whose labels nothing can tell
+    assert first_looks.of_anchor("small", source, anchor, lost).settled is None

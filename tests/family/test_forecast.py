@@ -14,7 +14,7 @@ from restnet_tf import atomic
 from restnet_tf.family import compute, forecast
 from restnet_tf.family.family import Family
 from restnet_tf.family.forecast import Forecast
-from restnet_tf.methods.restnet import method
+from restnet_tf.methods.restnet import method, outlook
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
@@ -57,6 +57,12 @@ def test_every_point_takes_its_share_and_so_does_each_of_its_twins(family: Any) 
     assert more - less == pytest.approx((4 + 1 + 2) * 10**12)
     alone = replace(family, settings=replace(family.settings, controls=False))
     assert forecast.work(family, 10**12) - forecast.work(alone, 10**12) >= 2 * 10**12
+
+
+def test_what_is_in_closed_form_takes_no_room_to_train(family: Any) -> None:
+    assert forecast.of(family, 0, 1e10).memory < forecast.of(family, 10**12, 1e10).memory
+    bare = replace(family.options, data=None)
+    assert outlook.share(family, bare) == 0 < outlook.share(family, family.options)
 
 
 def test_the_pace_of_this_machine_is_one_that_a_machine_may_have(family: Any) -> None:

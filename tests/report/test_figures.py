@@ -196,7 +196,7 @@ def test_devices_that_run_stages_alone_have_a_worst_case_and_a_mean():
         "worst cycles of stages",
     ]
     assert cells == {"small": ["1000", "", ""], "large": ["8000", "", ""], "small>large": ["", "3000", "9000"]}
-    assert "sum of the stages' own files, by the share of rank images" in table.columns[3].source
+    assert "sum of the stages' own files, by the share of the rank split" in table.columns[3].source
     rows = {(r["point"], r["precision"]): r for r in csv.DictReader(sheets.as_csv(report).splitlines())}
     row = rows["small>large", "int8"]
     assert [value for head, value in row.items() if head.startswith("ethos-u55-128")] == ["", "3000.0", "9000.0"]

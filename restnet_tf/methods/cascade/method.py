@@ -69,7 +69,7 @@ def open(
     loaded = {role: (source, source.load()) for role, source in models.items()}
     shapes = {role: stage.classifier.image for role, stage in files.items()}
     shapes |= {role: anchor.input_shape for role, (_, anchor) in loaded.items()}
-    stages.check_channels({f"{role} {Path(named[role]).stem}": shapes[role] for role in named})
+    stages.check_channels({f"{role} {Path(named[role]).stem}": shapes[role] for role in named}, data.kind.many)
     remedies = stages.remedies(options, files)
     if not run.record_path.exists():
         impressions = stages.looked_at(options, files, data)
@@ -96,7 +96,7 @@ def identity(work: Stages) -> dict[str, Any]:
 def check(work: Stages) -> None:
     """Refuse (the domain error) models that cannot stand for one another, and images too few to choose on."""
     stages.check(work)
-    checks.check_count(len(work.data.rank))
+    checks.check_count(len(work.data.rank), work.data.kind.many)
 
 
 def build(work: Stages) -> None:
@@ -182,7 +182,9 @@ def _deciding(work: Stages) -> dict[str, str]:
 def _scope(work: Stages) -> Scope:
     labels = {name: getattr(work.data, name).labels for name in SPLITS} if work.labelled else None
     settings = work.settings
-    return Scope(labels, settings.cascade_precisions, settings.cascades, work.budget, own=work.own)
+    return Scope(
+        labels, settings.cascade_precisions, settings.cascades, work.budget, own=work.own, many=work.data.kind.many
+    )
 
 
 def _models(work: Stages, shop: Shop, earlier: Sequence[OperatingPoint]) -> list[OperatingPoint]:

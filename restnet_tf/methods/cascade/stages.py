@@ -237,12 +237,12 @@ def _check_classes(stages: Stages) -> None:
         )
     if not stages.labelled:
         return
-    count, names = head.data_classes(stages.data)
+    (count, names), many = head.data_classes(stages.data), stages.data.kind.many
     for role in stages.files:
         if counts[role] < count or (names is not None and counts[role] > count):
             raise RestnetError(
-                f"{stages.names[role]} has {counts[role]} classes and {stages.data.name} {count}; give images of its"
-                " classes, or images without labels"
+                f"{stages.names[role]} has {counts[role]} classes and {stages.data.name} {count}; give"
+                f" {many} of its classes, or {many} without labels"
             )
 
 
@@ -328,10 +328,10 @@ def image_of(stages: Stages) -> tuple[int, ...]:
     return max(stages.shapes.values(), key=lambda shape: prod(shape[:-1]))
 
 
-def check_channels(shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_channels(shapes: Mapping[str, tuple[int, ...]], many: str) -> None:
     """Refuse (``RestnetError``) models, by name, that take images of unlike channels."""
     if len({shape[-1] for shape in shapes.values()}) > 1:
         told = ", ".join(f"{name} {shape[-1]}" for name, shape in shapes.items())
         raise RestnetError(
-            f"the models take images of different channels: {told}; give models of the same kind of images"
+            f"the models take {many} of different channels: {told}; give models of the same kind of {many}"
         )

@@ -41,7 +41,9 @@ def climbs(options: Options) -> str:
 
 
 def share(prospect: Prospect, options: Options) -> int:
-    """The work of a point whose back is an anchor of the middle, about."""
+    """The work of a point whose back is an anchor of the middle, about; what is in closed form takes none."""
+    if options.without_images:
+        return 0
     works = [ladder.work(anchor.model) for anchor in prospect.anchors.values()]
     budgets = rungs.budgets(climbs(options), prospect.settings.effort, sum(works) // (2 * len(works)))
     return Entrant("", budgets, place=0).share

@@ -61,7 +61,7 @@ class Gain:
     @property
     def sentence(self) -> str:
         """For a person."""
-        steps = f"{self.steps} steps of {self.batch} images"
+        steps = f"{self.steps} steps of {self.batch} views"
         return (
             f"mean KL of {self.count} configurations {self.before:.3f} in closed form, {self.after:.3f} after {steps}"
         )

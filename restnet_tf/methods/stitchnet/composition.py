@@ -121,7 +121,9 @@ class Composition:
         folder = self.run.cache_path("native")
         objects = {role: self.object(role, "float32") for role in self.members}
         activations = PoolActivations(objects, folder, debiased=self.settings.score == "cka")
-        self.report.stage(f"activations of {len(self.members)} pool members on {len(self.labels)} images")
+        self.report.stage(
+            f"activations of {len(self.members)} pool members on {len(self.labels)} {self.data.kind.many}"
+        )
         activations.fill(self.pool, {role: self.images(role) for role in self.members}, self.report)
         return activations
 

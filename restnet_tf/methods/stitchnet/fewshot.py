@@ -73,7 +73,7 @@ def choose(data: Data, count: int | None, classes: Sequence[str], seed: int) -> 
     count = min(count or IMAGES, len(labels))
     if count < max(LEAST, 2 * total):
         raise RestnetError(
-            f"{count} images are too few for {total} classes of {data.name}: two of each are needed, and"
+            f"{count} {data.kind.many} are too few for {total} classes of {data.name}: two of each are needed, and"
             f" {LEAST} in all; raise --images to {max(LEAST, 2 * total)} or more, or name fewer --classes"
         )
     rows = _drawn(labels, total, count, seed)
@@ -81,8 +81,8 @@ def choose(data: Data, count: int | None, classes: Sequence[str], seed: int) -> 
     if counts.min() < 2:
         short = int(counts.argmin())
         raise RestnetError(
-            f"{data.name} has {_images(counts[short])} of class {_named(data, short)} to fit; a head needs two of each"
-            " class: add some, or leave the class out with --classes"
+            f"{data.name} has {_counted(counts[short], data)} of class {_named(data, short)} to fit; a head needs two"
+            " of each class: add some, or leave the class out with --classes"
         )
     few = taken(data.fit, rows)
     return replace(data, fit=few, rank=replace(few, name="rank"))
@@ -230,7 +230,7 @@ def _of_classes(data: Data, classes: Sequence[str]) -> Data:
 
     parts = {name: limited(getattr(data, name)) for name in ("fit", "rank", "test")}
     if not len(parts["test"]):
-        raise RestnetError(f"{data.name} has no test image of {', '.join(classes)}; name other --classes")
+        raise RestnetError(f"{data.name} has no test {data.kind.one} of {', '.join(classes)}; name other --classes")
     return replace(data, fit=parts["fit"], rank=parts["rank"], test=parts["test"], class_names=tuple(classes))
 
 
@@ -250,5 +250,5 @@ def _named(data: Data, number: int) -> str:
     return data.class_names[number] if data.class_names else str(number)
 
 
-def _images(count: int) -> str:
-    return f"{count or 'no'} image{'' if count == 1 else 's'}"
+def _counted(count: int, data: Data) -> str:
+    return f"{count or 'no'} {data.kind.one if count == 1 else data.kind.many}"

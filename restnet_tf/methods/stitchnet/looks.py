@@ -14,7 +14,7 @@ from restnet_tf.methods.stitchnet.pool import PoolMember
 from tflite_export.errors import TfliteError
 from tflite_export.fragment import Runner, stretch
 
-_STAGE = "asking a head on each member's features for the classes of the few images"
+_STAGE = "asking a head on each member's features for the classes of the few that are given"
 
 
 def judge(composition: Composition) -> None:

@@ -66,9 +66,10 @@ def open(
     report.stage("reading the data")
     whole = splits.load(str(options.data), seed=options.seed)
     few = fewshot.choose(whole, options.images, _words(options.classes), options.seed)
+    count = len(set(np.asarray(few.fit.labels).tolist()))
     report.say(
-        f"{few.name}: {len(few.fit)} images of {len(set(np.asarray(few.fit.labels).tolist()))} classes to compose and"
-        f" validate on, {len(few.test)} test images that only report"
+        f"{few.name}: {len(few.fit)} {few.kind.many} of {count} classes to compose and validate on,"
+        f" {len(few.test)} test {few.kind.many} that only report"
     )
     modes = opening.modes(options.preprocess, len(options.pool))
     sources = [
@@ -191,7 +192,9 @@ def _scope(composition: Composition) -> Scope:
     """What cascades of nets and members may be: judged in cross-validation, as the nets are."""
     settings, options = composition.settings, composition.options
     labels = {"rank": composition.labels, "test": np.asarray(composition.data.test.labels)}
-    return Scope(labels, opening.cascade_precisions(options), options.cascades, settings.budget)
+    return Scope(
+        labels, opening.cascade_precisions(options), options.cascades, settings.budget, many=composition.data.kind.many
+    )
 
 
 def _earlier(composition: Composition) -> tuple[OperatingPoint, ...]:
@@ -254,7 +257,7 @@ def _say_integers(members: Mapping[str, PoolMember], report: Reporter) -> None:
 def _settings(options: Options) -> CompositionSettings:
     precisions = opening.precisions(options)
     if "uint8" in precisions:
-        raise RestnetError("files of composed nets take float32 or int8 images")
+        raise RestnetError("files of composed nets take float32 or int8 inputs")
     limits = Limits(options.top, options.least, options.least_overall, options.depth, options.nets)
     terms = opening.terms(options)
     return CompositionSettings(

@@ -28,7 +28,7 @@ from restnet_tf.schema import SCHEMA
 from restnet_tf.work.sources import ModelSource
 from tflite_export import classifier, convert
 from tflite_export.fragment import Runner, stretch
-from tflite_export.inputs import PHOTOS, RAW, InputKind
+from tflite_export.inputs import PHOTOS, InputKind
 from tflite_export.link import Object
 from tflite_export.precision import precision_named
 
@@ -153,13 +153,15 @@ class PoolEntry:
         whole = fragments.trunk(self._loaded())
         tensors = fragments.tensors(whole, self.member)
         batches = (images[at : at + _CALIBRATION_BATCH] for at in range(0, len(images), _CALIBRATION_BATCH))
-        limits = RAW if images.dtype == np.uint8 else (-np.inf, np.inf)  # bytes are photos
+        kind = InputKind(photos=images.dtype == np.uint8)  # bytes are photos
         name = self.member.name
-        content = convert.compile_object(whole, tensors, precision, batches, limits=limits, name=name)
+        content = convert.compile_object(whole, tensors, precision, batches, limits=kind.limits, name=name)
         if precision == "float32":
             self._check(whole, tensors, content, images[:_CHECKED_IMAGES])
         elif precision_named(precision).calibrated:
-            self._report.say(f"{self.member.name}: {precision} calibrated on {len(images)} images, kept for this pool")
+            self._report.say(
+                f"{self.member.name}: {precision} calibrated on {len(images)} {kind.many}, kept for this pool"
+            )
         return content
 
     def _check(self, whole: Any, tensors: dict[str, Any], content: bytes, images: np.ndarray) -> None:
