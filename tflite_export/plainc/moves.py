@@ -180,7 +180,7 @@ def _copy(
     padded = [(1, 1, 1)] * (_DIMENSIONS - len(loops)) + loops
     steps = dict(zip(("count", "in_step", "out_step"), zip(*padded, strict=True), strict=True))
     record = {"count": steps["count"], "in_first": in_first, "out_first": out_first} | steps
-    shift = _shift(padded, in_first, out_first)
+    shift = _shift(padded, in_first, out_first), x.nbytes
     return CLayer("copy", record, (operand(x),), y, shift=shift, keeps=prod(counts) < prod(y.shape))
 
 

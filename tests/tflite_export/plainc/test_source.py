@@ -15,7 +15,7 @@ import single_layers as one
 from operators import file, operator
 from plain_c import Library
 
-from tflite_export import carray, memory
+from tflite_export import carray, emit, memory
 from tflite_export.confidence import CONFIDENCES
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only, read
@@ -168,7 +168,8 @@ def pixels(layer: CLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return
     w = layer.record["window"]
     image = np.arange(w["in_h"] * w["in_w"] * w["in_c"]).reshape(w["in_h"], w["in_w"], w["in_c"])
-    for number in range(w["out_h"] * w["out_w"]):
+    numbers = range(w["out_h"] * w["out_w"])
+    for number in reversed(numbers) if w["reversed"] else numbers:
         row, column = divmod(number, w["out_w"])
         rows, columns = (
             np.array([p for p in range(at, at + w[f"kernel_{side}"]) if 0 <= p < w[f"in_{side}"]])
@@ -204,6 +205,35 @@ def joined() -> bytes:
     )
 
 
+def test_a_chain_goes_to_and_fro(tmp_path: Path) -> None:
+    """Convolutions one behind the other take the room of one tensor and a little, not that of two."""
+    shape = (1, 9, 7, 8)
+    leads = {
+        "c": one.convolution(shape, (3, 3), 8),
+        "d": one.convolution(shape, (3, 3), 0, multiplier=1),
+        "a": one.pool("AVERAGE_POOL_2D", shape, 3, 1, True),
+        "m": one.pool("MAX_POOL_2D", shape, 3, 1, True),
+    }
+    kinds = {kind: read(content).subgraphs[0].operators[0] for kind, content in leads.items()}
+    operators = [kinds["c"]]
+    for number, kind in enumerate("damdcma"):
+        y = one.steps(shape, 0.093, 7, f"y{number}")
+        operators.append(emit.with_inputs(kinds[kind], [operators[-1].outputs[0], *kinds[kind].inputs[1:]], [y]))
+    content = file(*operators)
+    made = network.of_file(content)
+    turns = {(call.layer.kernel, call.layer.record["window"]["reversed"]) for call in made.calls[:-1]}
+    assert len(turns) >= 7
+    assert made.arenas[0] < 9 * 7 * 8 * 1.4
+    for way in (0, 1):
+        replay(made, way)
+    inputs = plain_c.noise(content, 3)
+    written = source.written([PointSource(content, "chain", "chain")], (), (), "One.")
+    expected = plain_c.reference(content, inputs)
+    for inside in (False, True):
+        library = Library(written.files, tmp_path / str(inside))
+        np.testing.assert_array_equal(library.run("chain", inputs, expected.shape[1], inside=inside), expected)
+
+
 def test_copies_are_placed_like_kernels(tmp_path: Path) -> None:
     made = network.of_file(joined())
     for way in (0, 1):
@@ -229,7 +259,7 @@ def test_the_replay_sees_a_result_that_lies_too_near() -> None:
     found = 0
     for call in near:
         (below, _), (place, _) = call.writes.offsets, call.reads[0].offsets
-        if place - 2 * call.layer.shift < below <= place - call.layer.shift:
+        if place - 2 * call.layer.shift[0] < below <= place - call.layer.shift[0]:
             moved = replace(call, writes=replace(call.writes, offsets=(place, place)))
             broken = replace(made, calls=tuple(moved if one_ is call else one_ for one_ in made.calls))
             with pytest.raises(AssertionError, match="reads what is gone"):
