@@ -36,8 +36,9 @@ class CLayer:
     """One call: the kernel, its record, what it reads and the tensor that it writes.
 
     ``in_place`` lists operands whose room the result may take. Where ``shift`` is not None the kernel reads its first
-    operand in order, so that the result may lie over it if it begins that many bytes before it at least. ``keeps``
-    says that the result holds something already that stays: the kernel writes a part of it.
+    operand in order, so that the result may lie over it: if it begins as many bytes before it as the first number
+    says, or, for kernels that can go from the last pixel to the first, as many behind its beginning as the second.
+    ``keeps`` says that the result holds something already that stays: the kernel writes a part of it.
     """
 
     kernel: str
@@ -45,7 +46,7 @@ class CLayer:
     reads: tuple[Tensor | Constant, ...]
     writes: Tensor
     in_place: tuple[int, ...] = ()
-    shift: int | None = None
+    shift: tuple[int, int] | None = None
     keeps: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
 
 import numpy as np
@@ -179,7 +180,20 @@ def _copy(
     padded = [(1, 1, 1)] * (_DIMENSIONS - len(loops)) + loops
     steps = dict(zip(("count", "in_step", "out_step"), zip(*padded, strict=True), strict=True))
     record = {"count": steps["count"], "in_first": in_first, "out_first": out_first} | steps
-    return CLayer("copy", record, (operand(x),), y, keeps=prod(counts) < prod(y.shape))
+    shift = _shift(padded, in_first, out_first), x.nbytes
+    return CLayer("copy", record, (operand(x),), y, shift=shift, keeps=prod(counts) < prod(y.shape))
+
+
+def _shift(loops: Sequence[tuple[int, int, int]], in_first: int, out_first: int) -> int:
+    """How far before its operand a copy must begin, so that no block is written over what a later one still reads."""
+    block = loops[-1][0] if loops[-1][1:] == (1, 1) else 1
+    outer = loops[:-1] if block > 1 else loops
+    reads, writes = (
+        first + reduce(np.add.outer, [np.arange(loop[0]) * loop[side] for loop in outer]).reshape(-1)
+        for side, first in ((1, in_first), (2, out_first))
+    )
+    needed = np.minimum.accumulate(reads[::-1])[::-1]
+    return max(0, int((writes + block - needed).max()))
 
 
 def _strides(shape: Sequence[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Subgraph, Tensor, only, read
@@ -170,10 +170,10 @@ class _Room:
     def _is(self, operand: Tensor | Constant, room: Tensor) -> bool:
         return not isinstance(operand, Constant) and self.of(operand) is room
 
-    def shifts(self, lives: Mapping[int, LiveRange]) -> dict[tuple[int, int], int]:
-        """By result and operand, as places among the lives, how far before the operand the result must begin."""
+    def shifts(self, lives: Mapping[int, LiveRange]) -> dict[tuple[int, int], tuple[int, int]]:
+        """By result and operand, as places among the lives, how far from the operand the result must begin."""
         numbers = {room: number for number, room in enumerate(lives)}
-        shifts = {}
+        shifts: dict[tuple[int, int], tuple[int, int]] = {}
         for step, layer in enumerate(self.layers, start=1):
             if layer.shift is None or isinstance(layer.reads[0], Constant):
                 continue
@@ -215,11 +215,32 @@ def _placed(graph: Subgraph, parts: Sequence[CLayer | Alias]) -> CNetwork:
     for layer in room.layers:
         writes = place(layer.writes)
         assert isinstance(writes, ArenaPlace)
-        calls.append(PlacedLayer(layer, tuple(map(place, layer.reads)), writes))
+        reads = tuple(map(place, layer.reads))
+        if layer.shift is not None and (operand := dense.offsets.get(_room_of(room, layer))) is not None:
+            layer = _turned(layer, operand, writes)
+        calls.append(PlacedLayer(layer, reads, writes))
     inside = dense.offsets[id(room.input)], apart.offsets[id(room.input)]
     return CNetwork(tuple(calls), graph.inputs[0], graph.outputs[0], (dense.size, apart.size), inside)
 
 
-def _layout(lives: Mapping[int, LiveRange], shifts: Mapping[tuple[int, int], int]) -> _Layout:
+def _room_of(room: _Room, layer: CLayer) -> int:
+    (operand, *_) = layer.reads
+    return 0 if isinstance(operand, Constant) else id(room.of(operand))
+
+
+def _turned(layer: CLayer, operand: int, result: ArenaPlace) -> CLayer:
+    """A layer that goes from the last pixel to the first where its result begins within its operand."""
+    (first, *_) = layer.reads
+    assert not isinstance(first, Constant)
+    if (
+        "window" not in layer.record
+        or result.offsets is None
+        or not operand < result.offsets[0] < operand + first.nbytes
+    ):
+        return layer
+    return replace(layer, record={**layer.record, "window": {**layer.record["window"], "reversed": 1}})
+
+
+def _layout(lives: Mapping[int, LiveRange], shifts: placing.Shifts) -> _Layout:
     offsets, size = placing.plan(list(lives.values()), shifts)
     return _Layout(dict(zip(lives, offsets, strict=True)), size)

@@ -1,7 +1,8 @@
 """Where tensors lie in the arena of plain C, whose kernels work pixel by pixel, in order.
 
-A result may therefore begin a little below the operand that nothing reads any more and grow into what was read
-already: of a 3x3 convolution at stride 1 it keeps a row and two pixels away from it.
+A result may therefore begin a little before the operand that nothing reads any more and grow into what was read
+already: of a 3x3 convolution at stride 1 it keeps a row and two pixels away from it. Or it begins a little behind the
+operand's beginning, and the kernel goes from the last pixel to the first.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ _ORDERS: tuple[Callable[[int, LiveRange], tuple[int, ...]], ...] = (
     lambda number, item: (number,),
     lambda number, item: (-number,),
 )
-# By result and operand, as places in the list of ranges: how far below the operand the result must begin at least.
-Shifts = Mapping[tuple[int, int], int]
+# By result and operand, as places in the list of ranges: how far before the operand's beginning, or behind it, the
+# result must begin at least (``CLayer.shift``).
+Shifts = Mapping[tuple[int, int], tuple[int, int]]
 
 
 def plan(live: Sequence[LiveRange], shifts: Shifts) -> tuple[tuple[int, ...], int]:
@@ -43,9 +45,11 @@ def _forbidden(number: int, other: int, place: int, live: Sequence[LiveRange], s
     """Between which offsets, both left out, a tensor must not begin for one that lies at a place."""
     before, behind = _aligned(live[number].size), _aligned(live[other].size)
     if (number, other) in shifts:
-        before = min(before, _aligned(shifts[number, other]))
+        less, more = shifts[number, other]
+        before, behind = min(before, _aligned(less)), min(behind, _aligned(more))
     if (other, number) in shifts:
-        behind = min(behind, _aligned(shifts[other, number]))
+        less, more = shifts[other, number]
+        before, behind = min(before, _aligned(more)), min(behind, _aligned(less))
     return place - before, place + behind
 
 

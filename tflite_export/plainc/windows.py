@@ -91,19 +91,26 @@ def _pool(operator: Operator, kernel: str) -> list[CLayer]:
     return [CLayer(kernel, {"window": window, "low": low, "high": high}, (x,), y, shift=_shift(window))]
 
 
-def _shift(window: Fields) -> int:
-    """How far before its operand a result must begin that is written pixel by pixel while the operand is read.
+def _shift(window: Fields) -> tuple[int, int]:
+    """How far from its operand's beginning a result must begin that is written pixel by pixel as the operand is read.
 
-    No pixel may be written over the first number that its own window or that of a later pixel still reads.
+    Before it, from the first pixel on: none may be written over the first number that its own window or that of a later
+    pixel still reads. Behind it, from the last pixel on: none over the last such number.
     """
-    rows, columns = (
-        np.maximum(np.arange(window[f"out_{side}"]) * window[f"stride_{side}"] - window[f"pad_{side}"], 0)
-        for side in "hw"
-    )
-    first = ((rows[:, None] * window["in_w"] + columns) * window["in_c"]).reshape(-1)
-    needed = np.minimum.accumulate(first[::-1])[::-1]
-    written = np.arange(1, len(needed) + 1) * window["out_c"]
-    return max(0, int((written - needed).max()))
+    before = np.arange(window["out_h"] * window["out_w"]) * window["out_c"]
+    needed = np.minimum.accumulate(_corners(window, last=False)[::-1])[::-1]
+    read = np.maximum.accumulate(_corners(window, last=True) + window["in_c"])
+    return max(0, int((before + window["out_c"] - needed).max())), max(0, int((read - before).max()))
+
+
+def _corners(window: Fields, last: bool) -> np.ndarray:
+    """By pixel of a result where the first or the last pixel of its window begins in the image."""
+    places = []
+    for side in "hw":
+        start = np.arange(window[f"out_{side}"]) * window[f"stride_{side}"] - window[f"pad_{side}"]
+        reach = (window[f"kernel_{side}"] - 1) * window[f"dilation_{side}"] if last else 0
+        places.append(np.clip(start + reach, 0, window[f"in_{side}"] - 1))
+    return ((places[0][:, None] * window["in_w"] + places[1]) * window["in_c"]).reshape(-1)
 
 
 def _weighted(operator: Operator) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,6 +157,7 @@ def _window(operator: Operator, x: Tensor, y: Tensor, size: tuple[int, ...]) -> 
         "dilation_w": apart[1],
         "pad_h": pads[0],
         "pad_w": pads[1],
+        "reversed": 0,
     }
 
 

@@ -48,6 +48,19 @@ def test_a_real_anchor_answers_as_in_litert(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(library.run(name, inputs, expected.shape[1], inside=inside), expected)
 
 
+@needs.COMPILER.mark
+def test_the_first_program_of_the_documentation_runs(tmp_path: Path) -> None:
+    points = [PointSource(cascade_files.stage("small", "int8"), "small.int8", "small, int8")]
+    for name, content in source.written(points, (), cascade_files.LABELS, "One.").files.items():
+        (tmp_path / name).write_bytes(content)
+    _, program, *_ = (paths.ROOT / "docs" / "c.md").read_text().split("```")
+    (tmp_path / "main.c").write_text(program.removeprefix("c\n"))
+    units = sorted(path.name for path in tmp_path.glob("*.c"))
+    subprocess.run(["gcc", *_WARNINGS, *units, "-o", "program"], cwd=tmp_path, check=True)
+    told = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True).stdout
+    assert told.strip() in cascade_files.LABELS
+
+
 @needs.ARM.mark
 @pytest.mark.parametrize("core", CORES)
 def test_all_of_it_compiles_for_a_core_without_a_warning(core: str, tmp_path: Path) -> None:

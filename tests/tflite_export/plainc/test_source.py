@@ -15,7 +15,7 @@ import single_layers as one
 from operators import file, operator
 from plain_c import Library
 
-from tflite_export import carray, memory
+from tflite_export import carray, emit, memory
 from tflite_export.confidence import CONFIDENCES
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only, read
@@ -143,7 +143,8 @@ def test_values_of_another_kind_are_told(written: Written) -> None:
 
 def replay(made: CNetwork, way: int) -> None:
     """Every number that is read was written by the layer that made its tensor: pixel by pixel, as the kernels go."""
-    owner, last = np.full(made.arenas[way], -1), {}
+    owner = np.full(made.arenas[way], -1)
+    last: dict[int, list[int]] = {}  # by place the layers that made the tensor there
     for number, call in enumerate(made.calls):
         layer = call.layer
         starts = [p.offsets[way] if isinstance(p, ArenaPlace) and p.offsets else None for p in call.reads]
@@ -152,25 +153,96 @@ def replay(made: CNetwork, way: int) -> None:
             for tensor, start in zip(layer.reads, starts, strict=True):
                 if start is not None:
                     places = np.arange(tensor.nbytes) if pixel_reads is None else pixel_reads
-                    assert (owner[start + places] == last[start]).all(), f"layer {number} reads what is gone"
+                    assert np.isin(owner[start + places], last[start]).all(), f"layer {number} reads what is gone"
             if out is not None:
                 places = np.arange(layer.writes.nbytes) if pixel_writes is None else pixel_writes
                 owner[out + places] = number
         if out is not None:
-            last[out] = number
+            last[out] = [*(last.get(out, ()) if layer.keeps else ()), number]
 
 
 def pixels(layer: CLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What is read and written for each pixel of a result, in the kernels' order."""
+    if layer.kernel == "copy":
+        yield from blocks(layer)
+        return
     w = layer.record["window"]
     image = np.arange(w["in_h"] * w["in_w"] * w["in_c"]).reshape(w["in_h"], w["in_w"], w["in_c"])
-    for number in range(w["out_h"] * w["out_w"]):
+    numbers = range(w["out_h"] * w["out_w"])
+    for number in reversed(numbers) if w["reversed"] else numbers:
         row, column = divmod(number, w["out_w"])
         rows, columns = (
             np.array([p for p in range(at, at + w[f"kernel_{side}"]) if 0 <= p < w[f"in_{side}"]])
             for side, at in (("h", row * w["stride_h"] - w["pad_h"]), ("w", column * w["stride_w"] - w["pad_w"]))
         )
         yield image[np.ix_(rows, columns)].reshape(-1), number * w["out_c"] + np.arange(w["out_c"])
+
+
+def blocks(layer: CLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same for each number of a copy."""
+    record = layer.record
+    for place in np.ndindex(*record["count"]):
+        read, written = (
+            record[f"{side}_first"] + sum(p * s for p, s in zip(place, record[f"{side}_step"], strict=True))
+            for side in ("in", "out")
+        )
+        yield np.array([read]), np.array([written])
+
+
+def joined() -> bytes:
+    """A convolution, whose channels are then joined by others and turned: copies that are placed like kernels."""
+    lead, pads = (
+        read(one.convolution((1, 8, 8, 4), (3, 3), 8)).subgraphs[0].operators[0],
+        one.constant((1, 8, 8, 8), 0.093, 7, 1),
+    )
+    (x,) = lead.outputs
+    wide, turned, last = (one.steps((1, 8, 8, 16), 0.093, 7, name) for name in ("wide", "turned", "last"))
+    return file(
+        lead,
+        operator("CONCATENATION", [x, pads], wide, "ConcatenationOptions", axis=3),
+        operator("TRANSPOSE", [wide, one.numbers([0, 2, 1, 3])], turned),
+        operator("TRANSPOSE", [turned, one.numbers([0, 2, 1, 3])], last),
+    )
+
+
+def test_a_chain_goes_to_and_fro(tmp_path: Path) -> None:
+    """Convolutions one behind the other take the room of one tensor and a little, not that of two."""
+    shape = (1, 9, 7, 8)
+    leads = {
+        "c": one.convolution(shape, (3, 3), 8),
+        "d": one.convolution(shape, (3, 3), 0, multiplier=1),
+        "a": one.pool("AVERAGE_POOL_2D", shape, 3, 1, True),
+        "m": one.pool("MAX_POOL_2D", shape, 3, 1, True),
+    }
+    kinds = {kind: read(content).subgraphs[0].operators[0] for kind, content in leads.items()}
+    operators = [kinds["c"]]
+    for number, kind in enumerate("damdcma"):
+        y = one.steps(shape, 0.093, 7, f"y{number}")
+        operators.append(emit.with_inputs(kinds[kind], [operators[-1].outputs[0], *kinds[kind].inputs[1:]], [y]))
+    content = file(*operators)
+    made = network.of_file(content)
+    turns = {(call.layer.kernel, call.layer.record["window"]["reversed"]) for call in made.calls[:-1]}
+    assert len(turns) >= 7
+    assert made.arenas[0] < 9 * 7 * 8 * 1.4
+    for way in (0, 1):
+        replay(made, way)
+    inputs = plain_c.noise(content, 3)
+    written = source.written([PointSource(content, "chain", "chain")], (), (), "One.")
+    expected = plain_c.reference(content, inputs)
+    for inside in (False, True):
+        library = Library(written.files, tmp_path / str(inside))
+        np.testing.assert_array_equal(library.run("chain", inputs, expected.shape[1], inside=inside), expected)
+
+
+def test_copies_are_placed_like_kernels(tmp_path: Path) -> None:
+    made = network.of_file(joined())
+    for way in (0, 1):
+        replay(made, way)
+    assert made.arenas[0] < made.arenas[1]
+    inputs = plain_c.noise(joined(), 3)
+    written = source.written([PointSource(joined(), "joined", "joined")], (), (), "One.")
+    expected = plain_c.reference(joined(), inputs)
+    np.testing.assert_array_equal(Library(written.files, tmp_path).run("joined", inputs, expected.shape[1]), expected)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -187,7 +259,7 @@ def test_the_replay_sees_a_result_that_lies_too_near() -> None:
     found = 0
     for call in near:
         (below, _), (place, _) = call.writes.offsets, call.reads[0].offsets
-        if place - 2 * call.layer.shift < below <= place - call.layer.shift:
+        if place - 2 * call.layer.shift[0] < below <= place - call.layer.shift[0]:
             moved = replace(call, writes=replace(call.writes, offsets=(place, place)))
             broken = replace(made, calls=tuple(moved if one_ is call else one_ for one_ in made.calls))
             with pytest.raises(AssertionError, match="reads what is gone"):

@@ -22,10 +22,13 @@ int restnet_average_pool(const restnet_average_pool_layer *layer, const int8_t *
 int restnet_average_pool(const restnet_average_pool_layer *layer, const int8_t *x, int8_t *y)
 {
   const restnet_window *w = &layer->window;
-  for (int oy = 0; oy < w->out_h; ++oy) {
+  for (int row_number = 0; row_number < w->out_h; ++row_number) {
+    const int oy = restnet_turn(row_number, w->out_h, w->reversed);
     const int top = oy * w->stride_h - w->pad_h;
     const int ky_from = restnet_tap_from(top, 1), ky_to = restnet_tap_to(top, 1, w->kernel_h, w->in_h);
-    for (int ox = 0; ox < w->out_w; ++ox) {
+    for (int column_number = 0; column_number < w->out_w; ++column_number) {
+      const int ox = restnet_turn(column_number, w->out_w, w->reversed);
+      int8_t *out = y + (oy * w->out_w + ox) * w->in_c;
       const int left = ox * w->stride_w - w->pad_w;
       const int kx_from = restnet_tap_from(left, 1), kx_to = restnet_tap_to(left, 1, w->kernel_w, w->in_w);
       const int32_t count = (ky_to - ky_from) * (kx_to - kx_from);
@@ -36,7 +39,7 @@ int restnet_average_pool(const restnet_average_pool_layer *layer, const int8_t *
           for (int kx = kx_from; kx < kx_to; ++kx, value += w->in_c) sum += *value;
         }
         sum = (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
-        *y++ = restnet_clamped(sum, layer->low, layer->high);
+        *out++ = restnet_clamped(sum, layer->low, layer->high);
       }
     }
   }

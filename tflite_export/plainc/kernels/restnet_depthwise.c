@@ -32,11 +32,14 @@ int restnet_depthwise(const restnet_depthwise_layer *layer, const int8_t *x, int
   const int in_c = w->in_c, out_c = w->out_c, each = out_c / in_c;
   const int x_step = w->dilation_w * in_c;
   const int32_t offset = s->in_offset;
-  for (int oy = 0; oy < w->out_h; ++oy) {
+  for (int row_number = 0; row_number < w->out_h; ++row_number) {
+    const int oy = restnet_turn(row_number, w->out_h, w->reversed);
     const int top = oy * w->stride_h - w->pad_h;
     const int ky_from = restnet_tap_from(top, w->dilation_h);
     const int ky_to = restnet_tap_to(top, w->dilation_h, w->kernel_h, w->in_h);
-    for (int ox = 0; ox < w->out_w; ++ox) {
+    for (int column_number = 0; column_number < w->out_w; ++column_number) {
+      const int ox = restnet_turn(column_number, w->out_w, w->reversed);
+      int8_t *out = y + (oy * w->out_w + ox) * out_c;
       const int left = ox * w->stride_w - w->pad_w;
       const int kx_from = restnet_tap_from(left, w->dilation_w);
       const int kx_to = restnet_tap_to(left, w->dilation_w, w->kernel_w, w->in_w);
@@ -60,7 +63,7 @@ int restnet_depthwise(const restnet_depthwise_layer *layer, const int8_t *x, int
         for (int i = 0; i < together; ++i, ++oc) {
           const int32_t sum = sums[i] + (layer->bias ? layer->bias[oc] : 0);
           const int32_t scaled = restnet_scaled(sum, s->multiplier[oc], s->shift[oc]) + s->out_offset;
-          *y++ = restnet_clamped(scaled, s->low, s->high);
+          *out++ = restnet_clamped(scaled, s->low, s->high);
         }
       }
     }

@@ -27,7 +27,8 @@ typedef int8_t restnet_shift;
 #define RESTNET_NO_SCRATCH 1
 #define RESTNET_REFUSED 2
 
-/* A window that moves over an image. */
+/* A window that moves over an image: from the last pixel to the first where it is reversed, as the result may lie over
+ * what was read already. */
 typedef struct {
   uint16_t in_h, in_w, in_c;
   uint16_t out_h, out_w, out_c;
@@ -35,6 +36,7 @@ typedef struct {
   uint16_t stride_h, stride_w;
   uint16_t dilation_h, dilation_w;
   int16_t pad_h, pad_w; /* rows above, columns to the left */
+  uint16_t reversed;
 } restnet_window;
 
 /* What is left of a sum: one multiplier and shift for each channel of the result. */

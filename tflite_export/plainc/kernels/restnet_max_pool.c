@@ -21,10 +21,13 @@ int restnet_max_pool(const restnet_max_pool_layer *layer, const int8_t *x, int8_
 int restnet_max_pool(const restnet_max_pool_layer *layer, const int8_t *x, int8_t *y)
 {
   const restnet_window *w = &layer->window;
-  for (int oy = 0; oy < w->out_h; ++oy) {
+  for (int row_number = 0; row_number < w->out_h; ++row_number) {
+    const int oy = restnet_turn(row_number, w->out_h, w->reversed);
     const int top = oy * w->stride_h - w->pad_h;
     const int ky_from = restnet_tap_from(top, 1), ky_to = restnet_tap_to(top, 1, w->kernel_h, w->in_h);
-    for (int ox = 0; ox < w->out_w; ++ox) {
+    for (int column_number = 0; column_number < w->out_w; ++column_number) {
+      const int ox = restnet_turn(column_number, w->out_w, w->reversed);
+      int8_t *out = y + (oy * w->out_w + ox) * w->in_c;
       const int left = ox * w->stride_w - w->pad_w;
       const int kx_from = restnet_tap_from(left, 1), kx_to = restnet_tap_to(left, 1, w->kernel_w, w->in_w);
       for (int c = 0; c < w->in_c; ++c) {
@@ -33,7 +36,7 @@ int restnet_max_pool(const restnet_max_pool_layer *layer, const int8_t *x, int8_
           const int8_t *value = x + ((top + ky) * w->in_w + left + kx_from) * w->in_c + c;
           for (int kx = kx_from; kx < kx_to; ++kx, value += w->in_c) largest = *value > largest ? *value : largest;
         }
-        *y++ = restnet_clamped(largest, layer->low, layer->high);
+        *out++ = restnet_clamped(largest, layer->low, layer->high);
       }
     }
   }
