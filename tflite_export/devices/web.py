@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tflite_export import cascades, entries, link
+from tflite_export import cascades, link
 from tflite_export.devices import web_bench
 from tflite_export.devices.device import Device
 from tflite_export.devices.exports import Export, Parcel, Target
@@ -52,7 +52,7 @@ def export(parcel: Parcel) -> Export:
 
 def _points(file: str, content: bytes, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """What the page has to know of the entry points of a file."""
-    notes = _notes(content)
+    notes = link.described(content)
     return [_point(file, entry, names.get(file, entry.key), notes) for entry in read(content).signatures]
 
 
@@ -83,14 +83,6 @@ def _cascade(point: Point, name: str) -> dict[str, Any]:
         "reach": staging.reach,
         "curve": [{"thresholds": m.thresholds, "reach": m.reach, "score": m.score} for m in staging.curve],
     }
-
-
-def _notes(content: bytes) -> dict[str, Point]:
-    """What a file says of its points, by name; nothing where a point's own file says nothing."""
-    if link.METADATA not in read(content).metadata:
-        return {}
-    points = [entries.described(entry) for entry in link.points(content).get("points") or ()]
-    return {point.name: point for point in points}
 
 
 RULES = Rules("LiteRT.js", _SOURCE, PRECISIONS, signatures=True, subgraphs=True)

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import cascade_files
-import litert_js
 import needs
+import npm
 import numpy as np
 import pytest
 import segno
@@ -238,7 +238,7 @@ def test_a_qr_code_shows_the_address_light_on_dark():
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """LiteRT.js where the tests have it."""
-    place = litert_js.folder()
+    place = npm.folder(web_modules.REQUIREMENT)
     monkeypatch.setattr(web_modules, "folder", lambda: place)
 
 
