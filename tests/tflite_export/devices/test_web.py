@@ -57,6 +57,7 @@ def test_the_folder_says_what_the_page_needs(tmp_path: Path):
     out = web_family.exported(tmp_path)
     family = json.loads((out / "family.json").read_text())
     assert [point["name"] for point in family["points"]] == ["small", "large", CASCADE]
+    assert family["integers"]
     assert {(p["file"], *p["shape"]) for p in family["points"]} == {("elastic.int8.tflite", 8, 8, 3)}
     assert family["points"][2]["cascade"]["stages"] == ["small", "large"]
     assert json.loads((out / "package.json").read_text())["dependencies"].keys() == {"@litertjs/core"}
