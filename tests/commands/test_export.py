@@ -294,6 +294,20 @@ def test_android_gets_one_point_where_one_is_asked_for(run: Path):
     assert "putFloat(value)" in (folder / "kotlin" / "StitchedClassifier.kt").read_text()
 
 
+def test_the_web_gets_a_page_and_the_elastic_file_of_this_run(run: Path):
+    result = export(run, "--target", "web", "--precision", "int8")
+    assert result.exit_code == 0, result.output
+    folder = run.parent / "out"
+    assert {"index.html", "demo.js", "package.json", "serve.json", "elastic.int8.tflite"} < out(run)
+    family = json.loads((folder / "family.json").read_text())
+    assert [(p["name"], p["shape"]) for p in family["points"]] == [("small", [8, 8, 3]), ("L1-S0", [8, 8, 3])]
+    assert family["labels"] == LABELS
+    starts = read((folder / "elastic.int8.tflite").read_bytes()).signatures
+    assert {end.type for entry in starts for end in entry.inputs.values()} == {"FLOAT32"}
+    assert "next: cd " in result.stdout
+    assert "npm install && npx serve" in result.stdout
+
+
 @needs_vela
 def test_ethos_gets_vela_s_file_and_source(run: Path):
     result = export(run, "--target", "ethos-u55-128", "--point", "L1-S0")

@@ -48,9 +48,7 @@ class MainActivity : Activity() {
         answer = TextView(this)
         answer.text = "Choose an image."
         about = TextView(this)
-        dial = slider { mark ->
-            turned(mark)
-        }
+        dial = slider { turned(it) }
         val points = slider { turn(it) }
         points.max = POINTS.size - 1
         points.progress = place
@@ -146,14 +144,14 @@ class MainActivity : Activity() {
             if (cascade == null) {
                 family.classify(pixels, name)
             } else {
-                val found = family.answer(pixels, name)
-                stage = ", answered by " + cascade.stages[found.stage]
-                found.scores
+                val reply = family.answer(pixels, name)
+                stage = ", answered by " + cascade.stages[reply.stage]
+                reply.scores
             }
 {% elif cascades %}
-            val found = family.answer(pixels, name)
-            stage = ", answered by " + StitchedClassifier.CASCADES.getValue(name).stages[found.stage]
-            found.scores
+            val reply = family.answer(pixels, name)
+            stage = ", answered by " + StitchedClassifier.CASCADES.getValue(name).stages[reply.stage]
+            reply.scores
 {% else %}
             family.classify(pixels, name)
 {% endif %}

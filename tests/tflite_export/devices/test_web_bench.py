@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,18 @@ def test_an_upload_is_bounded_and_needs_the_token(url: str, inbox: Inbox):
     assert ask(url, "POST", path)[:2] == (411, b"")
     assert ask(url, "DELETE", path)[:2] == (501, b"")
     assert inbox.bodies == []
+
+
+def test_a_browser_that_goes_away_leaves_no_word(inbox: Inbox, capfd: pytest.CaptureFixture[str]):
+    """Of a file that is far larger than what the system holds back for it."""
+    site = Site({"": lambda: bytes(1 << 26)}, inbox.receive, upload_bytes=1, uploads=1)
+    with web_site.served(site) as address:
+        parts = urlsplit(address)
+        with socket.create_connection((parts.hostname, parts.port)) as there:
+            there.sendall(f"GET {parts.path} HTTP/1.1\r\n\r\n".encode())
+            there.recv(1)
+        assert ask(address, "GET", "/wrong/")[0] == 404
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_told(url: str):
