@@ -34,7 +34,8 @@ def stage(name: str, precision: str) -> bytes:
 def note(name: str, thresholds: tuple[float, ...], confidence: str = "max", key: str = "") -> dict[str, Any]:
     """What a file says of a cascade in it."""
     stages = name.split(">")
-    about = {"stages": stages, "confidence": confidence, "thresholds": list(thresholds)}
+    every = [1.0] * len(stages)
+    about = {"stages": stages, "confidence": confidence, "thresholds": list(thresholds), "macs": every, "reach": every}
     return {"format": 1, "labels": LABELS, "points": [{"name": key or name, "kind": "cascade", "cascade": about}]}
 
 

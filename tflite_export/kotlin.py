@@ -1,7 +1,7 @@
 """Kotlin that runs a file on Android, filled in with its points, shapes and labels.
 
-It follows the documentation of LiteRT's interpreter API and has not been compiled: package registries have no Android
-SDK.
+It follows the documentation of LiteRT's interpreter API. The tests compile it against stand-ins for Android and LiteRT,
+which package registries do not have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tflite_export import cascades, template
+from tflite_export import cascades, entries, link, template
+from tflite_export.devices import captures
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Signature, Tensor, read
 from tflite_export.inputs import PHOTOS, InputKind
@@ -23,115 +24,10 @@ _WRITES = {
     "UINT8": (1, "put(quantised(value, {low}, {high}).toByte())", "ByteArray"),
     "INT16": (2, "putShort(quantised(value, {low}, {high}).toShort())", "ShortArray"),
 }
-_TEMPLATE = """\
-// Made by restnet-tf for {{ file }}. It follows LiteRT's documentation and has not been compiled.
-// build.gradle: implementation("com.google.ai.edge.litert:litert:VERSION"). Put {{ file }} into
-// src/main/assets and keep it uncompressed: androidResources { noCompress += "tflite" }
-import java.nio.ByteBuffer
-import java.nio.ByteOrder
-import kotlin.math.roundToInt
-import org.tensorflow.lite.Interpreter
-
-/** One interpreter for all points; [model] is the mapped file. Not for several threads at once. */
-class StitchedClassifier(model: ByteBuffer, threads: Int = 2) {
-    private val litert = Interpreter(model, Interpreter.Options().setNumThreads(threads))
-
-{% if cascades %}
-    /** A cascade's stages, the shape of its {{ many }}, and the thresholds that were chosen for its [confidence]. */
-    class Cascade(val stages: List<String>, val shape: IntArray, val confidence: String, val thresholds: FloatArray)
-
-    /** What a cascade answers: scores in the order of [LABELS], and the stage that gave them, from 0. */
-    class Answer(val scores: FloatArray, val stage: Int)
-
-    /**
-     * The thresholds of each cascade, one behind every stage but the last; change them to turn the dial.
-     * A stage answers where its confidence is at or above its threshold; else the next one runs, and the last one
-     * always answers. 0: always answers; above 1: never does.
-     */
-    val dials: Map<String, FloatArray> = CASCADES.mapValues { (_, cascade) -> cascade.thresholds.copyOf() }
-
-    /** What a cascade answers for {{ values }}, row by row; every call may take other thresholds. */
-    fun answer(
-        {{ numbers }}: FloatArray,
-        cascade: String,
-        thresholds: FloatArray = dials.getValue(cascade),
-    ): Answer {
-        val about = CASCADES.getValue(cascade)
-        require(thresholds.size == about.thresholds.size) { "$cascade takes ${about.thresholds.size} thresholds" }
-        val inputs = mutableMapOf<String, Any>({{ input | kotlin }} to {{ one }}({{ numbers }}, about.shape, cascade))
-        thresholds.forEachIndexed { number, value -> inputs["{{ threshold }}${number + 1}"] = floatArrayOf(value) }
-        val scores = Array(1) { {{ array }}(CLASSES) }
-        val stage = IntArray(1)
-        litert.runSignature(inputs, mapOf({{ output | kotlin }} to scores, {{ stage | kotlin }} to stage), cascade)
-        return Answer({{ read }}, stage[0])
-    }
-
-{% endif %}
-{% if points %}
-    /** Scores in the order of [LABELS] of {{ values }}, row by row; every call may take another point. */
-    fun classify({{ numbers }}: FloatArray, point: String): FloatArray {
-        val scores = Array(1) { {{ array }}(CLASSES) }
-        val inputs = mapOf({{ input | kotlin }} to {{ one }}({{ numbers }}, POINTS.getValue(point), point))
-        litert.runSignature(inputs, mapOf({{ output | kotlin }} to scores), point)
-        return {{ read }}
-    }
-
-{% endif %}
-    /** The first run of a point packs its weights: run each once before it matters. */
-    fun warm() {
-{% if points %}
-        POINTS.forEach { (point, shape) -> classify(FloatArray(shape.reduce(Int::times)), point) }
-{% endif %}
-{% if cascades %}
-        CASCADES.forEach { (name, about) ->
-            val {{ numbers }} = FloatArray(about.shape.reduce(Int::times))
-            answer({{ numbers }}, name, FloatArray(about.thresholds.size) { {{ above | float32 }} })
-        }
-{% endif %}
-    }
-
-    private fun {{ one }}({{ numbers }}: FloatArray, shape: IntArray, point: String): ByteBuffer {
-        require({{ numbers }}.size == shape.reduce(Int::times)) { "$point takes ${shape.joinToString("x")} values" }
-        val buffer = ByteBuffer.allocateDirect({{ bytes }} * {{ numbers }}.size).order(ByteOrder.nativeOrder())
-        for (value in {{ numbers }}) buffer.{{ write }}
-        buffer.rewind()
-        return buffer
-    }
-{% if quantisation %}
-
-    private fun quantised(value: Float, low: Int, high: Int) =
-        ((value / {{ quantisation[0] }}f).roundToInt() + {{ quantisation[1] }}).coerceIn(low, high)
-{% endif %}
-
-    companion object {
-        const val CLASSES = {{ classes }}
-{% if points %}
-        /** {{ sides }} of the {{ many }} that each point takes. */
-        val POINTS = mapOf(
-{% for name, shape in points %}
-            {{ name | kotlin }} to intArrayOf({{ shape | join(", ") }}),
-{% endfor %}
-        )
-{% endif %}
-{% if cascades %}
-        val CASCADES = mapOf(
-{% for name, shape, entry in cascades %}
-            {{ name | kotlin }} to Cascade(
-                listOf({{ entry.stages | map("kotlin") | join(", ") }}),
-                intArrayOf({{ shape | join(", ") }}),
-                {{ entry.confidence | kotlin }},
-                floatArrayOf({{ entry.thresholds | map("float32") | join(", ") }}),
-            ),
-{% endfor %}
-        )
-{% endif %}
-        val LABELS = listOf({{ labels | map("kotlin") | join(", ") }})
-    }
-}
-"""
+TEMPLATES = captures.HARNESS / "android"
 
 
-def snippet(content: bytes, file: str, labels: Sequence[str], kind: InputKind = PHOTOS) -> str:
+def snippet(content: bytes, file: str, labels: Sequence[str], kind: InputKind = PHOTOS, package: str = "") -> str:
     """A class that runs every signature of a file on inputs of a kind, cascades with their thresholds as they are set.
 
     Raises TfliteError where their ends are not all alike, and for a cascade of which the file says no thresholds.
@@ -149,7 +45,8 @@ def snippet(content: bytes, file: str, labels: Sequence[str], kind: InputKind = 
     whole = start.type != "FLOAT32"
     low, high = (np.iinfo(start.type.lower()).min, np.iinfo(start.type.lower()).max) if whole else (0, 0)
     return template.text(
-        _TEMPLATE,
+        (TEMPLATES / "StitchedClassifier.kt").read_text(encoding="utf-8"),
+        package=package,
         file=file,
         bytes=size,
         write=write.format(low=low, high=high),
@@ -171,6 +68,29 @@ def snippet(content: bytes, file: str, labels: Sequence[str], kind: InputKind = 
         values="raw RGB values 0..255" if kind.photos else f"values {kind.told}",
         sides="Height, width and channels" if kind.photos else "The sides",
     )
+
+
+def activity(content: bytes, file: str, package: str) -> str:
+    """An activity with an image, the dial of all that a file holds, and what that class answers; raises likewise."""
+    model = read(content)
+    chains = {s.key: cascades.entry_of(content, s.key) for s in model.signatures if cascades.is_cascade(s)}
+    notes = link.described(content)
+    cost = {s.key: notes[s.key].costs.get("mean.macs", 0.0) if s.key in notes else 0.0 for s in model.signatures}
+    return template.text(
+        (TEMPLATES / "MainActivity.kt").read_text(encoding="utf-8"),
+        package=package,
+        file=file,
+        order=sorted(cost, key=lambda key: (cost[key], key)),
+        points=[s.key for s in model.signatures if s.key not in chains],
+        cascades=list(chains),
+        marks=[(key, _marks(notes.get(key), entry.thresholds)) for key, entry in chains.items()],
+    )
+
+
+def _marks(point: entries.Point | None, thresholds: tuple[float, ...]) -> list[tuple[float, ...]]:
+    """Where the dial of a cascade can stand; the thresholds chosen are among them."""
+    curve = [mark.thresholds for mark in point.cascade.curve] if point and point.cascade else []
+    return sorted({*curve, thresholds})
 
 
 def _end(signature: Signature, tensors: dict[str, Tensor], key: str) -> Tensor:

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tflite_export import emit, retune, stitching
+from tflite_export import emit, entries, retune, stitching
+from tflite_export.entries import Point
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, called, only, read, write
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE, precision_named
@@ -220,12 +221,23 @@ def points(content: bytes) -> dict[str, Any]:
     if note is None:
         raise TfliteError("the file has no operating points in it; link it with restnet-tf")
     try:
-        described = json.loads(note.data.tobytes())
+        noted = json.loads(note.data.tobytes())
     except ValueError as error:
         raise TfliteError(f"the operating points in the file cannot be read: {error}") from None
-    if not isinstance(described, dict):
+    if not isinstance(noted, dict):
         raise TfliteError("the operating points in the file are no JSON object")
-    return described
+    return noted
+
+
+def described(content: bytes) -> dict[str, Point]:
+    """The operating points that a file notes, by name; none where it notes nothing, as a point's own file does.
+
+    Raises TfliteError for notes that are not understood.
+    """
+    if METADATA not in read(content).metadata:
+        return {}
+    every = [entries.described(entry) for entry in points(content).get("points") or ()]
+    return {point.name: point for point in every}
 
 
 def _adopt(graph: Subgraph, other: Subgraph) -> None:

@@ -275,10 +275,10 @@ def test_coral_gets_files_rules_and_the_command(run: Path, contents: dict[str, d
 def test_android_gets_the_elastic_file_and_kotlin_of_this_run(run: Path):
     result = export(run, "--target", "android", "--precision", "int8")
     assert result.exit_code == 0, result.output
-    assert out(run) == {"elastic.int8.tflite", "StitchedClassifier.kt"}
-    folder = run.parent / "out"
-    assert (folder / "elastic.int8.tflite").read_bytes() == (run / "elastic.int8.tflite").read_bytes()
-    kotlin = (folder / "StitchedClassifier.kt").read_text()
+    assert out(run) == {"settings.gradle.kts", "build.gradle.kts", "src"}
+    folder = run.parent / "out" / "src" / "main"
+    assert (folder / "assets" / "elastic.int8.tflite").read_bytes() == (run / "elastic.int8.tflite").read_bytes()
+    kotlin = (folder / "kotlin" / "StitchedClassifier.kt").read_text()
     for name in ("small", "L1-S0"):
         assert f'"{name}" to intArrayOf(8, 8, 3),' in kotlin
     assert r'listOf("cat", "the \"dog\"", "\$fish")' in kotlin
@@ -289,8 +289,23 @@ def test_android_gets_the_elastic_file_and_kotlin_of_this_run(run: Path):
 
 def test_android_gets_one_point_where_one_is_asked_for(run: Path):
     assert export(run, "--target", "android", "--point", "small").exit_code == 0
-    assert out(run) == {"small.float32.tflite", "StitchedClassifier.kt"}
-    assert "putFloat(value)" in (run.parent / "out" / "StitchedClassifier.kt").read_text()
+    folder = run.parent / "out" / "src" / "main"
+    assert {path.name for path in (folder / "assets").iterdir()} == {"small.float32.tflite"}
+    assert "putFloat(value)" in (folder / "kotlin" / "StitchedClassifier.kt").read_text()
+
+
+def test_the_web_gets_a_page_and_the_elastic_file_of_this_run(run: Path):
+    result = export(run, "--target", "web", "--precision", "int8")
+    assert result.exit_code == 0, result.output
+    folder = run.parent / "out"
+    assert {"index.html", "demo.js", "package.json", "serve.json", "elastic.int8.tflite"} < out(run)
+    family = json.loads((folder / "family.json").read_text())
+    assert [(p["name"], p["shape"]) for p in family["points"]] == [("small", [8, 8, 3]), ("L1-S0", [8, 8, 3])]
+    assert family["labels"] == LABELS
+    starts = read((folder / "elastic.int8.tflite").read_bytes()).signatures
+    assert {end.type for entry in starts for end in entry.inputs.values()} == {"FLOAT32"}
+    assert "next: cd " in result.stdout
+    assert "npm install && npx serve" in result.stdout
 
 
 @needs_vela
@@ -572,8 +587,9 @@ def test_a_stage_that_the_target_refuses_takes_its_cascades_with_it(cascading: P
 
 def test_android_gets_a_cascade_with_its_dial(cascading: Path):
     assert export(cascading, "--target", "android", "--point", "small>large", "--precision", "int8").exit_code == 0
-    assert out(cascading) == {"small-then-large.int8.tflite", "StitchedClassifier.kt"}
-    assert "val dials" in (cascading.parent / "out" / "StitchedClassifier.kt").read_text()
+    folder = cascading.parent / "out" / "src" / "main"
+    assert {path.name for path in (folder / "assets").iterdir()} == {"small-then-large.int8.tflite"}
+    assert "val dials" in (folder / "kotlin" / "StitchedClassifier.kt").read_text()
 
 
 def test_a_cascade_of_another_precision_alone_is_named(cascading: Path):

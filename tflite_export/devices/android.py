@@ -31,6 +31,8 @@ _PROGRAM = f"{_FOLDER}/benchmark_model"
 _WARMUPS = 10
 _TIMEOUT = 600  # seconds a command
 _MIB = 1024**2
+_PACKAGE = "restnet.family"
+_GRADLE = ("settings.gradle.kts", "build.gradle.kts")
 # Behind what the program prints: old adbs hide its exit code, and without this line the output was cut off.
 _END = "restnet-tf-exit="
 _STATES = {
@@ -69,15 +71,34 @@ class Timing:
 
 
 def export(parcel: Parcel) -> Export:
-    """The elastic file where no single point was asked for, else the points' own; and a class that runs each."""
+    """The elastic file where no single point was asked for, else the points' own; and a class that runs each.
+
+    One file of photos comes inside a Gradle project, several and those of signals without.
+    """
     files = {f"{point.stem}.tflite": point.content for point in parcel.points}
     if parcel.elastic is not None:
         files = {parcel.elastic.name: parcel.elastic.read_bytes()}
+    if len(files) == 1 and parcel.kind.photos:
+        return _project(*next(iter(files.items())), parcel)
     texts = {
         f"{_stem(name, len(files))}.kt": kotlin.snippet(files[name], name, parcel.labels, parcel.kind) for name in files
     }
     advice = "put the .tflite file into src/main/assets and the .kt file beside your sources"
     return Export(files | {name: text.encode() for name, text in texts.items()}, (), advice)
+
+
+def _project(file: str, content: bytes, parcel: Parcel) -> Export:
+    """A Gradle project of one file: an app that takes a photo, turns the dial and shows the answer."""
+    manifest = (kotlin.TEMPLATES / "AndroidManifest.xml").read_text(encoding="utf-8")
+    texts = {name: (kotlin.TEMPLATES / name).read_text(encoding="utf-8") for name in _GRADLE}
+    texts |= {
+        "src/main/AndroidManifest.xml": template.text(manifest, label=parcel.run),
+        "src/main/kotlin/StitchedClassifier.kt": kotlin.snippet(content, file, parcel.labels, parcel.kind, _PACKAGE),
+        "src/main/kotlin/MainActivity.kt": kotlin.activity(content, file, _PACKAGE),
+    }
+    files = {name: text.encode() for name, text in texts.items()} | {f"src/main/assets/{file}": content}
+    remark = "the project was compiled against stand-ins; no Android SDK, LiteRT or phone was at hand"
+    return Export(files, (remark,), "open {out} in Android Studio, or copy src/main/assets and StitchedClassifier.kt")
 
 
 def _stem(name: str, count: int) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tflite_export import cascades, entries, link
+from tflite_export import cascades, link
 from tflite_export.devices import web_bench
 from tflite_export.devices.device import Device
 from tflite_export.devices.exports import Export, Parcel, Target
@@ -19,7 +19,7 @@ from tflite_export.entries import Point
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Signature, read
 from tflite_export.float_ends import with_float_ends
-from tflite_export.precision import INPUT_KEY, PRECISIONS
+from tflite_export.precision import INPUT_KEY, PRECISIONS, precision_named
 
 _SOURCE = "tried with LiteRT.js 2.5.3 in Chromium"
 # What is copied beside the family's files.
@@ -35,9 +35,11 @@ def export(parcel: Parcel) -> Export:
         contents = {parcel.elastic.name: parcel.elastic.read_bytes()}
     names = {f"{point.stem}.tflite": point.name for point in parcel.points}
     points = [point for name, content in contents.items() for point in _points(name, content, names)]
+    precision = parcel.points[0].precision
     family = {
         "run": parcel.run,
-        "precision": parcel.points[0].precision,
+        "precision": precision,
+        "integers": any(precision_named(part).calibrated for part in precision.split(cascades.GOES_ON)),
         "labels": parcel.labels,
         "input": {"photos": parcel.kind.photos, "low": parcel.kind.low, "high": parcel.kind.high},
         "points": points,
@@ -45,14 +47,14 @@ def export(parcel: Parcel) -> Export:
     files = {name: with_float_ends(content) for name, content in contents.items()}
     files |= {name: (web_bench.PAGE / name).read_bytes() for name in _PAGE}
     files["family.json"] = (json.dumps(family, indent=1) + "\n").encode()
+    changed = any(files[name] != content for name, content in contents.items())
     remark = "the .tflite has float ends here, as LiteRT.js takes them; every weight is the run's"
-    advice = "cd {out} && npm install && npx serve"
-    return Export(files, (remark,), advice)
+    return Export(files, (remark,) if changed else (), "cd {out} && npm install && npx serve")
 
 
 def _points(file: str, content: bytes, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """What the page has to know of the entry points of a file."""
-    notes = _notes(content)
+    notes = link.described(content)
     return [_point(file, entry, names.get(file, entry.key), notes) for entry in read(content).signatures]
 
 
@@ -83,14 +85,6 @@ def _cascade(point: Point, name: str) -> dict[str, Any]:
         "reach": staging.reach,
         "curve": [{"thresholds": m.thresholds, "reach": m.reach, "score": m.score} for m in staging.curve],
     }
-
-
-def _notes(content: bytes) -> dict[str, Point]:
-    """What a file says of its points, by name; nothing where a point's own file says nothing."""
-    if link.METADATA not in read(content).metadata:
-        return {}
-    points = [entries.described(entry) for entry in link.points(content).get("points") or ()]
-    return {point.name: point for point in points}
 
 
 RULES = Rules("LiteRT.js", _SOURCE, PRECISIONS, signatures=True, subgraphs=True)

@@ -134,7 +134,8 @@ def _received(files: Sequence[BrowserFile], repeats: int, runtime: str, told: Qu
     upload = web_uploads.read(body, len(files), repeats)
     file = files[upload.file]
     findings = tried(file.subject, partial(web_uploads.figures, upload=upload, scores=file.scores, runtime=runtime))
-    wrong = findings.failures[0] if findings.failures else ""
+    # The page shows it beside the file's name.
+    wrong = findings.failures[0].removeprefix(f"{file.subject.name}: {upload.name} ") if findings.failures else ""
     return Receipt(wrong, partial(told.put, (upload.name, upload.file, findings)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,10 +75,10 @@ class Site:
 def served(site: Site, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
     """The address of a site while it is served; raises ``TfliteError`` where that port is not to be had."""
     try:
-        server = ThreadingHTTPServer((host, port), partial(_Handler, site, threading.BoundedSemaphore(site.uploads)))
+        server = _Server((host, port), partial(_Handler, site, threading.BoundedSemaphore(site.uploads)))
     except OSError as error:
         raise TfliteError(f"cannot serve a page at {host}, port {port}: {error.strerror}") from None
-    server.daemon_threads, server.timeout, over = True, _POLL, threading.Event()
+    over = threading.Event()
     thread = threading.Thread(target=_serve, args=(server, over), daemon=True)
     thread.start()
     try:
@@ -89,9 +90,21 @@ def served(site: Site, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
         server.server_close()
 
 
-def _serve(server: ThreadingHTTPServer, over: threading.Event) -> None:
+def _serve(server: _Server, over: threading.Event) -> None:
     while not over.is_set():
         server.handle_request()
+
+
+class _Server(ThreadingHTTPServer):
+    """Asks every moment whether it is to end."""
+
+    daemon_threads = True
+    timeout = _POLL
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that goes away in the middle is no fault."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 def lan_address() -> str:

@@ -97,9 +97,9 @@ def figures(subject: Subject, upload: Upload, scores: np.ndarray, runtime: str) 
     return Findings(subject.measured(upload.name, latency, kind="device", tool=tool, repeats=kept))
 
 
-def _apart(found: Sequence[Sequence[float]], scores: np.ndarray) -> float:
+def _apart(theirs: Sequence[Sequence[float]], scores: np.ndarray) -> float:
     """The largest difference of any score; endless where there are others of them, or no numbers."""
-    if [len(row) for row in found] != [scores.shape[1]] * len(scores):
+    if [len(row) for row in theirs] != [scores.shape[1]] * len(scores):
         return float("inf")
-    difference = np.abs(np.array(found, np.float64) - scores)
+    difference = np.abs(np.array(theirs, np.float64) - scores)
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")

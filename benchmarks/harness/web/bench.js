@@ -114,9 +114,9 @@ function say(place, words) {
 function tell(place, repeats) {
   const { cells } = at("files").rows[place];
   const middle = median(repeats);
-  cells[1].textContent = middle < 1000 ? `${middle.toPrecision(3)} µs` : `${(middle / 1000).toPrecision(3)} ms`;
+  cells[1].textContent = middle < 1000 ? `${middle.toPrecision(3)}\u00a0µs` : `${(middle / 1000).toPrecision(3)}\u00a0ms`;
   const away = median(repeats.map((took) => Math.abs(took - middle)));
-  cells[2].textContent = `± ${((100 * away) / middle).toFixed(1)} %`;
+  cells[2].textContent = `±\u00a0${((100 * away) / middle).toFixed(1)}\u00a0%`;
 }
 
 globalThis.started = start().catch((error) => {

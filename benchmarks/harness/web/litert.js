@@ -19,10 +19,16 @@ export async function open(way, folder) {
   return { accelerator, threads: way === "threads" ? threads() : 1 };
 }
 
-/** A file, compiled. */
-export function compiled(content, runtime) {
-  const options = { accelerator: runtime.accelerator, cpuOptions: { numThreads: runtime.threads } };
-  return loadAndCompile(content, options);
+/** A file, compiled; raises `Error` where the graphics processor would leave a part of it to the other one. */
+export async function compiled(content, runtime) {
+  const { accelerator, threads: numThreads } = runtime;
+  const part = new Error("WebGPU does not take the whole file; let it run on the processor.");
+  const model = await loadAndCompile(content, { accelerator, cpuOptions: { numThreads } }).catch((error) => {
+    throw accelerator === "webgpu" ? part : error;
+  });
+  if (accelerator !== "webgpu" || model.isFullyAccelerated) return model;
+  model.delete();
+  throw part;
 }
 
 /** One entry point of a compiled file. */

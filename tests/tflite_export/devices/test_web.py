@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cascade_files
-import litert_js
 import needs
+import npm
 import numpy as np
 import pytest
 import web_family
 from chromium import Page
 from web_family import CASCADE, LABELS, begun, complaints, give, png, served, turned, until
 
-from tflite_export.devices import host, web
+from tflite_export.devices import host, web, web_modules
 from tflite_export.devices.exports import Parcel, PointFile
 from tflite_export.flatbuffer import read
 from tflite_export.inputs import InputKind
@@ -30,7 +30,7 @@ NUMBERS = InputKind(False, -2.0, 2.0)
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The page of the family."""
     out = web_family.exported(tmp_path_factory.mktemp("web"))
-    (out / "node_modules").symlink_to(litert_js.folder() / "node_modules")
+    (out / "node_modules").symlink_to(npm.folder(web_modules.REQUIREMENT) / "node_modules")
     with served(out) as url, Page(url) as opened:
         begun(opened)
         yield opened
@@ -57,6 +57,7 @@ def test_the_folder_says_what_the_page_needs(tmp_path: Path):
     out = web_family.exported(tmp_path)
     family = json.loads((out / "family.json").read_text())
     assert [point["name"] for point in family["points"]] == ["small", "large", CASCADE]
+    assert family["integers"]
     assert {(p["file"], *p["shape"]) for p in family["points"]} == {("elastic.int8.tflite", 8, 8, 3)}
     assert family["points"][2]["cascade"]["stages"] == ["small", "large"]
     assert json.loads((out / "package.json").read_text())["dependencies"].keys() == {"@litertjs/core"}
@@ -135,7 +136,7 @@ def test_what_is_no_image_is_told(page: Page):
 @browser
 def test_signals_and_grids_come_as_files_of_numbers(tmp_path: Path):
     out = web_family.exported(tmp_path, NUMBERS)
-    (out / "node_modules").symlink_to(litert_js.folder() / "node_modules")
+    (out / "node_modules").symlink_to(npm.folder(web_modules.REQUIREMENT) / "node_modules")
     values = np.round(np.random.default_rng(1).uniform(-2, 2, (8, 8, 3)), 3).astype(np.float32)
     npy = io.BytesIO()
     np.save(npy, values)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import cascade_files
-import litert_js
 import needs
+import npm
 import numpy as np
 import pytest
 import segno
@@ -143,6 +144,18 @@ def test_an_upload_is_bounded_and_needs_the_token(url: str, inbox: Inbox):
     assert inbox.bodies == []
 
 
+def test_a_browser_that_goes_away_leaves_no_word(inbox: Inbox, capfd: pytest.CaptureFixture[str]):
+    """Of a file that is far larger than what the system holds back for it."""
+    site = Site({"": lambda: bytes(1 << 26)}, inbox.receive, upload_bytes=1, uploads=1)
+    with web_site.served(site) as address:
+        parts = urlsplit(address)
+        with socket.create_connection((parts.hostname, parts.port)) as there:
+            there.sendall(f"GET {parts.path} HTTP/1.1\r\n\r\n".encode())
+            there.recv(1)
+        assert ask(address, "GET", "/wrong/")[0] == 404
+    assert capfd.readouterr().err == ""
+
+
 def test_a_port_that_is_taken_is_told(url: str):
     port = urlsplit(url).port
     site = Site({}, Inbox().receive, 1, 1)
@@ -238,7 +251,7 @@ def test_a_qr_code_shows_the_address_light_on_dark():
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """LiteRT.js where the tests have it."""
-    place = litert_js.folder()
+    place = npm.folder(web_modules.REQUIREMENT)
     monkeypatch.setattr(web_modules, "folder", lambda: place)
 
 
