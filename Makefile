@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 # What some tests need beside Python; without it they skip and say so.
 TOOLS := g++ valgrind gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm chromium
 
-.PHONY: demo check test lint clean
+.PHONY: demo check test lint docs clean
 
 # The main job on its embedded default: two anchors trained on digits, the family between them.
 demo: $(STAMP)
@@ -26,6 +26,14 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documents as a site that opens from disk: build/docs/index.html.
+docs: $(VENV)/docs
+	$(BIN)/mkdocs build --quiet
+
+$(VENV)/docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	touch $@
 
 $(STAMP): pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV) || (apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV))

@@ -55,25 +55,34 @@ def operating_points(points: Iterable[OperatingPoint], title: str, metric: str, 
     """
     points = tuple(points)
     figure, (left, right) = _figure(1, 2, (13, 5.2))
-    mean = "mean " if savings.shipped(points) else ""
-    _scatter(left, points, _MACS)
-    left.set_xlabel(f"{mean}MACs of one {one}, millions (counted in the graph)")
+    _macs(left, points, metric, one)
     timed = tuple(p for p in points if "float32" in p.files)
     _scatter(right, timed, _latency("float32"))
+    mean = "mean " if savings.shipped(points) else ""
     right.set_xlabel(f"{mean}host latency of one {one}, ms (measured, median; float32)")
     host = next((p.files["float32"] for p in timed), None)
     if host:
         right.set_title(f"{host.tool}, {host.threads} thread", fontsize=9)
-    for axes in (left, right):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    n = points[0].test.n
-    left.set_ylabel(f"{metric}, % of {n} test {one}s; bars: 95 % interval")
-    left.legend(loc="best", fontsize=8, frameon=False)
-    for axes in (left, right):
-        _frame(axes, points)
+    _frame(right, points)
     figure.suptitle(title)
     return _png(figure)
+
+
+def by_macs(points: Iterable[OperatingPoint], title: str, metric: str, one: str = "image") -> bytes:
+    """Test score against MACs alone, as ``operating_points`` has it on the left."""
+    figure, axes = _figure(1, 1, (8.2, 4.6))
+    _macs(axes, tuple(points), metric, one)
+    axes.set_title(title, fontsize=11)
+    return _png(figure)
+
+
+def _macs(axes: Any, points: Sequence[OperatingPoint], metric: str, one: str) -> None:
+    _scatter(axes, points, _MACS)
+    mean = "mean " if savings.shipped(points) else ""
+    axes.set_xlabel(f"{mean}MACs of one {one}, millions (counted in the graph)")
+    axes.set_ylabel(f"{metric}, % of {points[0].test.n} test {one}s; bars: 95 % interval")
+    axes.legend(loc="best", fontsize=8, frameon=False)
+    _frame(axes, points)
 
 
 def heat_map(
@@ -225,6 +234,8 @@ def _scatter(axes: Any, points: Iterable[OperatingPoint], costs: _Cost) -> None:
 
 def _frame(axes: Any, points: Sequence[OperatingPoint]) -> None:
     """Limit the scores to those of the family; what lies far below is named in the corner instead."""
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
     floor = min(p.test.interval[0] for p in points if p.kind != CONTROL)
     top = max(p.test.interval[1] for p in points)
     margin = 0.1 * (top - floor)

@@ -54,6 +54,15 @@ def test_operating_points():
     assert png == drawn()
 
 
+def test_by_macs_takes_no_latency():
+    def alone(points: tuple[OperatingPoint, ...]) -> bytes:
+        return plots.by_macs(points, "title", "accuracy")
+
+    assert size(alone(POINTS)) == (902, 506)
+    assert alone(POINTS) == alone(tuple(replace(p, files={}) for p in POINTS))
+    assert alone(POINTS) != alone((*POINTS[:2], replace(POINTS[2], macs=40_000_000), *POINTS[3:]))
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -1,0 +1,144 @@
+"""The documents hold together: links lead somewhere, commands and messages are those of the program."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+
+import click
+import paths
+import pytest
+
+from restnet_tf.cli.main import main
+
+DOCS = paths.ROOT / "docs"
+PAGES = (paths.ROOT / "README.md", paths.ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+LONGEST = 150  # lines of the README
+# A command of a document with what follows it, over lines that end in a backslash, up to a comment.
+TYPED = re.compile(r"restnet-tf ([a-z]+)((?:\\\n|[^\n`#])*)")
+
+
+def prose(text: str) -> str:
+    """A document without its programs and without what stands in code."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+
+
+def anchors(page: Path) -> set[str]:
+    """What a heading of a page is called in a link."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    heads = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+def broken(page: Path, text: str) -> list[str]:
+    """Links of a page that lead to no file or to no heading."""
+    wrong = []
+    for link in LINK.findall(prose(text)):
+        if re.match(r"\w+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            wrong.append(link)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[p.relative_to(paths.ROOT).as_posix() for p in PAGES])
+def test_every_link_leads_somewhere(page: Path) -> None:
+    assert broken(page, page.read_text()) == []
+
+
+def test_a_link_that_leads_nowhere_is_found() -> None:
+    text = "[a](nowhere.md) [b](faq.md#nothing) [c](#nothing) ![d](pictures/no.png) `[e](no.md)` [f](faq.md)"
+    assert broken(DOCS / "start.md", text) == ["nowhere.md", "faq.md#nothing", "#nothing", "pictures/no.png"]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """By its name in the settings of the site; what is there is a page."""
+    listed = set(re.findall(r"[\w/]+\.md", (paths.ROOT / "mkdocs.yml").read_text()))
+    assert listed == {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+
+
+def test_the_readme_is_short_and_says_how_to_test() -> None:
+    text = PAGES[0].read_text()
+    assert len(text.splitlines()) <= LONGEST
+    assert re.search(r"^    make test  ", text, re.M)
+    assert re.search(r"^    make demo  ", text, re.M)
+
+
+def test_the_page_of_commands_has_every_command() -> None:
+    rows = re.findall(r"^\| `restnet-tf (\w+)", (DOCS / "commands.md").read_text(), re.M)
+    assert set(rows) == set(main.commands)
+
+
+def unknown(text: str) -> set[tuple[str, str]]:
+    """Commands of a document that there are not, and options that a command has not."""
+    wrong = set()
+    for name, rest in TYPED.findall(text):
+        command = main.commands.get(name)
+        if command is None:
+            wrong.add((name, ""))
+            continue
+        declared = [p for p in command.params if isinstance(p, click.Option)]
+        options = {option for p in declared for option in (*p.opts, *p.secondary_opts)} | {"--help"}
+        wrong |= {(name, option) for option in re.findall(r"(--[a-z][\w-]*)", rest)} - {(name, o) for o in options}
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[p.relative_to(paths.ROOT).as_posix() for p in PAGES])
+def test_commands_and_options_are_those_of_the_program(page: Path) -> None:
+    assert unknown(page.read_text()) == set()
+
+
+def test_a_command_and_an_option_that_there_are_not_are_found() -> None:
+    assert unknown("restnet-tf bild\nrestnet-tf build --lage A \\\n  --smal B --large C") == {
+        ("bild", ""),
+        ("build", "--lage"),
+        ("build", "--smal"),
+    }
+
+
+def test_the_site_has_the_help_of_every_command() -> None:
+    spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    page = hooks.on_page_markdown((DOCS / "commands.md").read_text(), page=None)
+    assert hooks.on_page_markdown("other") == "other"
+    for name, command in main.commands.items():
+        part = page.split(f"## restnet-tf {name}\n")[1].split("\n## ")[0]
+        assert f"Usage: restnet-tf {name} " in part
+        assert [o for p in command.params if isinstance(p, click.Option) for o in p.opts if o not in part] == []
+
+
+@cache
+def spoken() -> str:
+    """Every text that the packages hold, values left out, a line each."""
+    lines = []
+    for path in sorted(p for package in ("restnet_tf", "tflite_export") for p in (paths.ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr | ast.Constant):
+                parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+                lines.append(
+                    "…".join(p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str))
+                )
+    return "\n".join(lines)
+
+
+def messages() -> list[str]:
+    return re.findall(r"^\| `([^`]+)` \|", (DOCS / "troubleshooting.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("message", messages())
+def test_messages_that_are_explained_are_said(message: str) -> None:
+    """Their fixed words, between what each case puts in."""
+    parts = [part.strip() for part in message.split("…") if part.strip()]
+    assert parts
+    assert [part for part in parts if part not in spoken()] == []
+
+
+def test_many_messages_are_explained() -> None:
+    assert len(messages()) > 30
