@@ -20,6 +20,7 @@ DEVICE_UNITS = {
     "flash": "bytes",
     "memory": "bytes",  # peak resident memory of a process, or DRAM
     "cycles": "count",
+    "instructions": "count",  # of an emulator, which has no cycles
     "difference": "count",  # the largest of any output from the reference's, in steps of its scale
 }
 # Before a figure: what an image costs in the mean, where not all cost the same; the bare name is the worst case.

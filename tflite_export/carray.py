@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from tflite_export import cascades, template
 from tflite_export.devices import tflm_kernels
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import ALIGNMENT, Signature, Tensor, read, schema, write
+from tflite_export.flatbuffer import ALIGNMENT, Operator, Signature, Tensor, read, schema, write
 from tflite_export.inputs import PHOTOS, InputKind
 from tflite_export.kernels import EVERY, Kernels
 from tflite_export.tail import Arena, one
@@ -31,6 +31,18 @@ _METHODS = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
     "CUSTOM ethos-u": "EthosU",
 }
+# Operators of which CMSIS-NN has kernels for int8 alone, which take less flash than those for every type.
+_NARROW = (
+    "ADD",
+    "AVERAGE_POOL_2D",
+    "BATCH_MATMUL",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "MAX_POOL_2D",
+    "MUL",
+    "SOFTMAX",
+)
 
 
 @dataclass(frozen=True)
@@ -233,9 +245,34 @@ def _data(array: bytes, stem: str, told: str) -> str:
     )
 
 
+def narrow(*networks: bytes) -> tuple[str, ...]:
+    """Operators that files use on int8 alone, of which there are kernels for that."""
+    every = [operator for content in networks for graph in read(content).subgraphs for operator in graph.operators]
+    wide = {operator.name for operator in every if not _of_int8(operator)}
+    return tuple(sorted({operator.name for operator in every} & {*_NARROW} - wide))
+
+
+def _of_int8(operator: Operator) -> bool:
+    """Whether all that it reads and gives is int8, but for a bias."""
+    tensors = [tensor for tensor in (*operator.inputs[:2], *operator.outputs) if tensor is not None]
+    return all(tensor.type == "INT8" for tensor in tensors)
+
+
+def _added(methods: Sequence[str], kernels: Mapping[str, str]) -> str:
+    """The expression that registers methods, with a kernel where one is named."""
+    calls = [f"static_cast<int>(resolver.{method}({kernels.get(method, '')})) == 0" for method in methods]
+    return " &&\n         ".join(calls) or "true"
+
+
 def _resolver(networks: Sequence[bytes], name: str, told: str) -> str:
     methods = operators(*networks)
-    calls = " &&\n         ".join(f"static_cast<int>(resolver.{method}()) == 0" for method in methods) or "true"
+    kernels = {f"Add{_METHODS.get(n) or _capitals(n)}": f"tflite::Register_{n}_INT8()" for n in narrow(*networks)}
+    body = f"  return {_added(methods, {})};\n"
+    if kernels:
+        body = (
+            "#if defined(CMSIS_NN)\n  // The kernels for int8 alone, which take less flash.\n"
+            f"  return {_added(methods, kernels)};\n#else\n{body}#endif\n"
+        )
     return told + _guarded(
         f"{name}_resolver",
         '#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n\n'
@@ -244,7 +281,7 @@ def _resolver(networks: Sequence[bytes], name: str, told: str) -> str:
         "// the namespace tflite or, in newer sources, tflite::micro; false where one cannot be added.\n"
         "template <template <unsigned int> class MicroMutableOpResolver>\n"
         f"inline bool {name}_add_operators(MicroMutableOpResolver<{name}_operators>& resolver) {{\n"
-        f"  return {calls};\n}}\n",
+        f"{body}}}\n",
     )
 
 

@@ -12,7 +12,7 @@ tail these are; with those of a 32-bit core against that library, compiled for C
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class _Sizes:
 
     pointer: int
     once: tuple[int, ...]
+    options: int  # what parses them, of each network
     subgraph: int
     tensor: int
     node: int
@@ -49,9 +50,9 @@ class _Sizes:
     note: int  # of the planner, of every tensor and buffer
 
 
-_CORE = _Sizes(4, (36, 44, 36, 8), 8, 12, 32, 40, 12, 12, 24)
+_CORE = _Sizes(4, (36, 44, 36), 8, 8, 12, 32, 40, 12, 12, 24)
 # The wheel's interpreter keeps book of what it allocates, and takes compressed weights.
-_HOST = _Sizes(8, (104, 72, 272, 16), 24, 24, 64, 64, 24, 16, 32)
+_HOST = _Sizes(8, (104, 72, 272), 16, 24, 24, 64, 64, 24, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,15 @@ class Arena:
     """Bytes of a tensor arena: what stays of the interpreter's records, and what is needed beside it.
 
     The latter is the place of the tensors, by whomever it was planned, or of the planner's notes where those are more.
+    Up to ``floor`` bytes kernels are still being prepared, and some of them look at nothing that they are not given;
+    from there on TensorFlow Lite Micro says that an arena is too small.
     """
 
     head: int
     tail: int
     planner: str = "for the tensors"
     kernels: Kernels = _REFERENCE
+    floor: int = 0
 
     @property
     def size(self) -> int:
@@ -82,16 +86,29 @@ def arena(content: bytes, builds: Sequence[Kernels] = EVERY) -> Arena:
 
 def one(content: bytes, kernels: Kernels) -> Arena:
     """The arena with these kernels; raises as ``arena`` does."""
-    model = read(content)
-    if _PLACES in model.metadata:
+    return side_by_side([content], kernels)
+
+
+def side_by_side(contents: Sequence[bytes], kernels: Kernels) -> Arena:
+    """The arena of files whose interpreters live on one allocator, made in this order; raises as ``arena`` does.
+
+    Their records lie one behind the other, and their tensors in the same place, since one runs at a time.
+    """
+    stack, head, planner = _Stack(_HOST if kernels.host else _CORE), 0, "for the tensors"
+    for size in stack.sizes.once:
+        stack.keep(size, stack.sizes.pointer)
+    for content in contents:
+        model = read(content)
         live: tuple[LiveRange, ...] = ()
-        head, planner = _placed(model), "by Vela"
-    else:
-        live = memory.ranges(content, kernels)
-        head, planner = memory.plan(live).size, "for the tensors"
-    stack = _Stack(_HOST if kernels.host else _CORE)
-    _allocate(model, kernels, stack, len(live))
-    return Arena(max(head, stack.most - stack.tail), stack.tail, planner, kernels)
+        if _PLACES in model.metadata:
+            planner, needed = "by Vela", _placed(model)
+        else:
+            live = memory.ranges(content, kernels)
+            needed = memory.plan(live).size
+        head = max(head, needed)
+        _allocate(model, kernels, stack, len(live))
+    beside = max(head, stack.most - stack.tail)
+    return Arena(beside, stack.tail, planner, kernels, _up(stack.floor, _ALIGNMENT))
 
 
 @dataclass
@@ -101,7 +118,8 @@ class _Stack:
     sizes: _Sizes
     tail: int = 0
     most: int = 0
-    requests: int = field(default=0)
+    floor: int = 0
+    requests: int = 0
 
     def keep(self, size: int, alignment: int) -> None:
         self.tail = _up(self.tail + size, alignment)
@@ -113,8 +131,8 @@ class _Stack:
 def _allocate(model: Model, kernels: Kernels, stack: _Stack, places: int) -> None:
     """All that AllocateTensors puts into the arena but the tensors' places."""
     sizes, graphs = stack.sizes, model.subgraphs
-    for size in sizes.once:
-        stack.keep(size, sizes.pointer)
+    stack.requests = 0
+    stack.keep(sizes.options, sizes.pointer)
     stack.keep(sizes.subgraph * len(graphs), sizes.pointer)
     for each in (lambda g: sizes.tensor * len(g.tensors), lambda g: sizes.node * len(g.operators)):
         for graph in graphs:
@@ -164,6 +182,8 @@ def _plan(graphs: Sequence[Subgraph], stack: _Stack, places: int) -> None:
     sizes = stack.sizes
     if stack.requests:
         stack.keep(sizes.pointer * stack.requests, sizes.pointer)
+    stack.beside(sizes.request * (_REQUESTS + stack.requests))
+    stack.floor = stack.most
     for graph in graphs:
         for tensor in graph.tensors:
             if tensor.table.isVariable:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from restnet_tf import atomic
+from restnet_tf.anchors import demo
 from restnet_tf.cascades import loops
+from restnet_tf.data import splits
+from restnet_tf.data.splits import Split
 from restnet_tf.points import points
 from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint
 from restnet_tf.progress import Reporter
@@ -88,13 +95,30 @@ def export(path: Path, request: Request, out: Path, report: Reporter) -> Exporte
     elastic = run.elastic_path(precision)
     shared = elastic if request.point is None and elastic.exists() else None
     labels = tuple(str(name) for name in meta.get("class_names") or ())
-    kind = noted(meta)
-    parcel = Parcel(run.path.name, tuple(taken), labels, shared, complete, kind, builds, request.every)
+    kind, samples = noted(meta), _samples(run)
+    parcel = Parcel(run.path.name, tuple(taken), labels, shared, complete, kind, builds, request.every, samples)
     export = target.export(parcel)
     for name, content in export.files.items():
         atomic.write_bytes(out / name, content)
     written = tuple(out / name for name in export.files)
     return Exported(written, (*refused, *left, *absent), export.remarks, export.advice.format(out=out))
+
+
+def _samples(run: Run) -> Callable[[tuple[int, ...], int], np.ndarray | None]:
+    """What gives some of the run's test inputs as a model takes them; None where its data are not at hand."""
+
+    @cache
+    def split() -> Split:
+        options = run.options() or {}
+        return splits.load(options.get("data") or demo.DATA, seed=options.get("seed") or 0).test
+
+    def taken(shape: tuple[int, ...], count: int) -> np.ndarray | None:
+        try:
+            return split().first(shape, count)
+        except RestnetError:
+            return None
+
+    return taken
 
 
 def _builds(target: Target, request: Request) -> tuple[Kernels, ...]:
@@ -132,7 +156,8 @@ def _parts(
             files |= own
             done.append(loop)
     cost = {p.name: p.mean_macs for p in family}
-    ordered = sorted(files.values(), key=lambda f: (cost[f.name], f.name, f.precision))
+    known = (replace(f, origins=(hashlib.sha256(f.content).hexdigest(),)) for f in files.values())
+    ordered = sorted(known, key=lambda f: (cost[f.name], f.name, f.precision))
     return _Parts(tuple(ordered), tuple(done), tuple(refused), alone)
 
 
@@ -200,7 +225,8 @@ def _joined(run: Run, target: Target, how: str, files: Sequence[PointFile]) -> P
             f"cannot read {elastic}: {error.strerror}; points are joined from the elastic file of a run that was"
             f" built with --precision {precision} and not with --converter tf"
         ) from None
-    return target.together[how].join(content, [file.name for file in files], precision)
+    joined = target.together[how].join(content, [file.name for file in files], precision)
+    return replace(joined, origins=tuple(origin for file in files for origin in file.origins))
 
 
 def _sifted(

@@ -67,6 +67,16 @@ class Split:
                 " if the data are no photos, write values: in front of their name"
             )
 
+    def first(self, shape: tuple[int, ...], count: int) -> np.ndarray:
+        """The first few inputs, float32 ``(n, *shape)`` as ``batches`` gives them, without TensorFlow."""
+        self.check(shape)
+        images, rows = self.images, np.arange(min(count, len(self)))
+        if isinstance(images, Values) or (isinstance(images, Pixels) and images.shape == tuple(shape)):
+            return images.block(rows).reshape(-1, *shape).astype(np.float32)
+        height, width, channels = shape
+        fitted = [fit(images.image(int(row)), (height, width, channels)) for row in rows]
+        return np.stack(fitted).astype(np.float32)
+
     def batches(self, shape: tuple[int, ...], batch: int, order: np.ndarray | None = None) -> Batches:
         """The images in ``order`` (indices into the split; default: natural) for a model's input.
 

@@ -130,7 +130,7 @@ def failed(result: Result, words: str, code: int = 1) -> None:
 def test_tflm_takes_what_it_can_and_says_why_not_the_rest(run: Path):
     result = export(run, "--target", "tflm")
     assert result.exit_code == 0, result.output
-    sources = {f"{name}_int8{end}" for name in ("small", "L1_S0") for end in (".h", ".cc", "_resolver.h")}
+    sources = {f"{name}_int8{end}" for name in ("small", "L1_S0") for end in (".h", ".cc", "_resolver.h", "_trial.h")}
     assert out(run) == sources | {"labels.h", "labels.cc"}
     assert "refused L2-S1: GELU is not in TensorFlow Lite Micro: rebuild with --lower gelu" in result.stdout
     assert f"wrote {run.parent / 'out' / 'L1_S0_int8.cc'}" in result.stdout
@@ -212,7 +212,12 @@ def test_all_points_in_one_array(run: Path, how: str, stem: str, word: str):
     assert result.exit_code == 0, result.output
     assert "refused L2-S1: GELU" in result.stdout
     folder = run.parent / "out"
-    assert out(run) == {f"{stem}.h", f"{stem}.cc", f"{stem}_resolver.h", "labels.h", "labels.cc"}
+    assert out(run) == source_files(stem, more=("_trial.h", *(["_interpreters.h"] if how == "image" else [])))
+    # Figures of each point in it are told by the hash of the run's own file.
+    trial = (folder / f"{stem}_trial.h").read_text()
+    for name in ("small", "L1-S0"):
+        own = (run / "tflite" / f"{name}.int8.tflite").read_bytes()
+        assert f'{{"{name}.int8", "{hashlib.sha256(own).hexdigest()}", ' in trial
     assert word in (folder / f"{stem}.h").read_text()
     assert ("AddIf" in (folder / f"{stem}_resolver.h").read_text()) == (how == "router")
     (folder / "main.cc").write_text(
@@ -450,8 +455,9 @@ def written(path: Path, everyone: list[OperatingPoint]) -> None:
     )
 
 
-def source_files(*stems: str) -> set[str]:
-    return {f"{stem}{end}" for stem in stems for end in (".h", ".cc", "_resolver.h")} | {"labels.h", "labels.cc"}
+def source_files(*stems: str, more: tuple[str, ...] = ("_trial.h",)) -> set[str]:
+    files = {f"{stem}{end}" for stem in stems for end in (".h", ".cc", "_resolver.h", *more)}
+    return files | {"labels.h", "labels.cc"}
 
 
 def test_tflm_takes_a_cascade_as_one_network(cascading: Path):
@@ -471,7 +477,7 @@ def test_one_image_comes_with_a_loop_for_each_cascade_and_a_router_with_none(cas
     result = export(cascading, "--target", "tflm", "--together", "image")
     assert result.exit_code == 0, result.output
     loops = {"cascade.h", "small_then_large_int8.h", "small_then_middle_then_large_int8.h"}
-    assert out(cascading) == source_files("points_int8") | loops
+    assert out(cascading) == source_files("points_int8", more=("_trial.h", "_interpreters.h")) | loops
     folder = cascading.parent / "out"
     (folder / "main.cc").write_text("".join(f'#include "{name}"\n' for name in sorted(loops)) + "int main() {}\n")
     flags = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
@@ -523,7 +529,7 @@ def test_ethos_gets_stages_and_the_loop_over_them(cascading: Path):
     result = export(cascading, "--target", "ethos-u55-128", "--point", "small>large")
     assert result.exit_code == 0, result.output
     files = {"small.int8_vela.tflite", "large.int8_vela.tflite", "cascade.h", "small_then_large_int8.h"}
-    assert out(cascading) == source_files("small_int8", "large_int8") | files
+    assert out(cascading) == source_files("small_int8", "large_int8", more=()) | files
     folder = cascading.parent / "out"
     assert "compiled by Vela" in (folder / "small_then_large_int8.h").read_text()
     # What the loop compares are the ends of Vela's files.

@@ -16,6 +16,7 @@ import needs
 import networks
 import numpy as np
 import pytest
+import tflm_stand_in
 from operators import file, operator, tensor
 
 from tflite_export import carray, emit, kernels, memory, tail
@@ -34,41 +35,6 @@ COMPILERS = {
 }
 ODD = ['say "hi"', "back\\slash", "what??/", "Käse", "tab\tnew\nline", "\x011", "日本", ""]
 
-# Checked against a stand-in for TFLM's header, since its sources come in no package. Its methods are those of
-# tensorflow/lite/micro/micro_mutable_op_resolver.h; like it, it is full after as many as it was made for.
-METHODS = """
-Abs Add AddN ArgMax ArgMin AssignVariable AveragePool2D BatchMatMul BatchToSpaceNd BroadcastArgs BroadcastTo
-CallOnce Cast Ceil Concatenation Conv2D Cos CumSum DepthToSpace DepthwiseConv2D Dequantize Div DynamicUpdateSlice
-Elu EmbeddingLookup Equal EthosU Exp ExpandDims Fill Floor FloorDiv FloorMod FullyConnected Gather GatherNd Greater
-GreaterEqual HardSwish If L2Normalization L2Pool2D LeakyRelu Less LessEqual Log LogicalAnd LogicalNot LogicalOr
-Logistic LogSoftmax Maximum MaxPool2D Mean Minimum MirrorPad Mul Neg NotEqual Pack Pad PadV2 Prelu Quantize
-ReadVariable ReduceAll ReduceMax ReduceMin Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ReverseV2 Round
-Rsqrt SelectV2 Shape Sin Slice Softmax SpaceToBatchNd SpaceToDepth Split SplitV Sqrt Square SquaredDifference
-Squeeze StridedSlice Sub Sum Svdf Tanh Transpose TransposeConv UnidirectionalSequenceLSTM Unpack VarHandle While
-ZerosLike
-"""
-STAND_IN = """
-#pragma once
-#include <cstdio>
-namespace NAMESPACE {
-enum TfLiteStatus { kTfLiteOk = 0, kTfLiteError = 1 };
-template <unsigned int tOpCount>
-class MicroMutableOpResolver {
- public:
-METHODS
-  unsigned int GetRegistrationLength() { return length_; }
- private:
-  TfLiteStatus Put(const char* name) {
-    if (length_ >= tOpCount) return kTfLiteError;
-    ++length_;
-    std::puts(name);
-    return kTfLiteOk;
-  }
-  unsigned int length_ = 0;
-};
-}
-"""
-
 
 @pytest.fixture(scope="module")
 def small() -> bytes:
@@ -85,13 +51,6 @@ def written(folder: Path, texts: dict[str, str]) -> list[str]:
 def compiled(folder: Path, command: list[str], *sources: str) -> None:
     done = subprocess.run([*command, *STRICT, *sources], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def stand_in(folder: Path, namespace: str = "tflite") -> None:
-    methods = "".join(f'  TfLiteStatus Add{m}() {{ return Put("{m}"); }}\n' for m in METHODS.split())
-    path = folder / "tensorflow" / "lite" / "micro" / "micro_mutable_op_resolver.h"
-    path.parent.mkdir(parents=True)
-    path.write_text(STAND_IN.replace("METHODS", methods).replace("NAMESPACE", namespace))
 
 
 @pytest.mark.parametrize("core", COMPILERS)
@@ -126,7 +85,7 @@ def test_the_compiled_array_is_the_file(small: bytes, tmp_path: Path):
 @needs.COMPILER.mark
 @pytest.mark.parametrize("namespace", ["tflite", "tflite::micro"])
 def test_the_resolver_registers_exactly_the_operators(namespace: str, small: bytes, tmp_path: Path):
-    stand_in(tmp_path, namespace)
+    tflm_stand_in.headers(tmp_path, namespace)
     written(tmp_path, carray.sources(small, "small"))
     (tmp_path / "main.cc").write_text(
         '#include "small_resolver.h"\n'
@@ -143,8 +102,31 @@ def test_the_resolver_registers_exactly_the_operators(namespace: str, small: byt
     assert {"Conv2D", "FullyConnected", "Softmax"} <= set(found)
 
 
+@needs.COMPILER.mark
+def test_kernels_for_int8_alone_are_registered_where_cmsis_nn_has_them(small: bytes, tmp_path: Path):
+    tflm_stand_in.headers(tmp_path)
+    written(tmp_path, carray.sources(small, "small"))
+    (tmp_path / "main.cc").write_text(
+        '#include "small_resolver.h"\nint main() {\n'
+        "  tflite::MicroMutableOpResolver<model_small_operators> resolver;\n"
+        "  return model_small_add_operators(resolver) ? 0 : 1;\n}\n"
+    )
+    compiled(tmp_path, ["g++", "-I.", "-DCMSIS_NN", "-o", "main"], "main.cc")
+    found = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {"Conv2D of int8", "FullyConnected of int8", "Softmax of int8"} <= set(found)
+
+
+def test_an_operator_of_two_types_keeps_the_kernel_for_all():
+    floats, integers = (
+        file(operator("MUL", [x, x], tensor(k, name="y"))) for k in ("FLOAT32", "INT8") for x in [tensor(k)]
+    )
+    assert (carray.narrow(integers), carray.narrow(floats), carray.narrow(integers, floats)) == (("MUL",), (), ())
+    resolver = carray.sources(floats, "p")["p_resolver.h"]
+    assert "CMSIS_NN" not in resolver
+
+
 def test_every_operator_of_tflm_has_a_method_of_its_resolver():
-    known = {f"Add{m}" for m in METHODS.split()}
+    known = {f"Add{m}" for m in tflm_stand_in.METHODS.split()}
     found = {carray.operators(file(operator(name, [tensor()], tensor(name="y"))))[0] for name in tflm_kernels.OPERATORS}
     assert found == known - {"AddEthosU"}
 

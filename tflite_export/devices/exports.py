@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from tflite_export import cascades
 from tflite_export.carray import Several
 from tflite_export.devices.rules import Rules, refusals
@@ -16,12 +18,16 @@ from tflite_export.kernels import EVERY, Kernels
 
 @dataclass(frozen=True)
 class PointFile:
-    """The file of a point in one precision; ``several`` where it is an array of more than one point."""
+    """The file of a point in one precision; ``several`` where it is an array of more than one point.
+
+    ``origins`` are the hashes of the run's own files, one a point in it, by which figures of it are told.
+    """
 
     name: str
     precision: str
     content: bytes = field(repr=False)
     several: Several | None = None
+    origins: tuple[str, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -61,13 +67,18 @@ class StageLoop:
         return tuple((name, parts[min(n, len(parts) - 1)]) for n, name in enumerate(self.stages))
 
 
+def _no_samples(shape: tuple[int, ...], count: int) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Parcel:
     """What is to be exported of a run, by name: points that the device takes, and the classes of their scores.
 
     ``loops`` are cascades whose stages are among the points. ``elastic`` is the file of all points, None where one was
     asked for alone or there is no such file. ``kind`` says what the points take; for ``builds`` the stated arenas
-    suffice. ``every``: these are all of the run's shipped points.
+    suffice. ``every``: these are all of the run's shipped points. ``samples`` gives inputs ``(n, *shape)`` float32 of
+    the run's own data, None where they are not at hand.
     """
 
     run: str
@@ -78,6 +89,7 @@ class Parcel:
     kind: InputKind = PHOTOS
     builds: tuple[Kernels, ...] = EVERY
     every: bool = False
+    samples: Callable[[tuple[int, ...], int], np.ndarray | None] = _no_samples
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tflite_export import carray, stage_loop
+from tflite_export import carray, stage_loop, together
 from tflite_export.devices.exports import Parcel, PointFile, StageLoop
 from tflite_export.errors import TfliteError
 from tflite_export.stage_loop import StageFile
@@ -46,9 +46,10 @@ def _stage(name: str, precision: str, parcel: Parcel) -> StageFile:
 
 def _texts(point: PointFile, about: str, parcel: Parcel) -> dict[str, bytes]:
     line, kind, builds = f"{point.name}, {point.precision}, {about}", parcel.kind, parcel.builds
-    return _encoded(
-        carray.sources(point.content, point.stem, about=line, several=point.several, kind=kind, builds=builds)
-    )
+    texts = carray.sources(point.content, point.stem, about=line, several=point.several, kind=kind, builds=builds)
+    if point.several and point.several.stride:
+        texts |= together.sources(point.several, point.stem, about=line, builds=builds)
+    return _encoded(texts)
 
 
 def _encoded(texts: dict[str, str]) -> dict[str, bytes]:

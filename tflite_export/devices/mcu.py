@@ -1,7 +1,7 @@
 """Cycles and arena on a microcontroller: firmware runs there, and what it prints is read here.
 
-The firmware's sources are in ``harness/mcu``; TensorFlow Lite Micro's own come in no package, so its library is the
-user's. QEMU runs it too but counts no cycles.
+The firmware's sources are in ``harness/mcu`` and among what ``tflm`` exports; TensorFlow Lite Micro's own come in no
+package, so its library is the user's. QEMU runs it too, and counts instructions, which are no time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tflite_export import carray
 from tflite_export.devices import captures
 from tflite_export.devices.device import Device
 from tflite_export.devices.subjects import DeviceError, DeviceOptions, Findings, Subject, tried
@@ -22,16 +23,18 @@ _EMULATED = "qemu-"  # what the Makefile calls a board that nobody has named: an
 
 
 def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Findings]:
-    """What the capture ``--log`` says of each file: arena in bytes, cycles, and latency where the clock is known.
+    """What the capture ``--log`` says of each file: its least arena, cycles, and latency where a clock is known.
 
-    Of a cascade these are its worst case: the firmware sets thresholds above every confidence.
+    Of a cascade these are its worst case: the firmware sets thresholds above every confidence. Files of precisions
+    that were not captured are left out. A file whose answers were not those of the host is a failure.
     Raises ``TfliteError`` where there is no capture, with how to make it.
     """
     if options.log is None:
         makefile = shlex.quote(str(captures.HARNESS / "mcu" / "Makefile"))
         raise DeviceError(
-            f"mcu needs --log FILE: build firmware of each file by make -f {makefile} MODEL=FILE.tflite (its first"
-            " lines say how), run it on the board, put what it prints into a file, one after the other, and give that"
+            "mcu needs --log FILE: write restnet-tf export RUN --target tflm --out DIR, build firmware by"
+            f" make -f {makefile} EXPORT=DIR (its first lines say how), run it on the board, put what it prints into a"
+            " file, one firmware after the other, and give that"
         )
     runs: dict[str, list[dict[str, Any]]] = {}
     for entry in captures.lines(options.log, "mcu"):
@@ -41,7 +44,10 @@ def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Fin
         yield Findings(
             warnings=(f"{options.log} has files that are not asked for, or of another build: {', '.join(strange)}",)
         )
+    captured = {s.precision for s in subjects if s.sha256 in runs}
     for subject in subjects:
+        if captured and subject.precision not in captured:
+            continue
         boards: dict[str, list[dict[str, Any]]] = {}
         for entry in runs.get(subject.sha256, ()):
             boards.setdefault(str(entry.get("board")), []).append(entry)
@@ -56,21 +62,31 @@ def _one(subject: Subject, board: str, entries: Sequence[Mapping[str, Any]]) -> 
     wrong = next((e["error"] for e in entries if "error" in e), None)
     if wrong is not None:
         raise TfliteError(f"{board} could not run it: {wrong}")
+    if not all(entry.get("checked") for entry in entries):
+        raise TfliteError("its answers were not compared with the host's; export it again and build the firmware anew")
     try:
         arena, hertz = float(entries[-1]["arena"]), float(entries[-1]["hz"])
-        cycles = tuple(float(e["cycles"]) for e in entries)
-        tool = f"{entries[-1]['tool']} on {entries[-1]['core']}"
+        counter = "instructions" if "instructions" in entries[-1] else "cycles"
+        counts = tuple(float(e[counter]) for e in entries)
+        tool = _tool(entries[-1])
     except (KeyError, TypeError, ValueError) as error:
         raise TfliteError(f"its lines in the capture are not understood: {type(error).__name__} {error}") from None
     figures, repeats = {"arena": arena}, {}
-    if min(cycles) >= 0:
-        repeats["cycles"] = cycles
-        if hertz > 0:
-            repeats["latency"] = tuple(1e6 * count / hertz for count in cycles)
+    if min(counts) >= 0:
+        repeats[counter] = counts
+        if hertz > 0 and counter == "cycles":
+            repeats["latency"] = tuple(1e6 * count / hertz for count in counts)
             tool += f" at {hertz / 1e6:g} MHz"
     figures |= {name: float(np.median(values)) for name, values in repeats.items()}
     kind = "interpreter" if board.startswith(_EMULATED) else "device"
     return Findings(subject.measured(f"mcu:{board}", figures, kind=kind, tool=tool, repeats=repeats))
+
+
+def _tool(entry: Mapping[str, Any]) -> str:
+    """Runtime, version and kernels, and the array where it holds more than this file."""
+    alone = carray.identifier(str(entry["file"])) == entry["array"]
+    inside = "" if alone else f" in {entry['array']}"
+    return f"{entry['tool']} {entry['version']} with {entry['kernels']} kernels{inside} on {entry['core']}"
 
 
 def _flat(runs: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from tflite_export import carray, cascades, flash, link, memory, router, tail
 from tflite_export.carray import Several
-from tflite_export.devices import firmware, reference_worker, tflm_kernels, tflm_wheel
+from tflite_export.devices import firmware, reference_worker, tflm_kernels, tflm_trials, tflm_wheel
 from tflite_export.devices.device import Device
 from tflite_export.devices.exports import Export, Parcel, PointFile, Target, Together, loop_remarks
 from tflite_export.devices.rules import Rules
@@ -67,6 +67,9 @@ def export(parcel: Parcel) -> Export:
     remark = "each point has run once in the tflite-micro wheel, in the arena that is planned for it there"
     if not tflm_wheel.installed():
         remark = "not tried: pip install 'restnet-tf[mcu]' brings TensorFlow Lite Micro's wheel"
+    else:
+        for point in parcel.points:
+            files |= {name: text.encode() for name, text in tflm_trials.sources(point, parcel).items()}
     return Export(
         files,
         (remark, *loop_remarks(parcel, "a header of each")),

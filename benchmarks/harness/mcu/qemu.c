@@ -25,6 +25,9 @@ void Reset(void) {
 
 void Fault(void) { _exit(70); }
 
+volatile unsigned systick_wraps;
+void Tick(void) { ++systick_wraps; }
+
 __attribute__((section(".vectors"), used)) static const void* const vectors[16] = {
-    &stack_top, Reset, Fault, Fault, Fault, Fault, Fault, Fault, 0, 0, 0, Fault, Fault, 0, Fault, Fault,
+    &stack_top, Reset, Fault, Fault, Fault, Fault, Fault, Fault, 0, 0, 0, Fault, Fault, 0, Fault, Tick,
 };
