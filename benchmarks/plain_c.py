@@ -90,7 +90,7 @@ def firmware_size(content: bytes, inputs: np.ndarray, build: Build) -> tuple[Fir
         folder = Path(scratch)
         for name, made in written.files.items():
             (folder / name).write_bytes(made)
-        (folder / "firmware.h").write_text(_header(content, inputs))
+        (folder / "firmware.h").write_text(_header(content, inputs), encoding="utf-8")
         bare = _linked(folder, build, "bare.elf", "-DBARE")
         sizes = _said(["arm-none-eabi-size", str(bare)]).splitlines()[1].split()
         code, data, bss = map(int, sizes[:3])
@@ -144,7 +144,7 @@ def _runs(told: str) -> list[list[int]]:
 
 def _said(command: Sequence[str], folder: Path | None = None) -> str:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS)
+        done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TfliteError(
             f"{command[0]} did not run: {error}; apt-get install gcc-arm-none-eabi qemu-system-arm"
