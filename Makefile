@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 # What some tests need beside Python; without it they skip and say so.
 TOOLS := g++ valgrind gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm chromium
 
-.PHONY: demo check test lint docs clean
+.PHONY: demo check test lint docs release clean
 
 # The main job on its embedded default: two anchors trained on digits, the family between them.
 demo: $(STAMP)
@@ -34,6 +34,11 @@ docs: $(VENV)/docs
 $(VENV)/docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	touch $@
+
+# Whether a version may go out: changelog, packages, and a demo of the wheel in an environment of its own.
+release: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[release]"
+	PYTHON=$(PYTHON) .ci/release
 
 $(STAMP): pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV) || (apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 from restnet_tf.cli.main import main
 
 DOCS = paths.ROOT / "docs"
-PAGES = (paths.ROOT / "README.md", paths.ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+README = paths.ROOT / "README.md"
+PAGES = (*sorted(paths.ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 LONGEST = 150  # lines of the README
 # A command of a document with what follows it, over lines that end in a backslash, up to a comment.
@@ -64,10 +66,15 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def test_the_readme_is_short_and_says_how_to_test() -> None:
-    text = PAGES[0].read_text()
+    text = README.read_text()
     assert len(text.splitlines()) <= LONGEST
     assert re.search(r"^    make test  ", text, re.M)
     assert re.search(r"^    make demo  ", text, re.M)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    version = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (paths.ROOT / "CITATION.cff").read_text()
 
 
 def test_the_page_of_commands_has_every_command() -> None:

@@ -15,7 +15,15 @@ pytestmark = [pytest.mark.slow, needs.BUILD.mark]
 # What a clone has at its top, beside what git and the tools leave there.
 SOURCE = (
     *(".ci", ".gitignore", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml", "setup.cfg"),
-    *("CHANGELOG.md", "CONTRIBUTING.md", "mkdocs.yml"),
+    *(
+        ".github",
+        ".pre-commit-config.yaml",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "mkdocs.yml",
+    ),
     *("benchmarks", "docs", "restnet_tf", "tests", "tflite_export"),
 )
 NAMES = {"restnet_tf", "tflite_export"}
