@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # What some tests need beside Python; without it they skip and say so.
-TOOLS := g++ valgrind gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm chromium
+TOOLS := g++ valgrind gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm chromium npm
 
 .PHONY: demo check test lint docs release clean
 
