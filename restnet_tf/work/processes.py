@@ -44,7 +44,7 @@ class Processes:
         self._chosen = jobs is not None
         self.jobs = _fitting(_LEAST_BYTES) if jobs is None else jobs
         self._pool: futures.ProcessPoolExecutor | None = None
-        self._children: list[BaseProcess] = []
+        self._others: set[BaseProcess] = set()  # that were there before
 
     def __call__(self, work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
         """Results in the order of the tasks.
@@ -66,9 +66,11 @@ class Processes:
         """End all processes, whatever they do: tasks leave whole files or none."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-        for child in self._children:
-            child.kill()
-        self._pool, self._children = None, []
+            # A pool begins its processes one by one, as tasks come. Left to it, one that waits for a lock of another
+            # that was killed would never end, and the build that waits for both neither.
+            for child in set(multiprocessing.active_children()) - self._others:
+                child.kill()
+        self._pool = None
 
     def _together(self, work: Sequence[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
         left, waiting = list(range(len(work))), dict[int, Any]()
@@ -108,7 +110,7 @@ class Processes:
 
     def _started(self) -> futures.ProcessPoolExecutor:
         if self._pool is None:
-            others = set(multiprocessing.active_children())
+            self._others = set(multiprocessing.active_children())
             # Spawned: TensorFlow does not survive a fork.
             self._pool = futures.ProcessPoolExecutor(
                 self.jobs,
@@ -116,8 +118,6 @@ class Processes:
                 initializer=_begin,
                 initargs=(self._prepare,),
             )
-            self._pool.submit(os.getpid)  # which begins them all
-            self._children = [child for child in multiprocessing.active_children() if child not in others]
         return self._pool
 
     def _tell_loss(self, what: str, losses: int, report: Reporter) -> None:

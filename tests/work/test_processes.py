@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -36,6 +37,19 @@ def refused(_: object, progress: tasks.Progress) -> None:
 
 def warned(_: object, progress: tasks.Progress) -> None:
     warnings.warn("one image is black", RestnetWarning, stacklevel=2)
+
+
+def stubborn(path: Path, progress: tasks.Progress) -> None:
+    """Ends by nothing but SIGKILL."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    path.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def refused_beside(paths: tuple[Path, ...], progress: tasks.Progress) -> None:
+    while not all(path.exists() and path.read_text() for path in paths):
+        time.sleep(0.05)
+    raise RestnetError("there is no such image")
 
 
 def killed(path: Path, progress: tasks.Progress) -> str:
@@ -74,6 +88,18 @@ def test_errors_and_warnings_arrive(pair):
         list(pair([Task("look", refused, 0)], Silent()))
     with pytest.warns(RestnetWarning, match="one image is black"):
         list(pair([Task("look", warned, 0)], Silent()))
+
+
+def test_every_process_ends_with_the_first_error(tmp_path):
+    """Those that were begun for later tasks too."""
+    paths = tmp_path / "one", tmp_path / "other"
+    work = [Task("refused", refused_beside, paths), *(Task("stubborn", stubborn, path) for path in paths)]
+    with pytest.raises(RestnetError, match="no such image"), processes.executor(3, nothing) as execute:
+        tasks.finish(execute, work, Silent())
+    left, deadline = {int(path.read_text()) for path in paths}, time.monotonic() + 10
+    while left & {child.pid for child in multiprocessing.active_children()} and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left & {child.pid for child in multiprocessing.active_children()}
 
 
 def test_what_was_killed_is_begun_anew(pair, tmp_path):
