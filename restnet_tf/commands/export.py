@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,7 @@ import numpy as np
 from restnet_tf import atomic
 from restnet_tf.anchors import demo
 from restnet_tf.cascades import loops
-from restnet_tf.data import splits
-from restnet_tf.data.splits import Split
+from restnet_tf.data import few
 from restnet_tf.points import points
 from restnet_tf.points.points import CONTROL, SHIPPED, OperatingPoint
 from restnet_tf.progress import Reporter
@@ -95,7 +94,7 @@ def export(path: Path, request: Request, out: Path, report: Reporter) -> Exporte
     elastic = run.elastic_path(precision)
     shared = elastic if request.point is None and elastic.exists() else None
     labels = tuple(str(name) for name in meta.get("class_names") or ())
-    kind, samples = noted(meta), _samples(run)
+    kind, samples = noted(meta), partial(_samples, run)
     parcel = Parcel(run.path.name, tuple(taken), labels, shared, complete, kind, builds, request.every, samples)
     export = target.export(parcel)
     for name, content in export.files.items():
@@ -104,21 +103,15 @@ def export(path: Path, request: Request, out: Path, report: Reporter) -> Exporte
     return Exported(written, (*refused, *left, *absent), export.remarks, export.advice.format(out=out))
 
 
-def _samples(run: Run) -> Callable[[tuple[int, ...], int], np.ndarray | None]:
-    """What gives some of the run's test inputs as a model takes them; None where its data are not at hand."""
-
-    @cache
-    def split() -> Split:
-        options = run.options() or {}
-        return splits.load(options.get("data") or demo.DATA, seed=options.get("seed") or 0).test
-
-    def taken(shape: tuple[int, ...], count: int) -> np.ndarray | None:
-        try:
-            return split().first(shape, count)
-        except RestnetError:
-            return None
-
-    return taken
+def _samples(run: Run, shape: tuple[int, ...], count: int) -> np.ndarray | None:
+    """Some inputs of the run's data as a model takes them; None where these are not at hand."""
+    try:
+        options = run.options()
+    except RestnetError:
+        return None
+    if options is None:
+        return None
+    return few.inputs(options.get("data") or demo.DATA, shape, count, seed=options.get("seed") or 0)
 
 
 def _builds(target: Target, request: Request) -> tuple[Kernels, ...]:
