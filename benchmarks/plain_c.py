@@ -105,7 +105,7 @@ def firmware_size(content: bytes, inputs: np.ndarray, build: Build) -> tuple[Fir
 
 
 def _header(content: bytes, inputs: np.ndarray) -> str:
-    rows = ",\n".join(f"{{{', '.join(map(str, one.reshape(-1)))}}}" for one in inputs)
+    rows = ",\n".join(f"{{{', '.join(map(str, one.reshape(-1).view(np.int8)))}}}" for one in inputs)
     graph, macro = read(content).subgraphs[0], _NAME.upper()
     return (
         f'#include "{source.HEADER}"\n#define RUN {_NAME}_run\n#define INPUT {_NAME}_input\n'
@@ -190,8 +190,10 @@ def stated(content: bytes) -> int:
 
 def row(name: str, content: bytes, build: Build, images: int) -> str:
     """One line of the table; raises TfliteError where outputs differ, unless CMSIS-NN's kernels made them."""
-    shape = read(content).subgraphs[0].inputs[0].shape
-    inputs = np.random.default_rng(0).integers(-128, 128, (images, *shape)).astype(np.int8)
+    entry = read(content).subgraphs[0].inputs[0]
+    inputs = (
+        np.random.default_rng(0).integers(-128, 128, (images, *entry.shape)).astype(np.int8).view(entry.type.lower())
+    )
     taken, outputs = firmware_size(content, inputs, build)
     apart = int(np.abs(outputs.astype(int) - reference(content, inputs)).max())
     if apart and not build.sources:

@@ -18,7 +18,7 @@ _ALL = np.arange(-128, 128)
 def table(operator: Operator) -> np.ndarray:
     """Results ``(256,)`` int8 for -128 to 127; where there is none, that of the least number that has one.
 
-    Raises TfliteError where LiteRT cannot run the operator.
+    A uint8 operand is told by the int8 numbers of the same bits. Raises TfliteError where LiteRT cannot run it.
     """
     x, y = operator.inputs[0], operator.outputs[0]
     assert x is not None  # the rules see to it
@@ -26,7 +26,8 @@ def table(operator: Operator) -> np.ndarray:
     graph = Subgraph([emit.with_inputs(operator, [entry], [end])], [entry], [end])
     content = write(Model([graph], [Signature("table", graph, {"x": entry}, {"y": end})]))
     least = zero_point(x) if operator.name in _POSITIVE else -128
-    return _ran(content, np.maximum(_ALL, least).astype(np.int8)[None], operator.name)
+    values = np.maximum(_ALL, least).astype(np.int8)
+    return _ran(content, values.view(x.type.lower())[None], operator.name)
 
 
 def _ran(content: bytes, values: np.ndarray, name: str) -> np.ndarray:

@@ -11,7 +11,8 @@ from tflite_export.memory import LiveRange
 from tflite_export.plainc import elementwise, moves, placing, windows
 from tflite_export.plainc.layers import Alias, CLayer, Constant
 
-_INPUT, _OUTPUT = "input", "output"
+_BYTES = ("UINT8",)  # what an image may come as, if its own scale is all that a network changes of it
+INPUT, _OUTPUT = "input", "output"
 # By operator: what makes layers of it.
 OPERATORS: Mapping[str, Callable[[Operator], Sequence[CLayer | Alias]]] = {
     "ADD": elementwise.add,
@@ -107,7 +108,8 @@ def _layers(operator: Operator) -> Sequence[CLayer | Alias]:
     if operator.name not in OPERATORS:
         raise TfliteError(f"{operator.name} has no kernel in plain C")
     for tensor in operator.inputs[:1] + operator.outputs:
-        if tensor is not None and not tensor.constant and tensor.type != "INT8":
+        read = operator.name == "QUANTIZE" and tensor is operator.inputs[0]
+        if tensor is not None and not tensor.constant and tensor.type not in ("INT8", *(_BYTES if read else ())):
             raise TfliteError(f"{operator.name} works on {tensor.type}; int8 is needed")
     try:
         return OPERATORS[operator.name](operator)
@@ -116,10 +118,10 @@ def _layers(operator: Operator) -> Sequence[CLayer | Alias]:
 
 
 def _check(graph: Subgraph) -> None:
-    for side, tensors in ((_INPUT, graph.inputs), (_OUTPUT, graph.outputs)):
+    for side, tensors, types in ((INPUT, graph.inputs, ("INT8", *_BYTES)), (_OUTPUT, graph.outputs, ("INT8",))):
         if len(tensors) != 1:
             raise TfliteError(f"the network has {len(tensors)} {side}s; one is needed")
-        if tensors[0].type != "INT8":
+        if tensors[0].type not in types:
             raise TfliteError(f"the {side} is {tensors[0].type}; build with --precision int8")
 
 
@@ -185,7 +187,7 @@ class _Room:
 
     def ranges(self) -> dict[int, LiveRange]:
         """By room what needs a place in the arena, the input first."""
-        lives: dict[int, LiveRange] = {id(self.input): LiveRange(_INPUT, self.input.nbytes, 0, 0)}
+        lives: dict[int, LiveRange] = {id(self.input): LiveRange(INPUT, self.input.nbytes, 0, 0)}
         for step, layer in enumerate(self.layers, start=1):
             touched = [t for t in layer.reads if not isinstance(t, Constant)] + [layer.writes]
             for room in map(self.of, touched):
@@ -206,7 +208,7 @@ def _placed(graph: Subgraph, parts: Sequence[CLayer | Alias]) -> CNetwork:
             return tensor
         own = room.of(tensor)
         if own is room.input:
-            return ArenaPlace(_INPUT)
+            return ArenaPlace(INPUT)
         if own is room.output:
             return ArenaPlace(_OUTPUT)
         return ArenaPlace("arena", (dense.offsets[id(own)], apart.offsets[id(own)]))

@@ -27,6 +27,8 @@ KERNELS, TEMPLATES = _FOLDER / "kernels", _FOLDER / "templates"
 HEADER, SOURCE = "restnet_model.h", "restnet_model.c"
 _ALWAYS = ("restnet_kernels.h", "restnet_fixed_point.h", "restnet_window.h", "restnet_cmsis_nn.h")
 _LINE = 24
+# By type, scale and zero point of an input of photos: what number stands for a pixel.
+_PIXELS = {("INT8", 1.0, -128): "pixel - 128", ("UINT8", 1.0, 0): "pixel itself"}
 # By confidence: the kernel that computes it of scores.
 _CONFIDENCES = {"max": "largest", "margin": "margin", "entropy": "certainty"}
 
@@ -82,7 +84,7 @@ def written(
     values = {
         "about": about.replace("*/", "* /"),
         "told": kind.told,
-        "pixels": kind.photos and (scale(first), zero_point(first)) == (1.0, -128),
+        "pixels": _PIXELS.get((first.type, scale(first), zero_point(first)), "") if kind.photos else "",
         "arenas": arenas,
         "scratches": [max(4, *(scratch.wanted(layer, helium) for layer in layers)) for helium in (True, False)],
         "labels": labels,
@@ -158,12 +160,14 @@ def _name(stem: str) -> str:
 
 def _point(point: PointSource, made: CNetwork, pool: _Pool) -> dict[str, Any]:
     name, x, y = _name(point.stem), made.input, made.output
-    calls = [_call(call, pool) for call in made.calls]
+    number = f"{x.type.lower()}_t"
+    calls = [_call(call, pool, number) for call in made.calls]
     return {
         "stem": point.stem,
         "name": name,
         "macro": name.upper(),
         "about": point.about.replace("*/", "* /"),
+        "number": number,
         "calls": calls,
         "uses_arena": any("arena" in call for call in calls),
         "arena": made.arenas[0],
@@ -179,8 +183,12 @@ def _point(point: PointSource, made: CNetwork, pool: _Pool) -> dict[str, Any]:
     }
 
 
-def _call(call: PlacedLayer, pool: _Pool) -> str:
-    operands = [pool.constant(one) if isinstance(one, Constant) else _place(one) for one in call.reads]
+def _call(call: PlacedLayer, pool: _Pool, number: str) -> str:
+    cast = "" if number == "int8_t" else "(const int8_t *)"
+    operands = [
+        pool.constant(one) if isinstance(one, Constant) else f"{cast if one.name == network.INPUT else ''}{_place(one)}"
+        for one in call.reads
+    ]
     arguments = [f"&{pool.layer(call.layer)}", *operands, _place(call.writes)]
     return f"{call.layer.kernel}({', '.join(arguments)})"
 
@@ -202,6 +210,7 @@ def _cascade(
     made = [networks[stem] for stem in cascade.stages]
     for what, kinds in (
         ("take inputs of several shapes", {one.input.shape for one in made}),
+        ("take numbers of several types", {one.input.type for one in made}),
         (
             "give scores of several scales",
             {(one.output.shape, scale(one.output), zero_point(one.output)) for one in made},
@@ -228,6 +237,10 @@ def _tables(made: Sequence[CNetwork], pool: _Pool) -> Iterator[str | None]:
     for one in made:
         if (scale(one.input), zero_point(one.input)) == (scale(first), zero_point(first)):
             yield None
+        elif first.type != "INT8":
+            raise TfliteError(
+                f"its stages take {first.type} at several scales; export its stages one by one with --point"
+            )
         else:
             values = Constant("int8_t", functions.table(emit.quantize(first, one.input)))
             yield pool.layer(CLayer("table", {"count": prod(first.shape), "values": values}, (first,), one.input))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cascade_files
 import needs
+import networks
 import numpy as np
 import plain_c
 import pytest
@@ -17,8 +18,9 @@ from plain_c import Library
 
 from tflite_export import carray, emit, memory
 from tflite_export.confidence import CONFIDENCES
+from tflite_export.convert import convert
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import only, read
+from tflite_export.flatbuffer import only, read, write
 from tflite_export.inputs import InputKind
 from tflite_export.plainc import network, source
 from tflite_export.plainc.layers import CLayer
@@ -203,6 +205,21 @@ def joined() -> bytes:
         operator("TRANSPOSE", [wide, one.numbers([0, 2, 1, 3])], turned),
         operator("TRANSPOSE", [turned, one.numbers([0, 2, 1, 3])], last),
     )
+
+
+def test_images_of_bytes_are_taken_as_they_are(tmp_path: Path) -> None:
+    images = [networks.images(8).astype(np.float32)]
+    content = write(
+        read(convert(networks.anchor(**cascade_files.NETWORKS["small"]).model, "int8", images, input_type="uint8"))
+    )
+    assert only(read(content)).inputs[0].type == "UINT8"
+    written = source.written([PointSource(content, "bytes", "bytes")], (), (), "One.")
+    assert "int model_bytes_run(const uint8_t *input, int8_t *output);" in written.files[source.HEADER].decode()
+    assert "the number pixel itself." in written.files[source.HEADER].decode()
+    inputs = plain_c.noise(content, 6).view(np.uint8)
+    library, expected = Library(written.files, tmp_path), plain_c.reference(content, inputs)
+    for inside in (False, True):
+        np.testing.assert_array_equal(library.run("bytes", inputs, CLASSES, inside=inside), expected)
 
 
 def test_a_chain_goes_to_and_fro(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ static const restnet_{{ layer.kernel }}_layer {{ layer.name }} = {{ layer.text }
 {% for point in points %}
 
 /* {{ point.about }} */
-int8_t *{{ point.name }}_input(void) { return room.bytes + {{ point.input_at }}; }
+{{ point.number }} *{{ point.name }}_input(void) { return {{ "" if point.number == "int8_t" else "(%s *)(" % point.number }}room.bytes + {{ point.input_at }}{{ "" if point.number == "int8_t" else ")" }}; }
 
-int {{ point.name }}_run(const int8_t *input, int8_t *output)
+int {{ point.name }}_run(const {{ point.number }} *input, int8_t *output)
 {
   int8_t *const arena = room.bytes;
   int status = RESTNET_OK;
@@ -64,7 +64,7 @@ int {{ point.name }}_run(const int8_t *input, int8_t *output)
 {% for cascade in cascades %}
 
 /* {{ cascade.about }} */
-int {{ cascade.name }}_run(const int8_t *input, int8_t *output, const float *thresholds)
+int {{ cascade.name }}_run(const {{ cascade.stages[0].number }} *input, int8_t *output, const float *thresholds)
 {
   static const float chosen[] = {{ cascade.macro }}_THRESHOLDS;
   const uintptr_t place = (uintptr_t)input - (uintptr_t)room.bytes;

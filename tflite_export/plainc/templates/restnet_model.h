@@ -3,14 +3,14 @@
  * {{ "Each point is" if points | length > 1 else "The point is" }} a function of int8 numbers: no interpreter, no heap.
  *
  *   static int8_t scores[{{ points[0].macro }}_OUTPUT_SIZE];
- *   int8_t *input = {{ points[0].name }}_input();
+ *   {{ points[0].number }} *input = {{ points[0].name }}_input();
  *   for (int i = 0; i < {{ points[0].macro }}_INPUT_SIZE; ++i) input[i] = ...;
  *   if ({{ points[0].name }}_run(input, scores) != 0) ...;
  *
- * A number is round(value / SCALE) + ZERO_POINT, from -128 to 127; a value is SCALE * (number - ZERO_POINT).
+ * A number is round(value / SCALE) + ZERO_POINT, within its type; a value is SCALE * (number - ZERO_POINT).
  * Values of an input are {{ told }}, row by row, channels innermost.
 {% if pixels %}
- * Here a pixel of 0 to 255 is the number pixel - 128.
+ * Here a pixel of 0 to 255 is the number {{ pixels }}.
 {% endif %}
  * To switch is to call another function. All points share one arena, so they run one at a time; they keep nothing from
  * one call to the next. Where input() points is room in that arena: write it before each run, or hand in memory of
@@ -44,8 +44,8 @@ extern const char *const restnet_labels[];
 #define {{ point.macro }}_OUTPUT_SIZE {{ point.output_size }}
 #define {{ point.macro }}_OUTPUT_SCALE {{ point.output_scale | float32 }}
 #define {{ point.macro }}_OUTPUT_ZERO_POINT ({{ point.output_zero_point }})
-int8_t *{{ point.name }}_input(void);
-int {{ point.name }}_run(const int8_t *input, int8_t *output); /* 0, else see restnet_kernels.h */
+{{ point.number }} *{{ point.name }}_input(void);
+int {{ point.name }}_run(const {{ point.number }} *input, int8_t *output); /* 0, else see restnet_kernels.h */
 {% endfor %}
 {% for cascade in cascades %}
 
@@ -56,7 +56,7 @@ int {{ point.name }}_run(const int8_t *input, int8_t *output); /* 0, else see re
  * input lies in the arena or a stage could not be run. */
 #define {{ cascade.macro }}_STAGES_SIZE {{ cascade.stages | length }}
 #define {{ cascade.macro }}_THRESHOLDS {{ "{" }}{{ cascade.thresholds | map("float32") | join(", ") }}{{ "}" }}
-int {{ cascade.name }}_run(const int8_t *input, int8_t *output, const float *thresholds);
+int {{ cascade.name }}_run(const {{ cascade.stages[0].number }} *input, int8_t *output, const float *thresholds);
 {% endfor %}
 
 #ifdef __cplusplus
