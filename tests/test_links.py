@@ -8,6 +8,8 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
 
 import click
 import paths
@@ -61,7 +63,7 @@ def test_a_link_that_leads_nowhere_is_found() -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     """By its name in the settings of the site; what is there is a page."""
-    listed = set(re.findall(r"[\w/]+\.md", (paths.ROOT / "mkdocs.yml").read_text()))
+    listed = set(re.findall(r"[\w/-]+\.md", (paths.ROOT / "mkdocs.yml").read_text()))
     assert listed == {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
 
 
@@ -109,10 +111,23 @@ def test_a_command_and_an_option_that_there_are_not_are_found() -> None:
     }
 
 
+def script(path: str) -> ModuleType:
+    """A program that lies beside the pages."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, DOCS / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_drawings_are_what_their_script_draws() -> None:
+    drawings = script("pictures/drawings.py").DRAWINGS
+    assert {p.stem: p.read_text() for p in (DOCS / "pictures").glob("*.svg")} == drawings
+    for text in drawings.values():
+        ElementTree.fromstring(text)
+
+
 def test_the_site_has_the_help_of_every_command() -> None:
-    spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
+    hooks = script("hooks.py")
     page = hooks.on_page_markdown((DOCS / "commands.md").read_text(), page=None)
     assert hooks.on_page_markdown("other") == "other"
     for name, command in main.commands.items():

@@ -108,7 +108,41 @@ ELASTIC = drawing(
     ),
     label(320, 182, "signatures: image in, scores out"),
 )
-DRAWINGS = {"cut": CUT, "stitch": STITCHED, "cascade": CASCADE, "elastic": ELASTIC}
+COLUMNS = (
+    ("cli",),
+    ("commands",),
+    ("methods",),
+    ("family",),
+    ("work", "run"),
+    ("fitting", "similarity"),
+    ("stitches", "anchors"),
+    ("graph", "data"),
+)
+
+
+def rooms() -> str:
+    """The packages, each beside those that it may import."""
+    parts = []
+    for at, names in enumerate(COLUMNS):
+        x = 14 + 108 * at
+        parts += [
+            block(x, (41 if len(names) == 1 else 20 + 42 * row), LARGE, name, 84) for row, name in enumerate(names)
+        ]
+        parts += [arrow(x + 86, 58, x + 106, 58)] if at + 1 < len(COLUMNS) else []
+    below = ((338, 128, "cascades"), (446, 128, "points"), (554, 128, "tflite_export"), (446, 186, "report"))
+    parts += [block(x, y, SMALL, name, 100 if name == "tflite_export" else 84) for x, y, name in below]
+    return drawing(
+        870,
+        236,
+        *parts,
+        arrow(380, 77, 380, 126),
+        arrow(424, 145, 444, 145),
+        arrow(532, 145, 552, 145),
+        arrow(488, 184, 488, 164),
+    )
+
+
+DRAWINGS = {"cut": CUT, "stitch": STITCHED, "cascade": CASCADE, "elastic": ELASTIC, "rooms": rooms()}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ def markdown(report: Report) -> str:
     """All tables with units; what each column's figures are stands below it."""
     facts = [f"- {_plain(name)}: {_plain(value)}" for name, value in report.facts.items()]
     parts = [f"# {_plain(report.title)}\n", "\n".join(facts), f"\nBuilt by\n\n    {_line(report.command)}"]
-    parts += [_section(table) for table in tables.tables(report)]
+    parts += [section(table) for table in tables.tables(report)]
     return "\n".join(parts) + "\n"
 
 
@@ -54,7 +54,8 @@ def _record(columns: Iterable[Figure], line: Line) -> dict[str, Any]:
     return record
 
 
-def _section(table: Table) -> str:
+def section(table: Table) -> str:
+    """A table under its title; what each column is stands below it."""
     heads = [_plain(column.head) for column in table.columns]
     lines = [_row(heads), _row("---" if tables.is_words(column) else "---:" for column in table.columns)]
     lines += [_row(_plain(cell.text) for cell in row) for row in table.rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import random
@@ -447,6 +448,22 @@ def test_markdown_has_the_tables_of_the_page(found: Report) -> None:
         assert f"## {table.title}\n" in text
         for row in table.rows:
             assert sheets._row(sheets._plain(cell.text) for cell in row) in text
+
+
+def test_a_page_of_results_is_the_report_with_fewer_columns_and_no_paths(found: Report) -> None:
+    spec = importlib.util.spec_from_file_location("make", paths.ROOT / "docs" / "results" / "make.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    built = replace(found, build=("build", "--large", "/somewhere/a.keras", "--budget", "macs<=1M"))
+    text = make.page(built, "A with B", "0a1b2c3", "two cores", "a-b.png")
+    assert "    restnet-tf build --large a.keras --budget 'macs<=1M'\n" in text
+    assert "(../pictures/a-b.png)" in text
+    assert "- commit: 0a1b2c3\n- machine: two cores\n" in text
+    for table in report.tables(built):
+        kept = [f for f in table.columns if f.name not in make.LEFT_OUT.get(table.key, ())]
+        assert sheets._row(sheets._plain(f.head) for f in kept) in text
+    names = {figure.name for figure in figures.FIGURES}
+    assert set().union(*make.LEFT_OUT.values()) <= names
 
 
 # ---- the command -----------------------------------------------------------------------------
