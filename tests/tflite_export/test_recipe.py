@@ -40,3 +40,18 @@ def test_the_page_names_the_cores_of_the_harness() -> None:
     makefile = (HARNESS / "mcu" / "Makefile").read_text()
     cores = re.findall(r"^(cortex-m\d+) := \S+ \S+ \S+ \S+ \S+ \S+ (\S+) \d+$", makefile, re.M)
     assert cores == re.findall(r"\| `(cortex-m\d+)` \| `(\S+)` \|", PAGE)
+
+
+def test_the_makefile_says_what_tflm_s_own_make_wants() -> None:
+    told = re.findall(r"^#.*$", (HARNESS / "mcu" / "Makefile").read_text(), re.M)
+    for word in (
+        "TARGET_TOOLCHAIN_ROOT",
+        "TARGET_ARCH",
+        "OPTIMIZED_KERNEL_DIR=cmsis_nn",
+        "BUILD_TYPE=release",
+        "pillow",
+    ):
+        assert any(word in line for line in told), word
+        assert word in PAGE
+    for flag in ("TF_LITE_STATIC_MEMORY", "TF_LITE_STRIP_ERROR_STRINGS", "CMSIS_NN"):
+        assert f"`-D{flag}`" in PAGE

@@ -30,8 +30,7 @@ def sources(point: PointFile, parcel: Parcel) -> dict[str, str]:
     if not point.origins:
         return {}
     networks = point.several.networks if point.several else (carray.aligned(point.content),)
-    needs = [tail.one(content, build) for content in networks for build in parcel.builds]
-    return trial.source(point.stem, _trials(point, networks, parcel), max(need.floor for need in needs))
+    return trial.source(point.stem, _trials(point, networks, parcel))
 
 
 def _trials(point: PointFile, networks: Sequence[bytes], parcel: Parcel) -> list[HostAnswers]:
@@ -57,13 +56,18 @@ def _tried(file: str, origin: str, content: bytes, parcel: Parcel) -> HostAnswer
     inputs = _inputs(model.subgraphs[0].inputs[0], parcel)
     stages = len(model.signatures[0].inputs) if cascades.holds_one(model) else 1
     settings = tuple(np.full((1, 1), value, np.float32) for value in cascades.answering(stages - 1, stages))
-    return HostAnswers(file, origin, inputs, _run(content, inputs, settings)[0])
+    return HostAnswers(file, origin, inputs, _run(content, inputs, settings)[0], _floor(content, parcel))
 
 
 def _routed(labelled: Sequence[tuple[str, str]], content: bytes, parcel: Parcel) -> list[HostAnswers]:
     inputs = _inputs(read(content).subgraphs[0].inputs[0], parcel)
     scores = _run(content, inputs, (np.arange(len(labelled), dtype=np.int32)[:, None],))
-    return [HostAnswers(file, origin, inputs, scores[n], choice=n) for n, (file, origin) in enumerate(labelled)]
+    floor = _floor(content, parcel)
+    return [HostAnswers(file, origin, inputs, scores[n], floor, choice=n) for n, (file, origin) in enumerate(labelled)]
+
+
+def _floor(content: bytes, parcel: Parcel) -> int:
+    return max(tail.one(content, build).floor for build in parcel.builds)
 
 
 def _run(content: bytes, inputs: np.ndarray, settings: Sequence[np.ndarray]) -> np.ndarray:

@@ -42,7 +42,7 @@ bool Differs(std::size_t entry, std::size_t sample, double difference) {
 std::size_t LeastArena(std::size_t entry, std::size_t bytes) {
   constexpr std::size_t kSteps[] = {64, 16};
   for (const std::size_t step : kSteps) {
-    while (bytes >= trial::kFloor + step && RunnerOpen(entry, bytes - step, true) == nullptr) bytes -= step;
+    while (bytes >= trial::kEntries[entry].floor + step && RunnerOpen(entry, bytes - step, true) == nullptr) bytes -= step;
   }
   return bytes;
 }

@@ -18,7 +18,7 @@ import pytest
 import tflm_stand_in
 from bench_files import files
 
-from tflite_export import carray, trial
+from tflite_export import carray, tail, trial
 from tflite_export.devices import captures, mcu
 from tflite_export.devices.subjects import DeviceOptions, Findings, Subject
 from tflite_export.errors import TfliteError
@@ -26,6 +26,7 @@ from tflite_export.trial import HostAnswers
 
 HARNESS = captures.HARNESS / "mcu"
 NEEDS = 1504  # bytes of the arena
+FLOOR = 512
 FLOATS = {"cortex-m3": "soft"}
 ARCHES = {"cortex-m4": "cortex-m4+fp", "cortex-m7": "cortex-m7+fp"}
 INPUTS = np.random.default_rng(0).integers(-99, 99, (3, tflm_stand_in.TAKES)).astype(np.int8)
@@ -76,10 +77,10 @@ class Firmware:
         tflm_stand_in.checkout(folder / "tflm", ARCHES.get(core, core), flags, **built)
         (folder / "out").mkdir()
         scores = tflm_stand_in.answers(INPUTS)
-        self.write(subject, [HostAnswers(subject.name, subject.sha256, INPUTS, scores)])
+        self.write(subject, [HostAnswers(subject.name, subject.sha256, INPUTS, scores, FLOOR)])
 
     def write(self, subject: Subject, trials: list[HostAnswers]) -> None:
-        texts = carray.sources(subject.content, subject.name) | trial.source(subject.name, trials, 512)
+        texts = carray.sources(subject.content, subject.name) | trial.source(subject.name, trials)
         for name, text in texts.items():
             (self.folder / "out" / name).write_text(text)
 
@@ -144,6 +145,10 @@ def test_headers_are_read_as_the_library_was_built(tmp_path: Path, subject: Subj
     firmware = Firmware(tmp_path, subject)
     assert "tensors have another size without it" in firmware.make("READ=").stderr
     assert firmware.make().returncode == 0
+    settings = (tmp_path / "build" / "p_int8.cortex-m4.settings").read_text()
+    # As large as the export states, with the operators of the export alone.
+    assert f"-DARENA_BYTES={tail.arena(subject.content).size} " in settings
+    assert "AddOperators" in (HARNESS / "runner_tflm.cc").read_text()
 
 
 @needs_arm
@@ -198,12 +203,14 @@ def test_an_arena_that_is_too_small_is_told_by_the_runtime_and_a_setting_builds_
 def test_entries_of_an_image_and_choices_of_a_router_are_measured_one_by_one(tmp_path: Path, subject: Subject) -> None:
     firmware = Firmware(tmp_path, subject)
     other = "ab" * 32
-    plain = HostAnswers(subject.name, subject.sha256, INPUTS, tflm_stand_in.answers(INPUTS))
-    firmware.write(subject, [plain, HostAnswers("q.int8", other, INPUTS, tflm_stand_in.answers(INPUTS), offset=16)])
+    plain = HostAnswers(subject.name, subject.sha256, INPUTS, tflm_stand_in.answers(INPUTS), FLOOR)
+    firmware.write(
+        subject, [plain, HostAnswers("q.int8", other, INPUTS, tflm_stand_in.answers(INPUTS), FLOOR, offset=16)]
+    )
     lines = [json.loads(line) for line in firmware.make("run").stdout.splitlines()]
     assert [entry.get("file") for entry in lines] == ["p.int8"] * 3 + ["q.int8"] * 3 + [None]
     choices = [
-        HostAnswers(name, sha, INPUTS, tflm_stand_in.answers(INPUTS, n), choice=n)
+        HostAnswers(name, sha, INPUTS, tflm_stand_in.answers(INPUTS, n), FLOOR, choice=n)
         for n, (name, sha) in enumerate([("p.int8", subject.sha256), ("q.int8", other)])
     ]
     firmware.write(subject, choices)
@@ -216,7 +223,9 @@ def test_entries_of_an_image_and_choices_of_a_router_are_measured_one_by_one(tmp
 def test_all_stages_of_a_cascade_run(tmp_path: Path, subject: Subject) -> None:
     """Thresholds above every confidence are written into the inputs behind the image."""
     firmware = Firmware(tmp_path, subject)
-    firmware.write(subject, [HostAnswers(subject.name, subject.sha256, INPUTS, tflm_stand_in.answers(INPUTS, 1))])
+    firmware.write(
+        subject, [HostAnswers(subject.name, subject.sha256, INPUTS, tflm_stand_in.answers(INPUTS, 1), FLOOR)]
+    )
     done = firmware.make("run", second="kTfLiteFloat32")
     assert done.returncode == 0, done.stdout
 
