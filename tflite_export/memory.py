@@ -56,7 +56,11 @@ def ranges(model: bytes, kernels: Kernels = _REFERENCE) -> tuple[LiveRange, ...]
     Raises TfliteError for a damaged file, subgraphs that the first one does not call exactly once,
     and tensors of unknown size.
     """
-    whole = read(model)
+    return of_model(read(model), kernels)
+
+
+def of_model(whole: Model, kernels: Kernels) -> tuple[LiveRange, ...]:
+    """The same of a file that has been read."""
     lives = _Lives(whole)
     tensors = tuple(
         LiveRange(tensor.name, tensor.nbytes, *lives.tensors[id(tensor)])

@@ -81,7 +81,8 @@ def arena(content: bytes, builds: Sequence[Kernels] = EVERY) -> Arena:
 
     Raises TfliteError as ``memory.ranges`` does. A file that brings its own plan, as Vela's do, is taken at its word.
     """
-    return max((one(content, kernels) for kernels in builds), key=lambda need: need.size)
+    model = read(content)
+    return max((_arena([model], kernels) for kernels in builds), key=lambda need: need.size)
 
 
 def one(content: bytes, kernels: Kernels) -> Arena:
@@ -94,16 +95,19 @@ def side_by_side(contents: Sequence[bytes], kernels: Kernels) -> Arena:
 
     Their records lie one behind the other, and their tensors in the same place, since one runs at a time.
     """
+    return _arena([read(content) for content in contents], kernels)
+
+
+def _arena(models: Sequence[Model], kernels: Kernels) -> Arena:
     stack, head, planner = _Stack(_HOST if kernels.host else _CORE), 0, "for the tensors"
     for size in stack.sizes.once:
         stack.keep(size, stack.sizes.pointer)
-    for content in contents:
-        model = read(content)
+    for model in models:
         live: tuple[LiveRange, ...] = ()
         if _PLACES in model.metadata:
             planner, needed = "by Vela", _placed(model)
         else:
-            live = memory.ranges(content, kernels)
+            live = memory.of_model(model, kernels)
             needed = memory.plan(live).size
         head = max(head, needed)
         _allocate(model, kernels, stack, len(live))
@@ -198,7 +202,8 @@ def _plan(graphs: Sequence[Subgraph], stack: _Stack, places: int) -> None:
 
 def _seen(tensor: Tensor, sizes: _Sizes) -> Iterable[int]:
     """The record of a tensor, and those of its scales and zero points."""
-    channels = len(tensor.scales)
+    quantisation = tensor.table.quantization
+    channels = 0 if quantisation is None or quantisation.scale is None else len(quantisation.scale)
     return (sizes.end, sizes.quantisation, 4 * (1 + channels)) if channels else (sizes.end,)
 
 
