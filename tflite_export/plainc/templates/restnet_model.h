@@ -1,6 +1,6 @@
 /* Made by restnet-tf; do not edit. {{ about }}
  *
- * {{ "Each point is" if points | length > 1 else "The point is" }} a function of int8 numbers: no interpreter, no heap.
+ * {{ "Each point is" if points | length > 1 else "The point is" }} a function of numbers of 8 bits: no interpreter, no heap.
  *
  *   static int8_t scores[{{ points[0].macro }}_OUTPUT_SIZE];
  *   {{ points[0].number }} *input = {{ points[0].name }}_input();
