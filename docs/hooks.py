@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 MARK = "<!-- the help of every command: docs/hooks.py -->"
-WIDTH = 100  # characters of a line
+WIDTH = 76  # characters of a line
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
