@@ -96,7 +96,7 @@ def test_every_command_has_a_file_of_its_name() -> None:
 
 
 def test_the_command_line_calls_commands_alone() -> None:
-    """Beside them it may read the methods' options, what it shows, and what it takes TensorFlow's chatter with."""
+    """Beside them it may read what options can say, what it shows, and how a process with TensorFlow starts."""
     ours = re.compile(r"^ *from ((?:restnet_tf|tflite_export)[\w.]*) import ([\w, ]+)", re.M)
     rest = {
         f"{room}.{name}"
@@ -114,8 +114,10 @@ def test_the_command_line_calls_commands_alone() -> None:
         "restnet_tf.records.RestnetError",
         "restnet_tf.records.RestnetWarning",
         "restnet_tf.report.terminal",
-        "tflite_export.chatter",
+        "restnet_tf.work.start",
         "tflite_export.devices.devices",
         "tflite_export.devices.subjects.DeviceOptions",
         "tflite_export.errors.DomainError",
+        "tflite_export.kernels.CORES",
+        "tflite_export.kernels.LIBRARIES",
     }
