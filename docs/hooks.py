@@ -25,8 +25,13 @@ def help_of_commands() -> str:
 
 
 def _help(name: str, command: click.Command) -> str:
-    above = click.Context(
-        click.Group("restnet-tf"), info_name="restnet-tf", terminal_width=WIDTH, max_content_width=WIDTH
+    above = click.Context(click.Group("restnet-tf"), info_name="restnet-tf")
+    context = click.Context(
+        command,
+        info_name=name,
+        parent=above,
+        terminal_width=WIDTH,
+        max_content_width=WIDTH,
+        help_option_names=["-h", "--help"],
     )
-    settings = {"terminal_width": WIDTH, "max_content_width": WIDTH, "help_option_names": ["-h", "--help"]}
-    return command.get_help(click.Context(command, info_name=name, parent=above, **settings))
+    return command.get_help(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
 import tomllib
@@ -15,6 +16,7 @@ import click
 import paths
 import pytest
 
+import restnet_tf
 from restnet_tf.cli.main import main
 
 DOCS = paths.ROOT / "docs"
@@ -82,6 +84,20 @@ def test_the_citation_is_of_this_version() -> None:
 def test_the_page_of_commands_has_every_command() -> None:
     rows = re.findall(r"^\| `restnet-tf (\w+)", (DOCS / "commands.md").read_text(), re.M)
     assert set(rows) == set(main.commands)
+
+
+def test_the_page_of_functions_has_every_public_one() -> None:
+    listed = re.findall(r"^::: ([\w.]+)$", (DOCS / "api.md").read_text(), re.M)
+    ours = {name for name in listed if name.startswith("restnet_tf.")}
+    assert ours == {f"{getattr(restnet_tf, name).__module__}.{name}" for name in restnet_tf.__all__}
+    for name in set(listed) - ours:
+        assert hasattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[p.relative_to(paths.ROOT).as_posix() for p in PAGES])
+def test_programs_of_a_page_are_python(page: Path) -> None:
+    for program in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+        compile(program, page.name, "exec")
 
 
 def unknown(text: str) -> set[tuple[str, str]]:
