@@ -55,10 +55,10 @@ def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
     """Every point with its status: anchors, and stitched and distilled points on the front of a precision, are shipped.
 
     Each precision has a front of its own. A file is dominated there where another one costs no more MACs, flash and
-    arena and does better on the rank split: by more right images than the standard error of the paired difference, or,
-    where the images cannot tell them apart, by no fewer right images and no higher KL of the networks to the large
-    anchor. All of these costs are counted or planned: a latency differs with every run, and would decide otherwise each
-    time. Of points without files (``ratings``) the networks are held against each other, by MACs.
+    arena and has as many images of the rank split right; of two that cost the same, the one of lower KL to the large
+    anchor is on the front. That the images may not tell two apart is no reason to ship both: what costs more has to
+    show what for. All of these costs are counted or planned: a latency differs with every run, and would decide
+    otherwise each time. Of points without files (``ratings``) the networks are held against each other, by MACs.
 
     The test split has no say, and an anchor is always shipped. What was decided of a point before does not count.
     A stitched point on a front that does not beat its twin behind a random front so, the middle one of several, owes
@@ -171,14 +171,16 @@ def _beaten(contender: _Contender, family: Iterable[_Contender]) -> Reason | Non
 
 
 def _better(rival: _Contender, other: _Contender) -> bool:
-    """Whether what costs no more MACs takes no more flash and arena either, and does better or no worse."""
+    """Whether what costs no more MACs takes no more flash and arena either, and does no worse."""
     if not rival.footprint.within(other.footprint):
         return False
-    lead, error = rival.rank.lead(other.rank)
-    kls = rival.kl or 0.0, other.kl or 0.0
-    if (rival.macs, lead, kls[0]) == (other.macs, 0, kls[1]):
-        return (rival.footprint, rival.name) < (other.footprint, other.name)
-    return lead > error or (lead >= 0 and kls[0] <= kls[1])
+    lead, _ = rival.rank.lead(other.rank)
+    return lead > 0 or (lead == 0 and _frugality(rival) < _frugality(other))
+
+
+def _frugality(contender: _Contender) -> tuple[int, float, Footprint, str]:
+    """What is the least of those that have as many right; no two have the same."""
+    return contender.macs, contender.kl or 0.0, contender.footprint, contender.name
 
 
 def _far_better(rival: _Contender, other: _Contender) -> bool:
@@ -203,5 +205,5 @@ def middle(twins: Sequence[OperatingPoint]) -> OperatingPoint:
 
 
 def beats(rival: OperatingPoint, point: OperatingPoint) -> bool:
-    """Whether a network of no more cost does better on the rank split, or no worse where the images cannot tell."""
+    """Whether a network of no more cost does no worse on the rank split."""
     return _better(_network(rival), _network(point))

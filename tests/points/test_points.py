@@ -79,8 +79,9 @@ def test_the_rival_that_is_named_is_the_cheapest():
     [
         (point("r", 40, 85, 0.1), DOMINATED),  # cheaper and better
         (point("r", 50, 80, 0.1), DOMINATED),  # equal but for the KL
-        (point("r", 40, 85, 0.3), DOMINATED),  # better by more than the error, whatever the KL
-        (point("r", 40, 80, 0.3), SHIPPED),  # no better, and further from the large anchor
+        (point("r", 40, 81, 0.3), DOMINATED),  # one more right, whatever the KL
+        (point("r", 40, 80, 0.3), DOMINATED),  # as many right for less
+        (point("r", 50, 80, 0.3), SHIPPED),  # no better, and further from the large anchor
         (point("r", 40, 79, 0.1), SHIPPED),  # nearer, but fewer right
         (point("r", 51, 85, 0.1), SHIPPED),  # dearer
         (point("r", 40, 85, 0.1, CONTROL), SHIPPED),  # no member of the family
