@@ -884,7 +884,7 @@ def test_a_cascade_has_rows_a_route_and_a_picture(finished: Path, tmp_path: Path
         ("small", anchors["small"].macs, 1.0),
         ("large", anchors["large"].macs, 0.25),
     ]
-    assert told.parts[joined.name][1].note == "on 25 % of the rank images"
+    assert told.parts[joined.name][1].note == "on 25 % of the rank split"
     assert [(p.role, p.text) for p in told.parts[mixed.name]] == [("stage", "L1-S0"), ("large", "whole")]
     _, rows = Seen(webpage.html(told)).table("cascades")
     assert {("small>large",), ("small",), ("large",), ("L1-S0>large",), ("L1-S0",)} == set(rows)
