@@ -389,7 +389,9 @@ def test_training_that_is_interrupted_ends_in_the_same_anchors(tmp_path: Path, m
     nets = {"large": demo.DemoNet((8, 12), **brief), "small": demo.DemoNet((4, 6), **brief)}
     monkeypatch.setattr(demo, "NETS", nets)
     finished, out, hit = tmp_path / "whole", tmp_path / "run", []
-    demo.anchor_files(finished / "anchors", splits.load("digits", seed=0), 0, lambda title, done, total: None)
+    data = splits.load("digits", seed=0)
+    for role in nets:
+        demo.train(demo.file(finished / "anchors", data.name, role, 0), role, data, 0, lambda done, total: None)
     for stage in interruptions(replace(QUICK, anyway=True), out):
         hit.append(stage)
         assert not list(out.rglob("*.tmp*")), stage
