@@ -36,9 +36,12 @@ POINTS = (
 )
 
 
-def written(path: Path) -> Path:
-    """A run directory that holds ``POINTS``; their files themselves are not in it."""
+def written(path: Path, family: tuple[OperatingPoint, ...] = POINTS, data: str | None = None, **meta: Any) -> Path:
+    """A run directory that holds points; their files themselves are not in it. With ``data`` its record is."""
     run = Run(path)
     run.create()
-    run.write_json(run.points_path, points.to_json(POINTS, {"metric": "accuracy"}))
+    if data is not None:
+        with run.opened({"data": data}):
+            pass
+    run.write_json(run.points_path, points.to_json(family, {"metric": "accuracy", **meta}))
     return path

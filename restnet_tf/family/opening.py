@@ -31,6 +31,7 @@ from tflite_export.cascades import GOES_ON
 from tflite_export.devices import devices
 
 POINTS = 8
+_HASHED = ", sha256 "  # between the name of an input and its hash
 _GOING_ON = 2  # stages but the first of a cascade, at most
 _KEYWORDS = (
     "digits",
@@ -285,7 +286,12 @@ def default_out(models: Sequence[str], data: str | None) -> Path:
 
 def hashed(name: str, sha256: str) -> str:
     """An input as a run keeps it and a person reads it."""
-    return f"{name}, sha256 {sha256[:16]}"
+    return f"{name}{_HASHED}{sha256[:16]}"
+
+
+def content_of(kept: str) -> str:
+    """What stands for the content of an input that a run keeps: equal where that is, whatever it is called."""
+    return kept.rpartition(_HASHED)[2]
 
 
 def _absolute(kind: str, value: Any) -> Any:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Literal
 
+from restnet_tf.points.gate import Change, Gate
 from restnet_tf.points.points import ANCHOR, File, OperatingPoint
 from restnet_tf.report import contents, figures, savings, tables
 from restnet_tf.report.contents import Wording
 from restnet_tf.report.figure import BENCH, FILE, POINT, TERMINAL, Line
+from tflite_export.budget import AMOUNT, FIGURE, SCORE, SHARE, amount
 from tflite_export.devices.measurements import Measurement
 
 if TYPE_CHECKING:
@@ -125,6 +127,61 @@ def _beside_stages(checks: Sequence[VerifiedCascade], tests: str) -> Table:
             "yes" if v.equal else "no",
         )
     return table
+
+
+def gate(comparison: Gate) -> Table:
+    """One row a broken limit and file, and one a limit that holds, of the file that is nearest to breaking it."""
+    from rich.table import Table
+
+    table = Table(title=f"{comparison.new.path} against {comparison.old.path}", title_justify="left")
+    for head in ("file", "limit"):
+        table.add_column(head)
+    for head in ("before", "now", "change"):
+        table.add_column(head, justify="right")
+    table.add_column("verdict")
+    for change in (*comparison.broken, *comparison.nearest):
+        before, now = _figure(change.limit.name, change.old), _now(change)
+        verdict = ("holds" if change.holds else "broken") + (", unsure" if change.unsure else "")
+        cells = (change.pair.new.name, change.limit.text, before, now, _changed(change), verdict)
+        table.add_row(*cells, style=None if change.holds else "bold red")
+    return table
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.1f} %" if name == SCORE else amount(name, value)
+
+
+def _now(change: Change) -> str:
+    """The figure, and where it may lie, if it is limited itself."""
+    name, told = change.limit.name, _figure(change.limit.name, change.new)
+    if change.limit.change != FIGURE or change.spread is None:
+        return told
+    low, high = (_figure(name, end).removesuffix(" %") for end in change.spread)
+    return f"{told} [{low}, {high}]"
+
+
+def _changed(change: Change) -> str:
+    """By how much, in the measure of the limit, and where that may lie."""
+    if change.old is None:
+        return ""
+    if change.limit.change == FIGURE:
+        return _difference(AMOUNT, change.limit.name, change.new - change.old)
+    kind, name = change.limit.change, change.limit.name
+    told = _difference(kind, name, change.value)
+    if change.spread is None:
+        return told
+    low, high = (_difference(kind, name, end).removesuffix(" %") for end in change.spread)
+    return f"{told} [{low}, {high}]"
+
+
+def _difference(kind: str, name: str, value: float) -> str:
+    if kind == SHARE:
+        return f"{100 * value:+.1f} %"
+    if name == SCORE:
+        return f"{value:+.1f}"
+    return f"{'-' if value < 0 else '+'}{amount(name, abs(value))}"
 
 
 def _titled(title: str, heads: Sequence[str]) -> Table:

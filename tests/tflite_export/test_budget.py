@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tflite_export import budget
-from tflite_export.budget import Term
+from tflite_export.budget import AMOUNT, FIGURE, SHARE, Limit, Term
 from tflite_export.errors import TfliteError
 
 
@@ -125,3 +125,53 @@ def test_a_figure_at_its_limit_is_within_the_budget():
     terms = budget.parse("macs<=30M, flash<=500")
     assert budget.over(terms, {"macs": 30e6, "flash": 500}) == {}
     assert budget.over(terms, {"macs": 33e6, "flash": 499}) == {terms[0]: pytest.approx(0.1)}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "limit", "change"),
+    [
+        ("score>=-0.5", "score", -0.5, AMOUNT),
+        ("Score > +1", "score", 1, AMOUNT),
+        ("score>=92.5", "score", 92.5, FIGURE),
+        ("flash<=+2%", "flash", 0.02, SHARE),
+        ("flash<= -10 %", "flash", -0.1, SHARE),
+        ("flash<=+20KB", "flash", 20e3, AMOUNT),
+        ("flash<=500KB", "flash", 500e3, FIGURE),
+        ("macs<=+0", "macs", 0, AMOUNT),
+        ("mean.latency<=+5%", "mean.latency", 0.05, SHARE),
+        ("tflm.arena<=-1KiB", "tflm.arena", -1024, AMOUNT),
+        ("mean.ethos-u55-128.cycles<=+3%", "mean.ethos-u55-128.cycles", 0.03, SHARE),
+    ],
+)
+def test_limits_of_a_gate(text, name, limit, change):
+    assert budget.limits(text) == (Limit(name, limit, text, change),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the limits '' are empty; write score>=-0.5 (points), flash<=+2%"),
+        ("score=3", "limit 'score=3' is not understood; write score>=-0.5"),
+        ("flash<=+-3", "is not understood"),
+        ("speed<=+3%", "unknown limit 'speed'; write"),
+        ("mean.flash<=+3%", "mean.flash is no limit: flash is the same for every image; write flash"),
+        ("score<=+3", "score may not become lower; write score>="),
+        ("flash>=-3%", "flash may not become higher; write flash<="),
+        ("flash<=2%", "a share is that of what it was; write flash<=+2%"),
+        ("score>=-0.5%", "score is in points without a unit; write score>=-0.5"),
+        ("score>=90%", "score is in percent without a unit; write score>=90"),
+        ("score>=0.9", "score is in percent; write score>=90"),
+        ("score>=-3ms", "score has no unit 'ms'; units: none"),
+        ("latency<=+3", "latency has no unit ''; units: US, MS, S"),
+        ("flash<=+2%, flash", "'flash'"),
+    ],
+)
+def test_limits_that_are_not_understood(text, message):
+    with pytest.raises(TfliteError) as caught:
+        budget.limits(text)
+    assert message in str(caught.value)
+
+
+def test_what_an_error_advises_is_understood():
+    for text in ("score>=-0.5", "score>=90", "flash<=+2%", "latency<=+1ms", "ram<=64KB"):
+        assert budget.limits(text)
