@@ -178,9 +178,9 @@ def _changed(change: Change) -> str:
 
 def _difference(kind: str, name: str, value: float) -> str:
     if kind == SHARE:
-        return f"{100 * value:+.1f} %"
+        return f"{round(100 * value, 1) + 0.0:+.1f} %"  # 0.0 makes +0.0 of -0.0
     if name == SCORE:
-        return f"{value:+.1f}"
+        return f"{round(value, 1) + 0.0:+.1f}"
     return f"{'-' if value < 0 else '+'}{amount(name, abs(value))}"
 
 

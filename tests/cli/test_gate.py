@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import finished
+import paths
 import pytest
 from console import Answer, ask, refused
 
@@ -130,3 +133,15 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path: Path, old: Path) -> None:
     assert "ships no lerge; it ships L1-S0.float32" in refused(
         "gate", old, "--against", old, LIMITS, "--point", "lerge"
     )
+
+
+def test_the_gates_of_the_documents_are_understood(old: Path) -> None:
+    text = "\n".join(page.read_text() for page in (*(paths.ROOT / "docs").rglob("*.md"), paths.ROOT / "README.md"))
+    typed = re.findall(r"restnet-tf gate \S+ --against \S+ (\"[^\n]*?\")(?=[`|\n ])", text)
+    assert len(typed) > 2
+    rows = re.findall(
+        r"^\| `((?:score|flash|latency)[<>]=[^`]+)` \|", (paths.ROOT / "docs" / "ci.md").read_text(), re.M
+    )
+    assert len(rows) == 6
+    for words in (*map(shlex.split, typed), *([row] for row in rows)):
+        assert gate(old, old, *words).code == (1 if {"latency<=-10%", "score>=90", "flash<=500KB"} & {*words} else 0)
