@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,14 @@ POINTS = (
 )
 
 
-def written(path: Path, family: tuple[OperatingPoint, ...] = POINTS, data: str | None = None, **meta: Any) -> Path:
-    """A run directory that holds points; their files themselves are not in it. With ``data`` its record is."""
+def written(
+    path: Path, family: tuple[OperatingPoint, ...] = POINTS, inputs: Mapping[str, Any] | None = None, **meta: Any
+) -> Path:
+    """A run directory that holds points; their files themselves are not in it. With ``inputs`` its record is."""
     run = Run(path)
     run.create()
-    if data is not None:
-        with run.opened({"data": data}):
+    if inputs is not None:
+        with run.opened(inputs):
             pass
     run.write_json(run.points_path, points.to_json(family, {"metric": "accuracy", **meta}))
     return path

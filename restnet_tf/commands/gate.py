@@ -158,7 +158,7 @@ def _notes(comparison: Gate) -> Iterator[str]:
     if any(pair.old.name != pair.new.name for pair in comparison.pairs):
         yield f"Within the budget: {comparison.pairs[0].old.name} before, {comparison.pairs[0].new.name} now."
     if rerouted := [pair.new.name for pair in comparison.pairs if pair.rerouted]:
-        yield f"Another network by the same name: {_listed(rerouted)}."
+        yield f"Described otherwise under the same name: {_listed(rerouted)}; it may be another network."
     limited = any(c.limit.name.removeprefix(MEAN) == _LATENCY for c in comparison.changes if c.limit.change != FIGURE)
     if limited and (tools := next((pair.tools for pair in comparison.pairs if pair.tools), None)):
         before, now = (f"{tool} with {threads} thread{'s' if threads > 1 else ''}" for tool, threads in tools)

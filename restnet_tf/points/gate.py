@@ -82,11 +82,11 @@ class Pair:
 
     @property
     def rerouted(self) -> bool:
-        """Whether one name stands for two routes."""
+        """Whether other bytes are described otherwise under one name: it may be another network."""
         new, old = self.new.choice, self.old.choice
         if new is None or old is None or new.point.name != old.point.name:
             return False
-        return new.point.route != old.point.route
+        return new.point.route != old.point.route and new.file.sha256 != old.file.sha256
 
     @property
     def tools(self) -> tuple[tuple[str, int], tuple[str, int]] | None:

@@ -210,7 +210,18 @@ def test_a_cascade_is_compared_by_its_mean() -> None:
     assert {c.spread for c in comparison.broken} == {None}
 
 
-def test_another_network_by_the_same_name_is_told() -> None:
-    points = tuple(replace(p, route="another way") if p.name == "L1-S0" else p for p in finished.POINTS)
-    comparison = gate("macs<=+0", points)
+def test_another_description_of_other_bytes_is_told() -> None:
+    others = [replace(p, route="another way") for p in changed("L1-S0", sha256="1" * 64)]
+    comparison = gate("macs<=+0", tuple(others))
     assert [pair.new.name for pair in comparison.pairs if pair.rerouted] == ["L1-S0.float32"]
+    (pair,) = gate("macs<=+9M", tuple(others), budget=parse("flash<=400KB")).pairs
+    assert pair.rerouted
+    (pair,) = gate("macs<=+9M", tuple(others[:2]), budget=parse("flash<=1MB")).pairs
+    assert not pair.rerouted
+
+
+def test_scores_of_another_number_of_images_are_not_paired() -> None:
+    few = tuple(replace(p, test=Score.of(np.ones(100, bool))) for p in scores(np.ones(100, bool)))
+    comparison = gate("score>=-1", few)
+    assert not comparison.paired
+    assert of_small(comparison).value == pytest.approx(26)
