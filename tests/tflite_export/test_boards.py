@@ -50,6 +50,7 @@ STAGES_MAIN = """
 int main() {
   Points* const points = Begin();
   if (points == nullptr) return 1;
+  for (std::size_t stage : {0, 1}) std::printf("%d ", static_cast<int>(Stages::Place(stage)));
   for (const float pixel : {0.0f, 1.0f}) {
     float pixels[model_small_then_large_int8_image_size], scores[model_small_then_large_int8_classes];
     for (float& one : pixels) one = pixel;
@@ -205,9 +206,10 @@ def test_points_and_cascades_in_c_are_switched(tmp_path: Path) -> None:
 
 @needs.COMPILER.mark
 def test_points_and_cascades_with_tflm_are_switched(tmp_path: Path) -> None:
-    content = write_several([read(SMALL), read(LARGE)])
-    image = Several(("small", "large"), ALIGNMENT, (content, content[ALIGNMENT:]))
-    stages = [StageFile(one, "points.int8", ALIGNMENT * n) for n, one in enumerate(image.networks)]
+    names = ("small", "middle", "large")
+    content = write_several([read(one) for one in (SMALL, network(6), LARGE)])
+    image = Several(names, ALIGNMENT, tuple(content[ALIGNMENT * place :] for place in range(len(names))))
+    stages = [StageFile(image.networks[place], "points.int8", ALIGNMENT * place) for place in (0, 2)]
     project = Project(tmp_path, "main.cc", STAGES_MAIN, "-std=c++17", *TFLM)
     tflm_stand_in.headers(tmp_path)
     project.write(carray.sources(content, "points.int8", several=image) | together.sources(image, "points.int8"))
@@ -215,4 +217,4 @@ def test_points_and_cascades_with_tflm_are_switched(tmp_path: Path) -> None:
         stage_loop.sources(stages, "max", [THRESHOLD], CASCADE, "of a run") | {"points.h": PROGRAMS["points.h"]}
     )
     # Of a dark image the first stage is unsure; of a bright one it is sure of the first class.
-    assert project.run() == f"1 0 0 {255 / 256:g} "
+    assert project.run() == f"0 2 1 0 0 {255 / 256:g} "
