@@ -53,6 +53,7 @@ def run(content: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> Outp
     with captured():
         try:
             interpreter = Interpreter(model_content=_with_logits(content), num_threads=threads)
+            interpreter.allocate_tensors()  # here, since LiteRT speaks of its delegate
             runner = interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
             raise TfliteError(f"LiteRT cannot run the file ({len(content)} bytes): {error}") from error
