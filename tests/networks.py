@@ -84,6 +84,15 @@ def pair(blocks: int = 3) -> tuple[dict[str, Anchor], dict[str, tuple[Cut, ...]]
     return anchors, {role: cuts.find(a.model) for role, a in anchors.items()}
 
 
+def decisive(model: keras.Model, x: np.ndarray) -> np.ndarray:
+    """The classes ``(n,)`` of images by a network that is changed so that it answers them differently, and surely."""
+    logits = np.log(forward(model, x) + 1e-9)
+    classifier = model.layers[-2]  # a softmax stands behind it
+    kernel, bias = classifier.get_weights()
+    classifier.set_weights([4 * kernel, 4 * (bias - logits.mean(axis=0))])
+    return forward(model, x).argmax(axis=1)
+
+
 def forward(model: keras.Model, x: np.ndarray) -> np.ndarray:
     """The model's outputs at inference."""
     return np.asarray(model(np.asarray(x, np.float32), training=False))

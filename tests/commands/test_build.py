@@ -130,12 +130,17 @@ def finished(once: paths.Once) -> Path:
 
 @pytest.fixture(scope="session")
 def small_family(once: paths.Once) -> Options:
-    """Two networks of three classes and their images, whose family is built in a fraction of the demo's time."""
+    """Two networks of three classes and their images, whose family is built in a fraction of the demo's time.
+
+    The labels are the large one's answers, so that a stitch to it is better than the small one and has twins to beat.
+    """
 
     def fill(folder: Path) -> None:
-        for role, anchor in networks.pair(2)[0].items():
+        anchors, images = networks.pair(2)[0], networks.images(90)
+        labels = networks.decisive(anchors["large"].model, images)
+        for role, anchor in anchors.items():
             anchor.model.save(folder / f"{role}.keras")
-        np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
+        np.savez(folder / "data.npz", x=images, y=labels)
 
     folder = once("small family", fill)
     sources = {"large": "large.keras", "small": "small.keras", "data": "data.npz"}
@@ -166,9 +171,9 @@ def test_all_files_are_there(finished: Path) -> None:
     expected |= {f"anchors/{name}" for name in (*ANCHOR_FILES, "distilled.npz")}
     expected |= {"points.json", "points.png", "plans.json", "run.json", "similarity.npz", "similarity.png", ".lock"}
     expected |= {"elastic.float32.tflite"}
-    # With an anchor that was taught well there is a cascade worth having, for all that nothing else was.
+    # There is a cascade worth having, for all that nothing was trained well.
     chains = [in_files(p.name) for p in found if p.kind == CASCADE]
-    assert any(name.startswith("small-distilled-then-") for name in chains)
+    assert chains
     expected |= {f"tflite/{name}.float32.tflite" for name in chains} | {f"examples/{name}.png" for name in chains}
     assert len(stitched) == 2
     found_files = set(content(finished))

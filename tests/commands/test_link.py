@@ -43,9 +43,11 @@ def options(folder: Path) -> Options:
 
 
 def filled(folder: Path) -> None:
-    for role, anchor in networks.pair()[0].items():
+    anchors, images = networks.pair()[0], networks.images(90)
+    labels = networks.decisive(anchors["large"].model, images)
+    for role, anchor in anchors.items():
         anchor.model.save(folder / f"{role}.keras")
-    np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
+    np.savez(folder / "data.npz", x=images, y=labels)
     build.build("restnet", options(folder), Silent())
 
 
