@@ -88,8 +88,8 @@ def firmware_size(content: bytes, inputs: np.ndarray, build: Build) -> tuple[Fir
     written = source.written([PointSource(content, "point", "point")], (), (), "One point.")
     with tempfile.TemporaryDirectory(prefix="restnet-tf-") as scratch:
         folder = Path(scratch)
-        for name, made in written.files.items():
-            (folder / name).write_bytes(made)
+        for name, text in written.files.items():
+            (folder / name).write_bytes(text)
         (folder / "firmware.h").write_text(_header(content, inputs), encoding="utf-8")
         bare = _linked(folder, build, "bare.elf", "-DBARE")
         sizes = _said(["arm-none-eabi-size", str(bare)]).splitlines()[1].split()

@@ -1,4 +1,4 @@
-"""Generated C compiled on this host and called from here; LiteRT's reference kernels to hold it against."""
+"""Generated C compiled on this host and called from here, and inputs for it."""
 
 from __future__ import annotations
 
@@ -71,21 +71,6 @@ def _pointer(values: np.ndarray) -> ctypes.c_void_p:
 def compiled_alone(header: Path, language: str) -> None:
     """Raises where a header does not compile on its own."""
     subprocess.run(["gcc", "-x", language, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(header)], check=True)
-
-
-def reference(content: bytes, inputs: np.ndarray) -> np.ndarray:
-    """Raw outputs ``(n, values)`` of LiteRT's reference kernels."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
-    interpreter.allocate_tensors()
-    entry, end = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    outputs = []
-    for one in inputs:
-        interpreter.set_tensor(entry, one)
-        interpreter.invoke()
-        outputs.append(interpreter.get_tensor(end).reshape(-1).copy())
-    return np.stack(outputs)
 
 
 def noise(content: bytes, count: int, seed: int = 0) -> np.ndarray:

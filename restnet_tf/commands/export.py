@@ -149,8 +149,8 @@ def _parts(
             files |= own
             done.append(loop)
     cost = {p.name: p.mean_macs for p in family}
-    known = (replace(f, origins=(hashlib.sha256(f.content).hexdigest(),)) for f in files.values())
-    ordered = sorted(known, key=lambda f: (cost[f.name], f.name, f.precision))
+    stamped = (replace(f, origins=(hashlib.sha256(f.content).hexdigest(),)) for f in files.values())
+    ordered = sorted(stamped, key=lambda f: (cost[f.name], f.name, f.precision))
     return _Parts(tuple(ordered), tuple(done), tuple(refused), alone)
 
 

@@ -20,7 +20,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from restnet_tf.atomic import spoken
+from restnet_tf import atomic
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError, RestnetWarning
 from restnet_tf.work import start, tasks
@@ -122,10 +122,12 @@ class Processes:
 
     def _tell_loss(self, what: str, losses: int, report: Reporter) -> None:
         if losses >= _LOSSES:
+            free = atomic.free_memory()
+            room = "an unknown amount is" if free is None else f"{atomic.spoken(free)} are"
             less = f"--jobs {self.jobs // 2}" if self.jobs > 1 else "more memory"
             raise RestnetError(
-                f"a process was killed {losses} times while {what}: it may lack memory ({spoken(_available())} are"
-                f" free); run the same command with {less}, it goes on where it stopped"
+                f"a process was killed {losses} times while {what}: it may lack memory ({room} free);"
+                f" run the same command with {less}, it goes on where it stopped"
             )
         report.say(f"a process was killed while {what}; that is begun anew")
 
@@ -152,17 +154,13 @@ def _gpu() -> bool:
 
 def _fitting(bytes_each: float) -> int:
     """Processes of such a size: one a core, as far as memory reaches."""
-    return max(1, min(len(os.sched_getaffinity(0)), int(_available() // bytes_each)))
+    cores, free = _cores(), atomic.free_memory()
+    return cores if free is None else max(1, min(cores, int(free // bytes_each)))
 
 
-def _available() -> float:
-    """Bytes of memory that a process may still take."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            sizes = dict(line.split(":", 1) for line in lines)
-        return 1024 * float(sizes["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):  # no Linux
-        return float("inf")
+def _cores() -> int:
+    """Those that this process may use, where the system tells them from all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _running(work: Sequence[Task[Any, Any]], left: Iterable[int], jobs: int) -> list[str]:

@@ -11,11 +11,11 @@ import board_stand_ins
 import needs
 import numpy as np
 import paths
-import plain_c
 import pytest
 import tflm_stand_in
 from generated_nets import Net
 
+from benchmarks.plain_c import reference
 from tflite_export import carray, emit, stage_loop, together
 from tflite_export.carray import Several
 from tflite_export.flatbuffer import ALIGNMENT, read, write_several
@@ -146,7 +146,7 @@ def project_with_tflm(folder: Path, path: str) -> Project:
 def answer(pixels: np.ndarray) -> tuple[str, int]:
     """The class and the stage that LiteRT's kernels lead to."""
     given = (pixels.astype(int) - 128).astype(np.int8).reshape(1, 1, 2, 2, 2)
-    (small,), (large,) = (plain_c.reference(content, given) for content in (SMALL, LARGE))
+    (small,), (large,) = (reference(content, given) for content in (SMALL, LARGE))
     stage = 0 if (int(small.max()) + 128) / 256 >= THRESHOLD else 1
     return LABELS[int((small, large)[stage].argmax())], stage
 

@@ -13,6 +13,7 @@ from tflite_export.flatbuffer import Operator, Tensor
 from tflite_export.plainc import functions
 from tflite_export.plainc.factors import factor, limits, scale, single, zero_point
 from tflite_export.plainc.layers import CLayer, Constant, Fields, axes, operand, operands, option
+from tflite_export.plainc.loops import nested
 
 _LOOPS = 4
 _LIFT, _LIFT_SQUARE = 20, 7  # bits by which operands are lifted before they are rounded
@@ -138,17 +139,7 @@ def _pairwise(kernel: str, record: Fields, a: Tensor, b: Tensor, y: Tensor) -> C
 
 def _loops(a: Sequence[int], b: Sequence[int], y: Sequence[int]) -> Fields:
     """How to walk over both operands at once, in as few loops as their repetitions allow."""
-    steps = [_steps(shape, y) for shape in (a, b)]
-    loops: list[tuple[int, int, int]] = []
-    for count, own, other in zip(y, *steps, strict=True):
-        if count == 1:
-            continue
-        if loops and loops[-1][1] == count * own and loops[-1][2] == count * other:
-            loops[-1] = loops[-1][0] * count, own, other
-        else:
-            loops.append((count, own, other))
-    if len(loops) > _LOOPS:
-        raise TfliteError(f"operands of {tuple(a)} and {tuple(b)} take {len(loops)} nested loops; {_LOOPS} are there")
+    loops = nested(y, _steps(a, y), _steps(b, y), _LOOPS, f"operands of {tuple(a)} and {tuple(b)} take")
     padded = [(1, 0, 0)] * (_LOOPS - len(loops)) + loops
     return dict(zip(("count", "a_step", "b_step"), zip(*padded, strict=True), strict=True))
 

@@ -12,6 +12,7 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Tensor
 from tflite_export.plainc.factors import scale, zero_point
 from tflite_export.plainc.layers import Alias, CLayer, Constant, axes, numbers, operand, operands, option
+from tflite_export.plainc.loops import nested
 
 _DIMENSIONS = 5
 _BITS = 10  # behind the point of where a bilinear sample lies
@@ -167,16 +168,7 @@ def _copy(
     out_first: int = 0,
 ) -> CLayer:
     """A copy of a block, in as few loops as it takes; steps are in numbers, outermost first."""
-    loops: list[tuple[int, int, int]] = []
-    for count, own, other in zip(counts, moves, out, strict=True):
-        if count == 1:
-            continue
-        if loops and loops[-1][1] == count * own and loops[-1][2] == count * other:
-            loops[-1] = loops[-1][0] * count, own, other
-        else:
-            loops.append((count, own, other))
-    if len(loops) > _DIMENSIONS:
-        raise TfliteError(f"a copy of {tuple(counts)} takes {len(loops)} nested loops; {_DIMENSIONS} are there")
+    loops = nested(counts, moves, out, _DIMENSIONS, f"a copy of {tuple(counts)} takes")
     padded = [(1, 1, 1)] * (_DIMENSIONS - len(loops)) + loops
     steps = dict(zip(("count", "in_step", "out_step"), zip(*padded, strict=True), strict=True))
     record = {"count": steps["count"], "in_first": in_first, "out_first": out_first} | steps

@@ -42,7 +42,7 @@ def test_a_real_anchor_answers_as_in_litert(name: str, tmp_path: Path) -> None:
     content = anatomy.of((paths.SHARED / "anchors" / f"{name}.tflite").read_bytes(), name).content
     written = source.written([PointSource(content, name, name)], (), (), "An anchor.")
     inputs = plain_c.noise(content, 2)
-    expected = plain_c.reference(content, inputs)
+    expected = firmware.reference(content, inputs)
     library = Library(written.files, tmp_path, "-O2")
     for inside in (False, True):
         np.testing.assert_array_equal(library.run(name, inputs, expected.shape[1], inside=inside), expected)
@@ -85,7 +85,7 @@ def _others() -> bytes:
 def test_firmware_answers_as_litert_and_counts_instructions(core: str) -> None:
     inputs = plain_c.noise(network(), 2)
     taken, outputs = firmware.firmware_size(network(), inputs, firmware.Build(firmware.CORES[core]))
-    np.testing.assert_array_equal(outputs, plain_c.reference(network(), inputs))
+    np.testing.assert_array_equal(outputs, firmware.reference(network(), inputs))
     written = source.written([PointSource(network(), "p", "p")], (), (), "One.")
     assert taken.constants == written.constants
     assert taken.constants < taken.flash < taken.constants + 16_000

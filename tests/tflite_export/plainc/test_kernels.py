@@ -13,6 +13,7 @@ import pytest
 import single_layers as one
 from plain_c import Library
 
+from benchmarks.plain_c import reference
 from tflite_export.plainc import network, source
 from tflite_export.plainc.source import PointSource
 
@@ -129,7 +130,7 @@ def library(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -
 @pytest.mark.parametrize("name", CASES)
 def test_a_kernel_equals_the_reference(name: str, library: Library, files: dict[str, bytes]) -> None:
     inputs = plain_c.noise(files[name], INPUTS)
-    expected = plain_c.reference(files[name], inputs)
+    expected = reference(files[name], inputs)
     assert len(np.unique(expected)) > 1
     np.testing.assert_array_equal(library.run(name, inputs, expected.shape[1]), expected)
 

@@ -16,6 +16,7 @@ import single_layers as one
 from operators import file, operator
 from plain_c import Library
 
+from benchmarks.plain_c import reference
 from tflite_export import carray, emit, memory
 from tflite_export.confidence import CONFIDENCES
 from tflite_export.convert import convert
@@ -67,7 +68,7 @@ def inputs() -> np.ndarray:
 @pytest.mark.parametrize("name", STAGES)
 def test_a_point_answers_as_its_file_does(name: str, inside: bool, library: Library, inputs: np.ndarray) -> None:
     """In memory of the caller's, or where the arena has room for the input."""
-    expected = plain_c.reference(cascade_files.stage(name, "int8"), inputs)
+    expected = reference(cascade_files.stage(name, "int8"), inputs)
     assert len(np.unique(expected)) > 3
     np.testing.assert_array_equal(library.run(f"{name}.int8", inputs, CLASSES, inside=inside), expected)
 
@@ -217,7 +218,7 @@ def test_images_of_bytes_are_taken_as_they_are(tmp_path: Path) -> None:
     assert "int model_bytes_run(const uint8_t *input, int8_t *output);" in written.files[source.HEADER].decode()
     assert "the number pixel itself." in written.files[source.HEADER].decode()
     inputs = plain_c.noise(content, 6).view(np.uint8)
-    library, expected = Library(written.files, tmp_path), plain_c.reference(content, inputs)
+    library, expected = Library(written.files, tmp_path), reference(content, inputs)
     for inside in (False, True):
         np.testing.assert_array_equal(library.run("bytes", inputs, CLASSES, inside=inside), expected)
 
@@ -245,7 +246,7 @@ def test_a_chain_goes_to_and_fro(tmp_path: Path) -> None:
         replay(made, way)
     inputs = plain_c.noise(content, 3)
     written = source.written([PointSource(content, "chain", "chain")], (), (), "One.")
-    expected = plain_c.reference(content, inputs)
+    expected = reference(content, inputs)
     for inside in (False, True):
         library = Library(written.files, tmp_path / str(inside))
         np.testing.assert_array_equal(library.run("chain", inputs, expected.shape[1], inside=inside), expected)
@@ -258,7 +259,7 @@ def test_copies_are_placed_like_kernels(tmp_path: Path) -> None:
     assert made.arenas[0] < made.arenas[1]
     inputs = plain_c.noise(joined(), 3)
     written = source.written([PointSource(joined(), "joined", "joined")], (), (), "One.")
-    expected = plain_c.reference(joined(), inputs)
+    expected = reference(joined(), inputs)
     np.testing.assert_array_equal(Library(written.files, tmp_path).run("joined", inputs, expected.shape[1]), expected)
 
 
