@@ -130,7 +130,8 @@ class Tensor:
         """Bytes of the values; raises TfliteError for an open dimension or a type of no fixed size."""
         if not self.fixed:
             raise TfliteError(
-                f"tensor {self.name!r} has the open shape {self.shape}, so its size is unknown; "
+                f"tensor {self.name!r} has the open shape {ints(self.table.shapeSignature) or self.shape}, "
+                "so its size is unknown; "
                 "convert with a fixed batch of 1"
             )
         if self.type not in BITS:
