@@ -18,6 +18,7 @@ from tflite_export.errors import TfliteError
 from tflite_export.inputs import RAW
 from tflite_export.integers import check_finite
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, check_file, precision_named
+from tflite_export.rewrites.rewritten import rewritten
 
 if TYPE_CHECKING:
     import keras
@@ -163,7 +164,7 @@ def _run(
 ) -> bytes:
     with captured() as printed:
         try:
-            converter = _converter(model, cuts, shape, precision, lower)
+            converter = _converter(model, cuts, shape, precision, lower, images)
             _configure(converter, precision, input_type, images)
             return bytes(converter.convert())
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
@@ -173,7 +174,12 @@ def _run(
 
 
 def _converter(
-    model: keras.Model, cuts: Mapping[str, Any], shape: tuple[int, ...], precision: str, lower: Collection[str]
+    model: keras.Model,
+    cuts: Mapping[str, Any],
+    shape: tuple[int, ...],
+    precision: str,
+    lower: Collection[str],
+    images: tuple[np.ndarray, ...],
 ) -> tf.lite.TFLiteConverter:
     """Trace the model for one image, with its weights as constants.
 
@@ -186,7 +192,7 @@ def _converter(
     # Named: an automatic name counts what the process has made before, and goes into every tensor's name.
     ends = {OUTPUT_KEY: model.outputs[0], **cuts}
     whole = keras.Model(model.inputs[0], ends, name=model.name) if cuts else model
-    whole = lowering.lowered(whole, lower, precision)
+    whole = lowering.lowered(rewritten(whole, precision, lower, images).model, lower, precision)
     weights = [[np.asarray(v) for v in part] for part in (whole.trainable_variables, whole.non_trainable_variables)]
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -2,7 +2,8 @@
 
 Keras writes a layer norm as ``x * s + (beta - mean * s)``, with a NEG that has no integer kernel and a
 difference of large numbers that eight bits cannot hold; integer precisions always get it as
-``(x - mean) * s * gamma + beta``. What a target lacks is replaced on request (``LOWERED``).
+``(x - mean) * s * gamma + beta``, where it was not rewritten before (``rewrites``). What a target lacks is replaced on
+request (``LOWERED``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 # By what can be asked for: the operator that is then no longer in a file.
-LOWERED = {"gelu": "GELU"}
+LOWERED = {"gelu": "GELU", "l2_normalization": "L2_NORMALIZATION"}
 # Beyond it the two sides of GELU differ from 0 and x by less than 1e-4, and squares keep their precision.
 _GELU_REACH = 4.0
 

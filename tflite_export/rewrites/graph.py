@@ -1,0 +1,73 @@
+"""A functional Keras graph call by call, and its twin with other layers in the place of some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+
+def calls(model: keras.Model) -> list[Any]:
+    """The calls of a functional model in topological order, without its inputs."""
+    by_depth = model._nodes_by_depth  # the one place where Keras keeps calls, not just layers
+    ordered = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    return [node for node in ordered if not node.is_input]
+
+
+def replaced(model: keras.Model, layers: Mapping[int, Any]) -> keras.Model:
+    """The model with other layers, by the ``id`` of those they stand for; all others are the model's own.
+
+    Nested models are laid flat.
+    """
+    import keras
+
+    (source,) = model.inputs
+    image = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source._keras_history.operation.name)
+    ends = _through(model, image, layers)
+    packed = keras.tree.pack_sequence_as(model._outputs_struct, ends)
+    return keras.Model(image, packed, name=model.name)
+
+
+def flat(model: keras.Model) -> keras.Model:
+    """The model with the layers of nested models in its own graph; the model itself where it holds none."""
+    nested = any(_graph(node.operation) is not None for node in calls(_functional(model)))
+    return replaced(model, {}) if nested or _functional(model) is not model else model
+
+
+def _through(model: Any, x: Any, layers: Mapping[int, Any]) -> list[Any]:
+    """A model's outputs for a symbolic input."""
+    graph = _functional(model)
+    twins = {id(graph.inputs[0]): x}
+    for node in calls(graph):
+        args, kwargs = node.arguments.fill_in(twins)
+        inner = _graph(node.operation)
+        if inner is not None and len(inner.inputs) == 1:
+            results: Any = _through(inner, args[0] if args else kwargs["inputs"], layers)
+        else:
+            results = layers.get(id(node.operation), node.operation)(*args, **kwargs)
+        results = results if isinstance(results, list | tuple) else [results]
+        twins |= {id(t): y for t, y in zip(node.output_tensors, results, strict=True)}
+    return [twins[id(t)] for t in graph.outputs]
+
+
+def _graph(operation: Any) -> Any | None:
+    """The graph of a nested model; None of a layer."""
+    import keras
+
+    return _functional(operation) if isinstance(operation, keras.Model) else None
+
+
+def _functional(model: Any) -> Any:
+    """The graph behind a Sequential model, which is a functional one."""
+    return getattr(model, "_functional", None) or model
+
+
+def run(model: keras.Model, images: np.ndarray) -> list[np.ndarray]:
+    """All outputs of a model."""
+    import keras
+
+    return [np.asarray(y) for y in keras.tree.flatten(model(images, training=False))]
