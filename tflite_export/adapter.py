@@ -205,7 +205,7 @@ class _Chain:
         own = self.x
         if own.type == "INT16":
             self.floats()
-        self._add(emit.gather(self.x, order, _like(self.x, (1, len(order)))))
+        self._add(emit.columns(self.x, order, _like(self.x, (1, len(order)))))
         return self.quantise(own)
 
     def softmax(self) -> _Chain:

@@ -15,6 +15,7 @@ from tflite_export.tail import Arena
 
 # Behind these a cut would stand in the middle of a block, as would one in front of them.
 _INNER = frozenset({"DEPTHWISE_CONV_2D", "PAD", "PADV2", "MIRROR_PAD", "RESHAPE", "TRANSPOSE", "DEQUANTIZE", "MUL"})
+_INDICES = ("INT32", "INT64", "BOOL")  # no features, but places in a table and the like
 _POINTWISE = frozenset({"RELU", "RELU6", "HARD_SWISH", "LOGISTIC", "LEAKY_RELU", "QUANTIZE", "MUL", "ADD", "SUB"})
 
 
@@ -93,7 +94,7 @@ def _ends_block(graph: Subgraph, made_by: Operator, tensor: Tensor) -> bool:
     readers = _readers(graph, tensor)
     if not readers or len(tensor.shape) < 3 or prod(tensor.shape[1:-1]) == 1:
         return False
-    if tensor not in made_by.outputs or made_by.name in _INNER:
+    if tensor not in made_by.outputs or made_by.name in _INNER or tensor.type in _INDICES:
         return False
     return len(readers) > 1 or readers[0].name not in _POINTWISE
 

@@ -87,6 +87,7 @@ def _converted(
     _check_weights(model, name)
     images = _calibration_images(calibration, shape, precision, limits) if recipe.calibrated else ()
     result = _run(model, name, cuts, shape, precision, input_type or recipe.ends[0], images, lower)
+    result = lowering.finished(result, lower, precision)
     check_file(result, precision, (OUTPUT_KEY, *cuts), [lowering.LOWERED[name] for name in lower])
     _check_runs(result, precision)
     return result

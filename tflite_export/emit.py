@@ -25,10 +25,11 @@ _VERSIONS = {
     "AVERAGE_POOL_2D": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
     "RESIZE_BILINEAR": {"FLOAT32": 3, "INT8": 3, "INT16": 4},
     "MUL": {"FLOAT32": 1},
-    "ADD": {"FLOAT32": 1, "INT8": 2, "INT16": 2},
+    "ADD": {"FLOAT32": 1, "INT8": 2, "INT16": 2, "INT32": 1},
     "RESHAPE": {"FLOAT32": 1, "INT8": 1, "UINT8": 1, "INT16": 1},
     "TRANSPOSE": {"FLOAT32": 1, "INT8": 2, "INT16": 2},
     "GATHER": {"FLOAT32": 1, "INT8": 2},
+    "SPLIT_V": {"INT8": 2},
     "SLICE": {"FLOAT32": 1, "INT8": 2, "INT16": 4},
     "CONCATENATION": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
     "SOFTMAX": {"FLOAT32": 1, "INT8": 2, "INT16": 3},
@@ -43,7 +44,7 @@ _VERSIONS = {
     "SUB": {"FLOAT32": 1},
     "MAXIMUM": {"FLOAT32": 1},
     "LOG": {"FLOAT32": 1},
-    "CAST": {"BOOL": 1},
+    "CAST": {"BOOL": 1, "INT8": 1},
     "IF": {"BOOL": 1},
 }
 _RELATIONS = ("LESS", "GREATER_EQUAL")
@@ -159,10 +160,26 @@ def transpose(x: Tensor, order: Sequence[int], y: Tensor) -> Operator:
     return _operator("TRANSPOSE", [x, axes], y, "TransposeOptions", schema().TransposeOptionsT())
 
 
-def gather(x: Tensor, order: Sequence[int], y: Tensor) -> Operator:
+def split(x: Tensor, sizes: Sequence[int], axis: int, parts: Sequence[Tensor]) -> Operator:
+    """A tensor as parts of these sizes along an axis."""
+    lengths, along = (
+        constant(np.array(sizes, np.int32), "split/sizes"),
+        constant(np.array(axis, np.int32), "split/axis"),
+    )
+    options = schema().SplitVOptionsT(numSplits=len(sizes))
+    operator = _operator("SPLIT_V", [x, lengths, along], parts[0], "SplitVOptions", options)
+    operator.outputs = list(parts)
+    return operator
+
+
+def columns(x: Tensor, order: Sequence[int], y: Tensor) -> Operator:
     """The columns of ``(1, n)`` with these indices, in their order."""
-    indices = constant(np.array(order, np.int32), "adapter/order")
-    return _operator("GATHER", [x, indices], y, "GatherOptions", schema().GatherOptionsT(axis=1))
+    return gather(x, constant(np.array(order, np.int32), "adapter/order"), y, axis=1)
+
+
+def gather(x: Tensor, indices: Tensor, y: Tensor, axis: int) -> Operator:
+    """What stands at these places along an axis."""
+    return _operator("GATHER", [x, indices], y, "GatherOptions", schema().GatherOptionsT(axis=axis))
 
 
 def softmax(x: Tensor, y: Tensor) -> Operator:
@@ -196,11 +213,11 @@ def elementwise(name: str, inputs: Sequence[Tensor]) -> Operator:
     return _operator(name, list(inputs), y, kind, getattr(schema(), f"{kind}T")() if kind else None)
 
 
-def cast(x: Tensor) -> Operator:
-    """Truths as floats 0 and 1."""
-    y = activation(x.shape, "FLOAT32", "cascade/cast")
-    types = schema().TensorType
-    options = schema().CastOptionsT(inDataType=types.BOOL, outDataType=types.FLOAT32)
+def cast(x: Tensor, y: Tensor | None = None) -> Operator:
+    """The same numbers in another type; truths as floats 0 and 1 where no ``y`` is given."""
+    if y is None:
+        y = activation(x.shape, "FLOAT32", "cascade/cast")
+    options = schema().CastOptionsT(inDataType=x.table.type, outDataType=y.table.type)
     return _operator("CAST", [x], y, "CastOptions", options)
 
 

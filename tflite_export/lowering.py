@@ -3,23 +3,32 @@
 Keras writes a layer norm as ``x * s + (beta - mean * s)``, with a NEG that has no integer kernel and a
 difference of large numbers that eight bits cannot hold; integer precisions always get it as
 ``(x - mean) * s * gamma + beta``, where it was not rewritten before (``rewrites``). What a target lacks is replaced on
-request (``LOWERED``).
+request (``LOWERED``): ``gelu`` in a finished int8 file by a lookup (``lookups.py``), which is exact, and in other
+precisions by its tanh form before conversion, as ``tanh-gelu`` does in all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from typing import TYPE_CHECKING, Any
 
+from tflite_export import lookups
 from tflite_export.errors import TfliteError
 
 if TYPE_CHECKING:
     import keras
 
 # By what can be asked for: the operator that is then no longer in a file.
-LOWERED = {"gelu": "GELU", "l2_normalization": "L2_NORMALIZATION"}
+LOWERED = {"gelu": "GELU", "tanh-gelu": "GELU", "l2_normalization": "L2_NORMALIZATION"}
+# The operators that it is made of in int8, by which devices are advised.
+_MADE_OF = {
+    "gelu": lookups.OPERATORS,
+    "tanh-gelu": frozenset({"ADD", "MUL", "TANH", "MAXIMUM", "MINIMUM"}),
+    "l2_normalization": frozenset({"ADD", "MEAN", "MUL", "RSQRT", "SQUARED_DIFFERENCE", "SUB"}),
+}
 # Beyond it the two sides of GELU differ from 0 and x by less than 1e-4, and squares keep their precision.
 _GELU_REACH = 4.0
+_IN_FILES = ("int8",)  # precisions whose functions of single numbers are tables
 
 
 def _square(x: Any) -> Any:
@@ -40,6 +49,17 @@ def check(names: Collection[str]) -> None:
             raise TfliteError(f"unknown operator {name!r} to lower; choose of {', '.join(LOWERED)}")
 
 
+def advised(operator: str, taken: Set[str] | None) -> str | None:
+    """What to ask for so that files lack an operator, of a device that takes these; None where nothing helps it."""
+    names = (name for name, gone in LOWERED.items() if gone == operator)
+    return next((name for name in names if taken is None or _MADE_OF[name] <= taken), None)
+
+
+def finished(content: bytes, names: Collection[str], precision: str) -> bytes:
+    """A converted file without what is lowered in files; any other than of int8 as it is."""
+    return lookups.without(content, LOWERED["gelu"]) if "gelu" in names and precision in _IN_FILES else content
+
+
 def lowered(model: keras.Model, names: Collection[str], precision: str = "float32") -> keras.Model:
     """The model with some layers replaced; all others, and their weights, are the model's own.
 
@@ -51,7 +71,7 @@ def lowered(model: keras.Model, names: Collection[str], precision: str = "float3
     makers: list[Callable[[Any], Any | None]] = []
     if precision in _SQUARES:
         makers.append(lambda layer: _norm(layer, _SQUARES[precision]))
-    if "gelu" in names:
+    if "tanh-gelu" in names or ("gelu" in names and precision not in _IN_FILES):
         makers.append(_gelu)
     layers = list(model._flatten_layers(include_self=False)) if makers else []  # those of nested models too
     replaced = {id(layer): new for layer in layers for make in makers if (new := make(layer)) is not None}

@@ -53,7 +53,9 @@ option = partial(shared.option, "build")
 )
 @option("--uint8-input", is_flag=True, help="int8 files take images as bytes 0..255, as cameras give them.")
 @option(
-    "--lower", metavar="LIST", help="Operators to make of others, for targets without them: gelu, l2_normalization."
+    "--lower",
+    metavar="LIST",
+    help="Operators to make of others, for targets without them: gelu, tanh-gelu, l2_normalization.",
 )
 @option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
 @option("--max-elastic", metavar="MULTIPLE", help="Of the anchors' files, the most bytes of an elastic one: 1.2x.")

@@ -63,6 +63,18 @@ def test_without_gelu():
     np.testing.assert_allclose(run(lowered, [x]).scores, forward(twin, x), atol=1e-5)
 
 
+def test_in_int8_a_lookup_answers_as_the_operator_and_a_tanh_does_not():
+    model, x = network(), images()
+    plain, looked_up, tanh = (convert(model, "int8", [x], lower=names) for names in ((), ["gelu"], ["tanh-gelu"]))
+    assert "GATHER" in operators(looked_up)
+    assert operators(looked_up).isdisjoint({"GELU", "TANH"})
+    assert "TANH" in operators(tanh)
+    assert operators(tanh).isdisjoint({"GELU", "GATHER"})
+    np.testing.assert_array_equal(run(looked_up, [x]).scores, run(plain, [x]).scores)
+    assert np.abs(run(tanh, [x]).scores - run(plain, [x]).scores).max() > 0
+    assert "TANH" in operators(convert(model, "int16x8", [x], lower=["gelu"]))
+
+
 @pytest.mark.parametrize(("precision", "least"), [("int8", 25), ("int16x8", 30)])
 @pytest.mark.parametrize("lower", [(), ("gelu",)])
 def test_integers_have_layer_norms_and_no_gelu_where_asked(precision, least, lower):
@@ -99,7 +111,7 @@ def test_the_model_itself_is_not_changed():
 
 
 def test_what_cannot_be_lowered_is_said():
-    with pytest.raises(TfliteError, match="unknown operator 'softmax' to lower; choose of gelu"):
+    with pytest.raises(TfliteError, match="unknown operator 'softmax' to lower; choose of gelu, tanh-gelu"):
         convert(network(), "float32", lower=["softmax"])
     image = keras.Input((8, 8, 3))
     bare = keras.Model(image, keras.layers.Dense(5)(keras.ops.gelu(keras.layers.Flatten()(image), approximate=False)))

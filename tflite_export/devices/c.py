@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tflite_export import lookups
 from tflite_export.devices.device import Device
 from tflite_export.devices.exports import Export, Parcel, PointFile, StageLoop, Target, loop_remarks
 from tflite_export.devices.rules import Rules
@@ -17,7 +18,7 @@ RULES = Rules(
     "C without an interpreter",
     _SOURCE,
     ("int8",),
-    frozenset(network.OPERATORS),
+    lookups.OPERATORS | frozenset(network.OPERATORS),
     several="each point is a function of its own",
 )
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tflite_export import cascades
+from tflite_export import cascades, lookups
 from tflite_export.flatbuffer import Model, Operator, Tensor, read
-from tflite_export.lowering import LOWERED
+from tflite_export.lowering import advised
 from tflite_export.precision import precision_named
 
 
@@ -91,12 +91,25 @@ def _shapes(rules: Rules, model: Model) -> Iterator[Refusal]:
 
 
 def _operators(rules: Rules, model: Model) -> Iterator[Refusal]:
-    lower = {operator: name for name, operator in LOWERED.items()}
     for name in sorted({operator.name for operator in _all(model)}):
         if name in rules.operators if rules.operators is not None else not name.startswith("CUSTOM"):
             continue
-        advice = f"rebuild with --lower {lower[name]}" if name in lower else "replace that layer of the anchor"
+        advice = _instead(rules, "GELU" if name in lookups.OPERATORS and _looks_up(model) else name)
         yield Refusal(f"{name} is not in {rules.title}", advice, rules.source)
+
+
+def _looks_up(model: Model) -> bool:
+    """Whether a file holds lookups in GELU's place."""
+    return any(
+        isinstance(part, lookups.Lookup) for graph in model.subgraphs for part in lookups.joined(graph.operators)
+    )
+
+
+def _instead(rules: Rules, name: str) -> str:
+    lower = advised(name, rules.operators)
+    if rules.operators is not None and name in rules.operators:
+        return "rebuild without --lower gelu"
+    return f"rebuild with --lower {lower}" if lower else "replace that layer of the anchor"
 
 
 def _types(rules: Rules, model: Model, precision: str) -> Iterator[Refusal]:

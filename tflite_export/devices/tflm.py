@@ -37,7 +37,7 @@ from tflite_export.flatbuffer import ALIGNMENT, Model, Tensor, read
 from tflite_export.inputs import PHOTOS, InputKind
 from tflite_export.integers import quantise
 from tflite_export.kernels import HOST
-from tflite_export.lowering import LOWERED
+from tflite_export.lowering import LOWERED, advised
 
 _DEVICE = "tflm"
 _IMAGES = 4
@@ -177,9 +177,8 @@ def _run(
     try:
         ran = tflm_wheel.run(subject.content, inputs, planned + _SPARE, tuple(rows.T[..., None]))
     except TfliteError as error:
-        remedies = (
-            f"; build with --lower {name}" for name, operator in LOWERED.items() if f"'{operator}'" in error.log
-        )
+        lacking = (name for name in set(LOWERED.values()) if f"'{name}'" in error.log)
+        remedies = (f"; build with --lower {advised(name, tflm_kernels.OPERATORS)}" for name in lacking)
         raise TfliteError(f"{error}{''.join(remedies)}") from None
     outputs, expected = ran.scores, _reference(subject.content, inputs, rows)
     return outputs.reshape(-1, outputs.shape[-1]), expected.reshape(-1, expected.shape[-1]), ran

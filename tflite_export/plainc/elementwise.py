@@ -10,6 +10,7 @@ import numpy as np
 
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Tensor
+from tflite_export.lookups import Lookup
 from tflite_export.plainc import functions
 from tflite_export.plainc.factors import factor, limits, scale, single, zero_point
 from tflite_export.plainc.layers import CLayer, Constant, Fields, axes, operand, operands, option
@@ -113,6 +114,12 @@ def table(operator: Operator) -> list[CLayer]:
     x, y = operands(operator)[0], operator.outputs[0]
     values = Constant("int8_t", functions.table(operator))
     return [CLayer("table", {"count": prod(x.shape), "values": values}, (x,), y, in_place=(0,))]
+
+
+def lookup(one: Lookup) -> CLayer:
+    """A lookup of each number in a table."""
+    record = {"count": prod(one.reads.shape), "values": Constant("int8_t", one.values)}
+    return CLayer("table", record, (one.reads,), one.writes, in_place=(0,))
 
 
 def _sum(a: Tensor, b: Tensor, y: Tensor, twice: float, out: float, lift: int) -> dict[str, int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tflite_export import lookups
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Subgraph, Tensor, only, read
+from tflite_export.lookups import Lookup
 from tflite_export.memory import LiveRange
 from tflite_export.plainc import elementwise, moves, placing, windows
 from tflite_export.plainc.layers import Alias, CLayer, Constant
@@ -100,11 +102,13 @@ def of_file(content: bytes) -> CNetwork:
     """
     graph = only(read(content))
     _check(graph)
-    parts = [part for operator in graph.operators for part in _layers(operator)]
+    parts = [part for operator in lookups.joined(graph.operators) for part in _layers(operator)]
     return _placed(graph, parts)
 
 
-def _layers(operator: Operator) -> Sequence[CLayer | Alias]:
+def _layers(operator: Operator | Lookup) -> Sequence[CLayer | Alias]:
+    if isinstance(operator, Lookup):
+        return [elementwise.lookup(operator)]
     if operator.name not in OPERATORS:
         raise TfliteError(f"{operator.name} has no kernel in plain C")
     for tensor in operator.inputs[:1] + operator.outputs:

@@ -14,6 +14,7 @@ import single_layers as one
 from plain_c import Library
 
 from benchmarks.plain_c import reference
+from tflite_export import lookups
 from tflite_export.plainc import network, source
 from tflite_export.plainc.source import PointSource
 
@@ -66,6 +67,7 @@ def _elementwise() -> dict[str, Callable[[], bytes]]:
         cases[f"normalise {number}"] = partial(one.normalised, shape)
     for name in ("RELU", "RELU6", "GELU", "HARD_SWISH", "QUANTIZE", "LEAKY_RELU", "EXP", "ABS"):
         cases[name] = partial(one.unary, name, 0.04, 3, 0.05, -20)
+    cases["GELU looked up"] = lambda: lookups.without(one.unary("GELU", 0.04, 3, 0.05, -20), "GELU")
     cases["LOGISTIC"] = partial(one.unary, "LOGISTIC", 0.04, 3, 1 / 256, -128)
     cases["TANH"] = partial(one.unary, "TANH", 0.04, 3, 1 / 128, 0)
     cases["RSQRT"] = partial(one.unary, "RSQRT", 0.04, -128, 0.05, -20)
