@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
+@dataclass(frozen=True)
+class Running:
+    """A task that a worker is at: for so many seconds, in a process of so many bytes (0: nobody can tell)."""
+
+    title: str
+    worker: str
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Tasks that were begun together: how many are done of all, and what the workers are at, the slowest first."""
+
+    done: int
+    total: int
+    running: tuple[Running, ...]
+
+
 class Reporter(Protocol):
-    """Hears of stages, of how far one is, and of what is worth a line."""
+    """Hears of stages, of how far one is, of who works, and of what is worth a line."""
 
     def stage(self, title: str) -> None:
         """A stage begins."""
 
     def progress(self, done: int, total: int) -> None:
         """So much of the stage is done."""
+
+    def crew(self, crew: Crew) -> None:
+        """What several workers are at."""
 
     def say(self, line: str) -> None:
         """A result or a warning."""
@@ -28,6 +51,9 @@ class Silent:
         """Ignore it."""
 
     def progress(self, done: int, total: int) -> None:
+        """Ignore it."""
+
+    def crew(self, crew: Crew) -> None:
         """Ignore it."""
 
     def say(self, line: str) -> None:

@@ -108,7 +108,7 @@ BELOW = {
     "fitting": ("anchors", "stitches"),
     "similarity": ("anchors", "stitches"),
     "run": ("fitting", "similarity", "progress", "schema", "words"),
-    "work": ("fitting", "similarity", "progress"),
+    "work": ("fitting", "similarity", "progress", "schema"),
     "points": ("schema",),
     "cascades": ("points",),
     "report": ("points", "words"),

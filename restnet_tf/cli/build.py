@@ -61,12 +61,7 @@ option = partial(shared.option, "build")
 @option("--max-elastic", metavar="MULTIPLE", help="Of the anchors' files, the most bytes of an elastic one: 1.2x.")
 @shared.anyway("build")
 @option("--controls/--no-controls", help="Distil the small anchor, fit routes behind random fronts too.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(0),
-    envvar="RESTNET_TF_JOBS",
-    help="Processes that share the work, a core each; 0: all of it in this one.  [default: one a core]",
-)
+@shared.jobs
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def build(jobs: int | None, **options: Any) -> None:
     """Build the family between two anchors, or more of them, or of a large one alone.

@@ -41,8 +41,9 @@ option = partial(shared.option, "cascade")
 @option("--cascades", type=click.IntRange(0, 16), help="Places of the dial to choose.")
 @option("--budget", metavar="TERMS", help='Limits, as in "mean.macs<=60M, macs<=140M".')
 @shared.anyway("cascade")
+@shared.jobs
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
-def cascade(**options: Any) -> None:
+def cascade(jobs: int | None, **options: Any) -> None:
     """Join models as they are: the cheap one answers, the next only where it is unsure. Trains nothing.
 
     SMALL, LARGE and LARGER are names of Keras Applications, model files, weights as FILE@ARCH, or .tflite files from
@@ -55,5 +56,5 @@ def cascade(**options: Any) -> None:
     from restnet_tf.commands import api
 
     with screen.progress() as report:
-        result = api.cascade(report=report, prepare=screen.import_tensorflow, **options)
+        result = api.cascade(report=report, prepare=screen.import_tensorflow, jobs=jobs, **options)
     screen.show(result)

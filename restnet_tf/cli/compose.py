@@ -53,8 +53,9 @@ _SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
 @option("--max-points", type=click.IntRange(1, 64), help="Nets to ship.")
 @option("--cascades", type=click.IntRange(0, 16), help="Cascades to ship; 0 for none.")
 @shared.anyway("compose")
+@shared.jobs
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
-def compose(**options: Any) -> None:
+def compose(jobs: int | None, **options: Any) -> None:
     """Compose nets of a pool's fragments for a few labelled images, without training.
 
     Members are compiled once, into --pool-dir: the second user's nets take neither TensorFlow nor Keras.
@@ -66,5 +67,5 @@ def compose(**options: Any) -> None:
     from restnet_tf.commands import api
 
     with screen.progress() as report:
-        result = api.compose(report=report, prepare=screen.import_tensorflow, **options)
+        result = api.compose(report=report, prepare=screen.import_tensorflow, jobs=jobs, **options)
     screen.show(result)

@@ -66,6 +66,14 @@ def weights(command: str, help: str) -> Decorator:
     )
 
 
+jobs = click.option(
+    "--jobs",
+    type=click.IntRange(0),
+    envvar="RESTNET_TF_JOBS",
+    help="Processes that share the work, a core each; 0: all of it in this one.  [default: one a core]",
+)
+
+
 def anyway(command: str) -> Decorator:
     """What goes on where a first look would stop."""
     return option(command, "--anyway", is_flag=True, help="Go on though a model answers no better than chance.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from restnet_tf.commands.build import Done
+    from restnet_tf.progress import Crew, Running
+
+# So often a log hears how far the processes are, in seconds.
+_PLAIN_S = 60.0
 
 
 class Group(click.Group):
@@ -82,16 +87,21 @@ def console() -> Console:
 
 
 class StageBars:
-    """Draws stages as progress bars on standard error."""
+    """Draws stages as progress bars on standard error, and below one what each process is at.
+
+    Where standard error is no terminal it prints the titles, and once a minute how far the processes are.
+    """
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._task: TaskID | None = None
+        self._title, self._told_s = "", time.monotonic()
 
     def stage(self, title: str) -> None:
         """Begin a bar, in place of that of the stage before."""
         if self._task is not None:
             self._bars.remove_task(self._task)
+        self._title = title
         self._task = self._bars.add_task(title, total=None)
         if not self._bars.console.is_terminal:
             self._bars.console.print(title)
@@ -101,9 +111,38 @@ class StageBars:
         assert self._task is not None
         self._bars.update(self._task, completed=done, total=total)
 
+    def crew(self, crew: Crew) -> None:
+        """Tell who is at what."""
+        if self._task is not None and self._bars.console.is_terminal:
+            lines = [self._title, *map(_at_work, crew.running)]
+            self._bars.update(self._task, description="\n".join(lines))
+        elif crew.running and time.monotonic() - self._told_s >= _PLAIN_S:
+            self._told_s = time.monotonic()
+            self.say(_standing(crew))
+
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         self._bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _at_work(running: Running) -> str:
+    """A process and what it is at, in a line below the stage."""
+    from restnet_tf import atomic
+
+    memory = f", {atomic.spoken(running.bytes)}" if running.bytes else ""
+    return f"  process {running.worker}: {running.title}, {running.seconds:.0f} s{memory}"
+
+
+def _standing(crew: Crew) -> str:
+    """How far all processes are, in a line for a log."""
+    from restnet_tf import atomic
+
+    slowest, memory = crew.running[0], sum(one.bytes for one in crew.running)
+    held = f"; they hold {atomic.spoken(memory)}" if memory else ""
+    return (
+        f"  {crew.done} of {crew.total} tasks done, {len(crew.running)} under way, the slowest for"
+        f" {slowest.seconds:.0f} s: {slowest.title}{held}"
+    )
 
 
 @contextmanager
@@ -120,6 +159,7 @@ def progress() -> Iterator[StageBars]:
 
 def show(result: Done) -> None:
     """What a build came to, what it wrote, and what to do next; raises ``RestnetError`` with the shortfall."""
+    from restnet_tf.cli import time_table
     from restnet_tf.records import RestnetError
     from restnet_tf.report import terminal
 
@@ -127,5 +167,7 @@ def show(result: Done) -> None:
     tables.print(terminal.operating_points(result.points, result.metric, result.loss, result.one))
     tables.print(terminal.precisions(result.points, result.metric))
     click.echo(result.summary)
+    if result.times is not None and result.times.waves:
+        tables.print(time_table.of(result.times))
     if result.shortfall:
         raise RestnetError(result.shortfall)

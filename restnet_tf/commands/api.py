@@ -31,31 +31,42 @@ def build(*, method: str = methods.FIRST, report: Reporter | None = None, jobs: 
 
 
 def cascade(
-    *models: str | Path, report: Reporter | None = None, prepare: Callable[[], None] = lambda: None, **options: Any
+    *models: str | Path,
+    report: Reporter | None = None,
+    prepare: Callable[[], None] = lambda: None,
+    jobs: int | None = 0,
+    **options: Any,
 ) -> Done:
     """Join two or three models as they are, the cheapest first: the next runs only where the one before is unsure.
 
     ``models`` are names, files of Keras models, or ``.tflite`` files; ``options`` are those of ``restnet-tf cascade``
     with an underscore for a dash: ``data`` names the images that choose the thresholds. Nothing is trained. ``report``
-    hears how it goes; ``prepare`` runs before TensorFlow is imported. Returns what ``build`` returns. Raises
-    ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an option that is none.
+    hears how it goes; ``prepare`` runs before TensorFlow is imported; ``jobs`` are those of ``build``. Returns what
+    ``build`` returns. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an option that
+    is none.
     """
     method = methods.of("cascade")[0]
     named = {"models": list(models)} if models else {}
-    return building.build(method, _record("cascade", method, named | options), report or Silent(), prepare)
+    return building.build(method, _record("cascade", method, named | options), report or Silent(), prepare, jobs)
 
 
-def compose(*, report: Reporter | None = None, prepare: Callable[[], None] = lambda: None, **options: Any) -> Done:
+def compose(
+    *,
+    report: Reporter | None = None,
+    prepare: Callable[[], None] = lambda: None,
+    jobs: int | None = 0,
+    **options: Any,
+) -> Done:
     """Compose nets of the fragments of a pool for a few labelled images, without training.
 
     ``options`` are those of ``restnet-tf compose`` with an underscore for a dash: ``pool`` lists names and files, also
     ``.tflite`` files, ``data`` names the labelled images. Files and folders may be strings or ``Path``. ``report``
-    hears how it goes; ``prepare`` runs before TensorFlow is imported, where a member has to be compiled. Returns what
-    ``build`` returns, with the mean log loss in place of the KL. Raises ``RestnetError`` or ``TfliteError`` for what
-    cannot be used, TypeError for an option that is none.
+    hears how it goes; ``prepare`` runs before TensorFlow is imported, where a member has to be compiled; ``jobs`` are
+    those of ``build``. Returns what ``build`` returns, with the mean log loss in place of the KL. Raises
+    ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an option that is none.
     """
     method = methods.of("compose")[0]
-    return building.build(method, _record("compose", method, options), report or Silent(), prepare)
+    return building.build(method, _record("compose", method, options), report or Silent(), prepare, jobs)
 
 
 def _record(call: str, method: str, options: Mapping[str, Any]) -> Options:

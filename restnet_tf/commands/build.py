@@ -20,9 +20,10 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.report import summary
 from restnet_tf.run.directory import Run
-from restnet_tf.work import processes, sources, tasks
+from restnet_tf.work import processes, sources, start, tasks, times
 from restnet_tf.work.processes import Processes
 from restnet_tf.work.tasks import Executor
+from restnet_tf.work.times import Ledger, Times
 from tflite_export.budget import Term
 from tflite_export.devices import measurements
 from tflite_export.errors import DomainError
@@ -40,6 +41,7 @@ class Done:
     shortfall: str = ""  # why nothing meets the budget
     loss: str = "KL"  # what the points' other figure is: to the costliest anchor, or of the labels
     one: str = "image"  # what an input is called
+    times: Times | None = None  # where the time went
 
 
 def build(
@@ -52,33 +54,40 @@ def build(
     """
     if options.incomplete:
         raise RestnetError(options.incomplete)
-    with processes.executor(jobs) as execute:
-        return _built(methods.named(name), name, options, report, prepare, execute)
+    ledger, keras = Ledger(report), methods.METHODS[name].keras
+    if keras:
+        prepare()
+    with processes.executor(jobs, start.tensorflow if keras else start.quietly, keras=keras) as execute:
+        if isinstance(execute, Processes):
+            report.say(execute.told)
+        return _built(methods.named(name), name, options, ledger, prepare, execute)
 
 
 def _built(
     method: Method,
     name: str,
     options: Options,
-    report: Reporter,
+    ledger: Ledger,
     prepare: Callable[[], None],
     execute: Executor,
 ) -> Done:
     options = _with_earlier(options, Run(method.out(options)))
-    work = method.open(options, report, prepare, execute)
+    work = method.open(options, ledger, prepare, ledger.around(execute))
     # Before the directory is claimed: what is refused here must not bind it to these inputs.
     method.check(work)
     if isinstance(execute, Processes) and isinstance(work, Family):
         execute.leave_room(forecast.memory(work))
+        ledger.workers = execute.jobs
     run, new = work.run, not work.run.path.exists()
     try:
         with run.opened(method.identity(work), opening.kept(name, options)):
             for fit in work.heads:
                 run.save_head(fit)
-            if run.done("points"):
-                method.extend(work)
-            else:
-                method.build(work)
+            with times.kept(ledger, run.times_path):
+                if run.done("points"):
+                    method.extend(work)
+                else:
+                    method.build(work)
             run.drop_caches()
     except EmptyError:
         if new:  # or it would stay bound to what was refused
@@ -89,7 +98,16 @@ def _built(
     meta, listed = points.read(run.points_path)
     budget_lines, shortfall = within(run, work.budget, listed)
     lines = [*method.summary(work, meta, listed), *budget_lines, summary.following(run.path, listed)]
-    return Done(run.path, listed, meta["metric"], "\n".join(lines), shortfall, meta.get("loss", "KL"), noted(meta).one)
+    return Done(
+        run.path,
+        listed,
+        meta["metric"],
+        "\n".join(lines),
+        shortfall,
+        meta.get("loss", "KL"),
+        noted(meta).one,
+        ledger.times,
+    )
 
 
 @contextmanager

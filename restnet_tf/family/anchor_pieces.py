@@ -285,7 +285,8 @@ class AnchorPieces:
 
         def task(path: Path) -> Task[Any, None]:
             title = f"compiling {role} to {self._precision}"
-            return Task(title, objects.compiled, Compilation(path, form, self._family.images, source, names))
+            job = Compilation(path, form, self._family.images, source, names)
+            return Task(title, objects.compiled, job, kind=tasks.CONVERSIONS)
 
         return [source.sha256, *names, taken or ""], task
 
@@ -308,7 +309,8 @@ class AnchorPieces:
         def task(path: Path) -> Task[Any, None]:
             form, family = Form(self._precision, self._lower), self._family
             job = BackCompilation(path, form, family.images, family.sources, joint.plan, tuple(fits))
-            return Task(f"compiling the back of {joint.plan.name} to {self._precision}", objects.compiled_back, job)
+            title = f"compiling the back of {joint.plan.name} to {self._precision}"
+            return Task(title, objects.compiled_back, job, kind=tasks.CONVERSIONS)
 
         fits = joint.fitted.stitches[: joint.number + 1]
         values = [v for one in fits for part in stitch.weights(one).values() for v in part]

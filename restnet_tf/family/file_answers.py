@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf.family import score
-from restnet_tf.work import sources, tasks
+from restnet_tf.work import resources, sources, tasks
 from restnet_tf.work.sources import DataSource
 from restnet_tf.work.tasks import Progress, Task
 from tflite_export.devices import host
@@ -31,15 +31,13 @@ class FileQuestion:
 
 
 def answered(question: FileQuestion, progress: Progress) -> np.ndarray:
-    """The scores ``(n, classes)``, by one thread."""
+    """The scores ``(n, classes)``; a task."""
     split = getattr(sources.data(question.images), question.split)
-    return host.scores(question.path.read_bytes(), score.images(split, question.shape), threads=1)
+    return host.scores(question.path.read_bytes(), score.images(split, question.shape), threads=resources.threads())
 
 
-def together(family: Family) -> Callable[[str, Sequence[Key]], Iterator[np.ndarray]] | None:
-    """Asks many files about a split at once; None where tasks are done one after the other, in this process."""
-    if family.execute is tasks.serially:
-        return None
+def together(family: Family) -> Callable[[str, Sequence[Key]], Iterator[np.ndarray]]:
+    """Asks many files about a split at once."""
 
     def ask(split: str, keys: Sequence[Key]) -> Iterator[np.ndarray]:
         title = f"answers of {len(keys)} files on the {split} split, run by the interpreter"
@@ -47,6 +45,8 @@ def together(family: Family) -> Callable[[str, Sequence[Key]], Iterator[np.ndarr
             FileQuestion(family.run.tflite_path(point, precision).absolute(), family.images, split, shape)
             for point, precision, shape in keys
         ]
-        return family.execute([Task(title, answered, question) for question in questions], family.report)
+        return family.execute(
+            [Task(title, answered, question, kind=tasks.SCORINGS) for question in questions], family.report
+        )
 
     return ask

@@ -23,7 +23,7 @@ from restnet_tf.run.directory import Run
 from restnet_tf.stitches import variant
 from restnet_tf.work import sources, tasks
 from restnet_tf.work.sources import AnchorSource
-from restnet_tf.work.tasks import Progress, Task
+from restnet_tf.work.tasks import FITS, Progress, Task
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def reads(train: Cache, ranked: Cache, front: Piece, back: str, teacher: str) ->
 
 def fit(family: Family, jobs: Sequence[Fit]) -> dict[str, Fitted]:
     """The fits by name, each with all of its rungs in one go; from the run or made into it."""
-    _done(family, [Task(f"fitting {job.name}", fitted, job) for job in jobs if not _saved(family, job)])
+    work = [Task(f"fitting {job.name}", fitted, job, kind=FITS) for job in jobs if not _saved(family, job)]
+    _done(family, work)
     return _loaded(family, jobs)
 
 
@@ -150,8 +151,8 @@ def _settings(job: Fit, progress: Progress) -> dict[str, Any]:
 
 def _task(one: Assignment) -> Task[Assignment, None]:
     if one.results:
-        return Task(f"fitting {one.job.name} further", proceeded, one)
-    return Task(f"fitting {one.job.name}", begun, one)
+        return Task(f"fitting {one.job.name} further", proceeded, one, kind=FITS)
+    return Task(f"fitting {one.job.name}", begun, one, kind=FITS)
 
 
 def _standings(family: Family, jobs: Sequence[Fit], results: Mapping[str, int]) -> dict[str, Standing]:

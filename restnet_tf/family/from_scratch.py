@@ -51,7 +51,7 @@ def control(family: Family, plan: Plan, job: Fit, fitted: Fitted) -> Control:
         views = caches.of_views(family, f"views-{FROM_SCRATCH}", {front: family.anchors[front]}, {front: [cache.INPUT]})
         reads = replace(job.reads[0], features=views.folder, front=front, cut=cache.INPUT)
         given = Scratch(family.run.path, plan, family.sources, reads, work, seed)
-        task = Task(f"training {plan.name} from nothing", trained, given, alone=True)
+        task = Task(f"training {plan.name} from nothing", trained, given, alone=True, kind=tasks.TRAINING)
         tasks.finish(family.execute, [task], family.report)
     saved = family.run.load_fitted(FROM_SCRATCH)
     assert saved is not None  # it has just been trained

@@ -15,7 +15,7 @@ from restnet_tf.similarity.features import Statistics, Sums, WindowSums
 from restnet_tf.similarity.pair_sums import PairKey
 from restnet_tf.work import sources
 from restnet_tf.work.sources import AnchorSource, DataSource
-from restnet_tf.work.tasks import Progress, Task
+from restnet_tf.work.tasks import STATISTICS, Progress, Task
 
 if TYPE_CHECKING:
     from restnet_tf.data.splits import Split
@@ -48,7 +48,7 @@ def of_pairs(family: Family, shortlist: Callable[[Statistics], Iterable[PairKey]
     split = _split(family)
     batch = min(features.batch_size(family.anchors.values(), family.cut_lists.values()), len(split))
     tasks = [
-        Task("similarity of all pairs of cuts", pair_sums, shard)
+        Task("similarity of all pairs of cuts", pair_sums, shard, kind=STATISTICS)
         for shard in _shards(Shard(named, family.images, 0, len(split), batch))
     ]
     return features.shortlisted(reduce(add, family.execute(tasks, family.report)), shortlist)
@@ -65,7 +65,8 @@ def of_windows(
     batch = features.window_batch(anchors, cut_lists, groups)
     title = f"closed-form stitches of {len(groups)} windows between {anchors['small'].name} and {anchors['large'].name}"
     tasks = [
-        Task(title, window_sums, shard) for shard in _shards(Shard(named, family.images, 0, len(split), batch, groups))
+        Task(title, window_sums, shard, kind=STATISTICS)
+        for shard in _shards(Shard(named, family.images, 0, len(split), batch, groups))
     ]
     return features.solve_windows(reduce(add, family.execute(tasks, family.report)))
 
@@ -80,7 +81,8 @@ def of_jumps(family: Family, role: str, jumps: Sequence[tuple[int, int]]) -> dic
     named = dict.fromkeys(sides, family.sources[role])
     title = f"closed-form stitches of {len(jumps)} jumps inside {family.anchors[role].name}"
     tasks = [
-        Task(title, window_sums, shard) for shard in _shards(Shard(named, family.images, 0, len(split), batch, groups))
+        Task(title, window_sums, shard, kind=STATISTICS)
+        for shard in _shards(Shard(named, family.images, 0, len(split), batch, groups))
     ]
     solved = reduce(add, family.execute(tasks, family.report)).windows["jumps"].solve()
     return {(i, j): solution for (_, i, j), solution in solved.items()}

@@ -20,7 +20,7 @@ from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch, variant
 from restnet_tf.work import sources
 from restnet_tf.work.sources import AnchorSource, DataSource
-from restnet_tf.work.tasks import Progress, Task
+from restnet_tf.work.tasks import SCORINGS, Progress, Task
 
 if TYPE_CHECKING:
     import keras
@@ -104,7 +104,7 @@ def of_variants(family: Family, plans: Sequence[Plan]) -> Iterator[dict[str, np.
     """The logits of variants that the run has stitches for, by split, in the order of the plans."""
     title = "answers of the points on the rank and test split"
     questions = [Question(family.run.path, plan, family.sources, family.images) for plan in plans]
-    yield from family.execute([Task(title, answers, question) for question in questions], family.report)
+    yield from family.execute([Task(title, answers, question, kind=SCORINGS) for question in questions], family.report)
 
 
 def scored(

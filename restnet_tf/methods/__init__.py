@@ -17,12 +17,14 @@ class Entry:
     """How a method is asked for: by a command of restnet-tf, which is also a function of the package.
 
     ``anchors`` says what it stitches, where others share its command; ``usage`` how to call a command of its own.
+    ``keras``: its work runs networks in Keras, so that every process needs TensorFlow, which may have a GPU.
     """
 
     title: str
     command: str
     anchors: str = ""
     usage: str = ""
+    keras: bool = True
 
 
 # By name. The first of a command is what it means where no method is named.
@@ -30,7 +32,7 @@ METHODS = {
     "restnet": Entry("ReStNet", "build", anchors="two anchors"),
     "snnet": Entry("SN-Net", "build", anchors="two or more, trained together"),
     "cascade": Entry("Cascade", "cascade", usage="SMALL LARGE --data IMAGES"),
-    "stitchnet": Entry("StitchNet", "compose", usage="--pool A --pool B --data IMAGES"),
+    "stitchnet": Entry("StitchNet", "compose", usage="--pool A --pool B --data IMAGES", keras=False),
 }
 # What built runs that name no method.
 FIRST = next(iter(METHODS))

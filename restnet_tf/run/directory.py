@@ -100,6 +100,11 @@ class Run:
         return self.path / "seconds.json"
 
     @property
+    def times_path(self) -> Path:
+        """Where the time of each call of a command went."""
+        return self.path / "times.json"
+
+    @property
     def taught_path(self) -> Path:
         """Weights of the small anchor that the large one taught."""
         return self.anchors_path / "distilled.npz"

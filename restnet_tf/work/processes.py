@@ -13,24 +13,28 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from restnet_tf import atomic
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError, RestnetWarning
-from restnet_tf.work import start, tasks
+from restnet_tf.work import board, resources, start, tasks
+from restnet_tf.work.board import Board
 from restnet_tf.work.tasks import Executor, Task
 
 # A process with TensorFlow and two small networks takes so many bytes.
 _LEAST_BYTES = 1.5e9
 # So often one after the other a process may be killed before anything gets done.
 _LOSSES = 3
-_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# So many seconds after each other a person hears who is at what.
+_TICK_S = 0.5
 
 
 class Processes:
@@ -44,6 +48,7 @@ class Processes:
         self._chosen = jobs is not None
         self.jobs = _fitting(_LEAST_BYTES) if jobs is None else jobs
         self._pool: futures.ProcessPoolExecutor | None = None
+        self._board: Board | None = None
         self._others: set[BaseProcess] = set()  # that were there before
 
     def __call__(self, work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
@@ -54,6 +59,16 @@ class Processes:
         for alone, group in itertools.groupby(work, lambda task: task.alone):
             together = list(group)
             yield from tasks.serially(together, report) if alone else self._together(together, report)
+
+    @property
+    def told(self) -> str:
+        """How the work is shared out, in a line for people."""
+        free = atomic.free_memory()
+        cores = resources.cores()
+        here = f"{cores} core{'s' if cores > 1 else ''}"
+        here += "" if free is None else f", {atomic.spoken(free)} of memory free"
+        many = f"{self.jobs} processes share" if self.jobs > 1 else "one process does"
+        return f"{many} the work, one thread each ({here}); --jobs N takes N"
 
     def leave_room(self, bytes_each: float) -> None:
         """Be fewer where processes of such a size would not fit, unless the user said how many."""
@@ -70,7 +85,9 @@ class Processes:
             # that was killed would never end, and the build that waits for both neither.
             for child in set(multiprocessing.active_children()) - self._others:
                 child.kill()
-        self._pool = None
+        if self._board is not None:
+            self._board.clear()
+        self._pool = self._board = None
 
     def _together(self, work: Sequence[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
         left, waiting = list(range(len(work))), dict[int, Any]()
@@ -93,8 +110,8 @@ class Processes:
         self, work: Sequence[Task[Any, Any]], numbers: Sequence[int], report: Reporter
     ) -> Iterator[tuple[int, Any]]:
         """Tasks by their numbers in ``work``, as they are done."""
-        pool = self._started()
-        left = {pool.submit(_done, work[number]): number for number in numbers}
+        pool, board = self._started()
+        left = {pool.submit(_done, work[number], number, board.folder): number for number in numbers}
         titles: set[str] = set()
         while left:
             for title in _running(work, left.values(), self.jobs):
@@ -102,15 +119,25 @@ class Processes:
                     report.stage(title)
                 titles.add(title)
             report.progress(len(work) - len(left), len(work))
-            for future in futures.wait(left, return_when=futures.FIRST_COMPLETED).done:
+            for future in self._first_done(left, work, board, report):
                 result, said = future.result()
                 for message in said:
                     warnings.warn(message, RestnetWarning, stacklevel=2)
                 yield left.pop(future), result
 
-    def _started(self) -> futures.ProcessPoolExecutor:
-        if self._pool is None:
-            self._others = set(multiprocessing.active_children())
+    def _first_done(
+        self, left: Mapping[Future[Any], int], work: Sequence[Task[Any, Any]], board: Board, report: Reporter
+    ) -> set[Future[Any]]:
+        """What is done as soon as anything is; until then it is told who is at what."""
+        titles = [task.title for task in work]
+        while not (done := futures.wait(left, _TICK_S, futures.FIRST_COMPLETED).done):
+            workers = sorted(child.pid for child in set(multiprocessing.active_children()) - self._others if child.pid)
+            report.crew(board.crew(titles, [*left.values()], workers))
+        return done
+
+    def _started(self) -> tuple[futures.ProcessPoolExecutor, Board]:
+        if self._pool is None or self._board is None:
+            self._others, self._board = set(multiprocessing.active_children()), Board()
             # Spawned: TensorFlow does not survive a fork.
             self._pool = futures.ProcessPoolExecutor(
                 self.jobs,
@@ -118,7 +145,7 @@ class Processes:
                 initializer=_begin,
                 initargs=(self._prepare,),
             )
-        return self._pool
+        return self._pool, self._board
 
     def _tell_loss(self, what: str, losses: int, report: Reporter) -> None:
         if losses >= _LOSSES:
@@ -133,9 +160,14 @@ class Processes:
 
 
 @contextmanager
-def executor(jobs: int | None, prepare: Callable[[], None] = start.tensorflow) -> Iterator[Executor]:
-    """Runs tasks in so many processes, gone behind it; 0: in this one, one after the other; None: what helps here."""
-    if jobs == 0 or (jobs is None and _gpu()):
+def executor(
+    jobs: int | None, prepare: Callable[[], None] = start.tensorflow, *, keras: bool = True
+) -> Iterator[Executor]:
+    """Runs tasks in so many processes, gone behind it; 0: in this one, one after the other; None: what helps here.
+
+    ``keras``: tasks run networks in Keras, which is as fast in one process where TensorFlow has a GPU.
+    """
+    if jobs == 0 or (jobs is None and keras and _gpu()):
         yield tasks.serially
         return
     processes = Processes(jobs, prepare)
@@ -154,13 +186,8 @@ def _gpu() -> bool:
 
 def _fitting(bytes_each: float) -> int:
     """Processes of such a size: one a core, as far as memory reaches."""
-    cores, free = _cores(), atomic.free_memory()
+    cores, free = resources.cores(), atomic.free_memory()
     return cores if free is None else max(1, min(cores, int(free // bytes_each)))
-
-
-def _cores() -> int:
-    """Those that this process may use, where the system tells them from all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _running(work: Sequence[Task[Any, Any]], left: Iterable[int], jobs: int) -> list[str]:
@@ -170,7 +197,7 @@ def _running(work: Sequence[Task[Any, Any]], left: Iterable[int], jobs: int) -> 
 
 def _begin(prepare: Callable[[], None]) -> None:
     """What a process does first: take one thread, leave Ctrl-C to the build, and end with it."""
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    os.environ.update(dict.fromkeys(resources.THREADS, "1"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare()
@@ -186,9 +213,9 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _done(task: Task[Any, Any]) -> tuple[Any, list[str]]:
-    """The result of a task, and the warnings for the user."""
-    with warnings.catch_warnings(record=True) as caught:
+def _done(task: Task[Any, Any], number: int, folder: Path) -> tuple[Any, list[str]]:
+    """The result of a task, and the warnings for the user; meanwhile the board in a folder says so."""
+    with board.at(folder, number), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RestnetWarning)
         result = task.run(lambda done, total: None)
     return result, [str(one.message) for one in caught if issubclass(one.category, RestnetWarning)]

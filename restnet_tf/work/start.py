@@ -9,10 +9,15 @@ from restnet_tf.work import heap
 from tflite_export import chatter
 
 
-def tensorflow() -> None:
-    """Import TensorFlow without its start-up chatter, which tells a user nothing."""
+def quietly() -> None:
+    """Begin a process that may never need TensorFlow; if it does, that says nothing of itself."""
     heap.keep_freed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def tensorflow() -> None:
+    """Import TensorFlow without its start-up chatter, which tells a user nothing."""
+    quietly()
     # Part of the chatter comes before its own logging heeds any level.
     with chatter.captured():
         import tensorflow  # noqa: F401

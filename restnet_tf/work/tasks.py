@@ -12,6 +12,10 @@ from typing import Any, Generic, TypeVar
 
 from restnet_tf.progress import Reporter
 
+# What tasks are about, which a table of times sums up by.
+STATISTICS, TRIALS, FEATURES, FITS = "statistics", "trials", "features", "fits"
+TRAINING, CONVERSIONS, SCORINGS, SEARCH = "training", "conversions", "scorings", "search"
+
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
@@ -21,13 +25,15 @@ Progress = Callable[[int, int], None]
 class Task(Generic[Given, Result]):
     """What is to be done: ``function(given, progress)``; ``title`` is what a user reads meanwhile.
 
-    ``alone``: it makes use of all cores by itself, and runs in the process of the build.
+    ``alone``: it makes use of all cores by itself, and runs in the process of the build. ``kind`` is what times are
+    summed up by.
     """
 
     title: str
     function: Callable[[Given, Progress], Result]
     given: Given
     alone: bool = False
+    kind: str = ""
 
     def run(self, progress: Progress) -> Result:
         """Do it, in this process."""

@@ -70,7 +70,7 @@ def content(folder: Path, *, cached: bool = False) -> dict[str, bytes]:
 
 def settled(folder: Path) -> dict[str, bytes]:
     """The files that the inputs decide to the byte: all but those that hold latencies of this host."""
-    timed = ("points.json", "points.png", ".lock")
+    timed = ("points.json", "points.png", "times.json", ".lock")
     return {n: b for n, b in content(folder).items() if n not in timed and not n.startswith("elastic.")}
 
 

@@ -30,7 +30,8 @@ def named(run: Run, data: str, images: DataSource, execute: Executor, report: Re
     """The anchors by role; trained where the run has them not yet."""
     files = {role: demo.file(run.anchors_path, data, role, images.seed) for role in demo.NETS}
     work = [AnchorTraining(path, role, images) for role, path in files.items() if not path.exists()]
-    tasks.finish(execute, [Task(f"training the {one.role} demo anchor", trained, one) for one in work], report)
+    each = [Task(f"training the {one.role} demo anchor", trained, one, kind=tasks.TRAINING) for one in work]
+    tasks.finish(execute, each, report)
     return {role: ModelSource(str(path.absolute())) for role, path in files.items()}
 
 

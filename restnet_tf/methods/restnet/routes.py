@@ -27,7 +27,7 @@ from restnet_tf.records import Plan, Reason, RestnetError, Stitch
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.similarity.pair_sums import PairKey, other
 from restnet_tf.stitches import stitch
-from restnet_tf.work.tasks import Task
+from restnet_tf.work.tasks import TRIALS, Task
 
 # Whose blocks are left out; of the small anchor, every one is needed.
 SKIPPED = "large"
@@ -231,7 +231,8 @@ def _losses(family: Build, first: Starts, plans: Sequence[Plan], what: str) -> d
     count = compute.trial_images(family, sum(p.macs for p in plans))
     lots = [tuple(plans[at : at + _LOT]) for at in range(0, len(plans), _LOT)]
     each = [Trial(named, family.images, count, lot, {p.name: first.of(p) for p in lot}) for lot in lots]
-    results = family.execute([Task(f"closed form of {what}", trials.tried, trial) for trial in each], family.report)
+    work = [Task(f"closed form of {what}", trials.tried, trial, kind=TRIALS) for trial in each]
+    results = family.execute(work, family.report)
     return {name: kl for kls in results for name, kl in kls.items()}
 
 

@@ -26,7 +26,7 @@ from restnet_tf.methods.snnet.supernet import Configuration
 from restnet_tf.methods.snnet.training import Recipe
 from restnet_tf.methods.snnet.trainings import Training
 from restnet_tf.records import Piece, Plan, Stitch
-from restnet_tf.work.tasks import Task
+from restnet_tf.work.tasks import TRAINING, Task
 
 if TYPE_CHECKING:
     from restnet_tf.records import Anchor
@@ -123,7 +123,7 @@ def _jointly(
     job = _job(family, configurations, starts, views, ranked)
     state = family.run.cache_path("joint.npz")
     job = replace(job, whole=() if exact(family) else tuple(_whole(family)), state=state)
-    task = Task(f"training {len(configurations)} configurations together", trainings.trained, job, alone=True)
+    task = Task(f"training {len(configurations)} configurations together", trainings.trained, job, True, TRAINING)
     for report in family.execute([task], family.report):
         family.report.say(report.sentence)
 
@@ -139,6 +139,7 @@ def _separately(
             f"training {c.name} alone",
             trainings.trained,
             replace(_job(family, [c], starts, views, ranked), recipe=recipe),
+            kind=TRAINING,
         )
         for c in left
     ]
