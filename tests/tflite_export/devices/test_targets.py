@@ -153,11 +153,13 @@ def test_the_operators_of_vela_are_those_of_its_report(tmp_path: Path):
 
 
 def test_an_operator_that_can_be_lowered_names_the_option():
-    assert LOWERED == {"gelu": "GELU", "tanh-gelu": "GELU"}
+    assert LOWERED == {"gelu": "GELU", "tanh-gelu": "GELU", "l2_normalization": "L2_NORMALIZATION"}
     assert "GELU is not in TensorFlow Lite Micro: rebuild with --lower gelu" in words(unary("GELU"), "tflm")
     assert words(unary("GELU"), "ethos-u55-128") == ""
     assert "rebuild with --lower tanh-gelu (documented rules" in words(unary("GELU"), "coral")
     assert words(unary("GELU"), "android") == ""
+    assert "rebuild with --lower l2_normalization" in words(unary("L2_NORMALIZATION"), "ethos-u55-128")
+    assert words(unary("L2_NORMALIZATION"), "tflm") == words(unary("L2_NORMALIZATION"), "coral") == ""
 
 
 def test_an_operator_that_is_missing_is_named_once():
