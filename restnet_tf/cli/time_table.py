@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from restnet_tf import atomic
 from restnet_tf.work import tasks, times
-from restnet_tf.work.times import Share
+from restnet_tf.work.times import Portion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,14 +67,14 @@ def caption(spent: Times) -> str:
     )
 
 
-def _shortened(shares: Sequence[Share]) -> list[Share]:
+def _shortened(shares: Sequence[Portion]) -> list[Portion]:
     """The costliest, and all others as one."""
     named, rest = list(shares[:_NAMED]), shares[_NAMED:]
-    named += [Share("all else", 0, sum(one.seconds for one in rest))] if rest else []
+    named += [Portion("all else", 0, sum(one.seconds for one in rest))] if rest else []
     return [one for one in named if one.seconds >= _LEAST_S]
 
 
-def _amounts(one: Share, whole: float) -> tuple[str, str]:
+def _amounts(one: Portion, whole: float) -> tuple[str, str]:
     return f"{one.seconds:,.1f}", f"{one.seconds / whole:.0%}"
 
 

@@ -100,7 +100,7 @@ def _add(path: Path, times: Times) -> None:
 
 
 @dataclass(frozen=True)
-class Share:
+class Portion:
     """What was spent on one kind of work."""
 
     kind: str
@@ -108,25 +108,25 @@ class Share:
     seconds: float
 
 
-def by_kind(times: Times) -> tuple[Share, ...]:
+def by_kind(times: Times) -> tuple[Portion, ...]:
     """Tasks by kind, the costliest first."""
     kinds = dict.fromkeys(task.kind for task in times.tasks)
     shares = [
-        Share(kind, len(each), sum(task.seconds for task in each))
+        Portion(kind, len(each), sum(task.seconds for task in each))
         for kind in kinds
         if (each := [task for task in times.tasks if task.kind == kind])
     ]
     return tuple(sorted(shares, key=lambda one: (-one.seconds, one.kind)))
 
 
-def between(times: Times) -> tuple[Share, ...]:
+def between(times: Times) -> tuple[Portion, ...]:
     """What the command did itself while no task ran, by the stage that was told before it, the costliest first."""
     gaps = [(0.0, 0.0), *sorted((w.start_s, w.stop_s) for w in times.waves), (times.seconds, times.seconds)]
     spent: dict[str, float] = {}
     for (_, stop), (start, _) in pairwise(gaps):
         for title, seconds in _stages(times, stop, start):
             spent[title] = spent.get(title, 0.0) + seconds
-    shares = [Share(title, 0, seconds) for title, seconds in spent.items()]
+    shares = [Portion(title, 0, seconds) for title, seconds in spent.items()]
     return tuple(sorted(shares, key=lambda one: (-one.seconds, one.kind)))
 
 
