@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tflite_export import lowering
+from tflite_export.calibration import BEST, check_clipping, quantised
 from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
 from tflite_export.inputs import RAW
@@ -33,6 +34,7 @@ def convert(
     input_type: str | None = None,
     limits: tuple[float, float] = RAW,
     lower: Collection[str] = (),
+    clipping: str = BEST,
     name: str | None = None,
 ) -> bytes:
     """Convert a model of one image input and one output to .tflite bytes, with a batch of 1.
@@ -40,14 +42,15 @@ def convert(
     ``calibration`` holds batches (b, h, w, c) of raw images 0..255; int8 and int16x8 need it, the
     others leave it unread. Input and output are float32 for float32, float16 and dynamic, int8
     for int8 (``input_type="uint8"`` makes its input uint8) and int16 for int16x8. ``dynamic``
-    leaves weights of under 1,024 values in float, as TensorFlow does. ``lower`` names operators
-    (``lowering.LOWERED``) that are to be made of others. ``limits`` are what calibration must lie between: a model of
-    signals ``(t, c)`` or grids of other values than photos takes infinite ones. ``name`` is what errors call the
-    model, where its user knows it by another than its own. Raises TfliteError for
+    leaves weights of under 1,024 values in float, as TensorFlow does. ``clipping`` says how int8's ranges are made of
+    what tensors hold on the calibration images (``spreads.CLIPPINGS``; "best" tries all of them). ``lower`` names
+    operators (``lowering.LOWERED``) that are to be made of others. ``limits`` are what calibration must lie between:
+    a model of signals ``(t, c)`` or grids of other values than photos takes infinite ones. ``name`` is what errors
+    call the model, where its user knows it by another than its own. Raises TfliteError for
     what cannot be converted, and for a result that is not wholly of the precision asked for.
     Not for use by several threads at once: it holds back what the process prints meanwhile.
     """
-    return _converted(model, {}, precision, calibration, input_type, limits, lower, name or model.name)
+    return _converted(model, {}, precision, calibration, input_type, limits, lower, clipping, name or model.name)
 
 
 def compile_object(
@@ -59,6 +62,7 @@ def compile_object(
     input_type: str | None = None,
     limits: tuple[float, float] = RAW,
     lower: Collection[str] = (),
+    clipping: str = BEST,
     name: str | None = None,
 ) -> bytes:
     """Convert an anchor once for all its variants: to a file whose signature also gives its cut tensors.
@@ -66,7 +70,7 @@ def compile_object(
     ``cuts`` are symbolic tensors of ``model`` by name. The rest is as in ``convert``; a model that is
     the back of an anchor takes features for images, whose ``limits`` are infinite too.
     """
-    return _converted(model, cuts, precision, calibration, input_type, limits, lower, name or model.name)
+    return _converted(model, cuts, precision, calibration, input_type, limits, lower, clipping, name or model.name)
 
 
 def _converted(
@@ -77,16 +81,18 @@ def _converted(
     input_type: str | None,
     limits: tuple[float, float],
     lower: Collection[str],
+    clipping: str,
     name: str,
 ) -> bytes:
     recipe = precision_named(precision)
     lowering.check(lower)
+    check_clipping(clipping)
     if input_type is not None and input_type not in recipe.ends:
         raise TfliteError(f"{precision} files take {' or '.join(recipe.ends)} input, not input_type={input_type!r}")
     shape = _input_shape(model, name, features=limits != RAW)
     _check_weights(model, name)
     images = _calibration_images(calibration, shape, precision, limits) if recipe.calibrated else ()
-    result = _run(model, name, cuts, shape, precision, input_type or recipe.ends[0], images, lower)
+    result = _run(model, name, cuts, shape, precision, input_type or recipe.ends[0], images, lower, clipping)
     result = lowering.finished(result, lower, precision)
     check_file(result, precision, (OUTPUT_KEY, *cuts), [lowering.LOWERED[name] for name in lower])
     _check_runs(result, precision)
@@ -162,11 +168,14 @@ def _run(
     input_type: str,
     images: tuple[np.ndarray, ...],
     lower: Collection[str],
+    clipping: str,
 ) -> bytes:
     with captured() as printed:
         try:
             converter = _converter(model, cuts, shape, precision, lower, images)
             _configure(converter, precision, input_type, images)
+            if precision_named(precision).ranged:
+                return quantised(converter, images, input_type, clipping)
             return bytes(converter.convert())
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
         except Exception as error:
@@ -219,7 +228,8 @@ def _configure(
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if recipe.calibrated:
-        converter.representative_dataset = _feed(images)
+        # TensorFlow's own pass is three times slower than ours and is needed for its form alone.
+        converter.representative_dataset = _feed(images[:1] if recipe.ranged else images)
         converter.inference_input_type = tf.as_dtype(input_type)
         converter.inference_output_type = tf.as_dtype(recipe.ends[0])
 

@@ -1,0 +1,205 @@
+"""What values a float network's tensors take on images, and the range that each rule makes of them.
+
+Eight bits give a tensor 255 steps, so one value far from all others makes every step coarser. TensorFlow's own
+calibrator reads some tensors after the operator behind them has written over them (a convolution's result after the
+residual sum that is made in its place), which gave DeiT-Tiny's attention outputs seven times their range; so tensors
+are observed here, each as an output of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from tflite_export.flatbuffer import Tensor, only, read, write
+
+# Half of them for values below zero. A power of two, as its pairs are joined where values come to lie beyond.
+_BINS = 8192
+_LEAST_REACH = 2.0**-40
+_STEPS = 255
+# By what each end is multiplied in search of the least squared error.
+_SHRUNK = np.geomspace(1.0, 0.05, 48)
+# Tensors observed together are all in memory; those of large networks are observed in several parts.
+_BYTES = 512 << 20
+# The images whose values are counted; the least and the greatest are of all.
+_COUNTED = 32
+# The least that a function gives, whatever the images.
+_LEAST = {"GELU": -0.16997121, "HARD_SWISH": -0.375}
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least and the greatest value that a tensor's integers stand for."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """What values a tensor took: the least, the greatest, and ``counts`` in equal bins over ``-reach..reach``."""
+
+    low: float = np.inf
+    high: float = -np.inf
+    reach: float = _LEAST_REACH
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(_BINS, np.int64), repr=False)
+
+    @property
+    def width(self) -> float:
+        """Of a bin."""
+        return 2 * self.reach / _BINS
+
+    def beside(self, values: np.ndarray) -> Spread:
+        """With the least and the greatest of more values, which are not counted."""
+        return replace(self, low=min(self.low, float(values.min())), high=max(self.high, float(values.max())))
+
+    def counting(self, values: np.ndarray) -> Spread:
+        """With more values."""
+        wide = self.beside(values)._reaching()
+        places = values.ravel() * np.float32(1 / wide.width) + np.float32(_BINS // 2)
+        places = np.minimum(places.astype(np.int32), _BINS - 1)
+        return replace(wide, counts=wide.counts + np.bincount(places, minlength=_BINS))
+
+    def _reaching(self) -> Spread:
+        reach, counts = self.reach, self.counts
+        while max(-self.low, self.high) > reach:
+            counts = np.pad(counts.reshape(-1, 2).sum(1), _BINS // 4)
+            reach *= 2
+        return replace(self, reach=reach, counts=counts)
+
+
+# Where a function's values lie, whatever the images.
+_NATURAL = {"SOFTMAX": Range(0.0, 1.0), "LOGISTIC": Range(0.0, 1.0), "TANH": Range(-1.0, 1.0)}
+
+Rule = Callable[[Spread], Range]
+
+
+def whole(spread: Spread) -> Range:
+    """From the least to the greatest value."""
+    return Range(spread.low, spread.high)
+
+
+def percentile(spread: Spread, share: float) -> Range:
+    """Without the outermost values on each side, as many as are beyond ``share`` of all, to the width of a bin."""
+    beyond = int(spread.counts.sum() * (1 - share))
+    if not beyond:
+        return whole(spread)
+    first = int(np.searchsorted(spread.counts.cumsum(), beyond, side="right"))
+    last = _BINS - int(np.searchsorted(spread.counts[::-1].cumsum(), beyond, side="right"))
+    low, high = (place * spread.width - spread.reach for place in (first, last))
+    return Range(max(low, spread.low), min(high, spread.high))
+
+
+def least_error(spread: Spread) -> Range:
+    """Where the squared error of clipping and of rounding to eight bits together is least (MSE)."""
+    full = np.flatnonzero(spread.counts)
+    values, counts = (full + 0.5) * spread.width - spread.reach, spread.counts[full]
+    chosen = whole(spread)
+    for _ in range(2):  # one end after the other, and again
+        highs = [replace(chosen, high=chosen.high * part) for part in _SHRUNK] if chosen.high > 0 else [chosen]
+        chosen = min(highs, key=partial(_error, values, counts))
+        lows = [replace(chosen, low=chosen.low * part) for part in _SHRUNK] if chosen.low < 0 else [chosen]
+        chosen = min(lows, key=partial(_error, values, counts))
+    return chosen
+
+
+def _error(values: np.ndarray, counts: np.ndarray, of: Range) -> float:
+    low, high = min(of.low, 0.0), max(of.high, 0.0)  # zero has an integer of its own
+    beyond = values - values.clip(low, high)
+    rounding = ((high - low) / _STEPS) ** 2 / 12
+    return float((counts * np.where(beyond == 0, rounding, np.square(beyond))).sum())
+
+
+MIN_MAX = "min-max"
+CLIPPINGS: dict[str, Rule] = {
+    MIN_MAX: whole,
+    "p99.9999": partial(percentile, share=0.999999),
+    "p99.999": partial(percentile, share=0.99999),
+    "p99.99": partial(percentile, share=0.9999),
+    "mse": least_error,
+}
+
+
+def observed(network: bytes, images: Sequence[np.ndarray]) -> list[Spread | None]:
+    """What every tensor of a float file with one graph holds on images ``(1, h, w, c)``, in the file's order.
+
+    None for constants, and for tensors that are not float32. Each image is run alone, in LiteRT; the least and the
+    greatest value are of all images, counts of at most 32 evenly spaced ones.
+    """
+    graph = only(read(network))
+    made = {id(t) for op in graph.operators for t in op.outputs}
+    spreads: list[Spread | None] = [Spread() if id(t) in made and t.type == "FLOAT32" else None for t in graph.tensors]
+    step = -(-len(images) // _COUNTED)
+    places = [place for place, spread in enumerate(spreads) if spread]
+    entry = next(place for place, t in enumerate(graph.tensors) if t is graph.inputs[0])
+    spreads[entry] = _beside(Spread(), images)
+    for part in _parts(graph.tensors, places):
+        for number, results in enumerate(_results(network, part, images)):
+            for place, values in zip(part, results, strict=True):
+                spread = spreads[place] or Spread()
+                spreads[place] = spread.beside(values) if number % step else spread.counting(values)
+    return spreads
+
+
+def _beside(spread: Spread, images: Iterable[np.ndarray]) -> Spread:
+    for image in images:
+        spread = spread.beside(image)
+    return spread
+
+
+def _parts(tensors: Sequence[Tensor], places: Sequence[int]) -> Iterator[list[int]]:
+    """Places of tensors that together take no more memory than may be taken; a larger one is alone."""
+    part: list[int] = []
+    size = 0
+    for place in places:
+        if part and size + tensors[place].nbytes > _BYTES:
+            yield part
+            part, size = [], 0
+        part.append(place)
+        size += tensors[place].nbytes
+    if part:
+        yield part
+
+
+def _results(network: bytes, places: Sequence[int], images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """For each image the values of these tensors, made outputs, so that no operator writes over them."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = read(network)
+    graph = only(model)
+    graph.outputs = [graph.tensors[place] for place in places]
+    model.signatures = []
+    interpreter = Interpreter(model_content=write(model), num_threads=1)
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]["index"]
+    ends = [end["index"] for end in interpreter.get_output_details()]
+    for image in images:
+        interpreter.set_tensor(entry, image)
+        interpreter.invoke()
+        yield [interpreter.get_tensor(end) for end in ends]
+
+
+def ranged(network: bytes, spreads: Sequence[Spread | None], rule: Rule) -> bytes:
+    """The same file with the range that a rule makes of each tensor noted, as TensorFlow's calibrator notes it."""
+    model = read(network)
+    graph = only(model)
+    makers = {id(t): op.name for op in graph.operators for t in op.outputs}
+    for tensor, spread in zip(graph.tensors, spreads, strict=True):
+        noted = tensor.table.quantization
+        if spread is None or noted is None or noted.min is None:
+            continue
+        of = _natural(makers[id(tensor)], rule(spread)) if id(tensor) in makers else whole(spread)
+        noted.min, noted.max = np.array([of.low], np.float32), np.array([of.high], np.float32)
+    return write(model)
+
+
+def _natural(maker: str, of: Range) -> Range:
+    """A range as the operator that makes the tensor has it of itself."""
+    if maker in _NATURAL:
+        return _NATURAL[maker]
+    if maker in _LEAST and of.low < 0:
+        return replace(of, low=_LEAST[maker])
+    return of
