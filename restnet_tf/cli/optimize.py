@@ -13,7 +13,7 @@ from restnet_tf.cli import screen
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--point", required=True, metavar="NAME", help="A stitched point of RUN, as in L1-S0.")
-@click.option("--qat", is_flag=True, help="Train the weights behind int8 rounding.")
+@click.option("--qat", is_flag=True, help="Train behind the rounding of the int8 file.")
 @click.option(
     "--prune",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -23,15 +23,14 @@ from restnet_tf.cli import screen
 @click.option("--cluster", type=click.IntRange(2), metavar="N", help="Leave at most N distinct values in every kernel.")
 @click.option(
     "--scope",
-    type=click.Choice(["stitch", "back"]),
-    default="stitch",
-    show_default=True,
-    help="The stitch alone, or the back's convolutions and dense layers too (no longer shared then).",
+    type=click.Choice(["stitch", "norm", "back"]),
+    help="The stitch alone, the back's norms with it, or its convolutions and dense layers too (no longer shared then)."
+    "  [default: norm for --qat, else stitch]",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(1, 1000),
-    help="Passes over the views that the fit saw.  [default: 2; 8 for the back]",
+    help="Passes over the views that the fit saw.  [default: 2; 4 with norms, 8 for the back]",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
 def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int | None, **options: Any) -> None:
@@ -55,10 +54,6 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
         outcome = command.optimize(run, point, command.Treatment(*methods[0], **options), report)
     click.echo(f"wrote {outcome.path}")
     standing = command.standing(run, outcome)
-    for split, before in outcome.before.items():
-        after = outcome.after[split]
-        click.echo(
-            f"  {split}: {outcome.metric} {100 * before.value:.1f} -> {100 * after.value:.1f} % of {after.n}"
-            f" {outcome.many}, KL to the large anchor {before.kl:.4f} -> {after.kl:.4f}"
-        )
+    for line in (*command.scores(outcome), *command.sent(outcome)):
+        click.echo(f"  {line}")
     click.echo(f"  {standing}")

@@ -2,7 +2,8 @@
 
 tfmot works on tf_keras alone and changes the process it is imported in, so it runs in one of its own
 (``restnet_tf.tfmot.worker``): stitch and back are handed over as files, and weights come back. By
-default only the stitch changes, so that the anchors' weights stay shared between all points.
+default the anchors' kernels stay as they are, so that all points share them: only the stitch changes, and behind int8
+rounding the norms of the back with it.
 """
 
 from __future__ import annotations
@@ -15,73 +16,94 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from restnet_tf.commands import build
-from restnet_tf.family import additions, caches, compute
+from restnet_tf.family import additions, anchor_pieces, score, tail
+from restnet_tf.family.answers import SPLITS
 from restnet_tf.family.family import Family
 from restnet_tf.family.score import Scorer
-from restnet_tf.fitting import cache
+from restnet_tf.family.tail import Rounded, Tail
 from restnet_tf.fitting.results import Fitted, RungResult
-from restnet_tf.graph import costs, cuts
+from restnet_tf.graph import costs
+from restnet_tf.points import points
 from restnet_tf.points.points import OperatingPoint, Score
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Plan, RestnetError, Stitch
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
-from restnet_tf.similarity import features
 from restnet_tf.stitches import stitch, variant
 from restnet_tf.tfmot import port, worker
 from restnet_tf.tfmot.port import Ported
 from restnet_tf.words import sentence
+from tflite_export import verify
 
 if TYPE_CHECKING:
     import keras
 
-    from restnet_tf.fitting.cache import Cache
 
 _NEEDED = ("tensorflow_model_optimization", "tf_keras")
-_KERNELS = ("Conv2D", "Dense")  # depthwise kernels hold few weights, and tfmot leaves them alone
+# Depthwise kernels hold few weights, and tfmot leaves them alone; of maps to heads it knows what rounding does alone.
+_KERNELS = {"qat": ("Conv2D", "Dense", "EinsumDense")}
+_USUAL_KERNELS = ("Conv2D", "Dense")
+_NORMS = ("BatchNormalization", "LayerNormalization", "GroupNormalization")
+SCOPES = ("stitch", "norm", "back")
+_USUAL_SCOPES = {"qat": "norm"}
 # Half of a small back's weights gone, two passes leave it at 71 % of digits, ten bring it back to 94 %.
-_EPOCHS = {"stitch": 2, "back": 8}
+_EPOCHS = {"stitch": 2, "norm": 4, "back": 8}
 _CHECK_IMAGES = 16
-_CALIBRATION_IMAGES = 128  # as many as the int8 files are calibrated with
+_INTEGERS = "int8"
 
 
 @dataclass(frozen=True)
 class Treatment:
     """What to do to a point: ``method`` is "qat", "prune" (``amount`` a share) or "cluster" (a number of values).
 
-    ``scope`` is "stitch" or "back": the stitch alone, or the back's convolutions and dense layers with it.
+    ``scope`` is "stitch", "norm" for the stitch and the back's norms, or "back" for the back's convolutions and dense
+    layers too; None is what is usual for the method.
     """
 
     method: str
     amount: float = 0.0
-    scope: str = "stitch"
+    scope: str | None = None
     epochs: int | None = None  # None: what the scope needs
     seed: int = 0
 
     @property
+    def reach(self) -> str:
+        """The scope, by name."""
+        return self.scope or _USUAL_SCOPES.get(self.method, SCOPES[0])
+
+    @property
+    def precision(self) -> str:
+        """The one that it is for; empty where it is for all."""
+        return _INTEGERS if self.method == "qat" else ""
+
+    @property
     def passes(self) -> int:
         """Passes over the training views."""
-        return self.epochs or _EPOCHS[self.scope]
+        return self.epochs or _EPOCHS[self.reach]
+
+    @property
+    def _unusual(self) -> str:
+        return "" if self.reach == _USUAL_SCOPES.get(self.method, SCOPES[0]) else self.reach
 
     @property
     def options(self) -> tuple[str, ...]:
         """The options of ``restnet-tf optimize`` that ask for it."""
         amount = () if self.method == "qat" else (f"{self.amount:g}",)
-        return (f"--{self.method}", *amount, *(("--scope", self.scope) if self.scope != "stitch" else ()))
+        return (f"--{self.method}", *amount, *(("--scope", self._unusual) if self._unusual else ()))
 
     @property
     def suffix(self) -> str:
         """What a result's name has behind the point's, as in ``prune50``."""
         amount = {"qat": "", "prune": f"{100 * self.amount:g}", "cluster": f"{self.amount:g}"}[self.method]
-        return f"{self.method}{amount}" + (".back" if self.scope == "back" else "")
+        return f"{self.method}{amount}" + (f".{self._unusual}" if self._unusual else "")
 
 
 @dataclass(frozen=True)
@@ -94,6 +116,9 @@ class Outcome:
     before: dict[str, Score]
     after: dict[str, Score]
     point: OperatingPoint  # as it is decided beside all others
+    # Of the int8 files, run by the interpreter; and bytes that an update to either takes, by precision.
+    integers: tuple[dict[str, Score], dict[str, Score]] | None = None
+    sent: dict[str, tuple[dict[str, int], dict[str, int]]] = field(default_factory=dict)
     many: str = "images"  # what inputs are called
 
 
@@ -120,6 +145,37 @@ def standing(path: Path, outcome: Outcome) -> str:
         return f"{point.name} is a point of {path} now, with files in {', '.join(point.files)}"
     command = shlex.join(["restnet-tf", "link", str(path), "--point", point.name])
     return f"{point.name} has no files: {sentence(point.reason)}; {command} would make them all the same"
+
+
+def scores(outcome: Outcome) -> list[str]:
+    """The scores before and after, in words: of the network in Keras, and of the int8 file with its intervals."""
+    many, metric = outcome.many, outcome.metric
+    lines = [
+        f"{split}: {metric} {100 * before.value:.1f} -> {100 * outcome.after[split].value:.1f} % of {before.n} {many},"
+        f" KL to the large anchor {before.kl:.4f} -> {outcome.after[split].kl:.4f}"
+        for split, before in outcome.before.items()
+    ]
+    for split, was in outcome.integers[0].items() if outcome.integers else ():
+        assert outcome.integers is not None  # else nothing is gone through
+        now = outcome.integers[1][split]
+        lines.append(
+            f"{split}, int8 file: {metric} {_interval(was)} -> {_interval(now)} %, KL {was.kl:.4f} -> {now.kl:.4f}"
+        )
+    return lines
+
+
+def _interval(score: Score) -> str:
+    low, high = score.interval
+    return f"{100 * score.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def sent(outcome: Outcome) -> list[str]:
+    """What an update sends before and after, in words."""
+    return [
+        f"{precision} behind gzip: the file {was['file_packed']:,} -> {now['file_packed']:,} bytes, an update of what"
+        f" the anchors lack {was['update_packed']:,} -> {now['update_packed']:,} bytes"
+        for precision, (was, now) in outcome.sent.items()
+    ]
 
 
 def check_installed() -> None:
@@ -149,65 +205,86 @@ def _kept(
     scorer = Scorer(family)
     before, after = (
         scorer(model)
-        for model in (variant.assemble(plan, family.anchors, s, logits=True) for s in (fitted.stitch, changed[0]))
+        for model in (
+            variant.assemble(plan, family.anchors, *fitted.before, s, logits=True) for s in (fitted.stitch, changed[0])
+        )
     )
-    name = f"{plan.name}.{treatment.suffix}"
+    name, precisions = f"{plan.name}.{treatment.suffix}", family.settings.precisions
     kl = float(after["rank"].kl or 0.0)
     rungs = (*fitted.rungs, replace(changed[1], kl=kl))
     optimised = replace(
         fitted, stitch=changed[0], rung=treatment.suffix, kl=kl, rungs=rungs, settled=True, origin=plan.name
     )
     point = additions.add(family, replace(plan, name=name), optimised, treatment.options)
-    return Outcome(name, family.run.stitch_path(name), family.metric, before, after, point, family.data.kind.many)
+    sent = points.read(family.run.points_path)[0].get("sent", {})
+    return Outcome(
+        name,
+        family.run.stitch_path(name),
+        family.metric,
+        before,
+        after,
+        point,
+        _of_integers(family, scorer, plan.name, name) if _INTEGERS in (treatment.precision, *precisions) else None,
+        {p: (sent[plan.name][p], sent[name][p]) for p in sent.get(name, {})},
+        family.data.kind.many,
+    )
+
+
+def _of_integers(family: Family, scorer: Scorer, *names: str) -> tuple[dict[str, Score], dict[str, Score]]:
+    """Scores of the int8 files of two points, run by the interpreter, by split."""
+    family.report.stage(f"{family.metric} of the int8 files before and after, run by the interpreter")
+    linker = anchor_pieces.linker(additions.members(family), _INTEGERS)
+    before, after = (_file_scores(family, scorer, linker.variant(name), name) for name in names)
+    return before, after
+
+
+def _file_scores(family: Family, scorer: Scorer, content: bytes, name: str) -> dict[str, Score]:
+    shape, scores = additions.members(family).input_shape(name), {}
+    for split in SPLITS:
+        outputs = verify.run(content, score.images(getattr(family.data, split), shape))
+        judged = scorer.judged(outputs.logits, split)
+        scores[split] = Score.of(scorer.right(outputs.scores, split), judged.kl, judged.agreement)
+    return scores
 
 
 def _optimised(family: Family, plan: Plan, fitted: Fitted, treatment: Treatment) -> tuple[Stitch, RungResult]:
     """The optimised stitch, and what its training cost (its KL is not known yet)."""
-    if len(plan.route) != 2:
-        raise RestnetError(f"{plan.name} has {len(fitted.stitches)} stitches; optimize takes points of one alone")
-    first, last = plan.route
-    if fitted.stitch.target.vector:
-        raise RestnetError(f"{plan.name} is an exit; optimize takes stitches between grids alone")
-    if fitted.stitch.source.tokens or fitted.stitch.target.tokens:
-        raise RestnetError(f"{plan.name} stitches tokens; optimize takes stitches between grids alone")
-    if stitch.hidden(fitted.stitch):
-        raise RestnetError(f"the stitch of {plan.name} has ReLU features; optimize takes plain 1x1 stitches alone")
-    anchor = family.anchors[last.anchor]
-    back = variant.with_weights(cuts.back(anchor, str(last.start), anchor.logits), fitted.stitch.tuned)
-    tail = _tail(fitted.stitch, back)
-    ported = port.describe(tail)
-    targets = _targets(ported, treatment)
-    x = _at_cut(family, first.anchor, str(first.stop), family.data.rank, _CHECK_IMAGES)
-    views = _views(family, first.anchor, str(first.stop))
-    passes = f"{treatment.passes} passes over {compute.views(family)} views"
-    family.report.stage(f"{plan.name}: {treatment.suffix}, {passes}")
+    rounded = Rounded(additions.members(family), plan.name) if treatment.method == "qat" else None
+    behind = Tail(family, plan, fitted, rounded)
+    whole = tail.network(behind)
+    ported = port.describe(whole)
+    job = _job(behind, ported, treatment)
+    x = behind.lead(behind.head(_CHECK_IMAGES))
+    family.report.stage(f"{plan.name}: {treatment.suffix}, {treatment.passes} passes")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         port.save(ported, folder)
-        np.savez(folder / worker.CHECK, x=x, logits=np.asarray(tail(x, training=False)))
-        content = asdict(_job(family, plan, treatment, ported, targets, views))
-        (folder / worker.JOB).write_text(json.dumps(content), encoding="utf-8")
+        np.savez(folder / worker.CHECK, x=x, logits=np.asarray(whole(x, training=False)))
+        if rounded is not None:
+            _save_rounded(folder, rounded, x, behind.head(_CHECK_IMAGES))
+        (folder / worker.JOB).write_text(json.dumps(asdict(job)), encoding="utf-8")
         result = _work(folder, family.report)
-    new, back = _returned(fitted.stitch, back, ported, result)
-    _check(_tail(new, back), x, result["logits"])
+    new, back = _returned(behind, ported, result)
+    _check(tail.network(behind, new, back), x, result["logits"])
     images = int(result["images"])
     # Backward costs one more forward for the activations, and one where convolutions are trained.
-    macs = costs.macs(costs.nodes(back)) * (3 if treatment.scope == "back" else 2)
+    macs = costs.macs(costs.nodes(whole)) * (3 if treatment.reach == "back" else 2)
     return new, RungResult(treatment.suffix, float("nan"), images, images * macs, images * macs)
 
 
-def _tail(fitted: Stitch, back: keras.Model) -> keras.Model:
-    """Stitch and back as one model, from the front's features to logits."""
-    import keras
-
-    x = keras.Input(fitted.source.shape)
-    return keras.Model(x, back(stitch.build(fitted)(x)), name="tail")
+def _save_rounded(folder: Path, rounded: Rounded, x: np.ndarray, images: np.ndarray) -> None:
+    """What the int8 file holds behind its last joint, for the worker to find its grids by."""
+    inside = rounded.behind(images)
+    limits = [*((one.low, one.high) for one in inside), rounded.limits]
+    values = {str(number): one.values for number, one in enumerate(inside)}
+    np.savez(folder / worker.ROUNDED, x=x, grids=np.array(limits, np.float64), **values)  # type: ignore[arg-type]
 
 
 def _targets(ported: Ported, treatment: Treatment) -> list[int]:
-    """The layers to optimise, by number."""
-    parts = ("stitch", "back") if treatment.scope == "back" else ("stitch",)
-    kernels = [i for i, x in enumerate(ported.layers) if x.part in parts and x.class_name in _KERNELS]
+    """The layers whose kernels are to be optimised, by number."""
+    parts = ("stitch", "back") if treatment.reach == "back" else ("stitch",)
+    classes = _KERNELS.get(treatment.method, _USUAL_KERNELS)
+    kernels = [i for i, x in enumerate(ported.layers) if x.part in parts and x.class_name in classes]
     sizes = {i: ported.weights[f"{i}/kernel"].size for i in kernels}
     if treatment.method != "cluster":
         return kernels
@@ -220,49 +297,28 @@ def _targets(ported: Ported, treatment: Treatment) -> list[int]:
     return large
 
 
-def _job(
-    family: Family, plan: Plan, treatment: Treatment, ported: Ported, targets: Sequence[int], views: Cache
-) -> worker.Optimisation:
-    first, last = plan.route
-    names = {x.name: i for i, x in enumerate(ported.layers) if x.part == "stitch"}
-    ends = [(first.anchor, str(first.stop)), (last.anchor, str(last.start))]
-    files = {
-        "x": f"{first.anchor}.{first.stop}",
-        "teacher": f"{family.largest}.{cache.LOGITS}",
-        "labels": "labels",
-    }
-    low_high = [_range(_at_cut(family, *end, family.data.fit, _CALIBRATION_IMAGES)) for end in ends]
+def _beside(ported: Ported, treatment: Treatment, targets: Sequence[int]) -> list[int]:
+    """What else is trained: all of the stitch, and the back's norms where the scope has them."""
+    norms = _NORMS if treatment.reach != "stitch" else ()
+    own = [i for i, x in enumerate(ported.layers) if x.paths and (x.part == "stitch" or x.class_name in norms)]
+    return [i for i in own if i not in targets]
+
+
+def _job(behind: Tail, ported: Ported, treatment: Treatment) -> worker.Optimisation:
+    targets = _targets(ported, treatment)
+    views = behind.views()
+    files = {"x": views.x, "teacher": views.teacher, "labels": views.labels}
+    if behind.rounded is not None:
+        files |= dict(zip(("judge_x", "judge_teacher"), behind.judges(), strict=True))
     return worker.Optimisation(
         method=treatment.method,
         amount=treatment.amount,
         targets=tuple(targets),
-        resample=next((names[name] for name in ("pool", "resize") if name in names), None),
-        stitch=names["project"],
-        ends=(low_high[0], low_high[1]),
+        beside=tuple(_beside(ported, treatment, targets)),
         epochs=treatment.passes,
         seed=treatment.seed,
-        files={name: str(views.path(file).absolute()) for name, file in files.items()},
+        files={name: str(path.absolute()) for name, path in files.items()},
     )
-
-
-def _views(family: Family, role: str, cut: str) -> Cache:
-    """What the fit learned from: features of the training views at the cut, and the large anchor's logits."""
-    names: dict[str, list[str]] = {family.largest: [cache.LOGITS]}
-    names.setdefault(role, []).append(cut)
-    return caches.of_views(family, f"optimize-{role}-{cut.replace('/', '-')}", family.anchors, names)
-
-
-def _at_cut(family: Family, role: str, cut: str, split: Any, count: int) -> np.ndarray:
-    """Features ``(n, h, w, c)`` of the first images of a split at a cut of an anchor."""
-    anchor = family.anchors[role]
-    observe = features.observer(anchor, [c for c in family.cut_lists[role] if c.name == cut])
-    batches = split.head(count).batches(anchor.input_shape, _CHECK_IMAGES)
-    return np.concatenate([np.asarray(observe(images)[0]) for images in batches])
-
-
-def _range(x: np.ndarray) -> tuple[float, float]:
-    """Least and largest value with zero between, as int8 has to hold it."""
-    return min(0.0, float(x.min())), max(0.0, float(x.max()))
 
 
 def _work(folder: Path, report: Reporter) -> dict[str, np.ndarray]:
@@ -310,11 +366,10 @@ def _last_words(log: str, code: int) -> str:
     return (errors or lines or [f"exit code {code}"])[-1]
 
 
-def _returned(
-    old: Stitch, back: keras.Model, ported: Ported, result: dict[str, np.ndarray]
-) -> tuple[Stitch, keras.Model]:
+def _returned(behind: Tail, ported: Ported, result: dict[str, np.ndarray]) -> tuple[Stitch, keras.Model]:
     """The stitch with the weights that came back, and the back with its own."""
-    kernel, bias, tuned = old.kernel, old.bias, {}
+    joint = stitch.build(behind.stitch)
+    own, tuned = {v.path: v for v in joint.weights}, {}
     for key, value in result.items():
         if "/" not in key:
             continue
@@ -322,11 +377,10 @@ def _returned(
         layer = ported.layers[int(index)]
         if layer.part == "back":
             tuned[layer.paths[name]] = value
-        elif name == "kernel":
-            kernel = value[0, 0]
         else:
-            bias = value
-    return replace(old, kernel=kernel, bias=bias, tuned=old.tuned | tuned), variant.with_weights(back, tuned)
+            own[layer.paths[name]].assign(value)
+    new = replace(stitch.trained(behind.stitch, joint), tuned=behind.stitch.tuned | tuned)
+    return new, variant.with_weights(behind.back, tuned)
 
 
 def _check(tail: keras.Model, x: np.ndarray, expected: np.ndarray) -> None:

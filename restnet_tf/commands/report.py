@@ -92,7 +92,8 @@ def gather(run: Run) -> Report:
         parts=_parts(run, meta, listed, {n: plans.get(fitted.origin or n) for n, fitted in fits.items()}, fits),
         ladders={name: _ladder(fitted) for name, fitted in fits.items()} if wording.climbs else {},
         optimised=optimised,
-        optimisable=frozenset(name for name, fitted in fits.items() if name in plans and _plain(fitted)),
+        optimisable=frozenset(name for name in fits if name in plans),
+        sent=meta.get("sent", {}),
         method=wording,
         examples=_examples(run, listed),
     )
@@ -111,12 +112,6 @@ def _similarity(run: Run) -> tuple[np.ndarray, dict[str, tuple[str, ...]]]:
         role: tuple(f"cut {i} of {role}" for i in range(size)) for role, size in zip(_ROLES, cka.shape, strict=True)
     }
     return cka, {role: names.get(role, numbered[role]) for role in _ROLES}
-
-
-def _plain(fitted: Fitted) -> bool:
-    """Whether ``restnet-tf optimize`` takes a stitch: one between grids, of a matrix and a bias alone."""
-    only = fitted.stitch
-    return not (fitted.before or only.source.tokens or only.target.tokens or stitch.hidden(only))
 
 
 def _anchors(meta: Mapping[str, Any], listed: tuple[OperatingPoint, ...]) -> dict[str, str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from restnet_tf.family import opening, score, ship, taught
+from restnet_tf.family import opening, score, sent, ship, taught
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.family import Family
 from restnet_tf.family.score import Scorer
@@ -37,10 +37,19 @@ def add(family: Family, plan: Plan, fitted: Fitted, options: Sequence[str]) -> O
         run.tflite_path(plan.name, precision).unlink(missing_ok=True)  # of an earlier optimisation alike
     meta, listed = points.read(run.points_path)
     meta["optimised"] = {**meta.get("optimised", {}), plan.name: list(options)}
+    meta["sent"] = meta.get("sent", {}) | _sent(family, [fitted.origin, plan.name])
     scorer = Scorer(family)
     point = score.stitched(family, scorer, plan, fitted, next(score.of_variants(family, [plan])))
     settled = ship.settle(members(family), scorer, [*(p for p in listed if p.name != plan.name), point], meta)
     return next(p for p in settled if p.name == plan.name)
+
+
+def _sent(family: Family, names: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """What an update to each point sends, by point and precision; nothing of files that share nothing."""
+    if family.settings.converter != "link":
+        return {}
+    every = {p: sent.of_points(members(family), p, names) for p in family.settings.precisions}
+    return {name: {precision: asdict(points[name]) for precision, points in every.items()} for name in names}
 
 
 def link(family: Family) -> tuple[OperatingPoint, ...]:

@@ -21,6 +21,9 @@ _WITHOUT_HARDWARE = ("tflm", "ethos-u55-128")
 _EXTRA = "mcu"
 _FLOAT, _INTEGER, _FINER = losses.FLOAT, "int8", "int16x8"
 _NOISE = 2.0  # standard errors of a paired difference
+_QAT = "--qat"
+_WORTH = 0.01  # of the score: what training behind rounding is for
+_SPARED = 0.1  # of an update: less is not worth a training
 
 
 @dataclass(frozen=True)
@@ -165,26 +168,77 @@ def _verified(report: Report) -> Iterator[Advice]:
             return
 
 
+@dataclass(frozen=True)
+class Gain:
+    """What ``restnet-tf optimize`` did to a point for the better, and the figures that show it."""
+
+    what: str
+    basis: tuple[Basis, ...]
+
+
 def _optimised(report: Report) -> Iterator[Advice]:
     """What made one point of the run better at no more cost, for another one that can be optimised."""
     points = {p.name: p for p in report.points}
     for name, options in report.optimised.items():
         after = points.get(name)
         before = points.get(after.origin) if after else None
-        if before is None or after is None or not _better(after, before):
+        gain = None if before is None or after is None else _gain(report, before, after, options)
+        if before is None or after is None or gain is None:
             continue
         origins = {
             points[other].origin for other, same in report.optimised.items() if same == options and other in points
         }
         for point in _between(report):
-            if point.name in report.optimisable and point.name not in origins:
+            if point.name in report.optimisable - origins and (_QAT not in options or _needs_integers(point)):
                 yield Advice(
                     f"Do to {point.name} what was done to {before.name} (needs the extra tfmot)",
                     ("optimize", report.run, "--point", point.name, *options),
-                    f"{after.name} is better than {before.name} at no more cost",
-                    tuple(b for p in (before, after) for b in _bases(report, p, "", ("keras_rank_score", "macs"))),
+                    gain.what,
+                    gain.basis,
                 )
                 return
+
+
+def _gain(report: Report, before: OperatingPoint, after: OperatingPoint, options: Sequence[str]) -> Gain | None:
+    """What was gained, by more than noise; None where nothing was."""
+    if _QAT in options:
+        return _integer_gain(before, after)
+    if _better(after, before):
+        basis = tuple(b for p in (before, after) for b in _bases(report, p, "", ("keras_rank_score", "macs")))
+        return Gain(f"{after.name} is better than {before.name} at no more cost", basis)
+    return _lighter(report, before, after)
+
+
+def _integer_gain(before: OperatingPoint, after: OperatingPoint) -> Gain | None:
+    """More right answers of the int8 file, of a point that had lost some by its integers."""
+    was, now = losses.rank(before, _INTEGER), losses.rank(after, _INTEGER)
+    if was is None or now is None or not _loses(now, was):
+        return None
+    scores = ((before, was), (after, now))
+    basis = tuple(Basis(p.name, _INTEGER, "rank split", f"{100 * score.value:.1f} %") for p, score in scores)
+    return Gain(f"The {_INTEGER} file of {after.name} answers better than that of {before.name}", basis)
+
+
+def _needs_integers(point: OperatingPoint) -> bool:
+    """Whether a point loses more than a point of its score in int8."""
+    exact, integers = losses.rank(point, _FLOAT), losses.rank(point, _INTEGER)
+    return exact is not None and integers is not None and exact.lead(integers)[0] > _WORTH
+
+
+def _lighter(report: Report, before: OperatingPoint, after: OperatingPoint) -> Gain | None:
+    """A smaller update, of a point that answers as well as before in that precision."""
+    for precision in _precisions_sent(report, before, after):
+        was, now = (report.sent[p.name][precision]["update_packed"] for p in (before, after))
+        scores = losses.rank(before, precision), losses.rank(after, precision)
+        if scores[0] and scores[1] and scores[0].lead(scores[1])[0] <= 0 and now <= (1 - _SPARED) * was:
+            sizes = ((before, was), (after, now))
+            basis = tuple(Basis(p.name, precision, "update behind gzip", f"{size:,} bytes") for p, size in sizes)
+            return Gain(f"An update to {after.name} sends less, and no answer is lost", basis)
+    return None
+
+
+def _precisions_sent(report: Report, before: OperatingPoint, after: OperatingPoint) -> list[str]:
+    return [p for p in report.sent.get(after.name, {}) if p in report.sent.get(before.name, {})]
 
 
 def _better(after: OperatingPoint, before: OperatingPoint) -> bool:

@@ -90,7 +90,8 @@ class Report:
     ``--out`` and empty where they were not kept, ``facts`` its settings and versions in words. ``anchors`` are names
     by role, the costliest first. ``cka`` is ``(large cuts, small cuts)``, empty where the family has others than a
     large and a small anchor; ``parts`` and ``ladders`` are by point, ``optimised`` the options of
-    ``restnet-tf optimize`` by the point that they made; ``optimisable`` are those that it takes. ``examples`` are
+    ``restnet-tf optimize`` by the point that they made; ``optimisable`` are those that it takes; ``sent`` are
+    the bytes that an update to these takes, by point and precision (``restnet_tf.family.sent``). ``examples`` are
     pictures of images, as PNG, by the cascade that they go through.
     """
 
@@ -110,6 +111,7 @@ class Report:
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
     optimised: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     optimisable: frozenset[str] = frozenset()
+    sent: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     examples: Mapping[str, bytes] = field(default_factory=dict)
     method: Wording = Wording()
 

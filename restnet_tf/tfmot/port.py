@@ -17,6 +17,7 @@ import numpy as np
 
 from restnet_tf.graph import costs, surgery
 from restnet_tf.records import RestnetError
+from restnet_tf.tfmot import attention
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +39,7 @@ _IDLE_AT_INFERENCE = frozenset(
         *("Identity", "SpatialDropout2D", "StochasticDepth"),
     }
 )
-_NOT_IN_TF_KERAS = {("Resizing", "antialias"), ("Resizing", "data_format")}
+_NOT_IN_TF_KERAS = {("Resizing", "antialias"), ("Resizing", "data_format"), ("ZeroPadding1D", "data_format")}
 # What tf_keras calls otherwise, of a layer's config and of its variables.
 _OTHER_NAMES = {
     ("LeakyReLU", "negative_slope"): "alpha",
@@ -97,26 +98,57 @@ def describe(model: keras.Model) -> Ported:
     """
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise RestnetError(f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one each")
-    numbers: dict[int, int] = {id(model.inputs[0]): 0}
-    layers: dict[int, tuple[int, Layer]] = {}
-    calls: list[Call] = []
-    weights: dict[str, np.ndarray] = {}
+    numbers, graph = {id(model.inputs[0]): 0}, _Graph()
     for part, node, start, end in _flat(model, ""):
         places = tuple(numbers[id(t)] for t in start)
         operation = None if node is None else node.operation
         if operation is None or type(operation).__name__ in _IDLE_AT_INFERENCE:
             numbers[id(end)] = places[0]
-            continue
-        if id(operation) not in layers:
-            index = len(layers)
-            layers[id(operation)] = index, _layer(node, part)
-            weights |= {f"{index}/{_short(operation, v)}": np.asarray(v) for v in getattr(operation, "weights", ())}
-        listed = len(places) > 1 or isinstance(node.arguments.args[0], list | tuple)
-        calls.append(Call(layers[id(operation)][0], places, listed))
-        numbers[id(end)] = len(calls)
-    if not calls or numbers[id(model.outputs[0])] != len(calls):
+        elif type(operation).__name__ == attention.KIND:
+            numbers[id(end)] = _attended(graph, node, part, places)
+        else:
+            layer = _layer(node, part)
+            listed = len(places) > 1 or isinstance(node.arguments.args[0], list | tuple)
+            numbers[id(end)] = graph.call(operation, layer, places, listed=listed)
+    if not graph.calls or numbers[id(model.outputs[0])] != len(graph.calls):
         raise RestnetError(f"{model.name}: its output is not what its last operation gives")
-    return Ported(tuple(model.inputs[0].shape[1:]), tuple(layer for _, layer in layers.values()), tuple(calls), weights)
+    return Ported(tuple(model.inputs[0].shape[1:]), tuple(graph.layers), tuple(graph.calls), graph.weights)
+
+
+class _Graph:
+    """Layers and calls as they are met; what has weights is one layer however often it is called."""
+
+    def __init__(self) -> None:
+        self.layers: list[Layer] = []
+        self.calls: list[Call] = []
+        self.weights: dict[str, np.ndarray] = {}
+        self._indices: dict[int, int] = {}
+
+    def call(self, operation: Any, layer: Layer, inputs: tuple[int, ...], *, listed: bool) -> int:
+        """The number of what a layer gives on tensors by number."""
+        index = self._indices.get(id(operation))
+        if index is None or not layer.paths:
+            index = len(self.layers)
+            self.layers.append(layer)
+            if layer.paths:
+                self._indices[id(operation)] = index
+                self.weights |= {f"{index}/{_short(operation, v)}": np.asarray(v) for v in operation.weights}
+        self.calls.append(Call(index, inputs, listed))
+        return len(self.calls)
+
+
+def _attended(graph: _Graph, node: Any, part: str, places: tuple[int, ...]) -> int:
+    """Attention as the layers that it is made of; the number of what it gives."""
+    reason = attention.refusal(node)
+    if reason:
+        raise _refusal(node.operation, reason)
+    numbers = {"x": places[0]}
+    for step in attention.parts(node.operation):
+        paths = {} if step.source is None else {_short(step.source, v): v.path for v in step.source.weights}
+        layer = Layer(part, f"{node.operation.name}.{step.name}", step.class_name, step.config, paths)
+        inputs = tuple(numbers[name] for name in step.inputs)
+        numbers[step.name] = graph.call(step.source, layer, inputs, listed=len(inputs) > 1)
+    return numbers[step.name]
 
 
 def save(ported: Ported, folder: Path) -> None:

@@ -3,21 +3,27 @@
 ``python -m restnet_tf.tfmot.worker FOLDER`` with ``TF_USE_LEGACY_KERAS=1``. The folder holds what
 ``restnet_tf.tfmot.port`` wrote, ``job.json`` and ``check.npz``; ``result.npz`` appears whole or not at all.
 Standard output is for the parent: ``step DONE TOTAL`` lines, and ``refused REASON`` before exit code 3.
-Nothing of the project is imported but names of files, and no Keras but tf_keras.
+Nothing of the project is imported but what NumPy alone needs, and no Keras but tf_keras. Of more than 400 lines, as
+whatever imports tf_keras stays in this one module.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from restnet_tf.tfmot import grids
+from restnet_tf.tfmot.grids import Grid
+
 GRAPH, WEIGHTS, JOB, CHECK, RESULT = "graph.json", "weights.npz", "job.json", "check.npz", "result.npz"
+ROUNDED = "rounded.npz"
 REFUSED = 3  # exit code
 TOLERANCE = 1e-4  # of the largest logit, or of 1 where all are smaller
 _BATCH = 128
@@ -25,7 +31,10 @@ _RATE = 1e-3
 _LABEL_WEIGHT = 0.1  # beside the KL, as in the fit
 _PRUNINGS = 20  # masks drawn anew in the course of a training
 _LINES = 100  # progress lines
-_INTEGERS = 127  # of a symmetric int8 weight, either way
+_CHECKS = 8  # validations in the course of a training behind rounding
+# Whose results a file may hold with their axes in another order.
+_TURNED = ("Einsum", "EinsumDense", "Softmax")
+_KERNELS = ("kernel", "depthwise_kernel")
 
 
 class RefusedError(Exception):
@@ -34,18 +43,18 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Optimisation:
-    """What to do: ``method`` with ``amount`` on the layers ``targets``, by number; all others stay.
+    """What to do: ``method`` with ``amount`` on the kernels of the layers ``targets``, by number.
 
-    ``ends`` are the ranges that int8 has at the input, and so behind layer ``resample``, and behind layer
-    ``stitch``. ``files`` are the paths of the arrays ``x``, ``teacher`` and ``labels``.
+    Trained beside them are all weights of the layers ``beside``; all others stay. ``files`` are the paths of the
+    arrays ``x``, ``teacher`` and ``labels``, and where the best of a training is kept, of ``judge_x`` and
+    ``judge_teacher``. Beside the job, ``rounded.npz`` holds inputs ``x``, what the tensors of an int8 file are on them
+    (``0``, ``1``, ...) and ``grids``, the least and greatest value of each and, last, of the input.
     """
 
     method: str
     amount: float
     targets: tuple[int, ...]
-    resample: int | None
-    stitch: int
-    ends: tuple[tuple[float, float], tuple[float, float]]
+    beside: tuple[int, ...]
     epochs: int
     seed: int
     files: dict[str, str]
@@ -56,42 +65,62 @@ def main(folder: Path) -> None:
     import tf_keras
 
     content = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    job = Optimisation(**content | {name: tuple(content[name]) for name in ("targets", "ends")})
+    job = Optimisation(**content | {name: tuple(content[name]) for name in ("targets", "beside")})
     tf_keras.utils.set_random_seed(job.seed)
     model = _ported(folder)
     with np.load(folder / CHECK) as check:
         x, expected = check["x"], check["logits"]
     _verify(model, x, expected)
-    weights = _METHODS[job.method](model, job)
+    weights, notes = _METHODS[job.method](folder, job)
     plain = _ported(folder)
     changed = _assign(plain, weights)
     images = np.array(_steps(job) * min(_BATCH, _count(job)))
-    result = changed | {"logits": np.asarray(plain(x, training=False)), "images": images}
+    result = changed | notes | {"logits": np.asarray(plain(x, training=False)), "images": images}
     partial = folder / f"partial-{RESULT}"
     np.savez(partial, **result)  # type: ignore[arg-type]
     partial.rename(folder / RESULT)
 
 
-def _ported(folder: Path) -> Any:
-    """The described model in tf_keras; layers are called by their numbers."""
+def _ported(folder: Path, rounding: Mapping[int, Grid] | None = None) -> Any:
+    """The described model in tf_keras; layers are called by their numbers.
+
+    ``rounding`` are the grids behind calls, by their tensors' numbers: 0 is the input.
+    """
     import tf_keras
 
-    content = json.loads((folder / GRAPH).read_text(encoding="utf-8"))
-    tensors = [tf_keras.Input(content["input_shape"])]
-    layers = [_layer(index, entry) for index, entry in enumerate(content["layers"])]
-    for call in content["calls"]:
-        starts = [tensors[i] for i in call["inputs"]]
-        tensors.append(layers[call["layer"]](starts if call["listed"] else starts[0]))
-    model = tf_keras.Model(tensors[0], tensors[-1])
+    content, rounding = _graph(folder), rounding or {}
+    image = tf_keras.Input(content["input_shape"])
+    layers = [_layer(index, entry, _own_layers()) for index, entry in enumerate(content["layers"])]
+    model = tf_keras.Model(image, _called(content, layers, image, rounding)[-1])
     with np.load(folder / WEIGHTS) as stored:
         _load(layers, content["layers"], dict(stored))
     return model
 
 
-def _layer(index: int, entry: dict[str, Any]) -> Any:
+def _graph(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / GRAPH).read_text(encoding="utf-8"))
+    return content
+
+
+def _called(content: Mapping[str, Any], layers: Sequence[Any], image: Any, rounding: Mapping[int, Grid]) -> list[Any]:
+    """All tensors of the graph, the input's first."""
+    made = _own_layers()["Round"]
+
+    def rounded(tensor: Any, number: int) -> Any:
+        grid = rounding.get(number)
+        return tensor if grid is None else made(grid.low, grid.high, name=f"round{number}")(tensor)
+
+    tensors = [rounded(image, 0)]
+    for number, call in enumerate(content["calls"], start=1):
+        starts = [tensors[i] for i in call["inputs"]]
+        tensors.append(rounded(layers[call["layer"]](starts if call["listed"] else starts[0]), number))
+    return tensors
+
+
+def _layer(index: int, entry: dict[str, Any], own: Mapping[str, Any]) -> Any:
     import tf_keras
 
-    kind = getattr(tf_keras.layers, entry["class_name"], None)
+    kind = own.get(entry["class_name"]) or getattr(tf_keras.layers, entry["class_name"], None)
     if kind is None:
         raise RefusedError(f"tf_keras has no layer {entry['class_name']}, which {entry['name']} is")
     try:
@@ -99,6 +128,60 @@ def _layer(index: int, entry: dict[str, Any]) -> Any:
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[-1]  # tf_keras prints the whole config first
         raise RefusedError(f"tf_keras takes {entry['name']} ({entry['class_name']}) not as it is: {reason}") from None
+
+
+@cache
+def _own_layers() -> dict[str, Any]:
+    """What tf_keras lacks, or has otherwise; made here, as their bases are tf_keras's."""
+    import tensorflow as tf
+    import tf_keras
+
+    base: Any = tf_keras.layers.Layer
+    norm: Any = tf_keras.layers.BatchNormalization
+
+    class BatchNormalization(norm):
+        """With its statistics as they are, where it is trained too."""
+
+        def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+            return super().call(inputs, training=False)
+
+    class PositionBias(base):
+        """A value for every position, added."""
+
+        def build(self, input_shape: Any) -> None:
+            self.table = self.add_weight(name="table", shape=input_shape[1:], initializer="zeros")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs + self.table
+
+    class Einsum(base):
+        """A product of two tensors."""
+
+        def __init__(self, equation: str, **options: Any) -> None:
+            super().__init__(**options)
+            self.equation = equation
+
+        def call(self, inputs: Any) -> Any:
+            return tf.einsum(self.equation, *inputs)
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "equation": self.equation}
+
+    class Round(base):
+        """Values as 256 integers from ``low`` to ``high`` hold them; gradients pass where they are between these."""
+
+        def __init__(self, low: float, high: float, **options: Any) -> None:
+            super().__init__(**options)
+            self.low, self.high = low, high
+
+        def call(self, inputs: Any) -> Any:
+            return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high, num_bits=8)
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "low": self.low, "high": self.high}
+
+    classes: tuple[Any, ...] = (BatchNormalization, PositionBias, Einsum, Round)
+    return {kind.__name__: kind for kind in classes}
 
 
 def _name(index: int) -> str:
@@ -135,15 +218,19 @@ def _assign(model: Any, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     """Set weights, named ``<layer number>/<short name>``; those that really changed."""
     changed = {}
     for key, value in weights.items():
-        index, name = key.split("/")
-        variable = next(v for v in model.get_layer(_name(int(index))).weights if _short(v) == name)
+        variable = _variable(model, key)
         if not np.array_equal(np.asarray(variable), value):
             changed[key] = value
         variable.assign(value)
     return changed
 
 
-def _pruned(model: Any, job: Optimisation) -> dict[str, np.ndarray]:
+def _variable(model: Any, key: str) -> Any:
+    index, name = key.split("/")
+    return next(v for v in model.get_layer(_name(int(index))).weights if _short(v) == name)
+
+
+def _pruned(folder: Path, job: Optimisation) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The smallest weights of every kernel held at zero, more of them from step to step."""
     import tensorflow_model_optimization as tfmot
 
@@ -153,98 +240,119 @@ def _pruned(model: Any, job: Optimisation) -> dict[str, np.ndarray]:
     frequency = max(1, steps * 2 // 3 // _PRUNINGS)
     last = 1 + frequency * max(1, min(_PRUNINGS, (steps - 1) // frequency))
     schedule = sparsity.PolynomialDecay(0.0, job.amount, begin_step=1, end_step=min(last, steps), frequency=frequency)
+    model = _ported(folder)
     wrapped = _wrapped(model, job, lambda layer: sparsity.prune_low_magnitude(layer, pruning_schedule=schedule))
     _train(wrapped, job, [sparsity.UpdatePruningStep()])
-    return _weights(sparsity.strip_pruning(wrapped), job)
+    return _weights(sparsity.strip_pruning(wrapped), job), {}
 
 
-def _clustered(model: Any, job: Optimisation) -> dict[str, np.ndarray]:
+def _clustered(folder: Path, job: Optimisation) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """At most so many distinct values in every kernel."""
     import tensorflow_model_optimization as tfmot
 
     clustering = tfmot.clustering.keras
     start = clustering.CentroidInitialization.KMEANS_PLUS_PLUS
+    model = _ported(folder)
     wrapped = _wrapped(model, job, lambda layer: clustering.cluster_weights(layer, int(job.amount), start))
     _train(wrapped, job, [])
-    return _weights(clustering.strip_clustering(wrapped), job)
+    return _weights(clustering.strip_clustering(wrapped), job), {}
 
 
-def _quantised(model: Any, job: Optimisation) -> dict[str, np.ndarray]:
-    """Kernels on the grid of int8, trained behind its rounding.
+def _quantised(folder: Path, job: Optimisation) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Trained behind the rounding of an int8 file: its activations' grids, and all kernels on their own.
 
-    The ends of the stitch have the ranges that the anchors' own int8 files give them, and learn none.
-    Ranges inside the back are left to calibration.
+    The targets' kernels move on their grids; of all others the integers stay as they are.
     """
     import tensorflow_model_optimization as tfmot
 
-    quantization = tfmot.quantization.keras
+    quantization, content = tfmot.quantization.keras, _graph(folder)
+    rounding = _rounding(folder)
+    model = _ported(folder, rounding)
+    axes = _summed(content, model)
+    stored = {key: v for key, v in _kernels(model, axes).items() if int(key.split("/")[0]) not in job.targets}
+    _assign(model, {key: grids.on_grid(v, axes[key]) for key, v in stored.items()})
     classes = _quantisers()
-    config, scheme = classes["WeightsConfig"], classes["AsAnnotated"]()
-    outputs = {_name(job.stitch): job.ends[1]}
-    kernels = {_name(index) for index in job.targets}
-    if job.resample is not None:
-        outputs[_name(job.resample)] = job.ends[0]  # pooling and resizing keep the scale of what they read
+    config, scheme, names = classes["WeightsConfig"], classes["AsAnnotated"](), {_name(i) for i in job.targets}
 
     def annotated(layer: Any) -> Any:
-        if layer.name not in kernels | set(outputs):
-            return layer
-        return quantization.quantize_annotate_layer(layer, config(layer.name in kernels, outputs.get(layer.name)))
+        return quantization.quantize_annotate_layer(layer, config()) if layer.name in names else layer
 
     import tf_keras
 
-    with quantization.quantize_scope(classes):
+    with quantization.quantize_scope({**classes, **_own_layers()}):
         wrapped = quantization.quantize_apply(tf_keras.models.clone_model(model, clone_function=annotated), scheme)
     _freeze(wrapped, job)
-    _train(wrapped, job, [])
-    return {key: _on_grid(value) if key.endswith("/kernel") else value for key, value in _weights(wrapped, job).items()}
+    _train(wrapped, job, [_best(wrapped, job)] if "judge_x" in job.files else [])
+    trained = {key: grids.on_grid(v, axes[key]) if key in axes else v for key, v in _weights(wrapped, job).items()}
+    return trained, {"rounded": np.array(len(rounding))}
 
 
 _METHODS = {"prune": _pruned, "cluster": _clustered, "qat": _quantised}
 
 
-def _on_grid(kernel: np.ndarray) -> np.ndarray:
-    """The values that int8 integers stand for: symmetric, a scale per output channel (a dense layer has one)."""
-    axes = tuple(range(kernel.ndim - 1)) if kernel.ndim == 4 else None
-    scale = np.max(np.abs(kernel), axis=axes, keepdims=True) / _INTEGERS
-    scale = np.where(scale == 0, 1, scale)
-    return (np.round(kernel / scale) * scale).astype(np.float32)
+def _rounding(folder: Path) -> dict[int, Grid]:
+    """The grid of every tensor that the int8 file rounds too, by its number."""
+    import tf_keras
+
+    with np.load(folder / ROUNDED) as stored:
+        rounded = dict(stored)
+    *ranges, own = (Grid(float(low), float(high)) for low, high in rounded.pop("grids"))
+    x, content = rounded.pop("x"), _graph(folder)
+    model = _ported(folder)
+    names = [_name(call["layer"]) for call in content["calls"]]
+    observed = tf_keras.Model(model.input, _results(model, names))
+    outputs = [np.asarray(y) for y in observed(x, training=False)]
+    turned = {i for i, c in enumerate(content["calls"]) if content["layers"][c["layer"]]["class_name"] in _TURNED}
+    values = [rounded[str(i)] for i in range(len(ranges))]
+    return {0: own, **{i + 1: grid for i, grid in grids.of_calls(outputs, values, ranges, turned).items()}}
+
+
+def _results(model: Any, names: Sequence[str]) -> list[Any]:
+    """What each call of the layers of these names gives, in their order."""
+    calls: dict[str, int] = {}
+    results = []
+    for name in names:
+        results.append(model.get_layer(name).get_output_at(calls.setdefault(name, 0)))
+        calls[name] += 1
+    return results
+
+
+def _kernels(model: Any, axes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """All kernels, by layer number and short name."""
+    return {key: np.asarray(_variable(model, key)) for key in axes}
+
+
+def _summed(content: Mapping[str, Any], model: Any) -> dict[str, tuple[int, ...]]:
+    """The axes that each kernel is summed over, by layer number and short name."""
+    axes = {}
+    for index, entry in enumerate(content["layers"]):
+        for variable in model.get_layer(_name(index)).weights:
+            if (name := _short(variable)) in _KERNELS:
+                rank, equation = len(variable.shape), entry["config"].get("equation", "")
+                axes[f"{index}/{name}"] = grids.summed(entry["class_name"], rank, equation)
+    return axes
 
 
 def _quantisers() -> dict[str, Any]:
     """What tfmot needs in order to quantise just what is annotated; made here, as their bases are tfmot's."""
-    import tensorflow as tf
     import tensorflow_model_optimization as tfmot
 
     quantization = tfmot.quantization.keras
-    quantizer: Any = quantization.quantizers.Quantizer
     quantize_config: Any = quantization.QuantizeConfig
     quantize_scheme: Any = quantization.QuantizeScheme
 
-    class FixedRange(quantizer):
-        def __init__(self, low: float, high: float) -> None:
-            self.low, self.high = low, high
-
-        def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
-            return {}
-
-        def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
-            return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high, num_bits=8)
-
-        def get_config(self) -> dict[str, Any]:
-            return {"low": self.low, "high": self.high}
-
     class WeightsConfig(quantize_config):
-        def __init__(self, kernel: bool, output: Any) -> None:
-            self.kernel, self.output = kernel, output
+        """The kernel alone: what layers give is rounded by layers of its own."""
 
         def get_weights_and_quantizers(self, layer: Any) -> list[Any]:
-            if not self.kernel:
-                return []
-            return [(layer.kernel, _kernel_quantiser(quantization, layer.kernel))]
+            per_axis = len(layer.kernel.shape) in (2, 4)
+            quantiser = quantization.quantizers.LastValueQuantizer(
+                num_bits=8, per_axis=per_axis, symmetric=True, narrow_range=True
+            )
+            return [(layer.kernel, quantiser)]
 
         def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
-            if self.kernel:
-                layer.kernel = quantize_weights[0]
+            layer.kernel = quantize_weights[0]
 
         def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
             return []
@@ -253,10 +361,10 @@ def _quantisers() -> dict[str, Any]:
             pass  # none were asked for above; the interface wants the method
 
         def get_output_quantizers(self, layer: Any) -> list[Any]:
-            return [] if self.output is None else [FixedRange(*self.output)]
+            return []
 
         def get_config(self) -> dict[str, Any]:
-            return {"kernel": self.kernel, "output": self.output}
+            return {}
 
     class AsAnnotated(quantize_scheme):
         """Quantise what is annotated, as it is annotated, and nothing beside it."""
@@ -273,14 +381,7 @@ def _quantisers() -> dict[str, Any]:
         def supports(self, layer: Any) -> bool:
             return False
 
-    return {"FixedRange": FixedRange, "WeightsConfig": WeightsConfig, "AsAnnotated": AsAnnotated}
-
-
-def _kernel_quantiser(quantization: Any, kernel: Any) -> Any:
-    per_axis = len(kernel.shape) == 4
-    return quantization.quantizers.LastValueQuantizer(
-        num_bits=8, per_axis=per_axis, symmetric=True, narrow_range=True
-    )  # fmt: skip
+    return {"WeightsConfig": WeightsConfig, "AsAnnotated": AsAnnotated}
 
 
 def _wrapped(model: Any, job: Optimisation, wrap: Callable[[Any], Any]) -> Any:
@@ -295,23 +396,56 @@ def _wrapped(model: Any, job: Optimisation, wrap: Callable[[Any], Any]) -> Any:
 
 
 def _freeze(model: Any, job: Optimisation) -> None:
-    """All but the targets: norms too, which so use their statistics even where the model trains."""
-    names = {_name(index) for index in job.targets}
+    """All but what the job trains."""
+    names = {_name(index) for index in (*job.targets, *job.beside)}
     for layer in model.layers:
         layer.trainable = getattr(layer, "layer", layer).name in names
 
 
 def _weights(model: Any, job: Optimisation) -> dict[str, np.ndarray]:
-    """The targets' kernels and biases by layer number and short name."""
+    """What was trained, by layer number and short name: of the targets kernel and bias."""
     weights: dict[str, np.ndarray] = {}
-    layers = {inner.name: inner for inner in (getattr(layer, "layer", layer) for layer in model.layers)}
     wrappers = {getattr(layer, "layer", layer).name: layer for layer in model.layers}
     for index in job.targets:
-        trained = {_short(v): np.asarray(v) for v in wrappers[_name(index)].trainable_weights}
-        own = {_short(v): np.asarray(v) for v in layers[_name(index)].weights}
-        names = [name for name in ("kernel", "bias") if name in own | trained]
-        weights |= {f"{index}/{name}": (own | trained)[name] for name in names}
+        wrapper = wrappers[_name(index)]
+        own = {_short(v): np.asarray(v) for v in getattr(wrapper, "layer", wrapper).weights}
+        every = own | {_short(v): np.asarray(v) for v in wrapper.trainable_weights}
+        weights |= {f"{index}/{name}": every[name] for name in ("kernel", "bias") if name in every}
+    for index in job.beside:
+        trained = wrappers[_name(index)].trainable_weights
+        weights |= {f"{index}/{_short(v)}": np.asarray(v) for v in trained}
     return weights
+
+
+def _best(model: Any, job: Optimisation) -> Any:
+    """A callback that keeps the weights of the validation with the least KL, and leaves them in the end."""
+    import tf_keras
+
+    base: Any = tf_keras.callbacks.Callback
+    x, teacher = (np.load(job.files[name], mmap_mode="r") for name in ("judge_x", "judge_teacher"))
+    loss, steps = _loss(teacher.shape[1]), _steps(job)
+
+    class Best(base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.least, self.kept = np.inf, model.get_weights()
+
+        def on_batch_end(self, batch: int, logs: Any = None) -> None:
+            if (batch + 1) * _CHECKS % steps >= _CHECKS and batch + 1 < steps:
+                return
+            kl = np.mean([np.mean(self._kl(at)) for at in range(0, len(x), _BATCH)])
+            if kl < self.least:
+                self.least, self.kept = float(kl), model.get_weights()
+
+        def _kl(self, at: int) -> Any:
+            rows = slice(at, at + _BATCH)
+            logits = model(np.asarray(x[rows], np.float32), training=False)
+            return loss(np.concatenate([teacher[rows], np.zeros_like(teacher[rows])], axis=1), logits)
+
+        def on_train_end(self, logs: Any = None) -> None:
+            model.set_weights(self.kept)
+
+    return Best()
 
 
 def _train(model: Any, job: Optimisation, callbacks: list[Any]) -> None:
@@ -353,23 +487,14 @@ def _batches(job: Optimisation, steps: int) -> Iterator[tuple[np.ndarray, np.nda
     rng, order = np.random.default_rng(job.seed), np.empty(0, dtype=int)
     size = min(_BATCH, len(x))
     none = np.zeros((size, teacher.shape[1]), np.float32)
-    low, high = job.ends[0]
     for _ in range(steps):
         if len(order) < size:
             order = np.concatenate([order, rng.permutation(len(x))])
         rows, order = np.sort(order[:size]), order[size:]  # sorted rows read the file forwards
-        features = x[rows].astype(np.float32)
-        if job.method == "qat":
-            features = _rounded(features, low, high)
-        yield features, np.concatenate([teacher[rows], labels[rows] if labels.shape[1] else none], axis=1)
-
-
-def _rounded(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """What int8 with this range, zero included, hands over."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / (2 * _INTEGERS + 1) or 1.0
-    start = np.round(low / scale)
-    return ((np.clip(np.round(x / scale), start, start + 2 * _INTEGERS + 1)) * scale).astype(np.float32)
+        yield (
+            x[rows].astype(np.float32),
+            np.concatenate([teacher[rows], labels[rows] if labels.shape[1] else none], axis=1),
+        )
 
 
 def _tell(step: int, total: int) -> None:

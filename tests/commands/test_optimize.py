@@ -189,16 +189,19 @@ def test_the_back_on_request(run: Path, method: str, amount: float, suffix: str)
         if method == "prune":
             assert abs(float(np.mean(value == 0)) - 0.5) <= 1 / value.size
         else:
-            axes = tuple(range(value.ndim - 1)) if value.ndim == 4 else None
+            axes = tuple(range(value.ndim - 1))
             steps = value / (np.abs(value).max(axis=axes, keepdims=True) / 127)
             np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
 
 
 def test_a_back_gets_more_passes_than_a_stitch() -> None:
-    treatments = [Treatment("qat"), Treatment("qat", scope="back"), Treatment("qat", epochs=5)]
-    assert [treatment.passes for treatment in treatments] == [2, 8, 5]
+    treatments = [Treatment("prune"), Treatment("qat"), Treatment("qat", scope="back"), Treatment("qat", epochs=5)]
+    assert [treatment.passes for treatment in treatments] == [2, 4, 8, 5]
     names = [Treatment("prune", 0.125), Treatment("cluster", 16), Treatment("qat", scope="back")]
     assert [wanted.suffix for wanted in names] == ["prune12.5", "cluster16", "qat.back"]
+    unusual = [Treatment("prune", 0.5, scope="norm"), Treatment("qat", scope="stitch"), Treatment("qat", scope="norm")]
+    assert [wanted.suffix for wanted in unusual] == ["prune50.norm", "qat.stitch", "qat"]
+    assert [wanted.options[-2:] for wanted in unusual[1:]] == [("--scope", "stitch"), ("--qat",)]
 
 
 # ---- the worker, without a run ----------------------------------------------------------------
@@ -229,9 +232,10 @@ def work_folder(folder: Path, **changes: Any) -> Path:
     np.save(folder / "labels.npy", np.zeros((200, 0), np.float32))
     check = features[:4].astype(np.float32)
     np.savez(folder / worker.CHECK, x=check, logits=networks.forward(model, check))
+    projected = networks.forward(keras.Model(x, model.layers[2].output), check)
+    np.savez(folder / worker.ROUNDED, x=check, grids=np.array([[-6.0, 6.0], [0.0, 3.0]]), **{"0": projected})
     content = {
-        **{"method": "prune", "amount": 0.75, "targets": [1], "resample": 0, "stitch": 1},
-        **{"ends": [[0.0, 3.0], [0.0, 6.0]], "epochs": 1, "seed": 0},
+        **{"method": "prune", "amount": 0.75, "targets": [1], "beside": [], "epochs": 1, "seed": 0},
         "files": {name: str(folder / f"{name}.npy") for name in ("x", "teacher", "labels")},
     }
     (folder / worker.JOB).write_text(json.dumps(content | changes))
@@ -244,7 +248,8 @@ def work_folder(folder: Path, **changes: Any) -> Path:
 def test_the_worker_changes_its_targets_alone(tmp_path: Path, method: str, amount: float) -> None:
     heard = Heard()
     found = optimize._work(work_folder(tmp_path / "w", method=method, amount=amount), heard)
-    assert set(found) == {"1/kernel", "1/bias", "logits", "images"}
+    assert set(found) - {"rounded"} == {"1/kernel", "1/bias", "logits", "images"}
+    assert found.get("rounded", 2) == 2  # the input and what the file rounds too
     assert heard.steps[-1] == (20, 20)
     assert found["images"] == 20 * 128
     kernel = found["1/kernel"]

@@ -27,7 +27,7 @@ from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import STITCHED
 from restnet_tf.progress import Silent
-from restnet_tf.records import Anchor, RestnetError
+from restnet_tf.records import Anchor
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import stitch
@@ -145,10 +145,18 @@ def test_verify_takes_exits(run: Path):
 
 
 @needs.TFMOT.mark
-def test_an_exit_is_nothing_to_optimize(run: Path, tmp_path: Path):
+def test_the_last_map_of_a_route_of_several_is_trained_behind_rounding(run: Path, tmp_path: Path):
+    """All before it stays; behind an exit's nothing is left to train."""
     copy = shutil.copytree(run, tmp_path / "run")
-    with pytest.raises(RestnetError, match="L5-exit is an exit; optimize takes"):
-        optimize.optimize(copy, "L5-exit", Treatment("prune", 0.5), Silent())
+    done = optimize.optimize(copy, "L1-L2-L4-exit", Treatment("qat", epochs=1), Silent())
+    old, new = fitted(copy, "L1-L2-L4-exit"), fitted(copy, done.name)
+    for before, after in zip(old.before, new.before, strict=True):
+        np.testing.assert_array_equal(before.kernel, after.kernel)
+    assert not np.array_equal(old.stitch.kernel, new.stitch.kernel)
+    assert not new.stitch.tuned
+    assert done.integers is not None
+    before, after = (scores["test"] for scores in done.integers)
+    assert after.value > before.value - 0.1
 
 
 @needs.MICRO.mark
