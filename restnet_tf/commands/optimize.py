@@ -249,7 +249,7 @@ def _views(family: Family, role: str, cut: str) -> Cache:
     """What the fit learned from: features of the training views at the cut, and the large anchor's logits."""
     names: dict[str, list[str]] = {family.largest: [cache.LOGITS]}
     names.setdefault(role, []).append(cut)
-    return caches.of_views(family, f"optimize-{role}-{cut.replace('/', '-')}", family.anchors, names)
+    return caches.of_views(family, f"optimize-{role}-{cut.replace('/', '-')}", family.named, names)
 
 
 def _at_cut(family: Family, role: str, cut: str, split: Any, count: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from restnet_tf.records import Piece
 from restnet_tf.similarity import features
 from restnet_tf.stitches import stitch, variant
 from restnet_tf.stitches.closed_form import closed
+from restnet_tf.work import sources
 
 if TYPE_CHECKING:
     import keras
@@ -157,7 +158,7 @@ def _behind_random(family: Family, every: Sequence[_Twin]) -> Iterator[Control]:
     jobs = [job for untaught, group in groups.items() for job in _jobs(family, untaught, group)]
     fits.fit(family, jobs)
     for (role, seed), group in groups.items():
-        anchors = {**family.anchors, UNTAUGHT: variant.randomised(family.anchors[role], seed)}
+        anchors = {**family.anchors, UNTAUGHT: sources.anchor(replace(family.sources[role], drawn=seed))}
         yield from (_control(family, twin, anchors) for twin in group)
 
 
@@ -186,11 +187,11 @@ def _jobs(family: Family, untaught: tuple[str, int], group: Sequence[_Twin]) -> 
     if not left:
         return []
     role, seed = untaught
-    random = variant.randomised(family.anchors[role], seed)
+    random = replace(family.sources[role], drawn=seed)
     names = {UNTAUGHT: sorted({str(twin.front.stop) for twin in group})}
     views = caches.of_views(family, f"views-random-{role}-{seed}", {UNTAUGHT: random}, names)
     rank = caches.of_rank(family, f"rank-random-{role}-{seed}", {UNTAUGHT: random}, names)
-    starts = _closed_forms(family, role, left, random)
+    starts = _closed_forms(family, role, left, sources.anchor(random))
     return [_job(twin, starts[twin.ends], views, rank) for twin in left]
 
 

@@ -48,7 +48,7 @@ def control(family: Family, plan: Plan, job: Fit, fitted: Fitted) -> Control:
     work, seed = sum(r.work for r in fitted.rungs), family.settings.seed
     if not family.run.stitch_path(FROM_SCRATCH).exists():
         front = plan.route[0].anchor
-        views = caches.of_views(family, f"views-{FROM_SCRATCH}", {front: family.anchors[front]}, {front: [cache.INPUT]})
+        views = caches.of_views(family, f"views-{FROM_SCRATCH}", {front: family.sources[front]}, {front: [cache.INPUT]})
         reads = replace(job.reads[0], features=views.folder, front=front, cut=cache.INPUT)
         given = Scratch(family.run.path, plan, family.sources, reads, work, seed)
         task = Task(f"training {plan.name} from nothing", trained, given, alone=True, kind=tasks.TRAINING)

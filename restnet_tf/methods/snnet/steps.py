@@ -62,7 +62,8 @@ def teacher(family: Build) -> str | None:
 
 def _caches(family: Build, configurations: Sequence[Configuration]) -> tuple[Cache, Cache]:
     """What training reads: of views of the fit images, and of the rank split."""
-    anchors, features = contents(family, [c.plan for c in configurations])
+    roles, features = contents(family, [c.plan for c in configurations])
+    anchors = {role: family.sources[role] for role in roles}
     return caches.of_views(family, "views", anchors, features), caches.of_rank(family, "rank", anchors, features)
 
 
