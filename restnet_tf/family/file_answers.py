@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf.family import score
+from restnet_tf.family import answering
 from restnet_tf.work import resources, sources, tasks
 from restnet_tf.work.sources import DataSource
 from restnet_tf.work.tasks import Progress, Task
@@ -33,7 +33,7 @@ class FileQuestion:
 def answered(question: FileQuestion, progress: Progress) -> np.ndarray:
     """The scores ``(n, classes)``; a task."""
     split = getattr(sources.data(question.images), question.split)
-    return host.scores(question.path.read_bytes(), score.images(split, question.shape), threads=resources.threads())
+    return host.scores(question.path.read_bytes(), answering.images(split, question.shape), threads=resources.threads())
 
 
 def together(family: Family) -> Callable[[str, Sequence[Key]], Iterator[np.ndarray]]:
