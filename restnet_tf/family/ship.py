@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf.cascades.chains import StageCandidate
-from restnet_tf.family import anchor_pieces, answering, cascades, compute, file_answers, opening, ratings, score, taught
+from restnet_tf.family import (
+    anchor_pieces,
+    answering,
+    cascades,
+    compute,
+    file_answers,
+    linking,
+    opening,
+    ratings,
+    score,
+    taught,
+)
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS
 from restnet_tf.family.cascades import Rest, Scope
@@ -148,15 +159,17 @@ def _shop(members: Members, scorer: Scorer, candidates: Sequence[OperatingPoint]
     def judge(point: str, precision: str, split: str, outputs: np.ndarray) -> Score:
         return Score.of(scorer.right(outputs, split))
 
+    makers = anchor_pieces.makers(members)
     return Shop(
         family.run,
-        anchor_pieces.makers(members),
+        makers,
         {name: members.input_shape(name) for name in names},
         lambda split, shape: answering.images(getattr(family.data, split), shape),
         judge,
         family.report,
         most_elastic=family.settings.max_elastic,
         together=file_answers.together(family),
+        make=linking.together(members, makers),
     )
 
 
