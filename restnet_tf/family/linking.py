@@ -92,9 +92,15 @@ def together(members: Members, makers: Mapping[str, Maker]) -> Callable[[Sequenc
             for order, result in zip(orders, family.execute(work, family.report), strict=True):
                 _take(makers[order.precision], order.point, result, family)
         finally:
-            _opened.cache_clear()
+            forget()
 
     return make
+
+
+def forget() -> None:
+    """Let go of what was opened in this process."""
+    _opened.cache_clear()
+    _members.cache_clear()
 
 
 def linked(order: FileOrder, progress: Progress) -> LinkedFile:
@@ -117,16 +123,27 @@ class _Bench:
     report: Silent
 
 
-@lru_cache(maxsize=4)
-def _opened(members: bytes, precision: str) -> _Bench:
-    """Opened once for all files: reading the objects takes longer than linking one."""
-    source: MembersSource = pickle.loads(members)
+def members(content: bytes) -> Members:
+    """The members of pickled ``MembersSource``."""
+    return _members(content)[0]
+
+
+@lru_cache(maxsize=1)
+def _members(content: bytes) -> tuple[Members, Silent]:
+    """Opened once for all files, with what keeps what they have to say."""
+    source: MembersSource = pickle.loads(content)
     report = Silent()
-    one = source.open(report)
+    return source.open(report), report
+
+
+@lru_cache(maxsize=4)
+def _opened(content: bytes, precision: str) -> _Bench:
+    """Opened once for all files: reading the objects takes longer than linking one."""
+    one, report = _members(content)
     pieces = AnchorPieces(one, precision)
     if one.family.settings.converter != "link":
         return _Bench(one, pieces, anchor_pieces.Converter(one, precision), report)
-    for role in source.anchors:
+    for role in one.family.anchors:
         pieces.object(role)  # what there is to say of them has been said
     return _Bench(one, pieces, Linker(pieces, one.plans, one.fitted, precision), report)
 

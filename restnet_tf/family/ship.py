@@ -168,7 +168,7 @@ def _shop(members: Members, scorer: Scorer, candidates: Sequence[OperatingPoint]
         judge,
         family.report,
         most_elastic=family.settings.max_elastic,
-        together=file_answers.together(family),
+        together=file_answers.together(family.run, family.images, family.execute, family.report),
         make=linking.together(members, makers),
     )
 
