@@ -137,7 +137,7 @@ def measured_dispatch(jobs: int) -> float:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TimedBuild:
     """A build with so many processes: seconds by the clock, of its tasks by the clock and of processors."""
 
     jobs: int
@@ -146,7 +146,7 @@ class Trial:
     cpu_s: float
 
 
-def measured(jobs: int, folder: Path, effort: float) -> tuple[Trial, Times]:
+def measured(jobs: int, folder: Path, effort: float) -> tuple[TimedBuild, Times]:
     """Build the small family with so many processes."""
     from restnet_tf.commands import api
 
@@ -155,10 +155,10 @@ def measured(jobs: int, folder: Path, effort: float) -> tuple[Trial, Times]:
     seconds = time.perf_counter() - start
     assert done.times is not None
     each = done.times.tasks
-    return Trial(jobs, seconds, sum(t.seconds for t in each), sum(t.cpu_s for t in each)), done.times
+    return TimedBuild(jobs, seconds, sum(t.seconds for t in each), sum(t.cpu_s for t in each)), done.times
 
 
-def page(trials: Sequence[Trial], runs: Sequence[tuple[str, Times]], local_s: float) -> str:
+def page(trials: Sequence[TimedBuild], runs: Sequence[tuple[str, Times]], local_s: float) -> str:
     """The results as Markdown."""
     parts = [
         "# More processes, more machines",
@@ -186,7 +186,7 @@ def _machine() -> str:
     )
 
 
-def _trials(trials: Sequence[Trial]) -> str:
+def _trials(trials: Sequence[TimedBuild]) -> str:
     first = trials[0]
     rows = [
         (

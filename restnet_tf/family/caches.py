@@ -38,7 +38,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Piece:
+class FeatureRows:
     """Rows ``start`` to ``stop`` of a claimed folder: what networks by role make of these images, by their cuts."""
 
     folder: Path
@@ -78,7 +78,7 @@ def _filled(family: Family, name: str, anchors: Sources, names: Names, images: I
     networks = tuple((role, anchors[role], tuple(wanted)) for role, wanted in names.items())
     rows = _rows(loaded)
     pieces = [
-        Piece(partial, networks, images, start, min(start + rows, images.count))
+        FeatureRows(partial, networks, images, start, min(start + rows, images.count))
         for start in range(0, images.count, rows)
         if start not in cache.written(partial)
     ]
@@ -93,7 +93,7 @@ def _filled(family: Family, name: str, anchors: Sources, names: Names, images: I
     return Cache(folder)
 
 
-def written(piece: Piece, progress: Progress) -> None:
+def written(piece: FeatureRows, progress: Progress) -> None:
     """Compute the features of a piece into its folder; a task."""
     data, recipe = sources.data(piece.images.source), piece.images.views
     anchors = {role: sources.anchor(source) for role, source, _ in piece.networks}
@@ -106,7 +106,7 @@ def written(piece: Piece, progress: Progress) -> None:
 
 
 @lru_cache(maxsize=1)
-def _runs(networks: tuple[tuple[str, AnchorSource, tuple[str, ...]], ...]) -> dict[str, cache.Run]:
+def _runs(networks: tuple[tuple[str, AnchorSource, tuple[str, ...]], ...]) -> dict[str, cache.FeatureRun]:
     """What computes features: tracing it takes as long as many an image, and all pieces need the same."""
     anchors = {role: sources.anchor(source) for role, source, _ in networks}
     return cache.runs(anchors, {role: names for role, _, names in networks})

@@ -134,7 +134,7 @@ def written(partial: Path) -> set[int]:
     return {int(path.suffix[1:]) for path in partial.glob(f"{_PIECE}.*")}
 
 
-def write_piece(partial: Path, runs: Mapping[str, Run], batches: Batches, count: int, at: int) -> None:
+def write_piece(partial: Path, runs: Mapping[str, FeatureRun], batches: Batches, count: int, at: int) -> None:
     """Write the rows from ``at`` on into a claimed folder, and a note that they are there."""
     write(partial, runs, batches, count, at)
     (partial / f"{_PIECE}.{at}").touch()
@@ -153,15 +153,15 @@ def drop(folder: Path) -> None:
     shutil.rmtree(_beside(folder), ignore_errors=True)
 
 
-def runs(anchors: Mapping[str, Anchor], contents: Mapping[str, Iterable[str]]) -> dict[str, Run]:
+def runs(anchors: Mapping[str, Anchor], contents: Mapping[str, Iterable[str]]) -> dict[str, FeatureRun]:
     """What computes the contents, by role."""
     named = {role: tuple(names) for role, names in contents.items()}
-    return {role: Run(role, anchors[role], names) for role, names in named.items() if names}
+    return {role: FeatureRun(role, anchors[role], names) for role, names in named.items() if names}
 
 
 def write(
     folder: Path,
-    runs: Mapping[str, Run],
+    runs: Mapping[str, FeatureRun],
     batches: Batches,
     count: int,
     at: int = 0,
@@ -239,7 +239,7 @@ class _Files:
             array.flush()
 
 
-class Run:
+class FeatureRun:
     """An anchor from images to what is kept of it, by name; finite, or refused."""
 
     def __init__(self, role: str, anchor: Anchor, names: tuple[str, ...]) -> None:
