@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from restnet_tf.cli import options as shared
 from restnet_tf.cli import screen
 
 
@@ -13,7 +14,8 @@ from restnet_tf.cli import screen
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--precision", default="float32,int8", show_default=True, help="Precisions, by commas.")
 @click.option("--images", type=click.IntRange(min=1), default=256, show_default=True, help="Test images at most.")
-def verify(run: Path, precision: str, images: int) -> None:
+@shared.jobs
+def verify(run: Path, precision: str, images: int, jobs: int | None) -> None:
     """Run RUN's files beside Keras and TensorFlow's own conversions; exit 1 where float32 differs.
 
     Cascades run beside their stages one by one and have to be equal to the bit; models that came as .tflite files run
@@ -28,7 +30,7 @@ def verify(run: Path, precision: str, images: int) -> None:
     from restnet_tf.report import terminal
 
     with screen.progress() as report:
-        checks = command.check_run(run, precision, images, report)
+        checks = command.check_run(run, precision, images, report, jobs)
     for table in terminal.verified(checks):
         screen.console().print(table)
     command.judge(checks)

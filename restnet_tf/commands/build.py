@@ -111,7 +111,7 @@ def _built(
 
 
 @contextmanager
-def resumed(path: Path, report: Reporter) -> Iterator[tuple[Method, Work]]:
+def resumed(path: Path, report: Reporter, execute: Executor = tasks.serially) -> Iterator[tuple[Method, Work]]:
     """The method of a finished run and its inputs, loaded anew; the run is held against other writers.
 
     Raises ``RestnetError`` where the run is none, not finished, or older than the options that it would have
@@ -119,7 +119,7 @@ def resumed(path: Path, report: Reporter) -> Iterator[tuple[Method, Work]]:
     """
     name, options = finished_options(path)
     method = methods.named(name)
-    work = method.open(options, report, lambda: None, tasks.serially)
+    work = method.open(options, report, lambda: None, execute)
     try:
         with work.run.opened(method.identity(work)):
             yield method, work

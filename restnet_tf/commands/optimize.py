@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf.commands import build
-from restnet_tf.family import additions, anchor_pieces, score, tail
+from restnet_tf.family import additions, anchor_pieces, answering, tail
 from restnet_tf.family.answers import SPLITS
 from restnet_tf.family.family import Family
 from restnet_tf.family.score import Scorer
@@ -241,7 +241,7 @@ def _of_integers(family: Family, scorer: Scorer, *names: str) -> tuple[dict[str,
 def _file_scores(family: Family, scorer: Scorer, content: bytes, name: str) -> dict[str, Score]:
     shape, scores = additions.members(family).input_shape(name), {}
     for split in SPLITS:
-        outputs = verify.run(content, score.images(getattr(family.data, split), shape))
+        outputs = verify.run(content, answering.images(getattr(family.data, split), shape))
         judged = scorer.judged(outputs.logits, split)
         scores[split] = Score.of(scorer.right(outputs.scores, split), judged.kl, judged.agreement)
     return scores

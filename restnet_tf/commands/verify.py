@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,21 +13,27 @@ import numpy as np
 
 from restnet_tf.cascades.thresholds import ALWAYS, NEVER, hand
 from restnet_tf.commands import build
-from restnet_tf.family import stage_runs
+from restnet_tf.family import linking, stage_runs
 from restnet_tf.family.anchor_pieces import Converter, Members
 from restnet_tf.family.answers import Answers, Shape
+from restnet_tf.family.linking import MembersSource
 from restnet_tf.graph import infer
 from restnet_tf.points import points
 from restnet_tf.points.points import CASCADE, CONTROL, OperatingPoint
 from restnet_tf.points.verified import Checks, Verified, VerifiedCascade, VerifiedOriginal
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
+from restnet_tf.run.directory import Run
+from restnet_tf.work import processes
+from restnet_tf.work.processes import Processes
+from restnet_tf.work.tasks import SCORINGS, Progress, Task
 from tflite_export import cascades, verify
 from tflite_export.devices import host
 from tflite_export.original import Original
 from tflite_export.verify import Outputs
 
 if TYPE_CHECKING:
+    from restnet_tf.data.splits import Data
     from restnet_tf.family.method import Work
     from restnet_tf.family.references import References
 
@@ -37,14 +44,18 @@ _FLOAT_ERROR = 1e-5  # of a score: what the order of sums may change
 _ENDS_ERROR = 1e-4  # the same where preprocessing was rounded otherwise before
 
 
-def check_run(path: Path, precisions: str, images: int, report: Reporter) -> Checks:
+def check_run(path: Path, precisions: str, images: int, report: Reporter, jobs: int | None = 0) -> Checks:
     """Check the files of a finished run in ``precisions`` (names by commas) on so many test images at most.
 
+    ``jobs`` are the processes that the work is shared out to, as of ``build``; files are timed one after the other.
     Raises ``RestnetError`` where the run cannot be opened again or has no such files.
     """
     names = [name.strip() for name in precisions.split(",") if name.strip()]
-    with build.resumed(path, report) as (method, work):
-        return check(work, method.references(work), names, images)
+    with processes.executor(jobs) as execute:
+        if isinstance(execute, Processes):
+            report.say(execute.told)
+        with build.resumed(path, report, execute) as (method, work):
+            return check(work, method.references(work), names, images)
 
 
 def check(work: Work, references: References, precisions: Sequence[str], images: int) -> Checks:
@@ -58,7 +69,11 @@ def check(work: Work, references: References, precisions: Sequence[str], images:
     jobs = [(p, word) for p in listed for word in p.files if word in precisions or _among(word, precisions)]
     if not jobs:
         raise RestnetError(f"{work.run.path} has no files of {', '.join(precisions)} to verify")
-    work.report.stage(f"{len(jobs)} files beside what they are to answer as, on {bench.n} test {bench.many}")
+    stage = f"{len(jobs)} files beside what they are to answer as, on {bench.n} test {bench.many}"
+    whole = [(p.name, word) for p, word in jobs if p.kind != CASCADE and p.name not in references.originals]
+    compared = dict(zip(whole, bench.compared(whole, stage), strict=True))
+    linking.forget()
+    work.report.stage(stage)
     networks: list[Verified] = []
     originals: list[VerifiedOriginal] = []
     chains: list[VerifiedCascade] = []
@@ -68,7 +83,7 @@ def check(work: Work, references: References, precisions: Sequence[str], images:
         elif point.name in references.originals:
             originals.append(bench.original(point.name, precision))
         else:
-            networks.append(bench.network(point.name, precision))
+            networks.append(bench.network(point.name, precision, compared[point.name, precision]))
         work.report.progress(done, len(jobs))
     return Checks(tuple(networks), tuple(originals), tuple(chains), bench.n, bench.many)
 
@@ -123,15 +138,11 @@ class _Bench:
 
     def batches(self, shape: Shape) -> list[np.ndarray]:
         """The test images ``(b, h, w, c)``."""
-        return [np.asarray(x) for x in self.work.data.test.head(self.images).batches(shape, _BATCH)]
+        return _batches(self.work.data, self.images, shape)
 
     def content(self, name: str, precision: str) -> bytes:
         """A file of the run."""
-        path = self.work.run.tflite_path(name, precision)
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise RestnetError(f"cannot read {path}: {error.strerror}; build the run again") from None
+        return _content(self.work.run, name, precision)
 
     def right(self, scores: Mapping[str, np.ndarray], reference: str) -> dict[str, float]:
         """The share of images that each answers as labelled; without labels, as one of them does."""
@@ -139,20 +150,27 @@ class _Bench:
         truth = scores[reference].argmax(1) if labels is None else labels
         return {who: float(np.mean(values.argmax(1) == truth)) for who, values in scores.items()}
 
-    def network(self, name: str, precision: str) -> Verified:
-        """Beside Keras, and beside TensorFlow's own conversion of that."""
+    def compared(self, files: Sequence[tuple[str, str]], title: str) -> Iterator[Comparison]:
+        """Each beside Keras, and beside TensorFlow's own conversion of that."""
         members = self.references.members
-        assert members is not None
+        if members is None:
+            return iter(())
+        family, named = members.family, pickle.dumps(MembersSource.of(members))
+        questions = [Beside(named, name, precision, self.images) for name, precision in files]
+        work = [Task(title, compared, question, kind=SCORINGS) for question in questions]
+        return family.execute(work, family.report)
+
+    def network(self, name: str, precision: str, beside: Comparison) -> Verified:
+        """What came of that, with both files timed in turns."""
+        files = {"linked": self.content(name, precision), "converted": beside.converted}
         batches = self.batches(self.references.shapes[name])
-        files = {"linked": self.content(name, precision), "converted": Converter(members, precision).variant(name)}
-        reference = _keras(members, name, batches)
-        outputs = {who: verify.run(content, batches) for who, content in files.items()}
         timed = host.latencies(files, batches[0][0], threads=_THREADS, repeats=_REPEATS)
+        outputs = {"keras": beside.keras, **beside.outputs}
         return Verified(
             point=name,
             precision=precision,
-            right=self.right({who: o.scores for who, o in ({"keras": reference} | outputs).items()}, "keras"),
-            to_keras={who: verify.compare(o, reference) for who, o in outputs.items()},
+            right=self.right({who: o.scores for who, o in outputs.items()}, "keras"),
+            to_keras={who: verify.compare(o, beside.keras) for who, o in beside.outputs.items()},
             difference=verify.compare(outputs["linked"], outputs["converted"]).difference,
             flash_bytes={who: len(content) for who, content in files.items()},
             latency_ratio=float(np.median(np.divide(timed["linked"].repeats_us, timed["converted"].repeats_us))),
@@ -198,6 +216,47 @@ class _Bench:
                 elsewhere=int(np.sum(stage != place)),
                 difference=float(np.abs(scores - expected).max()),
             )
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A file of pickled ``MembersSource``, its precision, and how many test images it is looked at on, at most."""
+
+    members: bytes
+    point: str
+    precision: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a network answers in Keras, and by whom its files do; ``converted`` is TensorFlow's own."""
+
+    keras: Outputs
+    outputs: Mapping[str, Outputs]
+    converted: bytes
+
+
+def compared(given: Beside, progress: Progress) -> Comparison:
+    """Convert a network whole, and run it beside its linked file and Keras; a task."""
+    members = linking.members(given.members)
+    family, converted = members.family, Converter(members, given.precision).variant(given.point)
+    batches = _batches(family.data, given.images, members.input_shape(given.point))
+    files = {"linked": _content(family.run, given.point, given.precision), "converted": converted}
+    outputs = {who: verify.run(content, batches) for who, content in files.items()}
+    return Comparison(_keras(members, given.point, batches), outputs, converted)
+
+
+def _batches(data: Data, images: int, shape: Shape) -> list[np.ndarray]:
+    return [np.asarray(x) for x in data.test.head(images).batches(shape, _BATCH)]
+
+
+def _content(run: Run, name: str, precision: str) -> bytes:
+    path = run.tflite_path(name, precision)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RestnetError(f"cannot read {path}: {error.strerror}; build the run again") from None
 
 
 def _among(word: str, precisions: Sequence[str]) -> bool:

@@ -97,6 +97,15 @@ class Members:
         return objects.calibration(self.family.data, shape)
 
 
+@dataclass(frozen=True)
+class ObjectPlace:
+    """Where an object lies: what it is called, its file, and the role of the anchor whose integer weights it takes."""
+
+    name: str
+    path: Path
+    weights_of: str | None
+
+
 def makers(members: Members) -> dict[str, Maker]:
     """What makes files of the family's points, by precision."""
     settings = members.family.settings
@@ -161,6 +170,7 @@ class AnchorPieces:
         self._integers = precision_named(precision).calibrated
         self._lower = members.family.settings.lower
         self._objects: dict[str, link.Object] = {}
+        self._places: dict[str, ObjectPlace] = {}
 
     def file(self, point: str, route: link.Route) -> bytes:
         """One point's own file; a float32 one has been run beside Keras."""
@@ -318,7 +328,7 @@ class AnchorPieces:
         digests = [hashlib.sha256(np.ascontiguousarray(v).tobytes()).hexdigest() for v in values]
         route = [f"{p.anchor} {p.start} {p.stop}" for p in joint.plan.route[: joint.number + 2]]
         anchors = [self._family.anchors[p.anchor].sha256 for p in joint.plan.route[: joint.number + 2]]
-        shared = self.object(back.anchor) if self._integers else None
+        shared = back.anchor if self._integers else None
         name = joint.plan.name if joint.last else f"{joint.plan.name}.{joint.number + 1}"
         return self._kept(name, [*anchors, *route, *digests], task, shared)
 
@@ -327,15 +337,27 @@ class AnchorPieces:
         name: str,
         parts: Sequence[str],
         task: Callable[[Path], Task[Any, None]],
-        weights_of: link.Object | None = None,
+        weights_of: str | None = None,
     ) -> link.Object:
-        """An object from memory, from the run, or compiled into it."""
+        """An object from memory, from the run, or compiled into it; ``weights_of`` is the role of an anchor."""
         if name not in self._objects:
             path = self._path(name, parts)
             if not path.exists():
                 tasks.finish(self._family.execute, [task(path)], self._family.report)
-            self._objects[name] = link.Object(path.read_bytes(), weights_of)
+            self.placed(ObjectPlace(name, path, weights_of))
         return self._objects[name]
+
+    def place(self, one: link.Object) -> ObjectPlace:
+        """Where an object of these lies in the run."""
+        return self._places[next(name for name, value in self._objects.items() if value is one)]
+
+    def placed(self, place: ObjectPlace) -> link.Object:
+        """The object that lies there."""
+        if place.name not in self._objects:
+            shared = None if place.weights_of is None else self.object(place.weights_of)
+            self._objects[place.name] = link.Object(place.path.read_bytes(), shared)
+            self._places[place.name] = place
+        return self._objects[place.name]
 
     def _path(self, name: str, parts: Sequence[str]) -> Path:
         """The file of an object, which is named by all that it is made from."""

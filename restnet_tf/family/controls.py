@@ -13,15 +13,16 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from restnet_tf.family import caches, compute, fits, taught
+from restnet_tf.family.answering import Assembly, FittedVariant, WholeAnchor
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
 from restnet_tf.fitting import cache
-from restnet_tf.graph import cuts
 from restnet_tf.points.points import CONTROL, DISTILLED
 from restnet_tf.records import Piece
 from restnet_tf.similarity import features
-from restnet_tf.stitches import stitch, variant
+from restnet_tf.stitches import stitch
 from restnet_tf.stitches.closed_form import closed
+from restnet_tf.work import sources
 
 if TYPE_CHECKING:
     import keras
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from restnet_tf.fitting.cache import Cache
     from restnet_tf.fitting.results import Fitted
     from restnet_tf.records import Anchor, Plan, Stitch
+    from restnet_tf.work.sources import AnchorSource
 
 RANDOM_FRONT = "random-front"
 UNTAUGHT = "untaught"  # the role of an anchor that has learned nothing
@@ -39,7 +41,7 @@ _SEEDS, _CHEAP_WORK = 3, 6e11
 
 @dataclass(frozen=True)
 class Control:
-    """A network that the points between the anchors are held against, as a model from images to logits.
+    """A network that the points between the anchors are held against, as any process can assemble it.
 
     It may be a point itself, by its ``kind``, with ``unshared`` parameters of its own; ``twin_of`` as in a point.
     ``spent`` are the MACs that its training took.
@@ -47,7 +49,7 @@ class Control:
 
     name: str
     route: str
-    model: keras.Model
+    network: Assembly
     macs: int
     params: int
     kind: str = CONTROL
@@ -55,6 +57,11 @@ class Control:
     unshared: int = 0
     twin_of: str = ""
     spent: int = 0
+
+    @property
+    def model(self) -> keras.Model:
+        """From images to logits."""
+        return self.network.model()
 
 
 def seeds(work: int) -> int:
@@ -85,12 +92,13 @@ def pupil(family: Family, fitted: Fitted) -> Control:
     """The small anchor with what it was taught: a point of the family, and its weights are in the run."""
     role = family.smallest
     small, costs = family.anchors[role], family.costs[role]
-    network = taught.keep(family, fitted.stitch.tuned)
+    taught.keep(family, fitted.stitch.tuned)
+    (source,) = taught.of_run(family).values()
     route = f"{small.name} distilled from {family.anchors[family.largest].name}"
     return Control(
         taught.name(family),
         route,
-        cuts.between(network.model, network.model.inputs[0], network.logits),
+        WholeAnchor(source),
         costs.macs,
         costs.params,
         kind=DISTILLED,
@@ -157,20 +165,20 @@ def _behind_random(family: Family, every: Sequence[_Twin]) -> Iterator[Control]:
     jobs = [job for untaught, group in groups.items() for job in _jobs(family, untaught, group)]
     fits.fit(family, jobs)
     for (role, seed), group in groups.items():
-        anchors = {**family.anchors, UNTAUGHT: variant.randomised(family.anchors[role], seed)}
+        anchors = {**family.sources, UNTAUGHT: replace(family.sources[role], drawn=seed)}
         yield from (_control(family, twin, anchors) for twin in group)
 
 
-def _control(family: Family, twin: _Twin, anchors: Mapping[str, Anchor]) -> Control:
+def _control(family: Family, twin: _Twin, anchors: Mapping[str, AnchorSource]) -> Control:
     fitted = family.run.load_fitted(twin.job.name)
     assert fitted is not None  # it has just been fitted
     route = (replace(twin.front, anchor=UNTAUGHT), *twin.plan.route[1:])
-    model = variant.assemble(replace(twin.plan, route=route), anchors, *fitted.stitches, logits=True)
+    network = FittedVariant(family.run.path, replace(twin.plan, name=twin.job.name, route=route), anchors)
     macs, params = (sum(more) for more in zip(*map(stitch.widening, fitted.stitches), strict=True))
     return Control(
         twin.job.name,
         f"{twin.plan.name} behind a random front",
-        model,
+        network,
         twin.plan.macs + macs,
         twin.plan.params + params,
         rung=fitted.rung,
@@ -186,11 +194,11 @@ def _jobs(family: Family, untaught: tuple[str, int], group: Sequence[_Twin]) -> 
     if not left:
         return []
     role, seed = untaught
-    random = variant.randomised(family.anchors[role], seed)
+    random = replace(family.sources[role], drawn=seed)
     names = {UNTAUGHT: sorted({str(twin.front.stop) for twin in group})}
     views = caches.of_views(family, f"views-random-{role}-{seed}", {UNTAUGHT: random}, names)
     rank = caches.of_rank(family, f"rank-random-{role}-{seed}", {UNTAUGHT: random}, names)
-    starts = _closed_forms(family, role, left, random)
+    starts = _closed_forms(family, role, left, sources.anchor(random))
     return [_job(twin, starts[twin.ends], views, rank) for twin in left]
 
 

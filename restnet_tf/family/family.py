@@ -110,6 +110,11 @@ class Family(Prospect, Generic[Chosen]):
     heads: tuple[HeadFit, ...] = ()
     execute: Executor = tasks.serially
 
+    @property
+    def named(self) -> dict[str, AnchorSource]:
+        """How any process loads the anchors alone, by role."""
+        return {role: self.sources[role] for role in self.anchors}
+
     @cached_property
     def mirror(self) -> bool:
         """Whether mirror images are fair views of this data."""

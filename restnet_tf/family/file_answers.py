@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf.family import score
+from restnet_tf.family import answering
 from restnet_tf.work import resources, sources, tasks
 from restnet_tf.work.sources import DataSource
 from restnet_tf.work.tasks import Progress, Task
@@ -17,7 +17,9 @@ from tflite_export.devices import host
 
 if TYPE_CHECKING:
     from restnet_tf.family.answers import Key
-    from restnet_tf.family.family import Family
+    from restnet_tf.progress import Reporter
+    from restnet_tf.run.directory import Run
+    from restnet_tf.work.tasks import Executor
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,20 @@ class FileQuestion:
 def answered(question: FileQuestion, progress: Progress) -> np.ndarray:
     """The scores ``(n, classes)``; a task."""
     split = getattr(sources.data(question.images), question.split)
-    return host.scores(question.path.read_bytes(), score.images(split, question.shape), threads=resources.threads())
+    return host.scores(question.path.read_bytes(), answering.images(split, question.shape), threads=resources.threads())
 
 
-def together(family: Family) -> Callable[[str, Sequence[Key]], Iterator[np.ndarray]]:
-    """Asks many files about a split at once."""
+def together(
+    run: Run, images: DataSource, execute: Executor, report: Reporter
+) -> Callable[[str, Sequence[Key]], Iterator[np.ndarray]]:
+    """Asks many files of a run about a split at once."""
 
     def ask(split: str, keys: Sequence[Key]) -> Iterator[np.ndarray]:
         title = f"answers of {len(keys)} files on the {split} split, run by the interpreter"
         questions = [
-            FileQuestion(family.run.tflite_path(point, precision).absolute(), family.images, split, shape)
+            FileQuestion(run.tflite_path(point, precision).absolute(), images, split, shape)
             for point, precision, shape in keys
         ]
-        return family.execute(
-            [Task(title, answered, question, kind=tasks.SCORINGS) for question in questions], family.report
-        )
+        return execute([Task(title, answered, question, kind=tasks.SCORINGS) for question in questions], report)
 
     return ask

@@ -43,25 +43,43 @@ class Scratch:
     seed: int
 
 
+@dataclass(frozen=True)
+class ScratchNetwork:
+    """The network of a plan with the weights that the run has of this training."""
+
+    run: Path
+    plan: Plan
+    anchors: Mapping[str, AnchorSource]
+    seed: int
+
+    def model(self) -> keras.Model:
+        """From raw images to logits."""
+        run, anchors = Run(self.run), {p.anchor: sources.anchor(self.anchors[p.anchor]) for p in self.plan.route}
+        fitted, saved = run.load_fitted(self.plan.name), run.load_fitted(FROM_SCRATCH)
+        assert fitted is not None  # it is a control of that point
+        assert saved is not None  # by its training
+        network = _untaught(self.plan, anchors, fitted, self.seed)
+        network.set_weights([saved.stitch.tuned[str(i)] for i in range(len(network.weights))])
+        return network
+
+
 def control(family: Family, plan: Plan, job: Fit, fitted: Fitted) -> Control:
     """The network of a plan, trained whole; from the run or trained into it."""
     work, seed = sum(r.work for r in fitted.rungs), family.settings.seed
     if not family.run.stitch_path(FROM_SCRATCH).exists():
         front = plan.route[0].anchor
-        views = caches.of_views(family, f"views-{FROM_SCRATCH}", {front: family.anchors[front]}, {front: [cache.INPUT]})
+        views = caches.of_views(family, f"views-{FROM_SCRATCH}", {front: family.sources[front]}, {front: [cache.INPUT]})
         reads = replace(job.reads[0], features=views.folder, front=front, cut=cache.INPUT)
         given = Scratch(family.run.path, plan, family.sources, reads, work, seed)
         task = Task(f"training {plan.name} from nothing", trained, given, alone=True, kind=tasks.TRAINING)
         tasks.finish(family.execute, [task], family.report)
     saved = family.run.load_fitted(FROM_SCRATCH)
     assert saved is not None  # it has just been trained
-    network = _untaught(plan, family.anchors, fitted, seed)
-    network.set_weights([saved.stitch.tuned[str(i)] for i in range(len(network.weights))])
     macs, params = (sum(more) for more in zip(*map(stitch.widening, fitted.stitches), strict=True))
     return Control(
         FROM_SCRATCH,
         f"the network of {plan.name}, trained from nothing with its work",
-        network,
+        ScratchNetwork(family.run.path, plan, family.sources, seed),
         plan.macs + macs,
         plan.params + params,
         rung=FROM_SCRATCH,

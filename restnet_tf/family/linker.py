@@ -101,9 +101,18 @@ class Linker:
         self._pieces, self._plans, self._fitted, self._precision = pieces, plans, fitted, precision
         self._routes: dict[str, link.Route] = {}
 
+    @property
+    def pieces(self) -> Pieces:
+        """What routes are linked of."""
+        return self._pieces
+
     def variant(self, point: str) -> bytes:
         """One point's own file."""
         return self._pieces.file(point, self.route(point))
+
+    def adopt(self, point: str, route: link.Route) -> None:
+        """Take a route as another process joined it."""
+        self._routes[point] = route
 
     def elastic(
         self, points: Sequence[str], metadata: Mapping[str, Any], chains: Mapping[str, Cascade]

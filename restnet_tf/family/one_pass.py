@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from restnet_tf.stitches.step import Solution
 
 # So many images a task. Sums are added in the order of the shards: the same bytes come of any number of workers.
-SHARD_IMAGES = compute.STATISTICS_IMAGES
+SHARD_IMAGES = 256
 
 
 @dataclass(frozen=True)

@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from restnet_tf import atomic, records
+from restnet_tf.family import answering
+from restnet_tf.family.answering import Assembly, FittedVariant, WholeAnchor
 from restnet_tf.family.answers import SPLITS
 from restnet_tf.fitting.ladder import kl_divergence
-from restnet_tf.graph import cuts, infer
 from restnet_tf.points.points import ANCHOR, CONTROL, SHIPPED, STITCHED, OperatingPoint, Score
-from restnet_tf.records import RestnetError
-from restnet_tf.run.directory import Run
-from restnet_tf.stitches import stitch, variant
-from restnet_tf.work import sources
-from restnet_tf.work.sources import AnchorSource, DataSource
-from restnet_tf.work.tasks import SCORINGS, Progress, Task
+from restnet_tf.stitches import stitch
 
 if TYPE_CHECKING:
     import keras
 
-    from restnet_tf.data.splits import Data, Split
     from restnet_tf.family.controls import Control
     from restnet_tf.family.family import Family
     from restnet_tf.fitting.results import Fitted
-    from restnet_tf.records import Anchor, Plan
+    from restnet_tf.records import Plan
 
 
 class Scorer:
     """Scores networks on the rank and the test split of a family."""
 
     def __init__(self, family: Family) -> None:
-        self._splits = _splits(family.data)
+        self._splits = answering.splits(family.data)
         self._teacher = of_anchors(family)[family.largest]
 
     def __call__(self, model: keras.Model) -> dict[str, Score]:
         """Of a network from images to logits, by split."""
-        return self.by_split(_logits(model, self._splits))
+        return self.by_split(answering.logits(model, self._splits))
 
     def by_split(self, logits: Mapping[str, np.ndarray]) -> dict[str, Score]:
         """Of a network's logits ``(n, classes)`` for each split."""
@@ -71,40 +64,29 @@ def of_anchors(family: Family) -> dict[str, dict[str, np.ndarray]]:
     if path.exists():
         with np.load(path) as arrays:
             return {role: {name: arrays[f"{role}:{name}"] for name in SPLITS} for role in family.anchors}
-    family.report.stage("answers of the anchors on the rank and test split")
-    logits: dict[str, dict[str, np.ndarray]] = {}
-    for done, (role, anchor) in enumerate(family.anchors.items(), start=1):
-        logits[role] = _logits(to_logits(anchor), _splits(family.data))
-        family.report.progress(done, len(family.anchors))
+    networks = [WholeAnchor(source) for source in family.named.values()]
+    every = _answers(family, networks, "answers of the anchors on the rank and test split")
+    logits = dict(zip(family.anchors, every, strict=True))
     atomic.write_npz(path, {f"{role}:{name}": v for role, each in logits.items() for name, v in each.items()})
     return logits
 
 
-@dataclass(frozen=True)
-class Question:
-    """A variant whose answers are wanted: its plan, the stitches that the run has for it, and the images."""
-
-    run: Path
-    plan: Plan
-    anchors: Mapping[str, AnchorSource]
-    images: DataSource
-
-
-def answers(question: Question, progress: Progress) -> dict[str, np.ndarray]:
-    """The logits ``(n, classes)`` of a fitted variant on the rank and the test split, by name; a task."""
-    fitted = Run(question.run).load_fitted(question.plan.name)
-    if fitted is None:
-        raise RestnetError(f"{question.run} has no fitted point {question.plan.name}; run its build again")
-    anchors = {piece.anchor: sources.anchor(question.anchors[piece.anchor]) for piece in question.plan.route}
-    model = variant.assemble(question.plan, anchors, *fitted.stitches, logits=True)
-    return _logits(model, _splits(sources.data(question.images)))
-
-
 def of_variants(family: Family, plans: Sequence[Plan]) -> Iterator[dict[str, np.ndarray]]:
     """The logits of variants that the run has stitches for, by split, in the order of the plans."""
-    title = "answers of the points on the rank and test split"
-    questions = [Question(family.run.path, plan, family.sources, family.images) for plan in plans]
-    yield from family.execute([Task(title, answers, question, kind=SCORINGS) for question in questions], family.report)
+    networks = [FittedVariant(family.run.path, plan, family.sources) for plan in plans]
+    yield from _answers(family, networks, "answers of the points on the rank and test split")
+
+
+def besides(family: Family, scorer: Scorer, rivals: Sequence[Control]) -> Iterator[OperatingPoint]:
+    """Networks that the points between the anchors are held against, with their scores."""
+    networks = [rival.network for rival in rivals]
+    every = _answers(family, networks, "answers of what the points are held against, on the rank and test split")
+    for rival, logits in zip(rivals, every, strict=True):
+        yield _beside(rival, scorer.by_split(logits))
+
+
+def _answers(family: Family, networks: Sequence[Assembly], title: str) -> Iterator[dict[str, np.ndarray]]:
+    yield from answering.of_all(networks, family.images, title, family.execute, family.report)
 
 
 def scored(
@@ -154,30 +136,16 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
 
 
-def to_logits(anchor: Anchor) -> keras.Model:
-    """An anchor from raw images to logits."""
-    return cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits)
-
-
-def images(split: Split, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """A split in batches, as a network of that input takes it."""
-    for batch in split.batches(shape, infer.batch_size(shape)):
-        yield np.asarray(batch)
-
-
 def _all(
     family: Family, scorer: Scorer, chosen: Sequence[Plan], fitted: Mapping[str, Fitted], rivals: Sequence[Control]
 ) -> Iterator[OperatingPoint]:
     yield from anchors(family, scorer)
     for plan, logits in zip(chosen, of_variants(family, chosen), strict=True):
         yield stitched(family, scorer, plan, fitted[plan.name], logits)
-    for rival in rivals:
-        yield beside(scorer, rival)
+    yield from besides(family, scorer, rivals)
 
 
-def beside(scorer: Scorer, rival: Control) -> OperatingPoint:
-    """A network that the points between the anchors are held against, with its scores."""
-    scores = scorer(rival.model)
+def _beside(rival: Control, scores: Mapping[str, Score]) -> OperatingPoint:
     return OperatingPoint(
         rival.name,
         rival.kind,
@@ -191,13 +159,3 @@ def beside(scorer: Scorer, rival: Control) -> OperatingPoint:
         status=CONTROL if rival.kind == CONTROL else SHIPPED,
         twin_of=rival.twin_of,
     )
-
-
-def _splits(data: Data) -> dict[str, Split]:
-    return {name: getattr(data, name) for name in SPLITS}
-
-
-def _logits(model: keras.Model, splits: Mapping[str, Split]) -> dict[str, np.ndarray]:
-    """Compiled once: tracing a network takes longer than running a small one over all images."""
-    run, shape = infer.compiled(model), model.input_shape[1:]
-    return {name: np.concatenate([np.asarray(run(x)) for x in images(split, shape)]) for name, split in splits.items()}

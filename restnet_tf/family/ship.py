@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf.cascades.chains import StageCandidate
-from restnet_tf.family import anchor_pieces, cascades, compute, file_answers, opening, ratings, score, taught
+from restnet_tf.family import (
+    anchor_pieces,
+    answering,
+    cascades,
+    compute,
+    file_answers,
+    linking,
+    opening,
+    ratings,
+    score,
+    taught,
+)
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS
 from restnet_tf.family.cascades import Rest, Scope
@@ -49,9 +60,9 @@ def ship(
     rated = ratings.rated(members, shop, scored)
     leading = [p.name for p in front.decide(rated) if p.kind == STITCHED and p.status == SHIPPED]
     spent = sum(rival.spent for rival in rivals)
-    for twin in twins(leading):
-        rated.append(score.beside(scorer, twin))
-        spent += twin.spent
+    beside = list(twins(leading))
+    rated += score.besides(family, scorer, beside)
+    spent += sum(twin.spent for twin in beside)
     distilling = sum(rival.spent for rival in rivals if rival.kind == DISTILLED)
     trained = {"training_macs": _training_macs(family, fitted, spent), "distilling_macs": distilling}
     _settled(members, shop, rated, _meta(family) | trained)
@@ -148,15 +159,17 @@ def _shop(members: Members, scorer: Scorer, candidates: Sequence[OperatingPoint]
     def judge(point: str, precision: str, split: str, outputs: np.ndarray) -> Score:
         return Score.of(scorer.right(outputs, split))
 
+    makers = anchor_pieces.makers(members)
     return Shop(
         family.run,
-        anchor_pieces.makers(members),
+        makers,
         {name: members.input_shape(name) for name in names},
-        lambda split, shape: score.images(getattr(family.data, split), shape),
+        lambda split, shape: answering.images(getattr(family.data, split), shape),
         judge,
         family.report,
         most_elastic=family.settings.max_elastic,
-        together=file_answers.together(family),
+        together=file_answers.together(family.run, family.images, family.execute, family.report),
+        make=linking.together(members, makers),
     )
 
 

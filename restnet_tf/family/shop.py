@@ -32,7 +32,8 @@ class Shop:
 
     ``shapes`` are the input shapes of points, ``images`` and ``judge`` as in ``measure``. ``held_out`` are answers
     ``(n, classes)`` to the rank split of points that were fitted on it, each image without itself. ``most_elastic`` as
-    ``elastic.multiple`` gives it, ``together`` as ``Answers`` takes it.
+    ``elastic.multiple`` gives it, ``together`` as ``Answers`` takes it. ``make`` makes many files at once,
+    where more than one process can.
     """
 
     run: Run
@@ -45,6 +46,7 @@ class Shop:
     held_out: Mapping[str, np.ndarray] = field(default_factory=dict)
     most_elastic: float | None = None
     together: Callable[[str, Sequence[Key]], Iterator[np.ndarray]] | None = None
+    make: Callable[[Sequence[Job]], None] | None = None
 
     @cached_property
     def answers(self) -> Answers:
@@ -96,9 +98,14 @@ class Shop:
 
     def _write(self, jobs: Sequence[Job]) -> None:
         """The ``.tflite`` of each job; one that is there already stays."""
-        self.report.stage(f"making {len(jobs)} files")
-        for done, job in enumerate(jobs, start=1):
-            path = self.run.tflite_path(job.point, job.precision)
-            if not path.exists():
-                atomic.write_bytes(path, self.makers[job.precision].variant(job.point))
-            self.report.progress(done, len(jobs))
+        missing = [job for job in jobs if not self.run.tflite_path(job.point, job.precision).exists()]
+        if not missing:
+            return
+        if self.make is not None:
+            self.make(missing)
+            return
+        self.report.stage(f"making {len(missing)} files")
+        for done, job in enumerate(missing, start=1):
+            content = self.makers[job.precision].variant(job.point)
+            atomic.write_bytes(self.run.tflite_path(job.point, job.precision), content)
+            self.report.progress(done, len(missing))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf import atomic
-from restnet_tf.family import anchor_pieces, caches, score
+from restnet_tf.family import anchor_pieces, answering, caches, score
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.fitting import cache
 from restnet_tf.graph import cuts, infer
@@ -97,7 +97,7 @@ class Tail:
     def views(self) -> Taught:
         """What reaches it of the views that fits learn from, and what the large anchor answers to them."""
         family, name = self.family, self.family.largest
-        answers = caches.of_views(family, "optimize-answers", family.anchors, {name: [cache.LOGITS]})
+        answers = caches.of_views(family, "optimize-answers", family.named, {name: [cache.LOGITS]})
         count = min(len(answers.logits(name)), caches.held(family, 2 * prod(self.fitted.stitch.source.shape)))
         family.report.stage(f"what {count} views are in front of the last stitch of {self.plan.name}")
         batches = (images["front"] for images, _ in caches.stream(family, count, {"front": self.shape}))
@@ -109,7 +109,7 @@ class Tail:
         teacher, rank = score.of_anchors(self.family)[self.family.largest]["rank"], self.family.data.rank
         path = self.family.run.cache_path("optimize-teacher.npy")
         np.save(path, teacher)
-        return self._kept("rank", score.images(rank, self.shape), len(rank)), path
+        return self._kept("rank", answering.images(rank, self.shape), len(rank)), path
 
     def _kept(self, name: str, batches: Iterable[np.ndarray], count: int) -> Path:
         """A file of the features of so many images, float16 ``(n, ...)``."""

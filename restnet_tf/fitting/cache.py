@@ -6,8 +6,10 @@ penultimate features. A folder appears whole or not at all.
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 # What can be cached of an anchor beside its cuts.
 INPUT, LOGITS, PENULTIMATE = "input", "logits", "penultimate"
 _EXACT = (LOGITS, PENULTIMATE)
+# In a folder that is being filled: what it will hold, and which pieces it does.
+_LAYOUT, _PIECE = "layout.json", "piece"
 _HALF_MAX = float(np.finfo(np.float16).max)
 
 # Images by role, as raw batches ``(b, h, w, c)``, and their label mixtures ``(b, classes)`` or ``(b, 0)``.
@@ -94,69 +98,148 @@ def fill(
     """
     if folder.exists():
         return Cache(folder)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    atomic.check_room(folder, count * bytes_per_image(anchors, contents))
-    partial.mkdir(parents=True)
-    try:
-        _write(partial, anchors, contents, batches, count, progress)
-    except RestnetError:
-        shutil.rmtree(partial, ignore_errors=True)  # it may have taken the last room on the disk
-        raise
-    partial.rename(folder)
+    with _partial(folder, anchors, contents, count) as partial:
+        write(partial, runs(anchors, contents), batches, count, progress=progress)
+        publish(folder)
     return Cache(folder)
 
 
-def _write(
+def claim(
+    folder: Path, anchors: Mapping[str, Anchor], contents: Mapping[str, Sequence[str]], labels: int, count: int
+) -> Path:
+    """A folder beside it with every file at its full size, to be written by pieces and then published.
+
+    ``labels`` is how wide label mixtures are. What another process that was stopped wrote of the same stays. Raises
+    ``RestnetError`` where the disk lacks the room.
+    """
+    shapes = {"labels": (labels,)} | {
+        f"{role}.{name}": tuple(_tensor(anchors[role], name).shape[1:])
+        for role, names in contents.items()
+        for name in names
+    }
+    layout = json.dumps([count, sorted((name, *shape) for name, shape in shapes.items())])
+    partial = _beside(folder)
+    note = partial / _LAYOUT
+    if note.exists() and note.read_text(encoding="utf-8") == layout:
+        return partial
+    with _partial(folder, anchors, contents, count):
+        for name, shape in shapes.items():
+            atomic.array(partial / f"{_file_name(name)}.npy", _dtype(name), (count, *shape))
+        note.write_text(layout, encoding="utf-8")
+    return partial
+
+
+def written(partial: Path) -> set[int]:
+    """The first rows of the pieces that are in a claimed folder by now."""
+    return {int(path.suffix[1:]) for path in partial.glob(f"{_PIECE}.*")}
+
+
+def write_piece(partial: Path, runs: Mapping[str, FeatureRun], batches: Batches, count: int, at: int) -> None:
+    """Write the rows from ``at`` on into a claimed folder, and a note that they are there."""
+    write(partial, runs, batches, count, at)
+    (partial / f"{_PIECE}.{at}").touch()
+
+
+def publish(folder: Path) -> None:
+    """Give a folder that is filled its name."""
+    partial = _beside(folder)
+    for note in (*partial.glob(_LAYOUT), *partial.glob(f"{_PIECE}.*")):
+        note.unlink()
+    partial.rename(folder)
+
+
+def drop(folder: Path) -> None:
+    """Give back the room of a folder that was claimed."""
+    shutil.rmtree(_beside(folder), ignore_errors=True)
+
+
+def runs(anchors: Mapping[str, Anchor], contents: Mapping[str, Iterable[str]]) -> dict[str, FeatureRun]:
+    """What computes the contents, by role."""
+    named = {role: tuple(names) for role, names in contents.items()}
+    return {role: FeatureRun(role, anchors[role], names) for role, names in named.items() if names}
+
+
+def write(
     folder: Path,
-    anchors: Mapping[str, Anchor],
-    contents: Mapping[str, Iterable[str]],
+    runs: Mapping[str, FeatureRun],
     batches: Batches,
     count: int,
-    progress: Callable[[int, int], None],
+    at: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    runs = {role: _Run(role, anchors[role], tuple(names)) for role, names in contents.items() if names}
-    files, done = _Files(folder, count), 0
+    """Write what batches come to into the files of ``count`` rows, from row ``at`` on."""
+    files, done = _Files(folder, count), at
     for images, labels in batches:
-        files.write("labels", labels, np.float32, done)
+        files.write("labels", labels, done)
         for role, run in runs.items():
             for name, rows in run(images[role]).items():
                 exact = name in _EXACT
-                rows = rows if exact else np.clip(rows, -_HALF_MAX, _HALF_MAX)
-                files.write(f"{role}.{name}", rows, np.float32 if exact else np.float16, done)
+                files.write(f"{role}.{name}", rows if exact else np.clip(rows, -_HALF_MAX, _HALF_MAX), done)
         done += len(labels)
         progress(done, count)
     files.flush()
 
 
-def plain(split: Split, anchors: Mapping[str, Anchor], batch: int = 64) -> Batches:
-    """A split's own images at every anchor's input shape, with one-hot labels: what ``fill`` reads."""
+@contextmanager
+def _partial(
+    folder: Path, anchors: Mapping[str, Anchor], contents: Mapping[str, Iterable[str]], count: int
+) -> Iterator[Path]:
+    """A new folder to be filled, gone where that fails: it may have taken the last room on the disk."""
+    drop(folder)
+    atomic.check_room(folder, count * bytes_per_image(anchors, contents))
+    partial = _beside(folder)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except RestnetError:
+        drop(folder)
+        raise
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".partial")
+
+
+def plain(
+    split: Split, anchors: Mapping[str, Anchor], batch: int = 64, start: int = 0, stop: int | None = None
+) -> Batches:
+    """A split's own images at every anchor's input shape, with one-hot labels: what ``fill`` reads.
+
+    ``start`` and ``stop`` are rows; ``start`` is that of a whole batch.
+    """
     classes = next(iter(anchors.values())).classes
     labels = np.zeros((len(split), 0)) if split.labels is None else np.eye(classes)[split.labels]
-    streams = [split.batches(anchor.input_shape, batch) for anchor in anchors.values()]
+    rows = np.arange(len(split))[start:stop]
+    streams = [split.batches(anchor.input_shape, batch, order=rows) for anchor in anchors.values()]
     for index, images in enumerate(zip(*streams, strict=True)):
-        yield dict(zip(anchors, images, strict=True)), labels[index * batch : (index + 1) * batch]
+        yield dict(zip(anchors, images, strict=True)), labels[rows[index * batch : (index + 1) * batch]]
 
 
 class _Files:
-    """The arrays of a folder that is being filled, each made when its first rows come."""
+    """The arrays of a folder that is being filled; one that is not there yet is made when its first rows come."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder, self._count = folder, count
         self._arrays: dict[str, np.memmap] = {}
 
-    def write(self, name: str, rows: np.ndarray, dtype: type, at: int) -> None:
+    def write(self, name: str, rows: np.ndarray, at: int) -> None:
         if name not in self._arrays:
-            path, shape = self._folder / f"{_file_name(name)}.npy", (self._count, *rows.shape[1:])
-            self._arrays[name] = atomic.array(path, dtype, shape)
+            self._arrays[name] = self._opened(name, rows.shape[1:])
         self._arrays[name][at : at + len(rows)] = rows
+
+    def _opened(self, name: str, shape: tuple[int, ...]) -> np.memmap:
+        path = self._folder / f"{_file_name(name)}.npy"
+        if path.exists():
+            there: np.memmap = np.load(path, mmap_mode="r+")
+            return there
+        return atomic.array(path, _dtype(name), (self._count, *shape))
 
     def flush(self) -> None:
         for array in self._arrays.values():
             array.flush()
 
 
-class _Run:
+class FeatureRun:
     """An anchor from images to what is kept of it, by name; finite, or refused."""
 
     def __init__(self, role: str, anchor: Anchor, names: tuple[str, ...]) -> None:
@@ -167,6 +250,7 @@ class _Run:
         self._model = infer.compiled(model)
 
     def __call__(self, images: Any) -> dict[str, np.ndarray]:
+        """The contents of a batch of images ``(b, h, w, c)``, by name."""
         import tensorflow as tf
 
         outputs = self._model(tf.convert_to_tensor(images, tf.float32))
@@ -179,6 +263,11 @@ class _Run:
 def _tensor(anchor: Anchor, name: str) -> Any:
     tensors = {INPUT: anchor.model.inputs[0], LOGITS: anchor.logits, PENULTIMATE: anchor.features}
     return tensors[name] if name in tensors else cuts.tensor(anchor.model, name)
+
+
+def _dtype(name: str) -> type:
+    """Of what is kept by a name, with its role before it."""
+    return np.float32 if name == "labels" or name.partition(".")[2] in _EXACT else np.float16
 
 
 def _file_name(name: str) -> str:

@@ -44,9 +44,12 @@ class Views:
 
 
 def batches(
-    split: Split, shapes: Mapping[str, tuple[int, ...]], views: Views
+    split: Split, shapes: Mapping[str, tuple[int, ...]], views: Views, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """The views at the input shape of every role, with their labels mixed alike: what ``cache.fill`` reads."""
+    """The views at the input shape of every role, with their labels mixed alike: what ``cache.fill`` reads.
+
+    ``start`` and ``stop`` are rows, as of ``stream``.
+    """
     for images, labels in stream(
         split,
         views.shape,
@@ -55,6 +58,8 @@ def batches(
         classes=views.classes,
         mirror=views.mirror,
         seed=views.seed,
+        start=start,
+        stop=stop,
     ):
         yield {role: resized(images, shape) for role, shape in shapes.items()}, labels
 
@@ -68,21 +73,24 @@ def stream(
     classes: int,
     mirror: bool,
     seed: int,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """``count`` views as batches ``(b, *shape)`` of raw images, with their labels mixed alike.
 
     Yields ``(images, weights)``, where ``weights`` ``(b, classes)`` is the mixture of one-hot labels,
     or ``(b, 0)`` for unlabelled images. Each is a random shift, perhaps mirrored, mixed with
     another view of its batch at a uniform ratio (mixup, Zhang et al. 2018, alpha 1). The stream is
-    a function of the arguments alone.
+    a function of the arguments alone. From row ``start``, that of a whole batch, to ``stop`` it is a stretch of the
+    whole one.
     """
     rng = np.random.default_rng([seed, 0])
     shifted = _shift if split.kind.photos else _shift_in_time
     passes = -(-count // len(split))
     order = np.concatenate([rng.permutation(len(split)) for _ in range(passes)])[:count]
-    for index, images in enumerate(split.batches(shape, batch, order=order)):
+    for index, images in enumerate(split.batches(shape, batch, order=order[start:stop]), start=start // batch):
         rng = np.random.default_rng([seed, 1, index])
-        rows = order[index * batch : (index + 1) * batch]
+        rows = order[index * batch :][: len(images)]
         labels = np.eye(classes)[split.labels[rows]] if split.labels is not None else np.zeros((len(rows), 0))
         plain = shifted(np.asarray(images), mirror, rng)
         partner = rng.permutation(len(plain))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,8 @@ class AnchorSource:
 
     ``order`` says which output stands for each class; ``head`` is the ``.npz`` of a ``HeadFit``; ``class_names`` are
     the classes of either; ``trained`` is the ``.npz`` of weights whose names begin with ``role``. ``sha256`` is the
-    anchor's, which a process that loads it anew has to arrive at.
+    anchor's, which a process that loads it anew has to arrive at. With ``drawn`` its weights are drawn anew by that
+    seed, as of one that has learned nothing.
     """
 
     model: ModelSource
@@ -51,6 +52,7 @@ class AnchorSource:
     trained: Path | None = None
     role: str = ""
     order: tuple[int, ...] | None = None
+    drawn: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def forget() -> None:
 
 def anchor(source: AnchorSource) -> Anchor:
     """The anchor; raises ``RestnetError`` where its file is another by now."""
+    if source not in _anchors and source.drawn is not None:
+        _anchors[source] = variant.randomised(anchor(replace(source, drawn=None)), source.drawn)
     if source not in _anchors:
         value = source.model.load()
         if source.order is not None:

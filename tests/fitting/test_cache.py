@@ -44,6 +44,30 @@ def test_values_are_those_of_a_direct_pass(tmp_path):
     np.testing.assert_array_equal(kept.labels(), np.eye(CLASSES)[np.arange(40) % CLASSES])
 
 
+def test_pieces_in_any_order_come_to_the_same_bytes(tmp_path):
+    """Each written by what opened the files for itself; what is there already is not written again."""
+    anchors, whole = filled(tmp_path / "whole")
+    partial = cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 40)
+    for start, stop in ((32, 40), (0, 32)):
+        assert cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 40) == partial
+        assert start not in cache.written(partial)
+        batches = cache.plain(split(40), anchors, 16, start, stop)
+        cache.write_piece(partial, cache.runs(anchors, CONTENTS), batches, 40, start)
+        assert start in cache.written(partial)
+    cache.publish(tmp_path / "c")
+    one, other = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in (whole.folder, tmp_path / "c"))
+    assert one == other
+    assert len(one) == 7
+
+
+def test_pieces_of_other_contents_are_not_gone_on_with(tmp_path):
+    anchors, _ = pair()
+    partial = cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 40)
+    cache.write_piece(partial, cache.runs(anchors, CONTENTS), cache.plain(split(40), anchors, 16, 0, 16), 40, 0)
+    assert cache.written(cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 40)) == {0}
+    assert cache.written(cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 41)) == set()
+
+
 @pytest.fixture
 def little_room():
     """Files of no more than 4 KB, as where a disk is full; that signals nothing to Python, it fails a call."""

@@ -110,6 +110,9 @@ def test_batches_bring_one_stream_to_every_shape():
     shapes = {"large": (8, 8, 3), "small": (4, 4, 1)}
     batches = list(views.batches(split(), shapes, recipe))
     assert [len(labels) for _, labels in batches] == [16, 16, 16, 2]
+    stretches = [views.batches(split(), shapes, recipe, start, stop) for start, stop in ((0, 32), (32, 50))]
+    for (one, _), (other, _) in zip(batches, (batch for each in stretches for batch in each), strict=True):
+        np.testing.assert_array_equal(one["large"], other["large"])
     for (sized, labels), (plain, mixtures) in zip(batches, drawn(split()), strict=True):
         np.testing.assert_array_equal(labels, mixtures)
         np.testing.assert_array_equal(sized["large"], plain)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from stages import Stages
 
+from restnet_tf.family import caches
 from restnet_tf.methods.restnet import method
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.progress import Silent
@@ -66,8 +67,9 @@ def test_another_process_finds_the_heads_that_were_fitted(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_one_process_and_two_come_to_the_same_bytes(tmp_path: Path) -> None:
-    """Statistics, trials, fits in both halves, compilations and answers of a whole small build."""
+def test_one_process_and_two_come_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics, trials, features in pieces, fits in both halves, compilations and answers of a whole small build."""
+    monkeypatch.setattr(caches, "_PIECE_WORK", 1)
     for role, anchor in networks.pair(1)[0].items():
         anchor.model.save(tmp_path / f"{role}.keras")
     np.savez(tmp_path / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
@@ -100,5 +102,5 @@ def test_one_process_and_two_come_to_the_same_bytes(tmp_path: Path) -> None:
 
 def content(run: Path) -> list[Path]:
     """The files of a run that do not hold latencies of this host, or the time of day."""
-    names = ("stitches/*", "objects/*", "tflite/*", "similarity.npz", "plans.json")
+    names = ("stitches/*", "objects/*", "tflite/*", "similarity.npz", "plans.json", "cache/*/*.npy")
     return sorted(path for pattern in names for path in run.glob(pattern))

@@ -17,7 +17,7 @@ from restnet_tf import atomic
 from restnet_tf.anchors import applications
 from restnet_tf.cascades import checks
 from restnet_tf.data.splits import Split
-from restnet_tf.family import additions, cascades, first_looks, forecast, opening
+from restnet_tf.family import additions, anchor_pieces, cascades, file_answers, first_looks, forecast, opening
 from restnet_tf.family.anchor_pieces import Members
 from restnet_tf.family.answers import SPLITS, Shape
 from restnet_tf.family.cascades import Scope
@@ -76,7 +76,7 @@ def open(
         first_looks.say(impressions, report)
         first_looks.judge(impressions, remedies, options.anyway, report)
     family = opening.family(options, settings, data, loaded, run, report, remedies, execute) if loaded else None
-    return Stages(run, data, options, settings, report, files, family)
+    return Stages(run, data, options, settings, report, files, family, execute)
 
 
 def out(options: Options) -> Path:
@@ -103,6 +103,8 @@ def build(work: Stages) -> None:
     """Files of every model, what they answer, the cascades of them, and what speaks of all."""
     if not work.run.done("points"):
         forecast.say(outlook.forecast(work), work.run.path, work.report)
+    if work.family is not None:
+        anchor_pieces.compile_anchors(work.family, work.settings.precisions)
     shop, meta, earlier = _shop(work), _meta(work), _earlier(work)
     models = _models(work, shop, earlier)
     chains = cascades.added(shop, models, _scope(work), meta, earlier)
@@ -160,7 +162,10 @@ def _shop(work: Stages) -> Shop:
         part: Split = getattr(work.data, split)
         return (np.asarray(batch) for batch in part.batches(shape, _BATCH))
 
-    shop = Shop(work.run, makers.of(work), work.shapes, images, judge, work.report)
+    together = file_answers.together(
+        work.run, opening.images_source(work.options, work.data), work.execute, work.report
+    )
+    shop = Shop(work.run, makers.of(work), work.shapes, images, judge, work.report, together=together)
     return shop
 
 

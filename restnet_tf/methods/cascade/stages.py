@@ -19,6 +19,8 @@ from restnet_tf.family.family import Family, Settings
 from restnet_tf.family.first_looks import Impression, Remedies
 from restnet_tf.methods.cascade.options import ROLES, Options
 from restnet_tf.records import RestnetError
+from restnet_tf.work import tasks
+from restnet_tf.work.tasks import Executor
 from tflite_export import adapter, classifier, probabilities
 from tflite_export.classifier import Classifier
 from tflite_export.devices import host
@@ -105,6 +107,7 @@ class Stages:
     report: Reporter
     files: Mapping[str, FileStage]
     family: Family[Options] | None
+    execute: Executor = tasks.serially
 
     @property
     def roles(self) -> tuple[str, ...]:

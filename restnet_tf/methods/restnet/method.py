@@ -242,8 +242,8 @@ def _caches(family: Build, chosen: list[Plan]) -> tuple[Cache, Cache]:
         if front.stop not in names[front.anchor]:
             names[front.anchor].append(str(front.stop))
     return (
-        caches.of_views(family, "views", family.anchors, names),
-        caches.of_rank(family, "rank", family.anchors, names),
+        caches.of_views(family, "views", family.named, names),
+        caches.of_rank(family, "rank", family.named, names),
     )
 
 

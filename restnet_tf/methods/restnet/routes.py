@@ -32,7 +32,7 @@ from restnet_tf.work.tasks import TRIALS, Task
 # Whose blocks are left out; of the small anchor, every one is needed.
 SKIPPED = "large"
 # Plans that one task tries: enough that the fronts, which each task computes for itself, cost little beside the backs.
-_LOT = 24
+_LOT = 12
 # Where sums rank paths worse than this by Spearman's correlation, more are tried, up to so many times as many.
 _WELL_RANKED, _MOST_TIMES = 0.5, 4
 Build = Family[Options]

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf.family import caches, controls
+from restnet_tf.family.answering import WholeAnchor
 from restnet_tf.family.controls import Control
 from restnet_tf.family.family import TEACHER, Family
 from restnet_tf.fitting import cache
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.results import Fitted
-from restnet_tf.graph import cuts
 from restnet_tf.methods.snnet import trainings
 from restnet_tf.methods.snnet.options import Options
 from restnet_tf.methods.snnet.supernet import Configuration
@@ -62,7 +62,8 @@ def teacher(family: Build) -> str | None:
 
 def _caches(family: Build, configurations: Sequence[Configuration]) -> tuple[Cache, Cache]:
     """What training reads: of views of the fit images, and of the rank split."""
-    anchors, features = contents(family, [c.plan for c in configurations])
+    roles, features = contents(family, [c.plan for c in configurations])
+    anchors = {role: family.sources[role] for role in roles}
     return caches.of_views(family, "views", anchors, features), caches.of_rank(family, "rank", anchors, features)
 
 
@@ -202,9 +203,6 @@ def _controls(
             every.append(controls.random_front(family, twin, {"stitch": compute}, views, ranked))
     if not exact(family):
         for role in family.by_cost:
-            anchor, costs = family.anchors[role], family.costs[role]
-            logits = cuts.between(anchor.model, anchor.model.inputs[0], anchor.logits)
-            every.append(
-                Control(f"{role} before", f"{anchor.name} before the training", logits, costs.macs, costs.params)
-            )
+            name, costs, network = family.anchors[role].name, family.costs[role], WholeAnchor(family.sources[role])
+            every.append(Control(f"{role} before", f"{name} before the training", network, costs.macs, costs.params))
     return tuple(every)

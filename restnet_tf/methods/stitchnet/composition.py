@@ -21,6 +21,8 @@ from restnet_tf.methods.stitchnet.pool import PoolMember
 from restnet_tf.methods.stitchnet.search import HEAD, Limits, SearchSpace
 from restnet_tf.progress import Reporter
 from restnet_tf.run.directory import Run
+from restnet_tf.work import tasks
+from restnet_tf.work.tasks import Executor
 
 if TYPE_CHECKING:
     from restnet_tf.anchors.head import HeadFit
@@ -58,6 +60,7 @@ class Composition:
     settings: CompositionSettings
     report: Reporter
     heads: tuple[HeadFit, ...] = ()  # the head of a net is its last stitch
+    execute: Executor = tasks.serially
 
     @property
     def budget(self) -> tuple[Term, ...]:
@@ -95,11 +98,10 @@ class Composition:
 
     def compile(self) -> None:
         """Every member in every precision that is asked for, and in float32, which the search runs."""
-        with self.timed("pool"):
-            for role, entry in self.members.items():
-                for precision in dict.fromkeys((FLOAT, *self.settings.precisions)):
-                    self.object(role, precision)
-                entry.release()
+        for role, entry in self.members.items():
+            for precision in dict.fromkeys((FLOAT, *self.settings.precisions)):
+                self.object(role, precision)
+            entry.release()
 
     def images(self, role: str) -> np.ndarray:
         """The few images as a member takes them, uint8 ``(n, h, w, c)``."""

@@ -7,7 +7,7 @@ import numpy as np
 from restnet_tf.anchors import first_look, preprocess
 from restnet_tf.family import first_looks
 from restnet_tf.family.first_looks import Impression, Remedies
-from restnet_tf.methods.stitchnet import fewshot
+from restnet_tf.methods.stitchnet import branches, fewshot
 from restnet_tf.methods.stitchnet.composition import Composition
 from restnet_tf.methods.stitchnet.fragments import FEATURES, FLOAT
 from restnet_tf.methods.stitchnet.pool import PoolMember
@@ -24,7 +24,7 @@ def judge(composition: Composition) -> None:
     """
     if composition.run.record_path.exists():
         return
-    composition.compile()
+    branches.compile(composition)
     composition.report.stage(_STAGE)
     seen = [_look(composition, role, entry) for role, entry in composition.members.items() if entry.trained]
     first_looks.say(seen, composition.report)

@@ -13,7 +13,7 @@ import numpy as np
 from restnet_tf import records
 from restnet_tf.family.method import EmptyError
 from restnet_tf.fitting.results import CLOSED_FORM, Fitted
-from restnet_tf.methods.stitchnet import fewshot, findings, search
+from restnet_tf.methods.stitchnet import branches, fewshot, findings, search
 from restnet_tf.methods.stitchnet.composition import Composition
 from restnet_tf.methods.stitchnet.search import Link, Net, SearchResult
 from restnet_tf.points import front
@@ -40,16 +40,11 @@ class Chosen:
 def search_result(composition: Composition) -> SearchResult:
     """All nets of the search, from the run or search_result into it, start by start."""
     whole = SearchResult()
-    run, starts = composition.run, len(composition.pool)
-    for number, role in enumerate(composition.pool):
-        path = run.search_path(role)
-        if not path.exists():
-            space = composition.space
-            composition.report.stage(f"searching, start {number + 1} of {starts}: {composition.names[role]}")
-            with composition.timed("search"):
-                part = search.search(space, composition.pool[role][0])
-            findings.write(path, part)
-        part = findings.read(path, composition.pool)
+    run = composition.run
+    if missing := [role for role in composition.pool if not run.search_path(role).exists()]:
+        branches.searched(composition, missing)
+    for role in composition.pool:
+        part = findings.read(run.search_path(role), composition.pool)
         whole.nets += part.nets
         whole.refused += part.refused
         whole.ended += part.ended
