@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INSTALLED = ("restnet_tf", "tflite_export")
 PACKAGES = (*INSTALLED, "benchmarks")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "ai_edge_litert", "scipy", "torch"}
+HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "ai_edge_litert", "scipy", "torch", "mlflow", "tensorboard"}
 # Holds a Keras layer, so it imports Keras, and others import it in functions only.
 LAYERS = "restnet_tf.graph.tokens"
 # What these do to a process (they set TF_USE_LEGACY_KERAS) stays in a process of its own.

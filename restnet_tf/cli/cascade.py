@@ -42,6 +42,7 @@ option = partial(shared.option, "cascade")
 @option("--budget", metavar="TERMS", help='Limits, as in "mean.macs<=60M, macs<=140M".')
 @shared.anyway("cascade")
 @shared.jobs
+@shared.log
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def cascade(jobs: int | None, **options: Any) -> None:
     """Join models as they are: the cheap one answers, the next only where it is unsure. Trains nothing.

@@ -54,6 +54,7 @@ _SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
 @option("--cascades", type=click.IntRange(0, 16), help="Cascades to ship; 0 for none.")
 @shared.anyway("compose")
 @shared.jobs
+@shared.log
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
 def compose(jobs: int | None, **options: Any) -> None:
     """Compose nets of a pool's fragments for a few labelled images, without training.

@@ -79,6 +79,27 @@ def anyway(command: str) -> Decorator:
     return option(command, "--anyway", is_flag=True, help="Go on though a model answers no better than chance.")
 
 
+def _trackers(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words as they are; one that names no tracker is a usage error."""
+    if words:
+        from restnet_tf.commands import log
+        from tflite_export.errors import DomainError
+
+        try:
+            log.logs(words)
+        except DomainError as error:
+            raise click.BadParameter(str(error), context, parameter) from None
+    return words
+
+
+log = click.option(
+    "--log",
+    multiple=True,
+    metavar="WHERE",
+    callback=_trackers,
+    help="Tell the run to a tracker too: mlflow:URI or tensorboard:DIR (extras of these names); may be given again.",
+)
+
 pair = _applied(
     [
         option(_BUILD, "--large", metavar="ANCHOR", help="The large anchor: a name or a file."),
