@@ -1,0 +1,157 @@
+"""int8's ranges: observed where TensorFlow overwrites them, and clipped where the network's answers gain by it."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from tflite_export.calibration import BEST, KEY, check_clipping, chosen, quantised
+from tflite_export.convert import compile_object, convert
+from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Tensor, only, read
+from tflite_export.spreads import CLIPPINGS, MIN_MAX
+
+pytestmark = pytest.mark.slow
+
+RULES = tuple(CLIPPINGS)
+
+
+@cache
+def residual() -> keras.Model:
+    """A convolution whose result is small beside the sum that TensorFlow makes in its place."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(layers.Rescaling(1 / 64)(image))
+    y = layers.Conv2D(8, 3, padding="same", name="branch")(x)
+    x = layers.Add(name="sum")([x, layers.Rescaling(1.0)(layers.Conv2D(8, 1, name="last")(0.3 * y))])
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    return keras.Model(image, layers.Dense(10, activation="softmax", name="head")(x), name="residual")
+
+
+@cache
+def photos(n: int = 40) -> np.ndarray:
+    """Blobs of which one in ten has a speck, far brighter than all else once the stem has taken differences."""
+    rng = np.random.default_rng(1)
+    blobs = rng.uniform(100, 130, (n, 4, 4, 3)).astype(np.float32)
+    images = np.array(keras.ops.image.resize(blobs, (16, 16)))
+    images[::10, 8, 8] = 255
+    return images
+
+
+@cache
+def file(clipping: str) -> bytes:
+    return convert(residual(), "int8", [photos()], clipping=clipping)
+
+
+def rule(content: bytes) -> str:
+    return bytes(read(content).metadata[KEY].data).decode()
+
+
+def reach(tensor: Tensor) -> tuple[float, float]:
+    """The least and the greatest value of an int8 tensor."""
+    (scale,), (zero,) = tensor.scales, tensor.zero_points
+    return (-128 - zero) * scale, (127 - zero) * scale
+
+
+def made_by(content: bytes, layer: str) -> Tensor:
+    return next(t for op in only(read(content)).operators for t in op.outputs if f"{layer}_1/" in t.name)
+
+
+def test_ranges_are_what_the_layers_give():
+    """TensorFlow's own range of the last convolution is that of the sum behind it."""
+    inner = keras.Model(residual().input, residual().get_layer("last").output)
+    values = np.asarray(inner(photos()))
+    assert np.ptp(np.asarray(keras.Model(residual().input, residual().get_layer("sum").output)(photos()))) > 1.5 * (
+        np.ptp(values)
+    )
+    low, high = reach(made_by(file(MIN_MAX), "last"))
+    step = (high - low) / 255
+    assert abs(low - values.min()) < step
+    assert abs(high - values.max()) < step
+
+
+def test_a_file_is_what_tensorflow_makes_where_nothing_is_overwritten():
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, activation="relu")(layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, model(image)))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in photos())
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    ours, theirs = (
+        [t for op in only(read(content)).operators for t in op.outputs]
+        for content in (convert(model, "int8", [photos()], clipping=MIN_MAX), converter.convert())
+    )
+    assert [t.shape[1:] for t in ours] == [t.shape[1:] for t in theirs]
+    assert [t.zero_points for t in ours] == [t.zero_points for t in theirs]
+    np.testing.assert_allclose([t.scales for t in ours], [t.scales for t in theirs], rtol=1e-5)
+
+
+def test_the_best_rule_is_taken_and_named():
+    names = {clipping: rule(file(clipping)) for clipping in (BEST, *RULES)}
+    assert {name: names[name] for name in RULES} == {name: name for name in RULES}
+    assert file(BEST) == file(names[BEST])
+    assert convert(residual(), "int8", [photos()]) == file(BEST)
+
+
+def test_an_object_is_judged_by_its_scores():
+    cut = {"sum": residual().get_layer("sum").output}
+    content = compile_object(residual(), cut, "int8", [photos()])
+    assert sorted(read(content).signatures[0].outputs) == ["scores", "sum"]
+    assert rule(content) == rule(file(BEST))
+
+
+LOSS = np.linspace(0.5, 1.5, 40)
+
+
+@pytest.mark.parametrize(
+    ("other", "taken"),
+    [
+        (0.5 * LOSS, "mse"),
+        (0.95 * LOSS, MIN_MAX),  # surely better, by too little
+        (0.5 * LOSS + 0.9 * np.resize([2, -1.2], 40), MIN_MAX),  # better on some images, worse on others
+        (1.5 * LOSS, MIN_MAX),
+        (0 * LOSS, "mse"),
+    ],
+)
+def test_clipping_is_taken_where_it_surely_gains(other: np.ndarray, taken: str):
+    assert chosen({MIN_MAX: LOSS, "mse": other}) == taken
+
+
+def test_one_image_judges_too():
+    assert chosen({MIN_MAX: np.ones(1), "mse": np.zeros(1)}) == "mse"
+    assert chosen({MIN_MAX: np.zeros(1), "mse": np.zeros(1)}) == MIN_MAX
+
+
+def test_gelu_keeps_its_least_value():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1, activation="gelu", name="curve")(layers.Rescaling(1 / 500, offset=1)(image))
+    x = layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, x)
+    kernel = np.zeros((1, 1, 3, 4), np.float32)
+    kernel[0, 0, 0, 0] = -0.4
+    model.get_layer("curve").set_weights([kernel, np.zeros(4, np.float32)])  # gives -0.17 at none of the images
+    low, _ = reach(next(t for op in only(read(convert(model, "int8", [photos()[:, :8, :8]]))).operators
+                        if op.name == "GELU" for t in op.outputs))  # fmt: skip
+    assert abs(low + 0.17) < 0.002
+
+
+def test_unknown_rules_are_refused():
+    for clipping in (BEST, *RULES):
+        check_clipping(clipping)
+    with pytest.raises(TfliteError, match="unknown clipping 'p99'; choose of best, min-max"):
+        convert(residual(), "int8", [photos()], clipping="p99")
+
+
+def test_a_converter_that_cannot_stop_before_it_quantises_is_named():
+    """What broke with another TensorFlow; the one that is installed has it."""
+    other: Any = SimpleNamespace()
+    with pytest.raises(TfliteError, match=r"has no TFLiteConverter\._experimental_calibrate_only.*install TensorFlow"):
+        quantised(other, [photos()[:1]], "int8", MIN_MAX)
