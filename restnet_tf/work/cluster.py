@@ -25,7 +25,7 @@ from restnet_tf.records import RestnetError, RestnetWarning
 from restnet_tf.work import faults, processes, remote, start, tasks
 from restnet_tf.work.dispatch import Attempt, Dispatch
 from restnet_tf.work.faults import Worker
-from restnet_tf.work.roster import Roster
+from restnet_tf.work.roster import THERE, Roster
 from restnet_tf.work.tasks import Task
 
 if TYPE_CHECKING:
@@ -34,10 +34,14 @@ if TYPE_CHECKING:
 LOCAL = "local"
 _LOSSES = 6  # of one task, behind which it is the task's fault
 _LOOK_S = 0.5
-_CONNECT_S = 15.0
+_CLOSE_S = 15.0
+_GRACE_S = 20.0
 _FETCH_S = 10.0
 _RESTART_S = 30.0
 _SHOWN = 20  # looks, until a file of a worker's has to be there
+# Dask gives up a worker that is not there some seconds after a loss; it may just have been lost for a second time.
+# Nobody reads its profiles.
+_LOCAL_CONFIG = {"distributed.deploy.lost-worker-timeout": "1d", "distributed.worker.profile.enabled": False}
 _SILENT = logging.CRITICAL + 1
 _FULL = 0.7  # of its limit a worker had in use when it was last seen: so it went over
 
@@ -73,6 +77,7 @@ class Workers:
         self._flights: list[Flight] = []
         self._ended: queue.SimpleQueue[Flight] = queue.SimpleQueue()
         self._over: set[str] = set()  # addresses of workers that Dask killed for their memory
+        self._begun = False  # there was a worker
         self._size = 0.0  # bytes that a task takes, as far as is known
         self._client.subscribe_topic("worker-restart-memory", lambda event: self._over.add(event[1]["worker"]))
 
@@ -88,25 +93,29 @@ class Workers:
 
     def wait(self, report: Reporter) -> list[Worker]:
         """The workers, as soon as there is one; raises ``RestnetError`` where none comes."""
-        until, told = time.monotonic() + self._patience_s, False
+        began, told = time.monotonic(), False
         while not (workers := self._roster.look(report)):
-            if self._roster.reasons or time.monotonic() > until:
+            # One that was lost may be about to come back, though others are of no use.
+            patience_s = _GRACE_S * self._begun if self._roster.reasons else self._patience_s
+            if time.monotonic() - began > patience_s:
                 raise faults.no_worker(self._roster.address, self._patience_s, self._roster.reasons)
             if not told:
                 report.say(faults.waiting(self._roster.address))
             told = True
             time.sleep(_LOOK_S)
+        self._begun = True
         return list(workers.values())
 
     def close(self) -> None:
         """Give up what runs, and leave nothing of this build's in the workers."""
-        busy = [flight.worker for flight in self._flights]
-        with suppress(Exception):  # a scheduler may be gone, and so are its workers then
+        busy = [flight.worker.address for flight in self._flights if flight.worker.nanny]
+        with suppress(Exception):  # the scheduler may be about to end, and so are its workers then
             for flight in self._flights:
                 flight.future.cancel()
-            if kept := [worker.address for worker in busy if worker.nanny]:
-                self._client.restart_workers(kept, timeout=_RESTART_S, raise_for_error=False)
-            self._client.run(remote.forget, on_error="ignore")
+            if self._client.status == THERE and busy:
+                self._client.restart_workers(busy, timeout=_RESTART_S, raise_for_error=False)
+            if self._client.status == THERE:
+                self._client.run(remote.forget, on_error="ignore")
         self._flights = []
         self._roster.close()
 
@@ -150,8 +159,12 @@ class Workers:
         for one in self._flights:
             if one.dispatch is dispatch and one.attempt.number == attempt.number:
                 report.say(faults.copied(task.title, one.worker, worker, attempt.since - one.attempt.since))
+        from distributed.protocol import pickle
+
+        # The scheduler reads what it passes on, and may lack our code: it gets builtins and bytes.
+        content = {"content": pickle.dumps((task, self._prepare))}
         future = self._client.submit(
-            remote.done, task, self._prepare, workers=[worker.address], allow_other_workers=False, pure=False, retries=0
+            eval, remote.UNPACKED, content, workers=[worker.address], allow_other_workers=False, pure=False, retries=0
         )
         flight = Flight(attempt, dispatch, task, worker, future)
         self._flights.append(flight)
@@ -290,13 +303,15 @@ def executor(
     shared: Path | None,
     report: Reporter,
     prepare: Callable[[], None] = start.tensorflow,
+    *,
+    connect_s: float = 15.0,
 ) -> Iterator[Workers]:
     """Runs tasks on a cluster: ``local`` is one of this machine, of ``jobs`` workers, gone behind it.
 
     Elsewhere at most ``jobs`` workers are used. ``shared`` is the folder that all machines see. Raises ``RestnetError``
     where there is no Dask, no scheduler or no worker.
     """
-    with _quiet(), _client(address, jobs) as client:
+    with _quiet(), _client(address, jobs, connect_s) as client:
         roster = Roster(client, client.scheduler.address, jobs or None, shared)
         workers = Workers(roster, prepare)
         try:
@@ -307,40 +322,43 @@ def executor(
 
 
 @contextmanager
-def _client(address: str, jobs: int | None) -> Iterator[Client]:
+def _client(address: str, jobs: int | None, connect_s: float) -> Iterator[Client]:
     try:
         from distributed import Client
     except ImportError:
         raise faults.no_dask() from None
     with _local(jobs) if address == LOCAL else nullcontext(address) as place:
         try:
-            client = Client(place, timeout=_CONNECT_S, set_as_default=False)
+            client = Client(place, timeout=connect_s, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise faults.no_scheduler(address, " ".join(str(error).split())[:200]) from None
         try:
             yield client
         finally:
-            client.close(timeout=_CONNECT_S)
+            with suppress(TimeoutError, OSError):
+                client.close(timeout=_CLOSE_S if client.status == THERE else 1)
 
 
 @contextmanager
 def _local(jobs: int | None) -> Iterator[LocalCluster]:
     """A cluster of this machine, which ends with the build."""
+    import dask
     from distributed import LocalCluster
 
     count = jobs or processes.Processes(None).jobs
     free = atomic.free_memory()
-    cluster = LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        memory_limit=free // count if free else "auto",
-        dashboard_address=":0",
-        silence_logs=_SILENT,
-    )
-    try:
-        yield cluster
-    finally:
-        cluster.close(timeout=_CONNECT_S)
+    with dask.config.set(_LOCAL_CONFIG):
+        cluster = LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            memory_limit=free // count if free else "auto",
+            dashboard_address=":0",
+            silence_logs=_SILENT,
+        )
+        try:
+            yield cluster
+        finally:
+            cluster.close(timeout=_CLOSE_S)
 
 
 @contextmanager

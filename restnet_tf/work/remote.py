@@ -26,6 +26,8 @@ VERSIONS = (
     " for found in list(__import__('importlib.metadata').metadata.distributions(name=name))[:1]}"
     " | {'python': '.'.join(map(str, __import__('sys').version_info[:2]))}"
 )
+# Evaluated by a worker that has it: does a task that came as bytes.
+UNPACKED = "__import__('restnet_tf.work.remote', fromlist=['unpacked']).unpacked(content)"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _SIMD = ("avx", "fma", "amx", "asimd", "sve")
 _EXHAUSTED = "ResourceExhaustedError"  # TensorFlow's, which is not imported for it
@@ -69,6 +71,13 @@ class Hello:
     processor: frozenset[str]
     reads: bool
     writes: bool
+
+
+def unpacked(content: bytes) -> Outcome:
+    """What ``done`` returns for a task and its preparation as bytes."""
+    from distributed.protocol import pickle
+
+    return done(*pickle.loads(content))
 
 
 def done(task: Task[Any, Any], prepare: Callable[[], None]) -> Outcome:

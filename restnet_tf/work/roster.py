@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What the bytes of a result depend on, and what has to be equal for two machines to speak with each other.
 PACKAGES = ("restnet-tf", "tensorflow", "keras", "ai-edge-litert", "numpy", "distributed")
 _HAS_BOKEH = "__import__('importlib.util').util.find_spec('bokeh') is not None"
+THERE = "running"  # a client whose scheduler is
 _ALIVE = ("running", "paused")
 
 
@@ -106,7 +107,7 @@ class Roster:
 
     def present(self) -> list[Worker]:
         """All that are there, whether they may be used or not."""
-        if self.client.status != "running":
+        if self.client.status != THERE:
             raise faults.scheduler_gone(self.address)
         try:
             workers = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]
