@@ -42,7 +42,7 @@ release: $(STAMP)
 
 $(STAMP): pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV) || (apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,mcu,mlflow,quant,tensorboard,tfmot,vit]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,cluster,mcu,mlflow,quant,tensorboard,tfmot,vit]"
 	touch $@
 
 # One by one: a package that a distribution lacks keeps no other away.

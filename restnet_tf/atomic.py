@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +85,66 @@ def spoken(size: float) -> str:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or none: to a temporary name, then rename; on the disk when this returns.
 
-    Raises ``RestnetError`` where it cannot be written.
+    Inside ``held`` it keeps the temporary name. Raises ``RestnetError`` where it cannot be written.
     """
-    partial = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    # Processes of other machines may write the same file, with the same number as this one.
+    one = Held(path.with_name(f"{path.name}.tmp{os.getpid()}-{secrets.token_hex(4)}"), path)
+    waiting: list[Held] | None = getattr(_waiting, "files", None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with one.partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # or a crash behind the rename leaves the name with nothing in it
-        partial.replace(path)
-        _sync_folder(path.parent)
+        if waiting is None:
+            one.release()
+        else:
+            waiting.append(one)
     except OSError as error:
+        error.filename = error.filename or str(path)  # that of a write does not say
         raise RestnetError(f"cannot write {path}: {error.strerror}") from None
     finally:
+        if waiting is None or one not in waiting:
+            one.drop()
+
+
+@dataclass(frozen=True)
+class Held:
+    """A whole file under a temporary name, and the name that it is for."""
+
+    partial: Path
+    path: Path
+
+    def release(self) -> None:
+        """Give it its name."""
+        self.partial.replace(self.path)
+        _sync_folder(self.path.parent)
+
+    def drop(self) -> None:
+        """Delete it, if it can be."""
         with suppress(OSError):
-            partial.unlink(missing_ok=True)
+            self.partial.unlink(missing_ok=True)
+
+
+_waiting = threading.local()
+
+
+@contextmanager
+def held() -> Iterator[list[Held]]:
+    """What this thread writes meanwhile waits under temporary names, for somebody else to release.
+
+    A worker that was given up may still write; it must not undo what another has done since. Behind an error all are
+    dropped.
+    """
+    _waiting.files = []
+    try:
+        yield _waiting.files
+    except BaseException:
+        for one in _waiting.files:
+            one.drop()
+        raise
+    finally:
+        _waiting.files = None
 
 
 def _sync_folder(folder: Path) -> None:

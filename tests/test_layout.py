@@ -23,7 +23,7 @@ HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "ai_edge_litert", "scip
 LAYERS = "restnet_tf.graph.tokens"
 # What these do to a process (they set TF_USE_LEGACY_KERAS) stays in a process of its own.
 LEGACY = {"tf_keras", "tensorflow_model_optimization"}
-HEAVY |= LEGACY
+HEAVY |= LEGACY | {"dask", "distributed"}
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,19 @@ jobs = click.option(
 )
 
 
+cluster = _applied(
+    [
+        click.option(
+            "--cluster",
+            metavar="ADDRESS",
+            envvar="DASK_SCHEDULER_ADDRESS",
+            callback=lambda _context, _option, address: None if address == "none" else address,
+            help="A Dask scheduler whose workers share the work, as tcp://host:8786; local: workers here.",
+        ),
+    ]
+)
+
+
 def anyway(command: str) -> Decorator:
     """What goes on where a first look would stop."""
     return option(command, "--anyway", is_flag=True, help="Go on though a model answers no better than chance.")

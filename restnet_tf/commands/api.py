@@ -14,6 +14,7 @@ from restnet_tf.commands.build import Done
 from restnet_tf.family.options import Options
 from restnet_tf.progress import Reporter, Silent
 from restnet_tf.records import RestnetError
+from restnet_tf.work.places import Cluster
 
 
 def build(
@@ -21,6 +22,7 @@ def build(
     method: str = methods.FIRST,
     report: Reporter | None = None,
     jobs: int | None = 0,
+    cluster: str | None = None,
     log: str | Sequence[str] = (),
     **options: Any,
 ) -> Done:
@@ -30,14 +32,15 @@ def build(
     none of them for two small anchors that are trained on cluttered digits; ``out`` is by default
     ``runs/LARGE-SMALL-DATA``. Files and folders may be strings or ``Path``. ``report`` hears how it goes. ``jobs`` is
     how many processes the work is shared out to: 0 is none beside this one, None as many as help here; a script that
-    starts processes keeps what it does under ``if __name__ == "__main__"``. ``log`` names experiment trackers that
-    keep the run too, as ``mlflow:URI`` or ``tensorboard:DIR``. Returns the ``path`` of the run, which
-    ``open_run`` takes, all points with their scores and files, ``metric`` (what the scores count), a ``summary`` in
-    words, and the ``shortfall``: why no point meets the budget, if none does. Raises ``RestnetError`` or
-    ``TfliteError`` for what cannot be used, TypeError for an option that is none.
+    starts processes keeps what it does under ``if __name__ == "__main__"``. ``cluster`` is the address of a Dask
+    scheduler whose workers do the work, or "local". ``log`` names experiment trackers that keep the run too, as
+    ``mlflow:URI`` or ``tensorboard:DIR``. Returns the ``path`` of the run, which ``open_run`` takes, all points with
+    their scores and files, ``metric`` (what the scores count), a ``summary`` in words, and the ``shortfall``: why no
+    point meets the budget, if none does. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError
+    for an option that is none.
     """
-    own = _record("build", method, options)
-    return _logged(log, lambda: building.build(method, own, report or Silent(), jobs=jobs))
+    own, machines = _record("build", method, options), Cluster(cluster) if cluster else None
+    return _logged(log, lambda: building.build(method, own, report or Silent(), jobs=jobs, cluster=machines))
 
 
 def cascade(

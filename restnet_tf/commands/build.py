@@ -20,7 +20,9 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.report import summary
 from restnet_tf.run.directory import Run
-from restnet_tf.work import processes, sources, start, tasks, times
+from restnet_tf.work import places, sources, tasks, times
+from restnet_tf.work.cluster import Workers
+from restnet_tf.work.places import Cluster
 from restnet_tf.work.processes import Processes
 from restnet_tf.work.tasks import Executor
 from restnet_tf.work.times import Ledger, Times
@@ -45,22 +47,28 @@ class Done:
 
 
 def build(
-    name: str, options: Options, report: Reporter, prepare: Callable[[], None] = lambda: None, jobs: int | None = 0
+    name: str,
+    options: Options,
+    report: Reporter,
+    prepare: Callable[[], None] = lambda: None,
+    jobs: int | None = 0,
+    cluster: Cluster | None = None,
 ) -> Done:
     """Load the inputs of a method, then build or finish what it makes of them.
 
     ``prepare`` runs before TensorFlow is imported, if it is; ``jobs`` are the processes that the work is shared out to
-    (0: all of it is done in this one; None: as many as help here). Raises the domain error of the stage.
+    (0: all of it is done in this one; None: as many as help here), ``cluster`` are the machines that do it instead.
+    Raises the domain error of the stage.
     """
     if options.incomplete:
         raise RestnetError(options.incomplete)
-    ledger, keras = Ledger(report), methods.METHODS[name].keras
+    ledger, keras, method = Ledger(report), methods.METHODS[name].keras, methods.named(name)
     if keras:
         prepare()
-    with processes.executor(jobs, start.tensorflow if keras else start.quietly, keras=keras) as execute:
-        if isinstance(execute, Processes):
-            report.say(execute.told)
-        return _built(methods.named(name), name, options, ledger, prepare, execute)
+    if cluster is not None:
+        options = _from_anywhere(method, name, options)
+    with places.executor(jobs, cluster, method.out(options), report, keras=keras) as execute:
+        return _built(method, name, options, ledger, prepare, execute)
 
 
 def _built(
@@ -75,7 +83,7 @@ def _built(
     work = method.open(options, ledger, prepare, ledger.around(execute))
     # Before the directory is claimed: what is refused here must not bind it to these inputs.
     method.check(work)
-    if isinstance(execute, Processes) and isinstance(work, Family):
+    if isinstance(execute, Processes | Workers) and isinstance(work, Family):
         execute.leave_room(forecast.memory(work))
         ledger.workers = execute.jobs
     run, new = work.run, not work.run.path.exists()
@@ -108,6 +116,12 @@ def _built(
         noted(meta).one,
         ledger.times,
     )
+
+
+def _from_anywhere(method: Method, name: str, options: Options) -> Options:
+    """Options whose paths mean the same in whatever folder a worker was started."""
+    kept = {option: value for option, value in opening.kept(name, options).items() if option != "method"}
+    return options.replaced({**kept, "out": str(method.out(options).absolute())})
 
 
 @contextmanager

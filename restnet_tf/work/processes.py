@@ -197,13 +197,9 @@ def _running(work: Sequence[Task[Any, Any]], left: Iterable[int], jobs: int) -> 
 
 def _begin(prepare: Callable[[], None]) -> None:
     """What a process does first: take one thread, leave Ctrl-C to the build, and end with it."""
-    os.environ.update(dict.fromkeys(resources.THREADS, "1"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    prepare()
-    import threadpoolctl
-
-    threadpoolctl.threadpool_limits(1)
+    start.one_thread(prepare)
 
 
 def _end_with_parent() -> None:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
-from restnet_tf.work import heap
+from restnet_tf.work import heap, resources
 from tflite_export import chatter
+
+
+def one_thread(prepare: Callable[[], None]) -> None:
+    """Compute with one thread from now on: the same bytes come of any process that does; ``prepare`` as such a one."""
+    os.environ.update(dict.fromkeys(resources.THREADS, "1"))
+    prepare()
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(1)
 
 
 def quietly() -> None:

@@ -1,0 +1,375 @@
+"""Tasks on the workers of a Dask cluster, one at a time each; Dask carries them, what is where is decided here.
+
+The same bytes come of it as of processes of this machine, whatever is lost: a task has one thread, results are given in
+the order of the tasks, and files get their names here, when a result is taken. A worker that was given up and writes
+later changes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import queue
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restnet_tf import atomic
+from restnet_tf.progress import Reporter
+from restnet_tf.records import RestnetError, RestnetWarning
+from restnet_tf.work import faults, processes, remote, start, tasks
+from restnet_tf.work.dispatch import Attempt, Dispatch
+from restnet_tf.work.faults import Worker
+from restnet_tf.work.roster import THERE, Roster
+from restnet_tf.work.tasks import Task
+
+if TYPE_CHECKING:
+    from distributed import Client, Future, LocalCluster
+
+LOCAL = "local"
+_LOSSES = 6  # of one task, behind which it is the task's fault
+_LOOK_S = 0.5
+_CLOSE_S = 15.0
+_GRACE_S = 20.0
+_FETCH_S = 10.0
+_RESTART_S = 30.0
+_SHOWN = 20  # looks, until a file of a worker's has to be there
+# Dask gives up a worker that is not there some seconds after a loss; it may just have been lost for a second time.
+# Nobody reads its profiles.
+_LOCAL_CONFIG = {"distributed.deploy.lost-worker-timeout": "1d", "distributed.worker.profile.enabled": False}
+_SILENT = logging.CRITICAL + 1
+_FULL = 0.7  # of its limit a worker had in use when it was last seen: so it went over
+
+
+@dataclass(frozen=True, eq=False)
+class Flight:
+    """An attempt under way: of a task of a dispatch."""
+
+    attempt: Attempt
+    dispatch: Dispatch
+    task: Task[Any, Any]
+    worker: Worker
+    future: Future
+
+
+class Workers:
+    """An executor: runs tasks on the workers of a roster.
+
+    ``prepare`` is what each worker does first; ``least_slow_s`` that of ``Dispatch``; ``patience_s`` is how long it
+    waits for a worker.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        prepare: Callable[[], None] = start.tensorflow,
+        *,
+        least_slow_s: float = 20.0,
+        patience_s: float = 300.0,
+    ) -> None:
+        self._roster, self._client, self._prepare = roster, roster.client, prepare
+        self._least_slow_s, self._patience_s = least_slow_s, patience_s
+        self._flights: list[Flight] = []
+        self._ended: queue.SimpleQueue[Flight] = queue.SimpleQueue()
+        self._over: set[str] = set()  # addresses of workers that Dask killed for their memory
+        self._begun = False  # there was a worker
+        self._size = 0.0  # bytes that a task takes, as far as is known
+        self._client.subscribe_topic("worker-restart-memory", lambda event: self._over.add(event[1]["worker"]))
+
+    def __call__(self, work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
+        """Results in the order of the tasks; raises what a task raises, and ``RestnetError`` where no worker can."""
+        for alone, group in itertools.groupby(work, lambda task: task.alone):
+            together = list(group)
+            yield from tasks.serially(together, report) if alone else self._together(together, report)
+
+    def leave_room(self, bytes_each: float) -> None:
+        """Leave out workers that may not take so much memory, where others may."""
+        self._size = bytes_each
+
+    def wait(self, report: Reporter) -> list[Worker]:
+        """The workers, as soon as there is one; raises ``RestnetError`` where none comes."""
+        began, told = time.monotonic(), False
+        while not (workers := self._roster.look(report)):
+            # One that was lost may be about to come back, though others are of no use.
+            patience_s = _GRACE_S * self._begun if self._roster.reasons else self._patience_s
+            if time.monotonic() - began > patience_s:
+                raise faults.no_worker(self._roster.address, self._patience_s, self._roster.reasons)
+            if not told:
+                report.say(faults.waiting(self._roster.address))
+            told = True
+            time.sleep(_LOOK_S)
+        self._begun = True
+        return list(workers.values())
+
+    def close(self) -> None:
+        """Give up what runs, and leave nothing of this build's in the workers."""
+        busy = [flight.worker.address for flight in self._flights if flight.worker.nanny]
+        with suppress(Exception):  # the scheduler may be about to end, and so are its workers then
+            for flight in self._flights:
+                flight.future.cancel()
+            if self._client.status == THERE and busy:
+                self._client.restart_workers(busy, timeout=_RESTART_S, raise_for_error=False)
+            if self._client.status == THERE:
+                self._client.run(remote.forget, on_error="ignore")
+        self._flights = []
+        self._roster.close()
+
+    def _together(self, work: Sequence[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
+        dispatch, waiting, given = Dispatch(len(work), self._least_slow_s), dict[int, Any](), 0
+        titles: set[str] = set()
+        while not dispatch.finished:
+            for title in self._begin(dispatch, work, report):
+                if title not in titles:
+                    report.stage(title)
+                titles.add(title)
+            report.progress(len(dispatch.done), len(work))
+            for flight in self._ends():
+                if self._taken(flight, waiting, report):
+                    report.progress(len(dispatch.done), len(work))
+            while given in waiting:
+                yield waiting.pop(given)
+                given += 1
+
+    def _begin(self, dispatch: Dispatch, work: Sequence[Task[Any, Any]], report: Reporter) -> list[str]:
+        """Give idle workers something to do; the titles of that."""
+        workers = {one.address: one for one in self.wait(report)}
+        for flight in list(self._flights):
+            now = workers.get(flight.worker.address)
+            if now is None or now.instance != flight.worker.instance:
+                self._lose(flight, report)
+        busy = {flight.worker.address for flight in self._flights}
+        idle = [worker for worker in workers.values() if worker.address not in busy]
+        self._mend([worker for worker in idle if worker.paused], report)
+        ready = self._roomy([worker for worker in idle if not worker.paused], list(workers.values()), report)
+        limits = {address: one.limit or math.inf for address, one in workers.items()}
+        titles = []
+        for attempt in dispatch.place([worker.address for worker in ready], time.monotonic(), limits.__getitem__):
+            titles.append(work[attempt.number].title)
+            self._submit(attempt, dispatch, work[attempt.number], workers[attempt.worker], report)
+        return titles
+
+    def _submit(
+        self, attempt: Attempt, dispatch: Dispatch, task: Task[Any, Any], worker: Worker, report: Reporter
+    ) -> None:
+        for one in self._flights:
+            if one.dispatch is dispatch and one.attempt.number == attempt.number:
+                report.say(faults.copied(task.title, one.worker, worker, attempt.since - one.attempt.since))
+        from distributed.protocol import pickle
+
+        # The scheduler reads what it passes on, and may lack our code: it gets builtins and bytes.
+        content = {"content": pickle.dumps((task, self._prepare))}
+        future = self._client.submit(
+            eval, remote.UNPACKED, content, workers=[worker.address], allow_other_workers=False, pure=False, retries=0
+        )
+        flight = Flight(attempt, dispatch, task, worker, future)
+        self._flights.append(flight)
+        future.add_done_callback(lambda _: self._ended.put(flight))
+
+    def _ends(self) -> Iterator[Flight]:
+        """Attempts that came to an end, at least those of by now; waits a moment for the first."""
+        with suppress(queue.Empty):
+            yield self._ended.get(timeout=_LOOK_S)
+            while True:
+                yield self._ended.get_nowait()
+
+    def _taken(self, flight: Flight, waiting: dict[int, Any], report: Reporter) -> bool:
+        """Take what came of an attempt, where it is the first of its task; whether it is."""
+        if flight not in self._flights:
+            return False  # lost before
+        outcome = self._fetched(flight)
+        if outcome is None:
+            self._lose(flight, report)
+            return False
+        if isinstance(outcome, remote.Delivery):
+            self._flights.remove(flight)
+            first = flight.dispatch.end(flight.attempt, time.monotonic())
+            for file in outcome.files:
+                _named(file) if first else file.drop()
+            if first:
+                waiting[flight.attempt.number] = outcome.result
+                for message in outcome.said:
+                    warnings.warn(message, RestnetWarning, stacklevel=2)
+            return first
+        self._trouble(flight, outcome, report)
+        return False
+
+    def _fetched(self, flight: Flight) -> remote.Outcome | None:
+        """What an attempt returned, None where it was lost; raises what it raised."""
+        from distributed.scheduler import KilledWorker
+
+        future = flight.future
+        if future.status == "error":
+            error = future.exception()
+            if isinstance(error, KilledWorker):
+                return None
+            raise error
+        for doubled in itertools.count():
+            if future.status != "finished" or not self._there(flight.worker):
+                return None
+            try:
+                outcome: remote.Outcome = future.result(timeout=_FETCH_S * 2**doubled)
+                return outcome
+            except Exception:  # not the task's: its worker may be gone, and its result with it
+                continue
+        return None
+
+    def _there(self, worker: Worker) -> bool:
+        return any(one.instance == worker.instance for one in self._roster.present())
+
+    def _lose(self, flight: Flight, report: Reporter) -> None:
+        """Its worker is gone: another one is to do it."""
+        worker = self._roster.last.get(flight.worker.instance, flight.worker)
+        over = worker.address in self._over or (bool(worker.limit) and worker.memory > _FULL * worker.limit)
+        self._over.discard(worker.address)
+        needed = self._give_up(flight)
+        if not needed:
+            return
+        if over:
+            self._more_memory(flight, worker, report)
+        elif flight.dispatch.losses[flight.attempt.number] >= _LOSSES:
+            raise faults.lost_often(worker, flight.task.title, _LOSSES)
+        else:
+            report.say(faults.lost(worker, flight.task.title))
+
+    def _give_up(self, flight: Flight) -> bool:
+        """Whether its task has to be done again, as there is neither a result nor a copy."""
+        self._flights.remove(flight)
+        flight.future.cancel()
+        flight.dispatch.lose(flight.attempt)
+        return flight.attempt.number in flight.dispatch.line
+
+    def _more_memory(self, flight: Flight, worker: Worker, report: Reporter) -> None:
+        number, others = flight.attempt.number, self._roster.look(report).values()
+        elsewhere = any(not one.limit or one.limit > worker.limit for one in others)
+        if elsewhere:
+            flight.dispatch.needs[number] = worker.limit
+        elif flight.dispatch.losses[number] > 1:
+            raise faults.over_memory_again(worker, flight.task.title)
+        report.say(faults.over_memory(worker, flight.task.title, elsewhere))
+
+    def _trouble(self, flight: Flight, outcome: remote.Outcome, report: Reporter) -> None:
+        """A worker could not do a task that another may."""
+        worker, needed = flight.worker, self._give_up(flight)
+        if isinstance(outcome, remote.FullDisk):
+            why = faults.full_disk(worker, flight.task.title, outcome.folder, outcome.free)
+            self._roster.leave_out(worker, why, report)
+        elif isinstance(outcome, remote.Occupied):
+            self._roster.leave_out(worker, faults.occupied(worker), report)
+        elif needed:
+            self._more_memory(flight, worker, report)
+
+    def _mend(self, idle: Sequence[Worker], report: Reporter) -> None:
+        """Start workers anew that hold so much memory that Dask gives them nothing."""
+        for worker in idle:
+            if worker.nanny:
+                report.say(faults.paused(worker))
+                self._client.restart_workers([worker.address], timeout=_RESTART_S, raise_for_error=False)
+            else:
+                self._roster.leave_out(worker, faults.paused_for_good(worker), report)
+
+    def _roomy(self, idle: Sequence[Worker], every: Sequence[Worker], report: Reporter) -> list[Worker]:
+        """Those that a task fits into, where there are such."""
+        small = [worker for worker in every if 0 < worker.limit < self._size]
+        if len(small) == len(every):
+            return list(idle)
+        for worker in small:
+            self._roster.leave_out(worker, faults.too_small(worker, self._size), report)
+        return [worker for worker in idle if worker not in small]
+
+
+def _named(file: atomic.Held) -> None:
+    """Give a file that a worker wrote its name; it may take a shared disk a moment to show it."""
+    for left in range(_SHOWN, -1, -1):
+        try:
+            return file.release()
+        except FileNotFoundError:
+            if not left:
+                break
+            time.sleep(_LOOK_S)
+        except OSError as error:
+            raise RestnetError(f"cannot write {file.path}: {error.strerror}") from None
+    raise RestnetError(f"a worker wrote {file.path}, which is not to be seen here; is its disk shared? Or use --ship")
+
+
+@contextmanager
+def executor(
+    address: str,
+    jobs: int | None,
+    shared: Path | None,
+    report: Reporter,
+    prepare: Callable[[], None] = start.tensorflow,
+    *,
+    connect_s: float = 15.0,
+) -> Iterator[Workers]:
+    """Runs tasks on a cluster: ``local`` is one of this machine, of ``jobs`` workers, gone behind it.
+
+    Elsewhere at most ``jobs`` workers are used. ``shared`` is the folder that all machines see. Raises ``RestnetError``
+    where there is no Dask, no scheduler or no worker.
+    """
+    with _quiet(), _client(address, jobs, connect_s) as client:
+        roster = Roster(client, client.scheduler.address, jobs or None, shared)
+        workers = Workers(roster, prepare)
+        try:
+            report.say(faults.first_line(roster.address, workers.wait(report), roster.dashboard()))
+            yield workers
+        finally:
+            workers.close()
+
+
+@contextmanager
+def _client(address: str, jobs: int | None, connect_s: float) -> Iterator[Client]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise faults.no_dask() from None
+    with _local(jobs) if address == LOCAL else nullcontext(address) as place:
+        try:
+            client = Client(place, timeout=connect_s, set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise faults.no_scheduler(address, " ".join(str(error).split())[:200]) from None
+        try:
+            yield client
+        finally:
+            with suppress(TimeoutError, OSError):
+                client.close(timeout=_CLOSE_S if client.status == THERE else 1)
+
+
+@contextmanager
+def _local(jobs: int | None) -> Iterator[LocalCluster]:
+    """A cluster of this machine, which ends with the build."""
+    import dask
+    from distributed import LocalCluster
+
+    count = jobs or processes.Processes(None).jobs
+    free = atomic.free_memory()
+    with dask.config.set(_LOCAL_CONFIG):
+        cluster = LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            memory_limit=free // count if free else "auto",
+            dashboard_address=":0",
+            silence_logs=_SILENT,
+        )
+        try:
+            yield cluster
+        finally:
+            cluster.close(timeout=_CLOSE_S)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What Dask logs of every lost worker is said in our words."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(_SILENT)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
