@@ -87,6 +87,11 @@ class Workers:
             together = list(group)
             yield from tasks.serially(together, report) if alone else self._together(together, report)
 
+    @property
+    def jobs(self) -> int:
+        """How many workers there are at the moment."""
+        return len(self._roster.present())
+
     def leave_room(self, bytes_each: float) -> None:
         """Leave out workers that may not take so much memory, where others may."""
         self._size = bytes_each

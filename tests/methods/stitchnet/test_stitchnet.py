@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import networks
 import numpy as np
+import points_schema
 import pytest
 from click.testing import CliRunner, Result
 
@@ -121,6 +122,10 @@ def test_one_process_and_two_search_the_same_bytes(folder, finished, tmp_path):
         found.append({path.name: path.read_bytes() for path in (tmp_path / str(jobs) / "search").iterdir()})
     assert sorted(found[0]) == ["A.json", "B.json"]
     assert found[0] == found[1]
+
+
+def test_its_points_are_as_the_schema_says(finished):
+    assert points_schema.faults_of(finished[0]) == []
 
 
 def test_the_run_says_what_it_found(finished):
