@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf.family import objects
+from restnet_tf.family import mixing, objects
 from restnet_tf.family.linker import Joint, Linker, Maker
 from restnet_tf.family.objects import BackCompilation, Compilation, Form, MixedCompilation
 from restnet_tf.graph import cuts, infer, norms
@@ -29,7 +29,6 @@ from tflite_export import convert, link, lowering, verify
 from tflite_export.cascades import Stage
 from tflite_export.errors import UnsharedError
 from tflite_export.flatbuffer import Subgraph, only, read
-from tflite_export.mixed import maps, sensitivity, widening
 from tflite_export.precision import MIXED, precision_named
 
 if TYPE_CHECKING:
@@ -128,9 +127,8 @@ def compile_anchors(family: Family, precisions: Sequence[str]) -> None:
         return
     members = Members(family, {}, {})
     pieces = [AnchorPieces(members, precision) for precision in precisions]
-    # A mixed file is made of the int8 one.
-    for some in ([p for p in pieces if not p.mixed], [p for p in pieces if p.mixed]):
-        due = [task for each in some for role in family.anchors if (task := each.due(role))]
+    for mixed in (False, True):  # of the int8 ones
+        due = [t for each in pieces if each.mixed == mixed for role in family.anchors if (t := each.due(role))]
         tasks.finish(family.execute, due, family.report)
     for each in pieces:
         for role in family.anchors:
@@ -164,13 +162,7 @@ class Converter:
         lower, limits = family.settings.lower, family.data.kind.limits
         precision = "int8" if self._precision == MIXED else self._precision
         content = convert.convert(model, precision, images, input_type=taken, limits=limits, lower=lower)
-        return self._widened(content) if self._precision == MIXED else content
-
-    def _widened(self, content: bytes) -> bytes:
-        """An int8 file with the operators in sixteen bits that are so in the run's own mixed files."""
-        paths = map(self._members.family.run.map_path, self._members.family.anchors)
-        names = [name for path in paths if path.exists() for name in maps.load(path).wide]
-        return widening.widened(content, widening.present(content, names))
+        return mixing.alike(content, map(family.run.map_path, family.anchors) if precision != self._precision else ())
 
 
 class AnchorPieces:
@@ -290,7 +282,7 @@ class AnchorPieces:
         if new and self._lower:
             self._tell_lowered(role, compiled)
         if new and self.mixed:
-            self._family.report.say(f"{role} {MIXED}: {maps.load(self._family.run.map_path(role)).told}")
+            self._family.report.say(f"{role} {MIXED}: {mixing.told(self._family.run.map_path(role))}")
         return compiled
 
     def due(self, role: str) -> Task[Any, None] | None:
@@ -318,17 +310,15 @@ class AnchorPieces:
 
     def _mixed_compilation(self, role: str) -> tuple[list[str], Callable[[Path], Task[Any, None]]]:
         """The same of a mixed object, which is made of the int8 one."""
-        eight, mixing = AnchorPieces(self._members, "int8"), self._family.settings.mixed
+        eight, own = AnchorPieces(self._members, "int8"), self._family.settings.mixed
         parts, make = eight._compilation(role)
-        given, noted = mixing.given(role), self._family.run.map_path(role)
+        given, noted = own.given(role), self._family.run.map_path(role)
 
         def task(path: Path) -> Task[Any, None]:
-            job = MixedCompilation(path, make(eight._path(role, parts)).given, noted, given, mixing.limit)
-            cost = f", at most {sensitivity.RUNS} runs of {sensitivity.IMAGES} images to see what 16 bits are worth"
-            title = f"compiling {role} to {MIXED}{'' if given else cost}"
-            return Task(title, objects.compiled_mixed, job, kind=tasks.CONVERSIONS)
+            job = MixedCompilation(path, make(eight._path(role, parts)).given, noted, given, own.limit)
+            return Task(mixing.title(role, given), objects.compiled_mixed, job, kind=tasks.CONVERSIONS)
 
-        return [*parts, mixing.word], task
+        return [*parts, own.word], task
 
     def _tell_lowered(self, role: str, compiled: link.Object) -> None:
         """Say how far an anchor made of other operators is from what it was in Keras."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from restnet_tf.records import RestnetError
-from tflite_export.mixed import sensitivity
+from tflite_export.mixed import maps, sensitivity, widening
+from tflite_export.precision import MIXED
 
 _MOST = 100.0
 MAP = ".json"
@@ -53,6 +55,23 @@ def parse(text: str) -> Mixing:
     if not 1 <= limit <= _MOST:
         raise RestnetError(f"--mixed {text} is out of range; write a multiple of int8's latency of 1 to {_MOST:g}")
     return Mixing(limit)
+
+
+def title(role: str, given: Path | None) -> str:
+    """What a stage says of itself: where no map is given, what deciding one takes."""
+    cost = f", at most {sensitivity.RUNS} runs of {sensitivity.IMAGES} images to see what 16 bits are worth"
+    return f"compiling {role} to {MIXED}{'' if given else cost}"
+
+
+def told(path: Path) -> str:
+    """What a map decides, in a line."""
+    return maps.load(path).told
+
+
+def alike(content: bytes, paths: Iterable[Path]) -> bytes:
+    """An int8 file of the same layers with the operators in sixteen bits that these maps name, those that are there."""
+    names = [name for path in paths if path.exists() for name in maps.load(path).wide]
+    return widening.widened(content, widening.present(content, names))
 
 
 def _maps(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf import atomic
+from restnet_tf.family import mixing
 from restnet_tf.graph import cuts, infer
 from restnet_tf.records import Plan, Stitch
 from restnet_tf.stitches import stitch, variant
@@ -147,7 +148,7 @@ def compiled_back(job: BackCompilation, progress: Progress) -> None:
     precision = "int8" if job.map_path else job.form.precision
     content = convert.compile_object(own, ends, precision, features, limits=_EVERYTHING, lower=job.form.lower)
     if job.map_path is not None:
-        content = widening.widened(content, widening.present(content, maps.load(job.map_path).wide))
+        content = mixing.alike(content, [job.map_path])
     atomic.write_bytes(job.path, content)
 
 
