@@ -1,4 +1,4 @@
-"""Convert a Keras model to the bytes of a .tflite file, in one of five precisions.
+"""Convert a Keras model to the bytes of a .tflite file, in one of the converter's five precisions.
 
 Every file has one signature, ``serving_default``, that takes ``image`` (1, h, w, c), raw 0..255, or a signal or grid
 of other values, (1, t, c) or (1, h, w, c). It gives ``scores`` (1, classes), whatever the anchor's own layers are
@@ -18,7 +18,7 @@ from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
 from tflite_export.inputs import RAW
 from tflite_export.integers import check_finite
-from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, check_file, precision_named
+from tflite_export.precision import INPUT_KEY, MIXED, OUTPUT_KEY, check_file, precision_named
 from tflite_export.rewrites.rewritten import rewritten
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def _converted(
     name: str,
 ) -> bytes:
     recipe = precision_named(precision)
+    if precision == MIXED:
+        raise TfliteError(f"{MIXED} is made of an int8 file; convert {name!r} to int8, and hand that to mixed.widened")
     lowering.check(lower)
     check_clipping(clipping)
     if input_type is not None and input_type not in recipe.ends:

@@ -29,10 +29,10 @@ METADATA = "restnet_tf"
 RUNTIME = "min_runtime_version"
 # What an IF and the comparisons before it need beside the operators of its branches.
 _CHOOSING = b"1.15.0".ljust(16, b"\0")
-# Types between which nothing is lost on the way back either.
+# Types between which nothing is lost on the way back either; of sixteen bits at a cut, what the convention there keeps.
 _SAME_VALUES = {
     "DEQUANTIZE": (("INT8", "FLOAT32"), ("UINT8", "FLOAT32"), ("INT16", "FLOAT32")),
-    "QUANTIZE": (("UINT8", "INT8"),),
+    "QUANTIZE": (("UINT8", "INT8"), ("INT16", "INT8")),
 }
 # Share of weights that rounding may turn by one where the same weights were compiled twice.
 _TIES = 0.01

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,7 +51,11 @@ _PRECISIONS = {
         True,
     ),
 }
-PRECISIONS = tuple(_PRECISIONS)
+PRECISIONS = tuple(_PRECISIONS)  # those of the converter
+# Made of an int8 file, some of whose operators are given activations of sixteen bits (``mixed``).
+MIXED = "mixed"
+_PRECISIONS[MIXED] = replace(_PRECISIONS["int8"], activations=_INTEGERS | {"INT8", "INT16"})
+EVERY = tuple(_PRECISIONS)
 
 
 def check_file(
@@ -75,7 +79,7 @@ def check_file(
 def precision_named(precision: str) -> Precision:
     """Look a precision up; raises TfliteError that lists the accepted ones."""
     if precision not in _PRECISIONS:
-        raise TfliteError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+        raise TfliteError(f"unknown precision {precision!r}; choose one of {', '.join(EVERY)}")
     return _PRECISIONS[precision]
 
 

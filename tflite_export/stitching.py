@@ -15,7 +15,7 @@ import numpy as np
 from tflite_export import emit
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Tensor
-from tflite_export.precision import LEAST_QUANTISED
+from tflite_export.precision import LEAST_QUANTISED, precision_named
 
 # Operators that put values elsewhere and change none: an activation behind them is as well one in front of them.
 _ARRANGING = ("RESHAPE", "SLICE", "CONCATENATION")
@@ -179,9 +179,9 @@ def conv_weights(kernel: np.ndarray, bias: np.ndarray, source: Tensor, precision
     if precision == "dynamic" and kernel.size >= LEAST_QUANTISED:
         integers, scales = _integers(kernel, np.zeros(len(bias)))
         return emit.constant(integers, labels[0], scales), emit.constant(bias, labels[1])
-    if precision in ("int8", "int16x8"):
+    if precision_named(precision).calibrated:
         step = source.scales[0]
-        wide = np.int32 if precision == "int8" else np.int64
+        wide = np.int64 if source.type == "INT16" else np.int32
         integers, scales = _integers(kernel, bias / (step * emit.BIAS_ROOM[wide]))
         units = np.asarray(step * scales.astype(np.float64), np.float32)
         rounded = np.rint(bias.astype(np.float64) / units).astype(wide)

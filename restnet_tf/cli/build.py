@@ -22,7 +22,7 @@ option = partial(shared.option, "build")
 @option("--data", metavar="DATA", help="A folder, an .npz file, digits, or keras:cifar10 and the like.")
 @option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/LARGE-SMALL-DATA]")
 @option("--budget", metavar="TERMS", help='Limits, as in "macs<=30M, flash<=500KB"; devices\' are looked at last.')
-@option("--precision", metavar="LIST", help="Of float32, float16, dynamic, int8, int16x8.")
+@option("--precision", metavar="LIST", help="Of float32, float16, dynamic, int8, mixed, int16x8.")
 @option(
     "--max-points",
     type=click.IntRange(0, 64),
@@ -57,6 +57,7 @@ option = partial(shared.option, "build")
     metavar="LIST",
     help="Operators to make of others, for targets without them: gelu, tanh-gelu, l2_normalization.",
 )
+@option("--mixed", metavar="FACTOR", help="What mixed may take of int8's latency: 1.3; or a folder of maps, edited.")
 @option("--ship-all", is_flag=True, help="Write .tflite files of dominated points too.")
 @option("--max-elastic", metavar="MULTIPLE", help="Of the anchors' files, the most bytes of an elastic one: 1.2x.")
 @shared.anyway("build")

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restnet_tf.family import objects
+from restnet_tf.family import mixing, objects
 from restnet_tf.family.linker import Joint, Linker, Maker
-from restnet_tf.family.objects import BackCompilation, Compilation, Form
+from restnet_tf.family.objects import BackCompilation, Compilation, Form, MixedCompilation
 from restnet_tf.graph import cuts, infer, norms
 from restnet_tf.graph.norms import UnfoldableError
 from restnet_tf.points.points import Cascade
@@ -29,7 +29,7 @@ from tflite_export import convert, link, lowering, verify
 from tflite_export.cascades import Stage
 from tflite_export.errors import UnsharedError
 from tflite_export.flatbuffer import Subgraph, only, read
-from tflite_export.precision import precision_named
+from tflite_export.precision import MIXED, precision_named
 
 if TYPE_CHECKING:
     import keras
@@ -127,8 +127,9 @@ def compile_anchors(family: Family, precisions: Sequence[str]) -> None:
         return
     members = Members(family, {}, {})
     pieces = [AnchorPieces(members, precision) for precision in precisions]
-    due = [task for each in pieces for role in family.anchors if (task := each.due(role))]
-    tasks.finish(family.execute, due, family.report)
+    for mixed in (False, True):  # of the int8 ones
+        due = [t for each in pieces if each.mixed == mixed for role in family.anchors if (t := each.due(role))]
+        tasks.finish(family.execute, due, family.report)
     for each in pieces:
         for role in family.anchors:
             each.object(role)
@@ -159,7 +160,9 @@ class Converter:
         taken = self._members.input_type(self._precision)
         family = self._members.family
         lower, limits = family.settings.lower, family.data.kind.limits
-        return convert.convert(model, self._precision, images, input_type=taken, limits=limits, lower=lower)
+        precision = "int8" if self._precision == MIXED else self._precision
+        content = convert.convert(model, precision, images, input_type=taken, limits=limits, lower=lower)
+        return mixing.alike(content, map(family.run.map_path, family.anchors) if precision != self._precision else ())
 
 
 class AnchorPieces:
@@ -168,6 +171,7 @@ class AnchorPieces:
     def __init__(self, members: Members, precision: str) -> None:
         self._members, self._family, self._precision = members, members.family, precision
         self._integers = precision_named(precision).calibrated
+        self.mixed = precision == MIXED
         self._lower = members.family.settings.lower
         self._objects: dict[str, link.Object] = {}
         self._places: dict[str, ObjectPlace] = {}
@@ -277,6 +281,8 @@ class AnchorPieces:
         compiled = self._kept(role, *self._compilation(role))
         if new and self._lower:
             self._tell_lowered(role, compiled)
+        if new and self.mixed:
+            self._family.report.say(f"{role} {MIXED}: {mixing.told(self._family.run.map_path(role))}")
         return compiled
 
     def due(self, role: str) -> Task[Any, None] | None:
@@ -287,6 +293,8 @@ class AnchorPieces:
 
     def _compilation(self, role: str) -> tuple[list[str], Callable[[Path], Task[Any, None]]]:
         """What the object of an anchor is made from, and what makes it."""
+        if self.mixed:
+            return self._mixed_compilation(role)
         starts = {piece.start for plan in self._members.plans.values() for piece in plan.route if piece.anchor == role}
         places = self._family.places.get(role, ())
         names = tuple(cut.name for cut in places if cut.kind != "vector" or cut.name in starts)
@@ -299,6 +307,18 @@ class AnchorPieces:
             return Task(title, objects.compiled, job, kind=tasks.CONVERSIONS)
 
         return [source.sha256, *names, taken or ""], task
+
+    def _mixed_compilation(self, role: str) -> tuple[list[str], Callable[[Path], Task[Any, None]]]:
+        """The same of a mixed object, which is made of the int8 one."""
+        eight, own = AnchorPieces(self._members, "int8"), self._family.settings.mixed
+        parts, make = eight._compilation(role)
+        given, noted = own.given(role), self._family.run.map_path(role)
+
+        def task(path: Path) -> Task[Any, None]:
+            job = MixedCompilation(path, make(eight._path(role, parts)).given, noted, given, own.limit)
+            return Task(mixing.title(role, given), objects.compiled_mixed, job, kind=tasks.CONVERSIONS)
+
+        return [*parts, own.word], task
 
     def _tell_lowered(self, role: str, compiled: link.Object) -> None:
         """Say how far an anchor made of other operators is from what it was in Keras."""
@@ -318,7 +338,8 @@ class AnchorPieces:
 
         def task(path: Path) -> Task[Any, None]:
             form, family = Form(self._precision, self._lower), self._family
-            job = BackCompilation(path, form, family.images, family.sources, joint.plan, tuple(fits))
+            noted = family.run.map_path(back.anchor) if self.mixed else None
+            job = BackCompilation(path, form, family.images, family.sources, joint.plan, tuple(fits), noted)
             title = f"compiling the back of {joint.plan.name} to {self._precision}"
             return Task(title, objects.compiled_back, job, kind=tasks.CONVERSIONS)
 

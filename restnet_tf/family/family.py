@@ -16,6 +16,7 @@ from restnet_tf.work import tasks
 if TYPE_CHECKING:
     from restnet_tf.anchors.head import HeadFit
     from restnet_tf.data.splits import Data
+    from restnet_tf.family.mixing import Mixing
     from restnet_tf.progress import Reporter
     from restnet_tf.records import Anchor, Cut, Plan
     from restnet_tf.run.directory import Run
@@ -45,6 +46,7 @@ class Settings:
     recalibrate: bool
     uint8_input: bool
     lower: tuple[str, ...]
+    mixed: Mixing
     controls: bool
     budget: tuple[Term, ...]
     plans: tuple[Plan, ...] | None

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf import atomic
+from restnet_tf.family import mixing
 from restnet_tf.graph import cuts, infer
 from restnet_tf.records import Plan, Stitch
 from restnet_tf.stitches import stitch, variant
 from restnet_tf.work import sources
 from restnet_tf.work.sources import AnchorSource, DataSource
 from restnet_tf.work.tasks import Progress
-from tflite_export import convert
+from tflite_export import convert, verify
+from tflite_export.mixed import maps, sensitivity, widening
+from tflite_export.mixed.maps import Map
 
 if TYPE_CHECKING:
     import keras
@@ -49,10 +52,25 @@ class Compilation:
 
 
 @dataclass(frozen=True)
+class MixedCompilation:
+    """An anchor with its cuts, some of its operators in sixteen bits: what is made of ``eight``, its int8 object.
+
+    ``map_path`` is where the run keeps which; ``given`` is a map that decides it, and else it is measured once, within
+    ``limit`` times int8's latency.
+    """
+
+    path: Path
+    eight: Compilation
+    map_path: Path
+    given: Path | None
+    limit: float
+
+
+@dataclass(frozen=True)
 class BackCompilation:
     """The back of a plan's piece behind joint ``number``, with what its stitch tuned, calibrated on what that delivers.
 
-    ``stitches`` are those up to that joint.
+    ``stitches`` are those up to that joint. ``map_path`` is the map of its anchor, for a mixed file.
     """
 
     path: Path
@@ -61,6 +79,7 @@ class BackCompilation:
     anchors: Mapping[str, AnchorSource]
     plan: Plan
     stitches: tuple[Stitch, ...]
+    map_path: Path | None = None
 
 
 def compiled(job: Compilation, progress: Progress) -> None:
@@ -82,6 +101,39 @@ def compiled(job: Compilation, progress: Progress) -> None:
     atomic.write_bytes(job.path, content)
 
 
+def compiled_mixed(job: MixedCompilation, progress: Progress) -> None:
+    """Compile an anchor into its mixed file, and where there is no map yet, decide it; a task."""
+    if not job.eight.path.exists():
+        compiled(job.eight, progress)
+    content = job.eight.path.read_bytes()
+    decided = _given_map(job, content) or _decided(job, content, progress)
+    mixed = widening.widened(content, decided.wide)
+    images = sources.data(job.eight.images).fit.head(1).batches(sources.anchor(job.eight.anchor).input_shape, 1)
+    verify.run(mixed, (np.asarray(x) for x in images))  # a map that a person edited may ask for what LiteRT refuses
+    atomic.write_bytes(job.map_path, maps.text(decided))
+    atomic.write_bytes(job.path, mixed)
+
+
+def _given_map(job: MixedCompilation, content: bytes) -> Map | None:
+    """A map that the user gave, or that this run has decided already of such a file and limit."""
+    if job.given is not None:
+        return maps.load(job.given)
+    if not job.map_path.exists():
+        return None
+    before = maps.load(job.map_path)
+    return before if before.limit == job.limit and widening.holds(content, before.wide) else None
+
+
+def _decided(job: MixedCompilation, content: bytes, progress: Progress) -> Map:
+    """A map by the last of the images to fit that few or none of the calibration has seen."""
+    anchor, data = sources.anchor(job.eight.anchor), sources.data(job.eight.images)
+    batch = infer.batch_size(anchor.input_shape, _CALIBRATION_BATCH)
+    few = data.fit.head(CALIBRATION_IMAGES + sensitivity.IMAGES).batches(anchor.input_shape, batch)
+    images = np.concatenate([np.asarray(x) for x in few])[-sensitivity.IMAGES :]
+    exact = np.concatenate(list(run(anchor.model, iter(np.array_split(images, -(-len(images) // batch))))))
+    return sensitivity.decide(content, images, exact, job.limit, progress)
+
+
 def compiled_back(job: BackCompilation, progress: Progress) -> None:
     """Compile a back into its file; a task."""
     anchors = {role: sources.anchor(source) for role, source in job.anchors.items()}
@@ -93,7 +145,10 @@ def compiled_back(job: BackCompilation, progress: Progress) -> None:
     lead = variant.lead(job.plan, anchors, *job.stitches[:-1])
     images = calibration(sources.data(job.images), anchors[job.plan.route[0].anchor].input_shape)
     features = (np.asarray(built(x)) for x in run(lead, images))
-    content = convert.compile_object(own, ends, job.form.precision, features, limits=_EVERYTHING, lower=job.form.lower)
+    precision = "int8" if job.map_path else job.form.precision
+    content = convert.compile_object(own, ends, precision, features, limits=_EVERYTHING, lower=job.form.lower)
+    if job.map_path is not None:
+        content = mixing.alike(content, [job.map_path])
     atomic.write_bytes(job.path, content)
 
 

@@ -14,7 +14,7 @@ from restnet_tf.anchors.pretrained import MissingWeightsError
 from restnet_tf.data import cluttered, photographs, splits
 from restnet_tf.data.splits import Data
 from restnet_tf.data.values import PREFIX
-from restnet_tf.family import elastic, first_looks, stage_runs
+from restnet_tf.family import elastic, first_looks, mixing, stage_runs
 from restnet_tf.family.family import TEACHER, Chosen, Family, Settings
 from restnet_tf.family.first_looks import Remedies
 from restnet_tf.family.options import MODEL, PATH, PATH_OF_ROLE, BuildOptions, Options
@@ -62,6 +62,7 @@ def settings(options: BuildOptions, *, order: str, max_points: int = POINTS, eff
         recalibrate=options.recalibrate,
         uint8_input=options.uint8_input,
         lower=lower,
+        mixed=mixing.parse(options.mixed),
         controls=options.controls,
         budget=terms(options),
         plans=plans_file.read_plans(options.plans) if options.plans else None,
@@ -78,7 +79,19 @@ def cascade_precisions(options: Options) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(word for part in options.precision.split(",") if (word := part.strip())))
     for word in words or ("",):
         _check_precision(word)
+    if precision.MIXED in stage_runs.single(words):
+        _check_mixed(options)
     return words
+
+
+def _check_mixed(options: Options) -> None:
+    """Refuse (``RestnetError``) mixed files where they cannot be made."""
+    if not isinstance(options, BuildOptions):
+        raise RestnetError(
+            "compose makes no mixed files; take int8 or int16x8, or restnet-tf build of two of the models"
+        )
+    if options.converter != "link":
+        raise RestnetError("mixed files are linked of anchors compiled once; leave out --converter tf, or take int8")
 
 
 def _check_precision(word: str) -> None:
@@ -257,6 +270,7 @@ def forms(settings: Settings) -> dict[str, str]:
         recipe = precision.precision_named(name)
         own = ["recalibrated"] if settings.recalibrate and recipe.calibrated else []
         own += ["from bytes"] if settings.uint8_input and "uint8" in recipe.ends else []
+        own += [settings.mixed.word] if name == precision.MIXED else []
         words[name] = " ".join([*shared, *own])
     return words
 

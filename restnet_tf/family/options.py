@@ -65,6 +65,7 @@ class BuildOptions(Options):
     recalibrate: bool = False
     uint8_input: bool = False
     lower: str = ""
+    mixed: str = field(default="", metadata=PATH)  # a folder, or a number
     controls: bool = True
     anyway: bool = False  # though the models answer no better than chance
 

@@ -137,6 +137,10 @@ class Run:
         """An anchor, or the back of one variant, compiled once; ``key`` stands for all it is made from."""
         return self.path / "objects" / f"{_in_files(name)}.{precision}.{key}.tflite"
 
+    def map_path(self, role: str) -> Path:
+        """Which operators of an anchor's mixed files compute in sixteen bits."""
+        return self.path / "mixed" / f"{_in_files(role)}.json"
+
     def object_paths(self, name: str) -> tuple[Path, ...]:
         """What is there of an anchor, compiled, in any precision."""
         return tuple(sorted((self.path / "objects").glob(f"{name}.*.tflite")))

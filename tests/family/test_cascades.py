@@ -25,8 +25,11 @@ from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CASCADE, DOMINATED, Cascade, OperatingPoint, Rating, Score
 from restnet_tf.progress import Silent
 from restnet_tf.run.directory import Run
+from tflite_export import link as link_objects
 from tflite_export.devices import host
-from tflite_export.flatbuffer import read
+from tflite_export.flatbuffer import only, read
+from tflite_export.mixed import groups, maps, sensitivity
+from tflite_export.mixed.maps import Map, MapGroup, Trial
 from tflite_export.runtime import ElasticModel
 
 QUICK = {"effort": 0.001, "max_points": 4, "fine_tune": "stitch", "controls": False, "precision": "float32"}
@@ -301,3 +304,32 @@ def colours_to_cut(colours: Path, once: paths.Once) -> Path:
         shutil.copy(colours / "data.npz", folder / "data.npz")
 
     return once("to cut", fill)
+
+
+@pytest.mark.slow
+def test_mixed_files_and_cascades_of_them_follow_the_map_of_the_run(stitched: Path, run: Path) -> None:
+    """With a map that is in the run already, as a person left it: whatever is made of the anchors follows it."""
+    link.link(run, Said(), precisions=["int8"])
+    wide = {}
+    for role in ("large", "small"):
+        eight = next((run / "objects").glob(f"{role}.int8.*.tflite")).read_bytes()
+        every = groups.of(link_objects.Object(eight).graph)
+        chosen = tuple(MapGroup(g.name, g.name.startswith("convolutions"), g.operators) for g in every)
+        trial = Trial(0.1, 1.0)
+        one = Map(chosen, sensitivity.LIMIT, 1, trial, trial)
+        wide[role] = len(one.wide)
+        (run / "mixed").mkdir(exist_ok=True)
+        (run / "mixed" / f"{role}.json").write_bytes(maps.text(one))
+    said = Said()
+    link.link(run, said, precisions=["mixed"])
+    assert [line for line in said.lines if line.startswith("large mixed:") and "convolutions" in line]
+    for role in ("large", "small"):
+        content = next((run / "objects").glob(f"{role}.mixed.*.tflite")).read_bytes()
+        convolved = [op for op in only(read(content)).operators if "CONV_2D" in op.name]
+        assert sum(op.outputs[0].type == "INT16" for op in convolved) == wide[role] == len(convolved)
+    point = chains(run)[CHAIN]
+    check_by_hand(run, point, "mixed", batch(stitched))
+    checks = verify.check_run(run, "mixed", 20, Silent())
+    assert {v.point for v in checks.networks} >= {"L1-S1", "large"}
+    names = {p.name for p in ElasticModel(run / "elastic.mixed.tflite").points}
+    assert {"L1-S1", "large", CHAIN} <= names

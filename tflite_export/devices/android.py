@@ -24,7 +24,7 @@ from tflite_export.devices.rules import Rules
 from tflite_export.devices.subjects import DeviceError, DeviceOptions, Findings, Subject, opened, tried
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Model
-from tflite_export.precision import PRECISIONS
+from tflite_export.precision import EVERY
 
 _FOLDER = "/data/local/tmp/restnet-tf"  # on the device, where its shell may write and run programs
 _PROGRAM = f"{_FOLDER}/benchmark_model"
@@ -263,11 +263,11 @@ def _adb(*command: str) -> str:
     return done.stdout
 
 
-RULES = Rules("Android", "LiteRT's builtin operators", PRECISIONS, signatures=True, subgraphs=True)
+RULES = Rules("Android", "LiteRT's builtin operators", EVERY, signatures=True, subgraphs=True)
 DEVICE = Device(
     "android",
     measure,
-    PRECISIONS,
+    EVERY,
     options=("threads", "xnnpack", "repeats", "binary", "serials"),
     family=True,
     target=Target(RULES, export),

@@ -18,7 +18,7 @@ from tflite_export.devices.subjects import DeviceOptions, Findings, Subject, ope
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import read
 from tflite_export.integers import dequantise, quantise
-from tflite_export.precision import PRECISIONS
+from tflite_export.precision import EVERY
 
 # What is timed in turns: a file, or a file at one of its settings.
 Turn = TypeVar("Turn")
@@ -288,4 +288,4 @@ def _tool(interpreter: Any) -> str:
     return f"ai-edge-litert {version} ({'XNNPACK' if taken else 'no XNNPACK'})"
 
 
-DEVICE = Device("host", measure, PRECISIONS, options=("threads", "xnnpack", "repeats"))
+DEVICE = Device("host", measure, EVERY, options=("threads", "xnnpack", "repeats"))

@@ -93,4 +93,4 @@ def _flat(runs: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     return [entry for entries in runs.values() for entry in entries]
 
 
-DEVICE = Device("mcu", measure, ("float32", "int8", "int16x8"), options=("log",), family=True)
+DEVICE = Device("mcu", measure, ("float32", "int8", "mixed", "int16x8"), options=("log",), family=True)

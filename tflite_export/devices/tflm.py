@@ -53,7 +53,7 @@ _REFERENCE = "LiteRT with its reference kernels"
 RULES = Rules(
     "TensorFlow Lite Micro",
     tflm_kernels.SOURCE,
-    ("int8", "int16x8", "float32"),
+    ("int8", "mixed", "int16x8", "float32"),
     tflm_kernels.OPERATORS,
     tflm_kernels.LACKS,
     subgraphs=True,
@@ -229,7 +229,7 @@ def _difference(outputs: np.ndarray, expected: np.ndarray, scales: Sequence[floa
 DEVICE = Device(
     "tflm",
     measure,
-    ("float32", "int8", "int16x8"),
+    ("float32", "int8", "mixed", "int16x8"),
     target=Target(
         RULES,
         export,

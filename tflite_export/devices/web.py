@@ -19,7 +19,7 @@ from tflite_export.entries import Point
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Signature, read
 from tflite_export.float_ends import with_float_ends
-from tflite_export.precision import INPUT_KEY, PRECISIONS, precision_named
+from tflite_export.precision import EVERY, INPUT_KEY, precision_named
 
 _SOURCE = "tried with LiteRT.js 2.5.3 in Chromium"
 # What is copied beside the family's files.
@@ -87,11 +87,11 @@ def _cascade(point: Point, name: str) -> dict[str, Any]:
     }
 
 
-RULES = Rules("LiteRT.js", _SOURCE, PRECISIONS, signatures=True, subgraphs=True)
+RULES = Rules("LiteRT.js", _SOURCE, EVERY, signatures=True, subgraphs=True)
 DEVICE = Device(
     "web",
     web_bench.measure,
-    PRECISIONS,
+    EVERY,
     options=("repeats", "lan", "port", "browsers", "wait", "examples"),
     family=True,
     target=Target(RULES, export),

@@ -1,0 +1,141 @@
+"""A map decided by measuring: each group of operators in sixteen bits in turn, then the best of them together.
+
+A group is worth it by how much nearer the scores come to the float network's (KL), for the CPU time that it takes in
+LiteRT. Groups join in the order of that ratio, each kept only where the whole file gets better and stays within the
+limit. CPU time is that of one thread, the least of all images, so that what else a machine does counts little; a map is
+decided once and read from then on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflite_export import link
+from tflite_export.chatter import captured
+from tflite_export.flatbuffer import only, read
+from tflite_export.integers import dequantise, quantise
+from tflite_export.mixed import groups
+from tflite_export.mixed.groups import Group
+from tflite_export.mixed.maps import Map, MapGroup, Trial
+from tflite_export.mixed.widening import widened
+from tflite_export.verify import with_logits
+
+IMAGES = 64
+_ROUNDS = 2  # what is not worth it at first may be beside others
+RUNS = (1 + _ROUNDS) * groups.MOST + 1  # of all images, at most
+LIMIT = 1.3
+_LEAST = 1e-9  # of a probability
+_SURE = 1.0  # standard errors by which a group has to bring the scores nearer
+_WORTH = 0.05  # share of the KL of int8 that all of it has to take away
+_MARGIN = 0.1  # share of the room within the limit by which times do not add up
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A file's KL image by image, and its time."""
+
+    kl: np.ndarray
+    latency_ms: float
+
+    @property
+    def trial(self) -> Trial:
+        """As a map has it."""
+        return Trial(float(f"{self.kl.mean():.4g}"), float(f"{self.latency_ms:.4g}"))
+
+    def beats(self, other: _Measured) -> bool:
+        """Whether it is nearer to float than another, beyond what images differ by."""
+        gains = other.kl - self.kl
+        error = float(gains.std()) / np.sqrt(len(gains))
+        return float(gains.mean()) > _SURE * error
+
+
+def decide(
+    content: bytes,
+    images: np.ndarray,
+    exact: np.ndarray,
+    limit: float = LIMIT,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Map:
+    """The map of an int8 object, by raw images ``(n, h, w, c)`` and the float network's probabilities ``(n, classes)``.
+
+    ``limit`` is how much of int8's time a file may take. At most ``RUNS`` runs of all images.
+    """
+    whole = link.variant(link.Route(link.Object(content)), precision="int8")
+    tried, runs = groups.of(only(read(whole))), 0
+
+    def measured(chosen: Sequence[Group]) -> _Measured:
+        nonlocal runs
+        runs += 1
+        progress(runs, (1 + _ROUNDS) * len(tried) + 1)
+        names = [name for group in chosen for name in group.operators]
+        return _measured(widened(whole, names), images, exact)
+
+    int8 = measured(())
+    alone = {group.name: measured((group,)) for group in tried}
+    chosen, best = _joined(tried, alone, int8, limit * int8.latency_ms, measured)
+    if float(best.kl.mean()) > (1 - _WORTH) * float(int8.kl.mean()):
+        chosen, best = [], int8
+    entries = tuple(MapGroup(g.name, g in chosen, g.operators, alone[g.name].trial) for g in tried)
+    return Map(entries, limit, len(images), int8.trial, best.trial)
+
+
+def _joined(
+    tried: Sequence[Group],
+    alone: dict[str, _Measured],
+    int8: _Measured,
+    most_ms: float,
+    measured: Callable[[Sequence[Group]], _Measured],
+) -> tuple[list[Group], _Measured]:
+    """The groups that are worth it together, and the file with them."""
+
+    def cost(group: Group) -> float:
+        return max(alone[group.name].latency_ms - int8.latency_ms, 1e-3)
+
+    def worth(group: Group) -> float:
+        return float((int8.kl - alone[group.name].kl).mean()) / cost(group)
+
+    chosen: list[Group] = []
+    best = int8
+    for group in _ROUNDS * sorted(tried, key=worth, reverse=True):
+        if group in chosen or best.latency_ms + (1 - _MARGIN) * cost(group) > most_ms:
+            continue
+        more = measured([*chosen, group])
+        if more.latency_ms <= most_ms and more.beats(best):
+            chosen, best = [*chosen, group], more
+    return chosen, best
+
+
+def _measured(content: bytes, images: np.ndarray, exact: np.ndarray) -> _Measured:
+    from ai_edge_litert.interpreter import Interpreter
+
+    with captured():
+        interpreter = Interpreter(model_content=with_logits(content), num_threads=1)
+        interpreter.allocate_tensors()
+    entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[-1]
+    rows, seconds = [], []
+    for image in quantise(images, entry):
+        interpreter.set_tensor(entry["index"], image[None])
+        start = time.process_time()
+        interpreter.invoke()
+        seconds.append(time.process_time() - start)
+        rows.append(interpreter.get_tensor(end["index"]).reshape(-1))
+    scores = dequantise(np.stack(rows), end).astype(np.float64)
+    return _Measured(divergence(exact, scores, logits=len(interpreter.get_output_details()) > 1), 1e3 * min(seconds))
+
+
+def divergence(exact: np.ndarray, scores: np.ndarray, *, logits: bool) -> np.ndarray:
+    """The KL of each image ``(n,)``, of the float network's probabilities to a file's logits or scores."""
+    expected = _shares(np.asarray(exact, np.float64))
+    shares = _shares(np.exp(scores - scores.max(axis=1, keepdims=True)) if logits else scores)
+    return np.asarray((expected * np.log(expected / shares)).sum(axis=1))
+
+
+def _shares(values: np.ndarray) -> np.ndarray:
+    """Rows that add up to 1, none of them 0; a single probability with that of the other class."""
+    both = np.concatenate([values, 1 - values], axis=1) if values.shape[1] == 1 else values
+    held = np.maximum(both, _LEAST)
+    return held / held.sum(axis=1, keepdims=True)
