@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -31,6 +32,7 @@ from restnet_tf.work.tasks import Task
 
 dask = pytest.importorskip("dask", reason="no dask")
 distributed = pytest.importorskip("distributed", reason="no distributed")
+psutil = pytest.importorskip("psutil", reason="no psutil")
 pytestmark = pytest.mark.slow
 LIMIT = 500e6
 
@@ -201,10 +203,13 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts ``dask scheduler`` or ``dask worker`` as a user does; killed behind the test, if they still run."""
     every: list[subprocess.Popen[bytes]] = []
 
-    def start(*words: str, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[bytes]:
+    def start(
+        *words: str, before: tuple[str, ...] = (), cwd: Path | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
         command = [*before, sys.executable, "-m", "dask", *words]
         places = {"PYTHONPATH": os.pathsep.join(sys.path)}
-        every.append(subprocess.Popen(command, env=os.environ | places | environment, stderr=subprocess.DEVNULL))
+        settings = os.environ | places | environment
+        every.append(subprocess.Popen(command, cwd=cwd, env=settings, stderr=subprocess.DEVNULL))
         return every[-1]
 
     yield start
@@ -366,3 +371,58 @@ def test_files_travel_to_a_machine_that_shares_no_disk(machines, started, tmp_pa
     assert second[0][:2] == (15_000_000, 1)
     assert first[0][2] != os.readlink("/proc/self/ns/mnt")
     assert [path.stat().st_size for path in sorted((run / "stitches").glob("*"))] == [9_000_000] * 2
+
+
+class Killer(Stages):
+    """Kills, as kill -9 does, a process that has begun a fit."""
+
+    def __init__(self, watched: subprocess.Popen[bytes]) -> None:
+        super().__init__()
+        self.watched, self.killed = watched, False
+
+    def stage(self, title: str) -> None:
+        super().stage(title)
+        if title.startswith("fitting") and not self.killed:
+            self.killed = True
+            processes = psutil.Process(self.watched.pid).children(recursive=True)
+            max(processes, key=lambda one: one.memory_info().rss).kill()  # the worker; the others watch over it
+
+
+def test_a_build_on_machines_of_all_kinds_has_the_bytes_of_one_process(started, tmp_path) -> None:
+    """Workers in another directory, one of them on a disk of its own, and one killed in a fit."""
+    import networks
+    import numpy as np
+
+    from restnet_tf.commands import api
+
+    given = tmp_path / "build"
+    given.mkdir()
+    for role, anchor in networks.pair(1)[0].items():
+        anchor.model.save(given / f"{role}.keras")
+    np.savez(given / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
+    quick = {"effort": 0.001, "max_points": 2, "fine_tune": "back", "controls": False, "anyway": True}
+    inputs = {name: str(given / f"{name}.keras") for name in ("large", "small")}
+    address, there = f"tcp://127.0.0.1:{free_port()}", tmp_path / "there"
+    there.mkdir()
+    started("scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard", cwd=there)
+    local = ("--nthreads", "1", "--no-dashboard", "--memory-limit", "3GB", "--local-directory", str(there))
+    watched = started("worker", address, *local, cwd=there)
+    started("worker", address, *local, cwd=there, before=elsewhere(given))
+    report = Killer(watched)
+    runs = [
+        api.build(**inputs, **quick, data=str(given / "data.npz"), out=given / name, report=report, **where).path
+        for name, where in (("cluster", {"cluster": address, "ship": True}), ("here", {"jobs": 1}))
+    ]
+    assert [line for line in report.lines if "was lost while fitting" in line]
+    names = ("stitches/*", "objects/*", "tflite/*", "similarity.npz", "plans.json")
+    one, other = (
+        {p.relative_to(run): p.read_bytes() for pattern in names for p in sorted(run.glob(pattern))} for run in runs
+    )
+    assert len(one) > 8
+    assert set(one) == set(other)
+    assert [str(name) for name in one if one[name] != other[name]] == []
+    figures = [
+        [(p["name"], p["rank"], p["test"], p["macs"]) for p in json.loads((run / "points.json").read_text())["points"]]
+        for run in runs
+    ]
+    assert figures[0] == figures[1]

@@ -47,8 +47,9 @@ def test_what_was_sent_is_whole_there_and_is_sent_once(tmp_path) -> None:
     load.arrived("there", due)
     assert load.due("there") == []
     placed(run, points=b"8")
-    assert [ware.path.name for ware in load.due("there")] == ["points"]
-    assert [ware.path.name for ware in freight.lacking(run, load.due("there")).wares] == ["points"]
+    changed = load.due("there")
+    placed(run, points=b"7")  # on the other machine
+    assert [ware.path.name for ware in freight.lacking(run, changed).wares] == ["points"]
     freight.clear(run)
     assert not run.exists()
     assert (data / "photo").exists()
