@@ -66,7 +66,7 @@ option = partial(shared.option, "build")
 @shared.cluster
 @shared.log
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
-def build(jobs: int | None, cluster: str | None, log: tuple[str, ...], **options: Any) -> None:
+def build(jobs: int | None, cluster: str | None, ship: bool, log: tuple[str, ...], **options: Any) -> None:
     """Build the family between two anchors, or more of them, or of a large one alone.
 
     Without options it trains two small anchors on cluttered digits, made of scikit-learn's, and builds theirs.
@@ -81,5 +81,5 @@ def build(jobs: int | None, cluster: str | None, log: tuple[str, ...], **options
     from restnet_tf.commands import api
 
     with screen.progress() as report:
-        result = api.build(report=report, jobs=jobs, cluster=cluster, log=log, **own)
+        result = api.build(report=report, jobs=jobs, cluster=cluster, ship=ship, log=log, **own)
     screen.show(result)

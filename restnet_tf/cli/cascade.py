@@ -42,9 +42,10 @@ option = partial(shared.option, "cascade")
 @option("--budget", metavar="TERMS", help='Limits, as in "mean.macs<=60M, macs<=140M".')
 @shared.anyway("cascade")
 @shared.jobs
+@shared.cluster
 @shared.log
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
-def cascade(jobs: int | None, **options: Any) -> None:
+def cascade(jobs: int | None, cluster: str | None, ship: bool, **options: Any) -> None:
     """Join models as they are: the cheap one answers, the next only where it is unsure. Trains nothing.
 
     SMALL, LARGE and LARGER are names of Keras Applications, model files, weights as FILE@ARCH, or .tflite files from
@@ -57,5 +58,7 @@ def cascade(jobs: int | None, **options: Any) -> None:
     from restnet_tf.commands import api
 
     with screen.progress() as report:
-        result = api.cascade(report=report, prepare=screen.import_tensorflow, jobs=jobs, **options)
+        result = api.cascade(
+            report=report, prepare=screen.import_tensorflow, jobs=jobs, cluster=cluster, ship=ship, **options
+        )
     screen.show(result)

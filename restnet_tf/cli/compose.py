@@ -54,9 +54,10 @@ _SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
 @option("--cascades", type=click.IntRange(0, 16), help="Cascades to ship; 0 for none.")
 @shared.anyway("compose")
 @shared.jobs
+@shared.cluster
 @shared.log
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
-def compose(jobs: int | None, **options: Any) -> None:
+def compose(jobs: int | None, cluster: str | None, ship: bool, **options: Any) -> None:
     """Compose nets of a pool's fragments for a few labelled images, without training.
 
     Members are compiled once, into --pool-dir: the second user's nets take neither TensorFlow nor Keras.
@@ -68,5 +69,7 @@ def compose(jobs: int | None, **options: Any) -> None:
     from restnet_tf.commands import api
 
     with screen.progress() as report:
-        result = api.compose(report=report, prepare=screen.import_tensorflow, jobs=jobs, **options)
+        result = api.compose(
+            report=report, prepare=screen.import_tensorflow, jobs=jobs, cluster=cluster, ship=ship, **options
+        )
     screen.show(result)

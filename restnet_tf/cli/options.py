@@ -83,6 +83,7 @@ cluster = _applied(
             callback=lambda _context, _option, address: None if address == "none" else address,
             help="A Dask scheduler whose workers share the work, as tcp://host:8786; local: workers here.",
         ),
+        click.option("--ship", is_flag=True, help="Send files to workers that share no disk with this one."),
     ]
 )
 

@@ -15,7 +15,8 @@ from restnet_tf.cli import screen
 @click.option("--precision", default="float32,int8", show_default=True, help="Precisions, by commas.")
 @click.option("--images", type=click.IntRange(min=1), default=256, show_default=True, help="Test images at most.")
 @shared.jobs
-def verify(run: Path, precision: str, images: int, jobs: int | None) -> None:
+@shared.cluster
+def verify(run: Path, precision: str, images: int, jobs: int | None, cluster: str | None, ship: bool) -> None:
     """Run RUN's files beside Keras and TensorFlow's own conversions; exit 1 where float32 differs.
 
     Cascades run beside their stages one by one and have to be equal to the bit; models that came as .tflite files run
@@ -28,9 +29,11 @@ def verify(run: Path, precision: str, images: int, jobs: int | None) -> None:
     screen.import_tensorflow()
     from restnet_tf.commands import verify as command
     from restnet_tf.report import terminal
+    from restnet_tf.work.places import Cluster
 
+    machines = Cluster.of(cluster, ship=ship)
     with screen.progress() as report:
-        checks = command.check_run(run, precision, images, report, jobs)
+        checks = command.check_run(run, precision, images, report, jobs, machines)
     for table in terminal.verified(checks):
         screen.console().print(table)
     command.judge(checks)

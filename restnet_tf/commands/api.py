@@ -23,6 +23,7 @@ def build(
     report: Reporter | None = None,
     jobs: int | None = 0,
     cluster: str | None = None,
+    ship: bool = False,
     log: str | Sequence[str] = (),
     **options: Any,
 ) -> Done:
@@ -33,13 +34,13 @@ def build(
     ``runs/LARGE-SMALL-DATA``. Files and folders may be strings or ``Path``. ``report`` hears how it goes. ``jobs`` is
     how many processes the work is shared out to: 0 is none beside this one, None as many as help here; a script that
     starts processes keeps what it does under ``if __name__ == "__main__"``. ``cluster`` is the address of a Dask
-    scheduler whose workers do the work, or "local". ``log`` names experiment trackers that keep the run too, as
-    ``mlflow:URI`` or ``tensorboard:DIR``. Returns the ``path`` of the run, which ``open_run`` takes, all points with
-    their scores and files, ``metric`` (what the scores count), a ``summary`` in words, and the ``shortfall``: why no
-    point meets the budget, if none does. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError
-    for an option that is none.
+    scheduler whose workers do the work, or "local"; with ``ship`` files travel to them. ``log`` names experiment
+    trackers that keep the run too, as ``mlflow:URI`` or ``tensorboard:DIR``. Returns the ``path`` of the run, which
+    ``open_run`` takes, all points with their scores and files, ``metric`` (what the scores count), a ``summary`` in
+    words, and the ``shortfall``: why no point meets the budget, if none does. Raises ``RestnetError`` or
+    ``TfliteError`` for what cannot be used, TypeError for an option that is none.
     """
-    own, machines = _record("build", method, options), Cluster(cluster) if cluster else None
+    own, machines = _record("build", method, options), Cluster.of(cluster, ship=ship)
     return _logged(log, lambda: building.build(method, own, report or Silent(), jobs=jobs, cluster=machines))
 
 
@@ -48,6 +49,8 @@ def cascade(
     report: Reporter | None = None,
     prepare: Callable[[], None] = lambda: None,
     jobs: int | None = 0,
+    cluster: str | None = None,
+    ship: bool = False,
     log: str | Sequence[str] = (),
     **options: Any,
 ) -> Done:
@@ -55,14 +58,14 @@ def cascade(
 
     ``models`` are names, files of Keras models, or ``.tflite`` files; ``options`` are those of ``restnet-tf cascade``
     with an underscore for a dash: ``data`` names the images that choose the thresholds. Nothing is trained. ``report``
-    hears how it goes; ``prepare`` runs before TensorFlow is imported; ``jobs`` and ``log`` as for ``build``.
-    Returns what ``build`` returns. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an
-    option that is none.
+    hears how it goes; ``prepare`` runs before TensorFlow is imported; ``jobs``, ``cluster``, ``ship`` and
+    ``log`` as for ``build``. Returns what ``build`` returns. Raises ``RestnetError`` or ``TfliteError`` for what cannot
+    be used, TypeError for an option that is none.
     """
     method = methods.of("cascade")[0]
     named = {"models": list(models)} if models else {}
-    own = _record("cascade", method, named | options)
-    return _logged(log, lambda: building.build(method, own, report or Silent(), prepare, jobs))
+    own, machines = _record("cascade", method, named | options), Cluster.of(cluster, ship=ship)
+    return _logged(log, lambda: building.build(method, own, report or Silent(), prepare, jobs, machines))
 
 
 def compose(
@@ -70,6 +73,8 @@ def compose(
     report: Reporter | None = None,
     prepare: Callable[[], None] = lambda: None,
     jobs: int | None = 0,
+    cluster: str | None = None,
+    ship: bool = False,
     log: str | Sequence[str] = (),
     **options: Any,
 ) -> Done:
@@ -77,13 +82,13 @@ def compose(
 
     ``options`` are those of ``restnet-tf compose`` with an underscore for a dash: ``pool`` lists names and files, also
     ``.tflite`` files, ``data`` names the labelled images. Files and folders may be strings or ``Path``. ``report``
-    hears how it goes; ``prepare`` runs before TensorFlow is imported, where a member has to be compiled; ``jobs`` and
-    ``log`` as for ``build``. Returns what ``build`` returns, with the mean log loss in place of the KL. Raises
-    ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an option that is none.
+    hears how it goes; ``prepare`` runs before TensorFlow is imported, where a member has to be compiled; ``jobs``,
+    ``cluster``, ``ship`` and ``log`` as for ``build``. Returns what ``build`` returns, with the mean log loss in place
+    of the KL. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an option that is none.
     """
     method = methods.of("compose")[0]
-    own = _record("compose", method, options)
-    return _logged(log, lambda: building.build(method, own, report or Silent(), prepare, jobs))
+    own, machines = _record("compose", method, options), Cluster.of(cluster, ship=ship)
+    return _logged(log, lambda: building.build(method, own, report or Silent(), prepare, jobs, machines))
 
 
 def _logged(words: str | Sequence[str], work: Callable[[], Done]) -> Done:

@@ -67,7 +67,7 @@ def build(
         prepare()
     if cluster is not None:
         options = _from_anywhere(method, name, options)
-    with places.executor(jobs, cluster, method.out(options), report, keras=keras) as execute:
+    with places.executor(jobs, cluster, method.out(options), opening.inputs(options), report, keras=keras) as execute:
         return _built(method, name, options, ledger, prepare, execute)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from restnet_tf.cascades.thresholds import ALWAYS, NEVER, hand
 from restnet_tf.commands import build
-from restnet_tf.family import linking, stage_runs
+from restnet_tf.family import linking, opening, stage_runs
 from restnet_tf.family.anchor_pieces import Converter, Members
 from restnet_tf.family.answers import Answers, Shape
 from restnet_tf.family.linking import MembersSource
@@ -24,8 +24,8 @@ from restnet_tf.points.verified import Checks, Verified, VerifiedCascade, Verifi
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
 from restnet_tf.run.directory import Run
-from restnet_tf.work import processes
-from restnet_tf.work.processes import Processes
+from restnet_tf.work import places
+from restnet_tf.work.places import Cluster
 from restnet_tf.work.tasks import SCORINGS, Progress, Task
 from tflite_export import cascades, verify
 from tflite_export.devices import host
@@ -44,18 +44,28 @@ _FLOAT_ERROR = 1e-5  # of a score: what the order of sums may change
 _ENDS_ERROR = 1e-4  # the same where preprocessing was rounded otherwise before
 
 
-def check_run(path: Path, precisions: str, images: int, report: Reporter, jobs: int | None = 0) -> Checks:
+def check_run(
+    path: Path,
+    precisions: str,
+    images: int,
+    report: Reporter,
+    jobs: int | None = 0,
+    cluster: Cluster | None = None,
+) -> Checks:
     """Check the files of a finished run in ``precisions`` (names by commas) on so many test images at most.
 
-    ``jobs`` are the processes that the work is shared out to, as of ``build``; files are timed one after the other.
+    ``jobs`` are the processes that the work is shared out to, or ``cluster`` does it, as of ``build``; files are timed
+    one after the other.
     Raises ``RestnetError`` where the run cannot be opened again or has no such files.
     """
     names = [name.strip() for name in precisions.split(",") if name.strip()]
-    with processes.executor(jobs) as execute:
-        if isinstance(execute, Processes):
-            report.say(execute.told)
-        with build.resumed(path, report, execute) as (method, work):
-            return check(work, method.references(work), names, images)
+    path = path if cluster is None else path.absolute()
+    inputs = opening.inputs(build.finished_options(path)[1])
+    with (
+        places.executor(jobs, cluster, path, inputs, report) as execute,
+        build.resumed(path, report, execute) as (method, work),
+    ):
+        return check(work, method.references(work), names, images)
 
 
 def check(work: Work, references: References, precisions: Sequence[str], images: int) -> Checks:

@@ -291,6 +291,26 @@ def kept(method: str, options: Options) -> dict[str, Any]:
     return {"method": method, **{name: value for name, value in values.items() if name != "out"}}
 
 
+def inputs(options: Options) -> tuple[Path, ...]:
+    """The files and folders that options name, as far as they are there: models, data, weights."""
+    named: list[Path] = []
+    for f in fields(options):
+        value = getattr(options, f.name)
+        for one in value if isinstance(value, list | tuple) else [value]:
+            named += _places(f.metadata.get("names", ""), str(one)) if f.name != "out" and one else []
+    return tuple(dict.fromkeys(path for path in named if path.is_absolute() and path.exists()))
+
+
+def _places(kind: str, text: str) -> list[Path]:
+    if not kind:
+        return []
+    if kind == PATH_OF_ROLE["names"]:
+        text = text.partition("=")[2]
+    if kind == MODEL["names"]:
+        text = applications.parse(applications.divided(text)[0]).base
+    return [Path(text.removeprefix(PREFIX))]
+
+
 def default_out(models: Sequence[str], data: str | None) -> Path:
     """The run directory where none was named: by anchors and data."""
     named = (*(applications.divided(spec)[0] for spec in models), (data or photographs.NAME).removeprefix(PREFIX))

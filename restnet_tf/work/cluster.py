@@ -14,22 +14,23 @@ import queue
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restnet_tf import atomic
 from restnet_tf.progress import Reporter
-from restnet_tf.records import RestnetError, RestnetWarning
-from restnet_tf.work import faults, processes, remote, start, tasks
+from restnet_tf.records import RestnetWarning
+from restnet_tf.work import faults, remote, start, tasks
+from restnet_tf.work.carrier import Carrier, GoneError
 from restnet_tf.work.dispatch import Attempt, Dispatch
 from restnet_tf.work.faults import Worker
+from restnet_tf.work.freight import Freight
+from restnet_tf.work.processes import Processes
 from restnet_tf.work.roster import THERE, Roster
-from restnet_tf.work.tasks import Task
+from restnet_tf.work.tasks import Executor, Task
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Future
 
 LOCAL = "local"
 _LOSSES = 6  # of one task, behind which it is the task's fault
@@ -60,20 +61,26 @@ class Flight:
 class Workers:
     """An executor: runs tasks on the workers of a roster.
 
-    ``prepare`` is what each worker does first; ``least_slow_s`` that of ``Dispatch``; ``patience_s`` is how long it
-    waits for a worker.
+    ``prepare`` is what each worker does first, ``load`` what travels; ``lasting``: workers stay behind the command.
+    ``least_slow_s`` is that of ``Dispatch``, and ``patience_s`` is how long it waits for a worker.
     """
 
     def __init__(
         self,
         roster: Roster,
         prepare: Callable[[], None] = start.tensorflow,
+        load: Freight | None = None,
         *,
+        lasting: bool = True,
         least_slow_s: float = 20.0,
         patience_s: float = 300.0,
     ) -> None:
         self._roster, self._client, self._prepare = roster, roster.client, prepare
-        self._least_slow_s, self._patience_s = least_slow_s, patience_s
+        self._lasting, self._least_slow_s, self._patience_s = lasting, least_slow_s, patience_s
+        self._carrier = Carrier(roster, load)
+        # What is written in place cannot travel: features are computed here then, by processes of one thread as well.
+        self._home = None if load is None else Processes(None, prepare)
+        self._count = 0
         self._flights: list[Flight] = []
         self._ended: queue.SimpleQueue[Flight] = queue.SimpleQueue()
         self._over: set[str] = set()  # addresses of workers that Dask killed for their memory
@@ -83,9 +90,20 @@ class Workers:
 
     def __call__(self, work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
         """Results in the order of the tasks; raises what a task raises, and ``RestnetError`` where no worker can."""
-        for alone, group in itertools.groupby(work, lambda task: task.alone):
-            together = list(group)
-            yield from tasks.serially(together, report) if alone else self._together(together, report)
+        for execute, group in itertools.groupby(work, self._executor):
+            yield from execute(list(group), report)
+
+    def _executor(self, task: Task[Any, Any]) -> Executor:
+        if task.alone:
+            return tasks.serially
+        if self._home is not None and task.kind == tasks.FEATURES:
+            return self._home
+        return self._together
+
+    @property
+    def jobs(self) -> int:
+        """How many workers were there when it was last looked."""
+        return self._count
 
     @property
     def jobs(self) -> int:
@@ -95,6 +113,8 @@ class Workers:
     def leave_room(self, bytes_each: float) -> None:
         """Leave out workers that may not take so much memory, where others may."""
         self._size = bytes_each
+        if self._home is not None:
+            self._home.leave_room(bytes_each)
 
     def wait(self, report: Reporter) -> list[Worker]:
         """The workers, as soon as there is one; raises ``RestnetError`` where none comes."""
@@ -108,23 +128,30 @@ class Workers:
                 report.say(faults.waiting(self._roster.address))
             told = True
             time.sleep(_LOOK_S)
-        self._begun = True
+        self._begun, self._count = True, len(workers)
         return list(workers.values())
 
     def close(self) -> None:
         """Give up what runs, and leave nothing of this build's in the workers."""
-        busy = [flight.worker.address for flight in self._flights if flight.worker.nanny]
         with suppress(Exception):  # the scheduler may be about to end, and so are its workers then
-            for flight in self._flights:
-                flight.future.cancel()
-            if self._client.status == THERE and busy:
-                self._client.restart_workers(busy, timeout=_RESTART_S, raise_for_error=False)
-            if self._client.status == THERE:
-                self._client.run(remote.forget, on_error="ignore")
+            if self._lasting and self._client.status == THERE:
+                self._free()
         self._flights = []
         self._roster.close()
+        if self._home is not None:
+            self._home.close()
 
-    def _together(self, work: Sequence[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
+    def _free(self) -> None:
+        """Let workers be as they were: those that are at a task are started anew."""
+        for flight in self._flights:
+            flight.future.cancel()
+        if busy := [flight.worker.address for flight in self._flights if flight.worker.nanny]:
+            self._client.restart_workers(busy, timeout=_RESTART_S, raise_for_error=False)
+        self._client.run(remote.forget, on_error="ignore")
+        self._carrier.clear(self._roster.present())
+
+    def _together(self, work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
+        work = list(work)
         dispatch, waiting, given = Dispatch(len(work), self._least_slow_s), dict[int, Any](), 0
         titles: set[str] = set()
         while not dispatch.finished:
@@ -143,15 +170,14 @@ class Workers:
     def _begin(self, dispatch: Dispatch, work: Sequence[Task[Any, Any]], report: Reporter) -> list[str]:
         """Give idle workers something to do; the titles of that."""
         workers = {one.address: one for one in self.wait(report)}
-        for flight in list(self._flights):
-            now = workers.get(flight.worker.address)
-            if now is None or now.instance != flight.worker.instance:
-                self._lose(flight, report)
+        for flight in [one for one in self._flights if one.worker.instance not in self._roster.instances]:
+            self._lose(flight, report)
         busy = {flight.worker.address for flight in self._flights}
         idle = [worker for worker in workers.values() if worker.address not in busy]
         self._mend([worker for worker in idle if worker.paused], report)
         ready = self._roomy([worker for worker in idle if not worker.paused], list(workers.values()), report)
         limits = {address: one.limit or math.inf for address, one in workers.items()}
+        ready = [worker for worker in ready if self._supplied(worker, report)]
         titles = []
         for attempt in dispatch.place([worker.address for worker in ready], time.monotonic(), limits.__getitem__):
             titles.append(work[attempt.number].title)
@@ -164,12 +190,9 @@ class Workers:
         for one in self._flights:
             if one.dispatch is dispatch and one.attempt.number == attempt.number:
                 report.say(faults.copied(task.title, one.worker, worker, attempt.since - one.attempt.since))
-        from distributed.protocol import pickle
-
-        # The scheduler reads what it passes on, and may lack our code: it gets builtins and bytes.
-        content = {"content": pickle.dumps((task, self._prepare))}
+        content = remote.packed(remote.done, task, self._prepare)
         future = self._client.submit(
-            eval, remote.UNPACKED, content, workers=[worker.address], allow_other_workers=False, pure=False, retries=0
+            eval, remote.CALLED, content, workers=[worker.address], allow_other_workers=False, pure=False, retries=0
         )
         flight = Flight(attempt, dispatch, task, worker, future)
         self._flights.append(flight)
@@ -186,45 +209,34 @@ class Workers:
         """Take what came of an attempt, where it is the first of its task; whether it is."""
         if flight not in self._flights:
             return False  # lost before
-        outcome = self._fetched(flight)
-        if outcome is None:
+        try:
+            outcome: remote.Outcome = self._carrier.result(flight.worker, flight.future)
+            first = flight.attempt.number not in flight.dispatch.done
+            if isinstance(outcome, remote.Delivery):
+                self._carrier.collect(flight.worker, outcome.files, keep=first)
+        except GoneError:
             self._lose(flight, report)
             return False
-        if isinstance(outcome, remote.Delivery):
-            self._flights.remove(flight)
-            first = flight.dispatch.end(flight.attempt, time.monotonic())
-            for file in outcome.files:
-                _named(file) if first else file.drop()
-            if first:
-                waiting[flight.attempt.number] = outcome.result
-                for message in outcome.said:
-                    warnings.warn(message, RestnetWarning, stacklevel=2)
-            return first
-        self._trouble(flight, outcome, report)
-        return False
+        if not isinstance(outcome, remote.Delivery):
+            self._trouble(flight, outcome, report)
+            return False
+        self._flights.remove(flight)
+        flight.dispatch.end(flight.attempt, time.monotonic())
+        if first:
+            waiting[flight.attempt.number] = outcome.result
+            for message in outcome.said:
+                warnings.warn(message, RestnetWarning, stacklevel=2)
+        return first
 
-    def _fetched(self, flight: Flight) -> remote.Outcome | None:
-        """What an attempt returned, None where it was lost; raises what it raised."""
-        from distributed.scheduler import KilledWorker
-
-        future = flight.future
-        if future.status == "error":
-            error = future.exception()
-            if isinstance(error, KilledWorker):
-                return None
-            raise error
-        for doubled in itertools.count():
-            if future.status != "finished" or not self._there(flight.worker):
-                return None
-            try:
-                outcome: remote.Outcome = future.result(timeout=_FETCH_S * 2**doubled)
-                return outcome
-            except Exception:  # not the task's: its worker may be gone, and its result with it
-                continue
-        return None
-
-    def _there(self, worker: Worker) -> bool:
-        return any(one.instance == worker.instance for one in self._roster.present())
+    def _supplied(self, worker: Worker, report: Reporter) -> bool:
+        """Whether a worker has all files that tasks read, by now."""
+        try:
+            why = self._carrier.supplied(worker)
+        except GoneError:
+            return False  # the next look tells
+        if why:
+            self._roster.leave_out(worker, why, report)
+        return not why
 
     def _lose(self, flight: Flight, report: Reporter) -> None:
         """Its worker is gone: another one is to do it."""
@@ -285,96 +297,3 @@ class Workers:
         for worker in small:
             self._roster.leave_out(worker, faults.too_small(worker, self._size), report)
         return [worker for worker in idle if worker not in small]
-
-
-def _named(file: atomic.Held) -> None:
-    """Give a file that a worker wrote its name; it may take a shared disk a moment to show it."""
-    for left in range(_SHOWN, -1, -1):
-        try:
-            return file.release()
-        except FileNotFoundError:
-            if not left:
-                break
-            time.sleep(_LOOK_S)
-        except OSError as error:
-            raise RestnetError(f"cannot write {file.path}: {error.strerror}") from None
-    raise RestnetError(f"a worker wrote {file.path}, which is not to be seen here; is its disk shared? Or use --ship")
-
-
-@contextmanager
-def executor(
-    address: str,
-    jobs: int | None,
-    shared: Path | None,
-    report: Reporter,
-    prepare: Callable[[], None] = start.tensorflow,
-    *,
-    connect_s: float = 15.0,
-) -> Iterator[Workers]:
-    """Runs tasks on a cluster: ``local`` is one of this machine, of ``jobs`` workers, gone behind it.
-
-    Elsewhere at most ``jobs`` workers are used. ``shared`` is the folder that all machines see. Raises ``RestnetError``
-    where there is no Dask, no scheduler or no worker.
-    """
-    with _quiet(), _client(address, jobs, connect_s) as client:
-        roster = Roster(client, client.scheduler.address, jobs or None, shared)
-        workers = Workers(roster, prepare)
-        try:
-            report.say(faults.first_line(roster.address, workers.wait(report), roster.dashboard()))
-            yield workers
-        finally:
-            workers.close()
-
-
-@contextmanager
-def _client(address: str, jobs: int | None, connect_s: float) -> Iterator[Client]:
-    try:
-        from distributed import Client
-    except ImportError:
-        raise faults.no_dask() from None
-    with _local(jobs) if address == LOCAL else nullcontext(address) as place:
-        try:
-            client = Client(place, timeout=connect_s, set_as_default=False)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise faults.no_scheduler(address, " ".join(str(error).split())[:200]) from None
-        try:
-            yield client
-        finally:
-            with suppress(TimeoutError, OSError):
-                client.close(timeout=_CLOSE_S if client.status == THERE else 1)
-
-
-@contextmanager
-def _local(jobs: int | None) -> Iterator[LocalCluster]:
-    """A cluster of this machine, which ends with the build."""
-    import dask
-    from distributed import LocalCluster
-
-    count = jobs or processes.Processes(None).jobs
-    free = atomic.free_memory()
-    with dask.config.set(_LOCAL_CONFIG):
-        cluster = LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            memory_limit=free // count if free else "auto",
-            dashboard_address=":0",
-            silence_logs=_SILENT,
-        )
-        try:
-            yield cluster
-        finally:
-            cluster.close(timeout=_CLOSE_S)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What Dask logs of every lost worker is said in our words."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(_SILENT)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -186,3 +186,23 @@ def copied(title: str, worker: Worker, other: Worker, seconds: float) -> str:
 def too_small(worker: Worker, size: float) -> str:
     """Of workers that a task would not fit."""
     return f"{worker} is left out: a task takes about {atomic.spoken(size)}, and it has {spoken_limit(worker)}"
+
+
+def foreign(worker: Worker, path: object) -> str:
+    """--ship overwrites nothing."""
+    return f"{worker} is left out: it has another {path}, which was not sent there; move it away, or give another --out"
+
+
+def no_room(worker: Worker, size: int) -> str:
+    """For what is sent."""
+    return (
+        f"{worker} is left out: its disk has no room for {atomic.spoken(size)} of files; free some and start it again"
+    )
+
+
+def no_folder(worker: Worker, path: object) -> str:
+    """Files lie under the same paths there."""
+    return (
+        f"{worker} is left out: it may not write {path}, where files lie here; put models, data and --out into a folder"
+        " that it may make too, such as /tmp/run"
+    )

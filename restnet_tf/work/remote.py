@@ -5,20 +5,22 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import _lru_cache_wrapper
 from pathlib import Path
 from typing import Any
 
 from restnet_tf import atomic
 from restnet_tf.atomic import Held
-from restnet_tf.records import RestnetWarning
+from restnet_tf.records import RestnetError, RestnetWarning
 from restnet_tf.work import sources, start
 from restnet_tf.work.tasks import Task
+from tflite_export.errors import DomainError
 
 # Evaluated by a worker that may lack all of our code: its versions by the names of packages.
 VERSIONS = (
@@ -26,8 +28,9 @@ VERSIONS = (
     " for found in list(__import__('importlib.metadata').metadata.distributions(name=name))[:1]}"
     " | {'python': '.'.join(map(str, __import__('sys').version_info[:2]))}"
 )
-# Evaluated by a worker that has it: does a task that came as bytes.
-UNPACKED = "__import__('restnet_tf.work.remote', fromlist=['unpacked']).unpacked(content)"
+# Evaluated by a worker that has it: calls what came as bytes. A scheduler reads what it passes on, and may lack our
+# code.
+CALLED = "__import__('restnet_tf.work.remote', fromlist=['called']).called(content)"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _SIMD = ("avx", "fma", "amx", "asimd", "sve")
 _EXHAUSTED = "ResourceExhaustedError"  # TensorFlow's, which is not imported for it
@@ -65,19 +68,31 @@ Outcome = Delivery | FullDisk | NoMemory | Occupied
 
 @dataclass(frozen=True)
 class Hello:
-    """What a worker is: a hash of its sources, its processor's abilities, and whether it read and wrote the probe."""
+    """What a worker is: a hash of its sources, its processor's abilities, and what it sees of the build's files.
+
+    ``sizes`` are bytes of the inputs, 0 of a folder, None of what is not there.
+    """
 
     sources: str
     processor: frozenset[str]
     reads: bool
     writes: bool
+    sizes: tuple[int | None, ...]
 
 
-def unpacked(content: bytes) -> Outcome:
-    """What ``done`` returns for a task and its preparation as bytes."""
-    from distributed.protocol import pickle
+def packed(function: Callable[..., Any], *arguments: Any) -> dict[str, bytes]:
+    """A call as what ``CALLED`` is evaluated with."""
+    from distributed.protocol import pickle as protocol
 
-    return done(*pickle.loads(content))
+    return {"content": protocol.dumps((function, arguments))}
+
+
+def called(content: bytes) -> Any:
+    """What a call that came as bytes returns."""
+    from distributed.protocol import pickle as protocol
+
+    function, arguments = protocol.loads(content)
+    return function(*arguments)
 
 
 def done(task: Task[Any, Any], prepare: Callable[[], None]) -> Outcome:
@@ -94,39 +109,50 @@ def done(task: Task[Any, Any], prepare: Callable[[], None]) -> Outcome:
                 result = task.run(lambda done, total: None)
         except Exception as error:
             trouble = _trouble(error)
-            if trouble is None:
+            if trouble is not None:
+                return trouble
+            portable = _portable(error)
+            if portable is error:
                 raise
-            return trouble
+            raise portable from None
     said = tuple(str(one.message) for one in caught if issubclass(one.category, RestnetWarning))
     return Delivery(result, said, tuple(files))
 
 
-def hello(probe: Path | None, mark: str) -> Hello:
-    """Say what this worker is; ``probe`` is a file that the process of the build wrote, None where none is shared."""
-    reads = writes = True
-    if probe is not None:
-        reads = writes = False
-        with suppress(OSError):
-            reads = probe.read_text(encoding="utf-8") == mark
+def hello(probe: Path, mark: str, inputs: Sequence[Path]) -> Hello:
+    """Say what this worker is; ``probe`` is a file that the process of the build wrote beside its run."""
+    reads = writes = False
+    with suppress(OSError):
+        reads = probe.read_text(encoding="utf-8") == mark
+    if reads:
         with suppress(OSError):
             probe.with_name(f"{probe.name}.{mark}").write_text(mark, encoding="utf-8")
             writes = True
-    return Hello(source_hash(), _processor(), reads, reads and writes)
-
-
-def sizes(paths: Sequence[Path]) -> list[int | None]:
-    """Bytes of files, 0 for a folder, None for what this worker does not see."""
-    return [_size(path) for path in paths]
+    return Hello(source_hash(), _processor(), reads, writes, tuple(_size(path) for path in inputs))
 
 
 def forget() -> None:
-    """Let go of what tasks have loaded."""
+    """Let go of what tasks have loaded, in whatever of our modules it is kept."""
     sources.forget()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("restnet_tf."):
+            for value in list(vars(module).values()):
+                if isinstance(value, _lru_cache_wrapper):
+                    value.cache_clear()
 
 
-@cache
 def source_hash() -> str:
     """Of the code that a process has loaded; the version alone does not tell two states of a checkout apart."""
+    # Kept, since files may change behind it.
+    if not _sources:
+        _sources.append(_source_hash())
+    return _sources[0]
+
+
+_sources: list[str] = []
+
+
+def _source_hash() -> str:
     digest = hashlib.sha256()
     for package in ("restnet_tf", "tflite_export"):
         folder = _folder(package)
@@ -158,6 +184,15 @@ def _trouble(error: BaseException) -> FullDisk | NoMemory | None:
         if isinstance(cause, MemoryError) or type(cause).__name__ == _EXHAUSTED:
             return NoMemory()
     return None
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that can be pickled: some of ours are made of more than their sentence."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RestnetError(str(error)) if isinstance(error, DomainError) else RuntimeError(repr(error))
+    return error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,16 +27,26 @@ _ALIVE = ("running", "paused")
 class Roster:
     """Knows each worker of a cluster; ``most``: so many of them are used.
 
-    ``shared`` is a folder that all have to read and write; None where files travel.
+    ``shared`` is a folder that they have to read and write, and ``inputs`` are files that they have to see; with
+    ``ship`` they need not: ``sharing`` says which do (by instance).
     """
 
-    def __init__(self, client: Client, address: str, most: int | None, shared: Path | None) -> None:
-        self.client, self.address = client, address
-        self._most, self._shared = most, shared
+    def __init__(
+        self,
+        client: Client,
+        address: str,
+        most: int | None,
+        shared: Path,
+        inputs: Sequence[Path] = (),
+        *,
+        ship: bool = False,
+    ) -> None:
+        self.client, self.address, self.sharing = client, address, set[str]()
+        self._most, self._shared, self._inputs, self._ship = most, shared, tuple(inputs), ship
+        self.instances: set[str] = set()  # that are there by the last look, whether they may be used or not
         self.last: dict[str, Worker] = {}  # each as it was when it was last seen, by instance
         self._greeted: set[str] = set()  # instances
         self._aside: dict[str, str] = {}  # why, by instance
-        self._seen: set[tuple[str, Path]] = set()
         self._mark = secrets.token_hex(8)
         self._probe: Path | None = None
         self._told_processors = False
@@ -47,6 +57,7 @@ class Roster:
         Raises ``RestnetError`` where the scheduler is gone.
         """
         there = self.present()
+        self.instances = {worker.instance for worker in there}
         self._greet([worker for worker in there if worker.instance not in self._greeted], report)
         usable = [one for one in there if one.instance in self._greeted and one.instance not in self._aside]
         return {worker.address: worker for worker in usable[: self._most]}
@@ -60,25 +71,6 @@ class Roster:
     def reasons(self) -> list[str]:
         """Why workers that are or were there are left out."""
         return list(dict.fromkeys(self._aside.values()))
-
-    def check(self, workers: Iterable[Worker], paths: Iterable[Path], report: Reporter) -> bool:
-        """Whether all of them see these files as they are here; those that do not are left out."""
-        every, whole = sorted(paths), True
-        for worker in workers:
-            new = [path for path in every if (worker.instance, path) not in self._seen]
-            if not new:
-                continue
-            answer = self.ask(remote.sizes, new, workers=[worker]).get(worker.address)
-            if not isinstance(answer, list):
-                whole = False  # it has gone; the next look tells
-                continue
-            here = remote.sizes(new)
-            unseen = [path for path, own, other in zip(new, here, answer, strict=True) if own != other]
-            if unseen:
-                self.leave_out(worker, faults.unseen(worker, unseen[0], writes=False), report)
-                whole = False
-            self._seen.update((worker.instance, path) for path in new)
-        return whole
 
     def ask(self, function: Callable[..., Any], *arguments: Any, workers: Sequence[Worker]) -> dict[str, Any]:
         """What a function returns in workers, beside their tasks, by address; an exception where it raised one."""
@@ -130,7 +122,7 @@ class Roster:
                 self.leave_out(worker, why, report)
             else:
                 alike.append(worker)
-        answers = self.ask(remote.hello, self._written_probe(), self._mark, workers=alike)
+        answers = self.ask(remote.hello, self._written_probe(), self._mark, self._inputs, workers=alike)
         for worker in alike:
             if why := self._strange(worker, answers.get(worker.address), report):
                 self.leave_out(worker, why, report)
@@ -141,16 +133,21 @@ class Roster:
         """Why a worker of the same versions may not be used, or ""."""
         if not isinstance(answer, remote.Hello) or answer.sources != remote.source_hash():
             return faults.other_sources(worker)
-        if not answer.reads or not answer.writes:
-            return faults.unseen(worker, self._shared, writes=answer.reads)
-        if answer.processor != remote.hello(None, "").processor and not self._told_processors:
+        here = remote.hello(self._written_probe(), self._mark, self._inputs)
+        unseen = [p for p, own, size in zip(self._inputs, here.sizes, answer.sizes, strict=True) if own != size]
+        if answer.reads and answer.writes and not unseen:
+            self.sharing.add(worker.instance)
+        elif not self._ship:
+            writes = answer.reads and not unseen
+            return faults.unseen(worker, unseen[0] if unseen else self._shared, writes=writes)
+        if answer.processor != here.processor and not self._told_processors:
             self._told_processors = True
             report.say(faults.other_processor([worker]))
         return ""
 
-    def _written_probe(self) -> Path | None:
+    def _written_probe(self) -> Path:
         """A file in the shared folder, or the nearest that is there, for workers to read and to write beside."""
-        if self._shared is not None and self._probe is None:
+        if self._probe is None:
             _, there = atomic.room(self._shared.absolute())
             self._probe = there / f".probe-{self._mark}"
             try:

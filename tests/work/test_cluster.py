@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,13 +24,15 @@ from stages import Stages
 from restnet_tf import atomic
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError, RestnetWarning
-from restnet_tf.work import cluster, tasks
+from restnet_tf.work import connection, tasks
 from restnet_tf.work.cluster import Workers
+from restnet_tf.work.connection import RunFiles
 from restnet_tf.work.roster import Roster
 from restnet_tf.work.tasks import Task
 
 dask = pytest.importorskip("dask", reason="no dask")
 distributed = pytest.importorskip("distributed", reason="no distributed")
+psutil = pytest.importorskip("psutil", reason="no psutil")
 pytestmark = pytest.mark.slow
 LIMIT = 500e6
 
@@ -113,7 +117,7 @@ def used(
 def test_the_first_line_says_who_works_and_results_come_in_order(machines, tmp_path) -> None:
     report = Stages()
     (tmp_path / "run").mkdir()
-    with cluster.executor(machines.scheduler_address, None, tmp_path / "run", report, nothing) as execute:
+    with connection.executor(machines.scheduler_address, None, RunFiles(tmp_path / "run"), report, nothing) as execute:
         assert "2 workers with 0.5 GB of memory each" in report.lines[0]
         assert "dashboard" in report.lines[0]
         work = [Task(f"write {n}", written, (tmp_path / "run" / f"{'x' * n}", 0.2 * (3 - n))) for n in (1, 2, 3)]
@@ -199,10 +203,13 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts ``dask scheduler`` or ``dask worker`` as a user does; killed behind the test, if they still run."""
     every: list[subprocess.Popen[bytes]] = []
 
-    def start(*words: str, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "dask", *words]
+    def start(
+        *words: str, before: tuple[str, ...] = (), cwd: Path | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        command = [*before, sys.executable, "-m", "dask", *words]
         places = {"PYTHONPATH": os.pathsep.join(sys.path)}
-        every.append(subprocess.Popen(command, env=os.environ | places | environment, stderr=subprocess.DEVNULL))
+        settings = os.environ | places | environment
+        every.append(subprocess.Popen(command, cwd=cwd, env=settings, stderr=subprocess.DEVNULL))
         return every[-1]
 
     yield start
@@ -254,7 +261,7 @@ def test_the_same_command_goes_on_when_the_scheduler_was_killed(started, tmp_pat
     def build(seconds: float) -> list[int]:
         """Like a run: what is there is not done again."""
         left = [path for path in (tmp_path / name for name in "abc") if not path.exists()]
-        with cluster.executor(address, None, tmp_path, Silent(), nothing) as execute:
+        with connection.executor(address, None, RunFiles(tmp_path), Silent(), nothing) as execute:
             return list(execute([Task(f"fitting {p.name}", written, (p, seconds)) for p in left], Silent()))
 
     scheduler, worker = begin()
@@ -274,7 +281,7 @@ INTERRUPTED = """
 import sys, time
 from pathlib import Path
 from restnet_tf.progress import Silent
-from restnet_tf.work import cluster
+from restnet_tf.work import connection
 from restnet_tf.work.tasks import Task
 def nothing():
     pass
@@ -284,7 +291,7 @@ def slow(path, progress):
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     try:
-        with cluster.executor("local", 1, out, Silent(), nothing) as execute:
+        with connection.executor("local", 1, connection.RunFiles(out), Silent(), nothing) as execute:
             list(execute([Task("fitting A", slow, out / "begun")], Silent()))
     except KeyboardInterrupt:
         print("stopped", flush=True)
@@ -312,6 +319,110 @@ def test_who_does_not_answer_is_said_with_what_would_help(tmp_path) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     with (
         pytest.raises(RestnetError, match=rf"no scheduler answers at {address} .*--cluster local"),
-        cluster.executor(address, None, tmp_path, Silent(), nothing, connect_s=0.5),
+        connection.executor(address, None, RunFiles(tmp_path), Silent(), nothing, connect_s=0.5),
     ):
         pass
+
+
+def counted(given: tuple[Path, Path], progress: tasks.Progress) -> tuple[int, int, str]:
+    """Reads what was sent, and leaves a file; a second one reads what the first left."""
+    inputs, run = given
+    (run / "stitches").mkdir(parents=True, exist_ok=True)
+    earlier = len(list((run / "stitches").glob("*.npz")))
+    atomic.write_bytes(run / "stitches" / f"{earlier}.npz", b"x" * 9_000_000)
+    return (
+        sum(len(path.read_bytes()) for path in sorted(inputs.rglob("*.png"))),
+        earlier,
+        os.readlink("/proc/self/ns/mnt"),
+    )
+
+
+def elsewhere(folder: Path) -> tuple[str, ...]:
+    """What begins a command on a machine that has a folder of its own there; skips where that is not allowed."""
+    words = ("unshare", "-rm", "sh", "-c", f'mount -t tmpfs none "{folder}" && exec "$@"', "sh")
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespace may be made here")
+    return words
+
+
+def test_files_travel_to_a_machine_that_shares_no_disk(machines, started, tmp_path) -> None:
+    shared, run, inputs = tmp_path / "build", tmp_path / "build" / "run", tmp_path / "build" / "photos"
+    for number in range(3):
+        (inputs / f"{number}").mkdir(parents=True)
+        (inputs / f"{number}" / "a.png").write_bytes(bytes([number]) * 5_000_000)
+    (run / "anchors").mkdir(parents=True)
+    away = elsewhere(shared)
+    port = free_port()
+    started("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    address = f"tcp://127.0.0.1:{port}"
+    local = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path / "scratch"))
+    started("worker", address, *local, before=away)
+    work = [Task("fitting", counted, (inputs, run))]
+    with (
+        pytest.raises(RestnetError, match=rf"left out: it does not see {inputs}; .* --ship"),
+        connection.executor(address, None, RunFiles(run, (inputs,)), Silent(), nothing),
+    ):
+        pass
+    report = Silent()
+    with connection.executor(address, None, RunFiles(run, (inputs,), ship=True), report, nothing) as execute:
+        first = list(execute(work, report))
+        second = list(execute(work, report))
+    assert first[0][:2] == (15_000_000, 0)
+    assert second[0][:2] == (15_000_000, 1)
+    assert first[0][2] != os.readlink("/proc/self/ns/mnt")
+    assert [path.stat().st_size for path in sorted((run / "stitches").glob("*"))] == [9_000_000] * 2
+
+
+class Killer(Stages):
+    """Kills, as kill -9 does, a process that has begun a fit."""
+
+    def __init__(self, watched: subprocess.Popen[bytes]) -> None:
+        super().__init__()
+        self.watched, self.killed = watched, False
+
+    def stage(self, title: str) -> None:
+        super().stage(title)
+        if title.startswith("fitting") and not self.killed:
+            self.killed = True
+            processes = psutil.Process(self.watched.pid).children(recursive=True)
+            max(processes, key=lambda one: one.memory_info().rss).kill()  # the worker; the others watch over it
+
+
+def test_a_build_on_machines_of_all_kinds_has_the_bytes_of_one_process(started, tmp_path) -> None:
+    """Workers in another directory, one of them on a disk of its own, and one killed in a fit."""
+    import networks
+    import numpy as np
+
+    from restnet_tf.commands import api
+
+    given = tmp_path / "build"
+    given.mkdir()
+    for role, anchor in networks.pair(1)[0].items():
+        anchor.model.save(given / f"{role}.keras")
+    np.savez(given / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
+    quick = {"effort": 0.001, "max_points": 2, "fine_tune": "back", "controls": False, "anyway": True}
+    inputs = {name: str(given / f"{name}.keras") for name in ("large", "small")}
+    address, there = f"tcp://127.0.0.1:{free_port()}", tmp_path / "there"
+    there.mkdir()
+    started("scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard", cwd=there)
+    local = ("--nthreads", "1", "--no-dashboard", "--memory-limit", "3GB", "--local-directory", str(there))
+    watched = started("worker", address, *local, cwd=there)
+    started("worker", address, *local, cwd=there, before=elsewhere(given))
+    report = Killer(watched)
+    runs = [
+        api.build(**inputs, **quick, data=str(given / "data.npz"), out=given / name, report=report, **where).path
+        for name, where in (("cluster", {"cluster": address, "ship": True}), ("here", {"jobs": 1}))
+    ]
+    assert [line for line in report.lines if "was lost while fitting" in line]
+    names = ("stitches/*", "objects/*", "tflite/*", "similarity.npz", "plans.json")
+    one, other = (
+        {p.relative_to(run): p.read_bytes() for pattern in names for p in sorted(run.glob(pattern))} for run in runs
+    )
+    assert len(one) > 8
+    assert set(one) == set(other)
+    assert [str(name) for name in one if one[name] != other[name]] == []
+    figures = [
+        [(p["name"], p["rank"], p["test"], p["macs"]) for p in json.loads((run / "points.json").read_text())["points"]]
+        for run in runs
+    ]
+    assert figures[0] == figures[1]
