@@ -67,8 +67,8 @@ class Processes:
         cores = resources.cores()
         here = f"{cores} core{'s' if cores > 1 else ''}"
         here += "" if free is None else f", {atomic.spoken(free)} of memory free"
-        many = f"{self.jobs} processes share" if self.jobs > 1 else "one process does"
-        return f"{many} the work, one thread each ({here}); --jobs N takes N"
+        many = f"{self.jobs} processes of one thread each share" if self.jobs > 1 else "one process of one thread does"
+        return f"{many} the work ({here}); --jobs N takes N"
 
     def leave_room(self, bytes_each: float) -> None:
         """Be fewer where processes of such a size would not fit, unless the user said how many."""

@@ -6,19 +6,26 @@ import ast
 import threading
 import warnings
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import click
 import networks
 import numpy as np
 import paths
+import pytest
 from click.testing import CliRunner, Result
 from console import ask, build, images_in
+from rich.console import Console
+from rich.progress import Progress, TextColumn
 
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, time_table
 from restnet_tf.data import splits
 from restnet_tf.data.images import Files
+from restnet_tf.progress import Crew, Running
 from restnet_tf.records import RestnetError, RestnetWarning
+from restnet_tf.work import tasks
+from restnet_tf.work.times import StageTime, TaskTime, Times, Wave
 
 PACKAGES = ("restnet_tf", "tflite_export")
 
@@ -91,6 +98,56 @@ def test_every_warning_of_the_project_is_ours() -> None:
     ]
     assert len(calls) >= 3
     assert [str(path) for path, call in calls if "RestnetWarning" not in map(ast.unparse, call.args)] == []
+
+
+# ---- processes -------------------------------------------------------------------------------
+
+AT_WORK = Crew(3, 8, (Running("fitting L1-S0", "2", 94.0, 1_200_000_000), Running("fitting L3-S0", "1", 3.0, 10**9)))
+
+
+def test_a_log_hears_of_the_processes_once_in_a_while(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with screen.progress() as report:
+        report.stage("fitting L1-S0")
+        report.crew(AT_WORK)
+        monkeypatch.setattr(screen, "_PLAIN_S", 0.0)
+        report.crew(AT_WORK)
+    assert capsys.readouterr().err.splitlines() == [
+        "fitting L1-S0",
+        "  3 of 8 tasks done, 2 under way, the slowest for 94 s: fitting L1-S0; they hold 2.2 GB",
+    ]
+
+
+def test_a_terminal_shows_every_process_below_the_stage() -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=120)
+    with Progress(TextColumn("{task.description}"), console=console) as bars:
+        report = screen.StageBars(bars)
+        report.stage("fitting")
+        report.crew(AT_WORK)
+    assert isinstance(console.file, StringIO)
+    drawn = console.file.getvalue()
+    assert "process 2: fitting L1-S0, 94 s, 1.2 GB" in drawn
+    assert "process 1: fitting L3-S0, 3 s, 1.0 GB" in drawn
+
+
+def test_where_the_time_went_is_told_in_words() -> None:
+    fits = TaskTime("fitting L1-S0", tasks.FITS, "here:1", 6.0, 6.0, 10**9)
+    spent = Times(2, 75.0, (Wave(1.0, 4.0, (fits,)),), (StageTime("linking", 4.0),))
+    console = Console(file=StringIO(), width=160)
+    console.print(time_table.of(spent))
+    assert isinstance(console.file, StringIO)
+    lines = [" ".join(line.strip("│┃ \n").split()) for line in console.file.getvalue().splitlines()]
+    assert lines[0] == "Where the time went: 1 min 15 s by the clock, 2 processes"
+    assert "fits: training stitches │ 1 │ 6.0 │ 8%" in lines
+    assert "between tasks: linking │ │ 71.0 │ 91%" in lines
+    told = " ".join(lines)
+    assert "at them 100% of the time. The longest: fitting L1-S0, 6.0 s; the most memory of a process: 1.0 GB" in told
+
+
+def test_every_kind_of_task_has_words() -> None:
+    kinds = {value for name, value in vars(tasks).items() if name.isupper() and isinstance(value, str)}
+    assert kinds == set(time_table.WORDS)
 
 
 # ---- errors ----------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ from stages import Stages
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError, RestnetWarning
 from restnet_tf.work import processes, tasks
+from restnet_tf.work.board import Board
 from restnet_tf.work.processes import Processes
 from restnet_tf.work.tasks import Task
+from restnet_tf.work.times import Ledger
 
 
 def squared(number: int, progress: tasks.Progress) -> int:
@@ -29,6 +31,11 @@ def squared(number: int, progress: tasks.Progress) -> int:
 
 def process(_: object, progress: tasks.Progress) -> tuple[int, str]:
     return os.getpid(), os.environ["TF_NUM_INTRAOP_THREADS"]
+
+
+def slow(_: object, progress: tasks.Progress) -> None:
+    """Longer than a person waits for a word."""
+    time.sleep(3 * processes._TICK_S)
 
 
 def refused(_: object, progress: tasks.Progress) -> None:
@@ -83,6 +90,35 @@ def test_work_is_done_elsewhere_by_one_thread_but_what_takes_all_cores(pair):
     assert there[1] == "1"
 
 
+def test_it_is_told_who_is_at_what(pair):
+    crews = []
+
+    class Heard(Silent):
+        def crew(self, crew):
+            crews.append(crew)
+
+    ledger = Ledger(Heard())
+    list(ledger.around(pair)([Task(f"nap {n}", slow, n) for n in (1, 2, 3)], ledger))
+    assert {(crew.done, crew.total) for crew in crews} <= {(done, 3) for done in range(3)}
+    full = next(crew for crew in crews if len(crew.running) == 2)
+    assert {one.title for one in full.running} <= {"nap 1", "nap 2", "nap 3"}
+    assert {one.worker for one in full.running} == {"1", "2"}
+    assert full.running[0].seconds >= full.running[1].seconds >= 0
+    assert all(one.bytes > 1e6 for one in full.running)
+    assert len({task.worker for task in ledger.times.tasks}) == 2  # timed where they ran
+
+
+def test_a_killed_process_is_at_nothing_any_more(tmp_path):
+    board = Board()
+    (board.folder / "1").write_text("0")
+    assert [one.title for one in board.crew(["nap"], [0], [1]).running] == ["nap"]
+    assert board.crew(["nap"], [0], [2]).running == ()
+    board.clear()
+    assert not board.folder.exists()
+    with processes.board.at(board.folder, 0):
+        pass  # nothing is told, and nothing is hindered
+
+
 def test_errors_and_warnings_arrive(pair):
     with pytest.raises(RestnetError, match="there is no such image"):
         list(pair([Task("look", refused, 0)], Silent()))
@@ -121,6 +157,7 @@ import os
 from restnet_tf.progress import Silent
 from restnet_tf.work import processes
 from restnet_tf.work.tasks import Task
+from restnet_tf.work.times import Ledger
 def nothing():
     pass
 def process(_, progress):
@@ -154,3 +191,5 @@ def test_large_tasks_get_fewer_processes_unless_the_user_says_how_many():
     for one in (usual, chosen):
         one.leave_room(1e15)
     assert (usual.jobs, chosen.jobs) == (1, 3)
+    assert usual.told.startswith("one process of one thread does the work")
+    assert chosen.told.startswith("3 processes of one thread each share the work")
