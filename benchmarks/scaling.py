@@ -35,20 +35,19 @@ _DASK_S = 1e-3
 class Workload:
     """A build as the replay sees it: what it does alone before each wave and behind the last, and the waves' tasks.
 
-    All in seconds; ``alone`` tasks have the machine to themselves, one after the other.
+    All in seconds of a core that has nothing else to do: processor seconds, so that a busy machine tells the same.
+    ``alone`` tasks take all of the cores that the build had, one after the other.
     """
 
     alone: tuple[float, ...]
     waves: tuple[tuple[float, ...], ...]
 
     @classmethod
-    def of(cls, spent: Times) -> Workload:
-        """From the times of a call."""
-        stops = [0.0, *(wave.stop_s for wave in spent.waves)]
-        starts = [*(wave.start_s for wave in spent.waves), spent.seconds]
-        own = [sum(task.seconds for task in wave.tasks if task.alone) for wave in spent.waves]
-        gaps = [max(0.0, start - stop) for stop, start in zip(stops, starts, strict=True)]
-        shared = tuple(tuple(task.seconds for task in wave.tasks if not task.alone) for wave in spent.waves)
+    def of(cls, spent: Times, cores: int) -> Workload:
+        """From the times of a call on so many cores."""
+        gaps = [*(wave.own_cpu_s for wave in spent.waves), spent.own_cpu_s]
+        own = [sum(task.cpu_s / cores for task in wave.tasks if task.alone) for wave in spent.waves]
+        shared = tuple(tuple(task.cpu_s for task in wave.tasks if not task.alone) for wave in spent.waves)
         return cls(tuple(gap + more for gap, more in zip(gaps, [*own, 0.0], strict=True)), shared)
 
     @property
@@ -169,8 +168,8 @@ def page(trials: Sequence[TimedBuild], runs: Sequence[tuple[str, Times]], local_
         parts += ["## Measured", _machine(), _trials(trials)]
     parts.append("## Replayed")
     parts.append(
-        "Every task takes what it took in the run, on the core that it had; waves of tasks wait for each other, and"
-        f" what the build does itself is as it was. Handing out a task takes {1e3 * local_s:.1f} ms among the processes"
+        "Every task takes the processor seconds that it took in the run; waves of tasks wait for each other, and so do"
+        f" they for what the build does itself. Handing out a task takes {1e3 * local_s:.1f} ms among the processes"
         f" of one machine (measured), and {1e3 * _DASK_S:.0f} ms among many machines (what Dask says of its own)."
     )
     for name, spent in runs:
@@ -202,7 +201,7 @@ def _trials(trials: Sequence[TimedBuild]) -> str:
 
 
 def _replay(spent: Times) -> list[str]:
-    work = Workload.of(spent)
+    work = Workload.of(spent, resources.cores())
     one = replayed(work, 1, 0.0)
     mean = work.shared / max(1, work.count)
     told = (
@@ -221,7 +220,7 @@ def _replay(spent: Times) -> list[str]:
         for workers in WORKERS
     ]
     table = _table(("workers", "seconds", "times as fast", "at work", "waits most for"), rows)
-    larger = [(factor, Workload.of(grown(spent, factor))) for factor in SIZES]
+    larger = [(factor, Workload.of(grown(spent, factor), resources.cores())) for factor in SIZES]
     sizes = [
         (
             f"{factor}x",

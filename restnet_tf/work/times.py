@@ -38,11 +38,15 @@ class TaskTime:
 
 @dataclass(frozen=True)
 class Wave:
-    """Tasks that did not wait for each other, in seconds from the beginning."""
+    """Tasks that did not wait for each other, in seconds from the beginning.
+
+    ``own_cpu_s`` are the processor seconds of the command's own process since the wave before.
+    """
 
     start_s: float
     stop_s: float
     tasks: tuple[TaskTime, ...]
+    own_cpu_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,16 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Times:
-    """One call of a command: how many workers shared the work, how long it took, and what it was made of."""
+    """One call of a command: how many workers shared the work, how long it took, and what it was made of.
+
+    ``own_cpu_s`` as of a wave, behind the last.
+    """
 
     workers: int
     seconds: float
     waves: tuple[Wave, ...]
     stages: tuple[StageTime, ...]
+    own_cpu_s: float = 0.0
 
     @property
     def tasks(self) -> tuple[TaskTime, ...]:
@@ -165,12 +173,13 @@ class Ledger:
     stages: list[StageTime] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
     workers: int = 1
+    marked_cpu: float = field(default_factory=time.process_time)
 
     def around(self, execute: Executor) -> Executor:
         """An executor of whose tasks the times are kept."""
 
         def run(work: Iterable[Task[Any, Any]], report: Reporter) -> Iterator[Any]:
-            start, stop, took = self._now(), self._now(), list[TaskTime]()
+            start, stop, took, own = self._now(), self._now(), list[TaskTime](), self._own_cpu()
             timed = (Task(one.title, _measured, one, one.alone, one.kind) for one in work)
             try:
                 for measured in execute(timed, report):
@@ -179,14 +188,15 @@ class Ledger:
                     yield measured.result
             finally:
                 if took:
-                    self.waves.append(Wave(start, stop, tuple(took)))
+                    self.waves.append(Wave(start, stop, tuple(took), own))
+                self.marked_cpu = time.process_time()
 
         return run
 
     @property
     def times(self) -> Times:
         """All until now."""
-        return Times(self.workers, self._now(), tuple(self.waves), tuple(self.stages))
+        return Times(self.workers, self._now(), tuple(self.waves), tuple(self.stages), self._own_cpu())
 
     def stage(self, title: str) -> None:
         """Note when it began."""
@@ -204,6 +214,10 @@ class Ledger:
     def say(self, line: str) -> None:
         """Hand it on."""
         self.reporter.say(line)
+
+    def _own_cpu(self) -> float:
+        """Processor seconds since the last wave."""
+        return _brief(time.process_time() - self.marked_cpu)
 
     def _now(self) -> float:
         return _brief(time.perf_counter() - self.began)

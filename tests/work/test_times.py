@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,23 @@ def test_an_error_of_a_task_arrives_as_it_is() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(ledger.around(tasks.serially)([Task("one", stopped, 1)], ledger))
     assert ledger.waves == []
+
+
+def test_processor_seconds_between_tasks_are_those_of_the_process_alone() -> None:
+    ledger = Ledger(Silent())
+    _busy(0.2)
+    list(ledger.around(tasks.serially)([Task("one", busy, 0.3)], ledger))
+    _busy(0.1)
+    spent = ledger.times
+    assert 0.2 <= spent.waves[0].own_cpu_s < 0.3
+    assert 0.1 <= spent.own_cpu_s < 0.2
+
+
+def busy(seconds: float, progress: tasks.Progress) -> None:
+    _busy(seconds)
+
+
+def _busy(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
