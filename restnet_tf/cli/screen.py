@@ -166,8 +166,8 @@ def show(result: Done) -> None:
     tables = console()
     tables.print(terminal.operating_points(result.points, result.metric, result.loss, result.one))
     tables.print(terminal.precisions(result.points, result.metric))
-    click.echo(result.summary)
     if result.times is not None and result.times.waves:
         tables.print(time_table.of(result.times))
+    click.echo(result.summary)
     if result.shortfall:
         raise RestnetError(result.shortfall)

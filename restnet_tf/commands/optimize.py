@@ -333,6 +333,7 @@ def _work(folder: Path, report: Reporter) -> dict[str, np.ndarray]:
             refusal = _listen(process, report)
         except BaseException:
             process.kill()
+            process.wait()  # after Ctrl-C Popen itself waits for a quarter of a second alone
             raise
     if process.returncode == worker.REFUSED:
         raise RestnetError(refusal)

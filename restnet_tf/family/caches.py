@@ -115,7 +115,7 @@ def written(piece: FeatureRows, progress: Progress) -> None:
     else:
         shapes = {role: anchor.input_shape for role, anchor in anchors.items()}
         batches = views.batches(data.fit, shapes, recipe, piece.start, piece.stop)
-    cache.write_piece(piece.folder, _runs(piece.networks), batches, piece.images.count, piece.start)
+    cache.write_piece(piece.folder, _runs(piece.networks), batches, piece.images.count, piece.start, progress)
 
 
 @lru_cache(maxsize=1)

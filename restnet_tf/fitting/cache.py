@@ -134,9 +134,16 @@ def written(partial: Path) -> set[int]:
     return {int(path.suffix[1:]) for path in partial.glob(f"{_PIECE}.*")}
 
 
-def write_piece(partial: Path, runs: Mapping[str, FeatureRun], batches: Batches, count: int, at: int) -> None:
+def write_piece(
+    partial: Path,
+    runs: Mapping[str, FeatureRun],
+    batches: Batches,
+    count: int,
+    at: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
     """Write the rows from ``at`` on into a claimed folder, and a note that they are there."""
-    write(partial, runs, batches, count, at)
+    write(partial, runs, batches, count, at, progress)
     (partial / f"{_PIECE}.{at}").touch()
 
 
