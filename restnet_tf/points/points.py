@@ -33,7 +33,7 @@ ANCHOR, STITCHED, CONTROL, CASCADE = "anchor", "stitched", "control", "cascade"
 DISTILLED = "distilled"  # the small anchor's architecture, taught by the large one
 FROM_SCRATCH = "from-scratch"  # the rung of a control that was trained whole, from nothing
 SHIPPED, DOMINATED = "shipped", "dominated"
-_FORMAT = 2
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ def arena(content: bytes) -> int:
 
 def to_json(points: Iterable[OperatingPoint], meta: Mapping[str, Any]) -> dict[str, Any]:
     """The content of ``points.json``."""
-    return {"format": _FORMAT, **meta, "points": SCHEMA.plain(list(points))}
+    return {"format": FORMAT, **meta, "points": SCHEMA.plain(list(points))}
 
 
 def read(path: Path) -> tuple[dict[str, Any], tuple[OperatingPoint, ...]]:

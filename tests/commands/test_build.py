@@ -15,6 +15,7 @@ import keras
 import networks
 import numpy as np
 import paths
+import points_schema
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -160,6 +161,10 @@ def small_run(small_family: Options, once: paths.Once) -> Path:
 def sources(family: Options) -> list[str]:
     """The words that name its inputs on the command line."""
     return ["--large", str(family.large), "--small", str(family.small), "--data", str(family.data), "--anyway"]
+
+
+def test_its_points_are_as_the_schema_says(finished: Path, small_run: Path) -> None:
+    assert [points_schema.faults_of(run) for run in (finished, small_run)] == [[], []]
 
 
 def test_all_files_are_there(finished: Path) -> None:

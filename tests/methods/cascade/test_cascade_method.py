@@ -14,6 +14,7 @@ from typing import Any
 import colours as colour
 import keras
 import numpy as np
+import points_schema
 import pytest
 
 import restnet_tf
@@ -112,6 +113,7 @@ def test_tflite_files_are_joined_as_they_are(here: Path) -> None:
     check_by_hand(point, "int8", ["small.int8.tflite", "large.int8.tflite"], batch_of())
     check_elastic(done.path, "int8", batch_of(20))
     assert not (done.path / "objects").exists()  # nothing was compiled
+    assert points_schema.faults_of(done.path) == []
     scores = {p.name: p.test.value for p in done.points}
     assert scores["small"] < scores["small>large"] <= scores["large"] + 0.02
     assert point.mean_macs < point.macs == 45 + 612

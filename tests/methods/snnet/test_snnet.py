@@ -12,6 +12,7 @@ import keras
 import networks
 import numpy as np
 import paths
+import points_schema
 import pytest
 from click.testing import CliRunner, Result
 
@@ -153,6 +154,10 @@ def test_every_configuration_is_measured_and_the_anchors_have_letters_by_cost(ru
 
 
 @pytest.mark.slow
+def test_its_points_are_as_the_schema_says(run: Path):
+    assert points_schema.faults_of(run) == []
+
+
 def test_one_elastic_file_holds_every_shipped_point(run: Path):
     _, found = points.read(run / "points.json")
     model = ElasticModel(run / "elastic.float32.tflite")

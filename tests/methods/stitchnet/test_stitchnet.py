@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import networks
 import numpy as np
+import points_schema
 import pytest
 from click.testing import CliRunner, Result
 
@@ -103,6 +104,10 @@ def test_files_answer_as_the_same_nets_in_keras(folder, finished):
         elastic = ElasticModel(run.elastic_path("float32"))
         np.testing.assert_allclose(elastic.run(images[0], point=point.name), wanted[0], atol=1e-4)
     assert np.mean(told) > 0.8
+
+
+def test_its_points_are_as_the_schema_says(finished):
+    assert points_schema.faults_of(finished[0]) == []
 
 
 def test_the_run_says_what_it_found(finished):
