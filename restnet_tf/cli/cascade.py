@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from restnet_tf.cli import options as shared
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 option = partial(shared.option, "cascade")
 
@@ -44,7 +44,9 @@ option = partial(shared.option, "cascade")
 @shared.jobs
 @shared.log
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
-def cascade(jobs: int | None, **options: Any) -> None:
+@switches.as_json
+@switches.quiet
+def cascade(jobs: int | None, as_json: bool, **options: Any) -> None:
     """Join models as they are: the cheap one answers, the next only where it is unsure. Trains nothing.
 
     SMALL, LARGE and LARGER are names of Keras Applications, model files, weights as FILE@ARCH, or .tflite files from
@@ -58,4 +60,4 @@ def cascade(jobs: int | None, **options: Any) -> None:
 
     with screen.progress() as report:
         result = api.cascade(report=report, prepare=screen.import_tensorflow, jobs=jobs, **options)
-    screen.show(result)
+    screen.show(result, as_json=as_json)
