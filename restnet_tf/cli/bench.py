@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 from restnet_tf.cli.devices import device_option
 
 
@@ -96,8 +96,15 @@ from restnet_tf.cli.devices import device_option
     concerns="wait",
     help="{devices}: seconds without a figure, after which it ends.",
 )
+@switches.as_json
+@switches.quiet
 def bench(
-    run: Path, names: tuple[str, ...], only_points: tuple[str, ...], precisions: tuple[str, ...], **options: Any
+    run: Path,
+    names: tuple[str, ...],
+    only_points: tuple[str, ...],
+    precisions: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure RUN's files on devices, by an interpreter or by a compiler; the figures are kept in RUN.
 
@@ -113,11 +120,13 @@ def bench(
         result = command.bench(
             run, names, DeviceOptions(**options), report, only_points=only_points, precisions=precisions
         )
-    if result.measurements:
-        screen.console().print(terminal.measured(result.measurements, result.points))
+    if as_json:
+        click.echo(command.as_json(result))
+    elif result.measurements:
+        screen.table(terminal.measured(result.measurements, result.points))
         count = len(result.measurements)
-        click.echo(f"wrote {count} figure{'s' if count > 1 else ''} to {run / 'measurements.json'}")
-        click.echo(f'next: restnet-tf select {run} --budget "{command.example(result)}"')
+        screen.say(f"wrote {count} figure{'s' if count > 1 else ''} to {run / 'measurements.json'}")
+        screen.say(f'next: restnet-tf select {run} --budget "{command.example(result)}"')
     for line in result.failures[1:]:  # the first is told last
         click.echo(f"  {line}", err=True)
     command.judge(result)

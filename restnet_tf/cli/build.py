@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from restnet_tf.cli import options as shared
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 from restnet_tf.fitting.rungs import FINE_TUNES
 
 option = partial(shared.option, "build")
@@ -66,7 +66,11 @@ option = partial(shared.option, "build")
 @shared.cluster
 @shared.log
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
-def build(jobs: int | None, cluster: str | None, ship: bool, log: tuple[str, ...], **options: Any) -> None:
+@switches.as_json
+@switches.quiet
+def build(
+    jobs: int | None, cluster: str | None, ship: bool, log: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
     """Build the family between two anchors, or more of them, or of a large one alone.
 
     Without options it trains two small anchors on cluttered digits, made of scikit-learn's, and builds theirs.
@@ -82,4 +86,4 @@ def build(jobs: int | None, cluster: str | None, ship: bool, log: tuple[str, ...
 
     with screen.progress() as report:
         result = api.build(report=report, jobs=jobs, cluster=cluster, ship=ship, log=log, **own)
-    screen.show(result)
+    screen.show(result, as_json=as_json)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from restnet_tf.cli import options as shared
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 option = partial(shared.option, "cascade")
 
@@ -45,7 +45,9 @@ option = partial(shared.option, "cascade")
 @shared.cluster
 @shared.log
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
-def cascade(jobs: int | None, cluster: str | None, ship: bool, **options: Any) -> None:
+@switches.as_json
+@switches.quiet
+def cascade(jobs: int | None, cluster: str | None, ship: bool, as_json: bool, **options: Any) -> None:
     """Join models as they are: the cheap one answers, the next only where it is unsure. Trains nothing.
 
     SMALL, LARGE and LARGER are names of Keras Applications, model files, weights as FILE@ARCH, or .tflite files from
@@ -61,4 +63,4 @@ def cascade(jobs: int | None, cluster: str | None, ship: bool, **options: Any) -
         result = api.cascade(
             report=report, prepare=screen.import_tensorflow, jobs=jobs, cluster=cluster, ship=ship, **options
         )
-    screen.show(result)
+    screen.show(result, as_json=as_json)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from restnet_tf.cli import options as shared
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 option = partial(shared.option, "compose")
 
@@ -57,7 +57,9 @@ _SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
 @shared.cluster
 @shared.log
 @option("--seed", type=click.IntRange(0), help="What all chance follows from.")
-def compose(jobs: int | None, cluster: str | None, ship: bool, **options: Any) -> None:
+@switches.as_json
+@switches.quiet
+def compose(jobs: int | None, cluster: str | None, ship: bool, as_json: bool, **options: Any) -> None:
     """Compose nets of a pool's fragments for a few labelled images, without training.
 
     Members are compiled once, into --pool-dir: the second user's nets take neither TensorFlow nor Keras.
@@ -72,4 +74,4 @@ def compose(jobs: int | None, cluster: str | None, ship: bool, **options: Any) -
         result = api.compose(
             report=report, prepare=screen.import_tensorflow, jobs=jobs, cluster=cluster, ship=ship, **options
         )
-    screen.show(result)
+    screen.show(result, as_json=as_json)

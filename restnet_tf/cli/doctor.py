@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from restnet_tf.cli import options as shared
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 
 @click.command()
@@ -18,7 +18,9 @@ from restnet_tf.cli import screen
 @click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
 @click.option("--preprocess", type=shared.PREPROCESS, default="none", show_default=True)
 @shared.weights("build", f"{shared.WEIGHTS_HELP.capitalize()}.")
-def doctor(model: str, **options: Any) -> None:
+@switches.as_json
+@switches.quiet
+def doctor(model: str, as_json: bool, **options: Any) -> None:
     """Look at MODEL as a build would: does it load, can it be cut, is it right, does it compile, what takes it.
 
     With images it says too what time, memory and disk a build takes here.
@@ -35,10 +37,14 @@ def doctor(model: str, **options: Any) -> None:
         screen.import_tensorflow()
     from restnet_tf.commands import doctor as command
 
-    problems = 0
+    findings = []
     with screen.progress() as report:
         for finding in command.examine(model, report, **options):
-            problems += finding.level == command.BAD
-            click.echo(f"{finding.level:8}{finding.text}")
-    if problems:
+            findings.append(finding)
+            bad = finding.level == command.BAD
+            if not as_json and (bad or not screen.quiet()):
+                click.echo(f"{finding.level:8}{finding.text}")
+    if as_json:
+        click.echo(command.as_json(findings))
+    if any(finding.level == command.BAD for finding in findings):
         raise SystemExit(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 from restnet_tf.cli.devices import device_option
 from tflite_export.kernels import CORES, LIBRARIES
 
@@ -37,6 +37,7 @@ from tflite_export.kernels import CORES, LIBRARIES
 )
 @click.option("--precision", metavar="P", help="[default: the first that the target takes and RUN has]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
+@switches.quiet
 def export(run: Path, out: Path, point: str | None, every: bool, **options: Any) -> None:
     """Write what one flashes: RUN's points as files of a target.
 
@@ -53,9 +54,9 @@ def export(run: Path, out: Path, point: str | None, every: bool, **options: Any)
     with screen.progress() as report:
         result = command.export(run, command.Request(point=point, every=every, **options), out, report)
     for path in result.written:
-        click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
+        screen.say(f"wrote {path} ({path.stat().st_size:,} bytes)")
     for name, reasons in result.refused:
-        click.echo(f"refused {name}: {'; '.join(reasons)}")
+        screen.say(f"refused {name}: {'; '.join(reasons)}")
     for remark in result.remarks:
-        click.echo(remark)
-    click.echo(f"next: {result.advice}")
+        screen.say(remark)
+    screen.say(f"next: {result.advice}")

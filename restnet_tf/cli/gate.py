@@ -61,7 +61,7 @@ def gate(run: Path, limits: Any, against: Path, budget: Any, names: tuple[str, .
         click.echo(command.as_json(comparison))
     else:
         if comparison.changes:
-            screen.console().print(terminal.gate(comparison))
+            screen.table(terminal.gate(comparison))
         click.echo("\n".join(command.lines(comparison)))
     if not comparison.holds:
         click.get_current_context().exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from restnet_tf.cli import options as shared
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
 @click.option("--preprocess", type=shared.PREPROCESS, default="none", show_default=True)
 @shared.weights("build", f"{shared.WEIGHTS_HELP.capitalize()}.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@switches.as_json
 def inspect(model: str, as_json: bool, **options: Any) -> None:
     """List where MODEL can be cut: shape, MACs and parameters before and after.
 
@@ -44,7 +44,7 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(command.as_json(inspection))
     else:
-        screen.console().print(_table(inspection))
+        screen.table(_table(inspection))
 
 
 def _print_file(path: Path, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 
 @click.command()
@@ -14,6 +14,7 @@ from restnet_tf.cli import screen
 @click.option("--precision", "precisions", multiple=True, metavar="NAME", help="As in build; may be given again.")
 @click.option("--point", "names", multiple=True, metavar="NAME", help="A point that was not shipped, as in L1-S0.")
 @click.option("--uint8-input", is_flag=True, help="int8 files take images as bytes 0..255, as cameras give them.")
+@switches.quiet
 def link(run: Path, precisions: tuple[str, ...], names: tuple[str, ...], uint8_input: bool) -> None:
     """Add files to a finished RUN: another precision, another point, images as bytes. Nothing is fitted anew.
 
@@ -35,6 +36,6 @@ def link(run: Path, precisions: tuple[str, ...], names: tuple[str, ...], uint8_i
             prepare=screen.import_tensorflow,
         )
     for path in linked.files:
-        click.echo(f"wrote {path}")
+        screen.say(f"wrote {path}")
     if not linked.files:
-        click.echo(f"{run} has all of that already")
+        screen.say(f"{run} has all of that already")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 
 @click.command()
@@ -33,6 +33,7 @@ from restnet_tf.cli import screen
     help="Passes over the views that the fit saw.  [default: 2; 4 with norms, 8 for the back]",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
+@switches.quiet
 def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int | None, **options: Any) -> None:
     """Quantise, prune or cluster a point of RUN by training; needs the extra tfmot.
 
@@ -52,8 +53,8 @@ def optimize(run: Path, point: str, qat: bool, prune: float | None, cluster: int
     screen.import_tensorflow()
     with screen.progress() as report:
         outcome = command.optimize(run, point, command.Treatment(*methods[0], **options), report)
-    click.echo(f"wrote {outcome.path}")
+    screen.say(f"wrote {outcome.path}")
     standing = command.standing(run, outcome)
     for line in (*command.scores(outcome), *command.sent(outcome)):
-        click.echo(f"  {line}")
-    click.echo(f"  {standing}")
+        screen.say(f"  {line}")
+    screen.say(f"  {standing}")

@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from restnet_tf.progress import Silent
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+    from rich.table import Table
 
     from restnet_tf.commands.build import Done
-    from restnet_tf.progress import Crew, Running
+    from restnet_tf.progress import Crew, Reporter, Running
 
 # So often a log hears how far the processes are, in seconds.
 _PLAIN_S = 60.0
+
+
+QUIET = "restnet_tf.quiet"  # among what a command's context notes: errors alone are wanted
 
 
 class Group(click.Group):
@@ -31,7 +37,7 @@ class Group(click.Group):
         from tflite_export.errors import DomainError
 
         _write_anything()
-        with _our_warnings():
+        with _our_warnings(ctx):
             try:
                 return super().invoke(ctx)
             except DomainError as error:
@@ -50,7 +56,7 @@ def _write_anything() -> None:
 
 
 @contextmanager
-def _our_warnings() -> Iterator[None]:
+def _our_warnings(context: click.Context) -> Iterator[None]:
     """Show our warnings in one line each; what the libraries tell programmers is not for a user's terminal."""
     from restnet_tf.records import RestnetWarning
 
@@ -62,7 +68,7 @@ def _our_warnings() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, RestnetWarning):
+        if issubclass(category, RestnetWarning) and QUIET not in context.meta:
             click.echo(f"restnet-tf: warning: {message}", err=True)
 
     with warnings.catch_warnings():
@@ -145,9 +151,30 @@ def _standing(crew: Crew) -> str:
     )
 
 
+def quiet() -> bool:
+    """Whether the command that runs is to print errors alone."""
+    context = click.get_current_context(silent=True)
+    return context is not None and QUIET in context.meta
+
+
+def say(*lines: str) -> None:
+    """Print lines that are no errors."""
+    if not quiet():
+        click.echo("\n".join(lines))
+
+
+def table(one: Table) -> None:
+    """Print a table."""
+    if not quiet():
+        console().print(one)
+
+
 @contextmanager
-def progress() -> Iterator[StageBars]:
+def progress() -> Iterator[Reporter]:
     """A reporter for long work; its bars are gone behind it."""
+    if quiet():
+        yield Silent()
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -157,17 +184,26 @@ def progress() -> Iterator[StageBars]:
         yield StageBars(bars)
 
 
-def show(result: Done) -> None:
+def show(result: Done, *, as_json: bool = False) -> None:
     """What a build came to, what it wrote, and what to do next; raises ``RestnetError`` with the shortfall."""
-    from restnet_tf.cli import time_table
     from restnet_tf.records import RestnetError
-    from restnet_tf.report import terminal
 
-    tables = console()
-    tables.print(terminal.operating_points(result.points, result.metric, result.loss, result.one))
-    tables.print(terminal.precisions(result.points, result.metric))
-    if result.times is not None and result.times.waves:
-        tables.print(time_table.of(result.times))
-    click.echo(result.summary)
+    if as_json:
+        from restnet_tf.commands import build
+
+        click.echo(build.as_json(result))
+    elif not quiet():
+        _show(result)
     if result.shortfall:
         raise RestnetError(result.shortfall)
+
+
+def _show(result: Done) -> None:
+    from restnet_tf.cli import time_table
+    from restnet_tf.report import terminal
+
+    table(terminal.operating_points(result.points, result.metric, result.loss, result.one))
+    table(terminal.precisions(result.points, result.metric))
+    if result.times is not None and result.times.waves:
+        table(time_table.of(result.times))
+    say(result.summary)

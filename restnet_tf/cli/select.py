@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from restnet_tf.cli import switches
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -15,7 +17,7 @@ import click
     metavar="TERMS",
     help='As in "macs<=30M, flash<=500KB, latency<=10ms, tflm.arena<=64KB, mean.macs<=9M, mean.latency<=3ms".',
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@switches.as_json
 def select(run: Path, budget: str, as_json: bool) -> None:
     """Choose the best operating point of RUN that meets a budget; exit 1 when none does.
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from restnet_tf.cli import options as shared
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 
 @click.command()
@@ -23,6 +23,7 @@ from restnet_tf.cli import screen
 )
 @shared.anyway("build")
 @shared.option("build", "--seed", type=click.IntRange(0))
+@switches.quiet
 def similarity(out: Path, **options: Any) -> None:
     """Compare all cuts of two anchors by CKA: a heat map as PNG, the matrix as .npz.
 
@@ -35,4 +36,4 @@ def similarity(out: Path, **options: Any) -> None:
 
     with screen.progress() as report:
         picture, matrix = command.write(out, report, **options)
-    click.echo(f"wrote {picture} and {matrix}")
+    screen.say(f"wrote {picture} and {matrix}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 
 @click.command()
@@ -17,6 +17,7 @@ from restnet_tf.cli import screen
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Passes over the fit images.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True, help="Learning rate.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What all chance follows from.")
+@switches.quiet
 def train(arch: str, data: str, out: Path, **options: Any) -> None:
     """Train ARCH from nothing on small labelled images or signals, where no pretrained anchor is at hand.
 
@@ -31,8 +32,8 @@ def train(arch: str, data: str, out: Path, **options: Any) -> None:
 
     with screen.progress() as report:
         trained = command.train(arch, data, out, **options, report=report)
-    click.echo(
+    screen.say(
         f"wrote {trained.path}: {100 * trained.rank:.1f} % of {trained.images[0]} rank {trained.kind.many} right,"
         f" {100 * trained.test:.1f} % of {trained.images[1]} test {trained.kind.many}"
     )
-    click.echo(f"next: restnet-tf build --large {trained.path} --small ANOTHER.keras --data {data}")
+    screen.say(f"next: restnet-tf build --large {trained.path} --small ANOTHER.keras --data {data}")

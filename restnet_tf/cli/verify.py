@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from restnet_tf.cli import options as shared
-from restnet_tf.cli import screen
+from restnet_tf.cli import screen, switches
 
 
 @click.command()
@@ -16,7 +16,11 @@ from restnet_tf.cli import screen
 @click.option("--images", type=click.IntRange(min=1), default=256, show_default=True, help="Test images at most.")
 @shared.jobs
 @shared.cluster
-def verify(run: Path, precision: str, images: int, jobs: int | None, cluster: str | None, ship: bool) -> None:
+@switches.as_json
+@switches.quiet
+def verify(
+    run: Path, precision: str, images: int, jobs: int | None, cluster: str | None, ship: bool, as_json: bool
+) -> None:
     """Run RUN's files beside Keras and TensorFlow's own conversions; exit 1 where float32 differs.
 
     Cascades run beside their stages one by one and have to be equal to the bit; models that came as .tflite files run
@@ -34,6 +38,9 @@ def verify(run: Path, precision: str, images: int, jobs: int | None, cluster: st
     machines = Cluster.of(cluster, ship=ship)
     with screen.progress() as report:
         checks = command.check_run(run, precision, images, report, jobs, machines)
-    for table in terminal.verified(checks):
-        screen.console().print(table)
+    if as_json:
+        click.echo(command.as_json(checks))
+    else:
+        for table in terminal.verified(checks):
+            screen.table(table)
     command.judge(checks)

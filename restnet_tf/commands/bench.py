@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,6 +115,11 @@ def example(done: Benched) -> str:
     alike = sorted(m.value for m in done.measurements if (m.device, m.figure) == (first.device, first.figure))
     middle = budget.amount(first.figure, alike[len(alike) // 2])
     return f"{first.device}.{first.figure}<={middle.replace(' ', '')}"
+
+
+def as_json(done: Benched) -> str:
+    """What was measured now, as ``measurements.json`` keeps it, and what failed."""
+    return json.dumps({**measurements.to_json(done.measurements), "failures": list(done.failures)}, indent=1)
 
 
 def judge(done: Benched) -> None:

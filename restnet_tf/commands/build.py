@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,10 @@ from restnet_tf.family.family import Family
 from restnet_tf.family.method import EmptyError, Method, Work
 from restnet_tf.family.options import Options
 from restnet_tf.points import points, select
-from restnet_tf.points.points import OperatingPoint
+from restnet_tf.points.points import File, OperatingPoint
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError
-from restnet_tf.report import summary
+from restnet_tf.report import contents, summary
 from restnet_tf.run.directory import Run
 from restnet_tf.work import places, sources, tasks, times
 from restnet_tf.work.cluster import Workers
@@ -44,6 +45,40 @@ class Done:
     loss: str = "KL"  # what the points' other figure is: to the costliest anchor, or of the labels
     one: str = "image"  # what an input is called
     times: Times | None = None  # where the time went
+
+
+def as_json(done: Done) -> str:
+    """The points of a finished build and their files, costs as in ``select``: counts, bytes, microseconds, shares."""
+    content = {
+        "run": str(done.path),
+        "metric": done.metric,
+        "points": [_plain(point) for point in contents.ordered(done.points)],
+        "summary": done.summary.splitlines(),
+        "shortfall": done.shortfall,
+    }
+    return json.dumps(content, indent=1)
+
+
+def _plain(point: OperatingPoint) -> dict[str, Any]:
+    return {
+        "point": point.name,
+        "kind": point.kind,
+        "standing": contents.standing(point),
+        "route": point.route,
+        "reason": contents.why_not(point),
+        "score": point.test.value,
+        "interval": point.test.interval,
+        "macs": point.macs,
+        "mean.macs": point.mean_macs,
+        "params": point.params,
+        "files": {name: _plain_file(point, file) for name, file in point.files.items()},
+    }
+
+
+def _plain_file(point: OperatingPoint, file: File) -> dict[str, Any]:
+    scores = {"path": file.path, "score": file.test.value, "interval": file.test.interval}
+    dial = {} if file.dial is None else {"thresholds": file.dial.thresholds}
+    return {**scores, **{name: figure.of(point, file) for name, figure in select.FIGURES.items()}, **dial}
 
 
 def build(

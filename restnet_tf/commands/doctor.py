@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ class Finding:
 
     level: str
     text: str
+
+
+def as_json(findings: Iterable[Finding]) -> str:
+    """Findings as JSON, each with its level."""
+    return json.dumps([asdict(finding) for finding in findings], indent=1)
 
 
 def examine(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -96,6 +98,20 @@ def check(work: Work, references: References, precisions: Sequence[str], images:
             networks.append(bench.network(point.name, precision, compared[point.name, precision]))
         work.report.progress(done, len(jobs))
     return Checks(tuple(networks), tuple(originals), tuple(chains), bench.n, bench.many)
+
+
+def as_json(checks: Checks) -> str:
+    """What was checked, as JSON: shares from 0 to 1, sizes in bytes; null stands for what is infinite."""
+    return json.dumps(_finite(asdict(checks)), indent=1)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity, which the SQNR of equal answers is."""
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def judge(checks: Checks) -> None:
