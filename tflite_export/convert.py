@@ -94,7 +94,7 @@ def _converted(
     shape = _input_shape(model, name, features=limits != RAW)
     _check_weights(model, name)
     images = _calibration_images(calibration, shape, precision, limits) if recipe.calibrated else ()
-    result = _run(model, name, cuts, shape, precision, input_type or recipe.ends[0], images, lower, clipping)
+    result = _run(model, name, cuts, precision, input_type or recipe.ends[0], images, lower, clipping)
     result = lowering.finished(result, lower, precision)
     check_file(result, precision, (OUTPUT_KEY, *cuts), [lowering.LOWERED[name] for name in lower])
     _check_runs(result, precision)
@@ -165,7 +165,6 @@ def _run(
     model: keras.Model,
     name: str,
     cuts: Mapping[str, Any],
-    shape: tuple[int, ...],
     precision: str,
     input_type: str,
     images: tuple[np.ndarray, ...],
@@ -174,10 +173,11 @@ def _run(
 ) -> bytes:
     with captured() as printed:
         try:
-            converter = _converter(model, cuts, shape, precision, lower, images)
-            _configure(converter, precision, input_type, images)
+            ready = rewritten(_with_cuts(model, cuts), precision, lower, images)
+            converter = _converter(lowering.lowered(ready.model, lower, precision))
+            _configure(converter, precision, input_type, ready.images)
             if precision_named(precision).ranged:
-                return quantised(converter, images, input_type, clipping)
+                return quantised(converter, ready.images, input_type, clipping)
             return bytes(converter.convert())
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
         except Exception as error:
@@ -185,35 +185,31 @@ def _run(
             raise TfliteError(f"cannot convert {name!r} to {precision}: {_reason(str(error))}", log=log) from error
 
 
-def _converter(
-    model: keras.Model,
-    cuts: Mapping[str, Any],
-    shape: tuple[int, ...],
-    precision: str,
-    lower: Collection[str],
-    images: tuple[np.ndarray, ...],
-) -> tf.lite.TFLiteConverter:
+def _with_cuts(model: keras.Model, cuts: Mapping[str, Any]) -> keras.Model:
+    """The model with outputs by name."""
+    import keras
+
+    # Named: an automatic name counts what the process has made before, and goes into every tensor's name.
+    return keras.Model(model.inputs[0], {OUTPUT_KEY: model.outputs[0], **cuts}, name=model.name) if cuts else model
+
+
+def _converter(model: keras.Model) -> tf.lite.TFLiteConverter:
     """Trace the model for one image, with its weights as constants.
 
     Of variables the converter would save and load checkpoints, which takes three quarters of its time; handing it the
     Keras 3 model itself gives a file of uninitialised ones.
     """
-    import keras
     import tensorflow as tf
 
-    # Named: an automatic name counts what the process has made before, and goes into every tensor's name.
-    ends = {OUTPUT_KEY: model.outputs[0], **cuts}
-    whole = keras.Model(model.inputs[0], ends, name=model.name) if cuts else model
-    whole = lowering.lowered(rewritten(whole, precision, lower, images).model, lower, precision)
-    weights = [[np.asarray(v) for v in part] for part in (whole.trainable_variables, whole.non_trainable_variables)]
+    weights = [[np.asarray(v) for v in part] for part in (model.trainable_variables, model.non_trainable_variables)]
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         constants = [[tf.constant(values) for values in part] for part in weights]
-        with tf.name_scope(f"{whole.name}_1"):  # as a call of the model names its tensors
-            outputs, _ = whole.stateless_call(*constants, image, training=False)
-        return outputs if cuts else {OUTPUT_KEY: outputs}
+        with tf.name_scope(f"{model.name}_1"):  # as a call of the model names its tensors
+            outputs, _ = model.stateless_call(*constants, image, training=False)
+        return outputs if isinstance(outputs, dict) else {OUTPUT_KEY: outputs}
 
-    entry = tf.TensorSpec((1, *shape), tf.float32, name=INPUT_KEY)
+    entry = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name=INPUT_KEY)
     traced = tf.function(serve, input_signature=[entry], autograph=False)
     return tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], tf.Module())
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tflite_export.precision import OUTPUT_KEY
 
 if TYPE_CHECKING:
     import keras
@@ -18,18 +20,32 @@ def calls(model: keras.Model) -> list[Any]:
     return [node for node in ordered if not node.is_input]
 
 
-def replaced(model: keras.Model, layers: Mapping[int, Any]) -> keras.Model:
+def replaced(model: keras.Model, layers: Mapping[int, Any], channels: int | None = None) -> keras.Model:
     """The model with other layers, by the ``id`` of those they stand for; all others are the model's own.
 
-    Nested models are laid flat.
+    It takes inputs of so many ``channels``, where these are others. Nested models are laid flat.
     """
     import keras
 
     (source,) = model.inputs
-    image = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source._keras_history.operation.name)
-    ends = _through(model, image, layers)
-    packed = keras.tree.pack_sequence_as(model._outputs_struct, ends)
+    shape = source.shape if channels is None else (*source.shape[:-1], channels)
+    image = keras.Input(batch_shape=shape, dtype=source.dtype, name=source._keras_history.operation.name)
+    outputs = _through(model, image, layers)
+    packed = keras.tree.pack_sequence_as(_functional(model)._outputs_struct, outputs)
     return keras.Model(image, packed, name=model.name)
+
+
+def ends(model: keras.Model) -> dict[str, Any]:
+    """The outputs by name."""
+    packed = _functional(model)._outputs_struct
+    return dict(packed) if isinstance(packed, dict) else {OUTPUT_KEY: model.outputs[0]}
+
+
+def to(model: keras.Model, tensors: Sequence[Any]) -> keras.Model:
+    """The model with tensors of its own graph for its outputs."""
+    import keras
+
+    return keras.Model(model.inputs[0], list(tensors))
 
 
 def flat(model: keras.Model) -> keras.Model:

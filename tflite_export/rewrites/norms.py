@@ -8,14 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-from tflite_export.rewrites import graph
-
-if TYPE_CHECKING:
-    import keras
 
 # What TensorFlow's own l2_normalize has; the operator divides nothing by zero either.
 _LEAST = 1e-12
@@ -30,18 +25,27 @@ class Norm:
     Without a mean it is the root mean square that is brought to one.
     """
 
-    layer: Any
     mean: bool
     epsilon: float
     gamma: np.ndarray
     beta: np.ndarray
 
+    @property
+    def factors(self) -> np.ndarray:
+        """What a unit vector is multiplied with ``(c,)``."""
+        return np.sqrt(len(self.gamma)) * self.gamma.astype(np.float64)
 
-def norm(layer: Any, shape: tuple[int, ...]) -> Norm | None:
-    """The norm along the last axis of a ``shape`` that a layer is; None where it is another layer."""
+    def negligible(self, x: np.ndarray) -> bool:
+        """Whether for such values ``(..., c)`` it is the same function without its epsilon, as floats go."""
+        power = np.var(x, axis=-1) if self.mean else np.mean(np.square(x), axis=-1)
+        return bool(power.min() > self.epsilon / (2 * _EPSILON))
+
+
+def norm(node: Any) -> Norm | None:
+    """The norm along the last axis that a call is; None where it is anything else."""
     import keras
 
-    kinds = keras.layers
+    layer, kinds = node.operation, keras.layers
     if type(layer) is kinds.LayerNormalization and not layer.rms_scaling:
         mean, scale, shift = True, layer.gamma, layer.beta
     elif type(layer) is getattr(kinds, "RMSNormalization", None):
@@ -49,38 +53,17 @@ def norm(layer: Any, shape: tuple[int, ...]) -> Norm | None:
     else:
         return None
     axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
+    shape = node.input_tensors[0].shape
     if list(axes) not in ([-1], [len(shape) - 1]):
         return None
     gamma = np.ones(shape[-1], np.float32) if scale is None else np.asarray(scale, np.float32)
     beta = np.zeros(shape[-1], np.float32) if shift is None else np.asarray(shift, np.float32)
-    return Norm(layer, mean, float(layer.epsilon), gamma, beta)
+    return Norm(mean, float(layer.epsilon), gamma, beta)
 
 
-def replacements(model: keras.Model, images: np.ndarray) -> dict[int, Any]:
-    """By the ``id`` of each norm of a flat model whose epsilon does not matter on these images: its other form."""
-    import keras
-
-    nodes = [
-        (node, found) for node in graph.calls(model) if (found := norm(node.operation, node.input_tensors[0].shape))
-    ]
-    if not nodes:
-        return {}
-    read = keras.Model(model.inputs[0], [node.input_tensors[0] for node, _ in nodes])
-    values = graph.run(read, images)
-    matters = {id(n.layer) for (_, n), x in zip(nodes, values, strict=True) if not _negligible(n, x)}
-    return {id(n.layer): as_l2(n) for _, n in nodes if id(n.layer) not in matters}
-
-
-def _negligible(found: Norm, x: np.ndarray) -> bool:
-    """Whether a norm without its epsilon is the same function for such values as floats go."""
-    power = np.var(x, axis=-1) if found.mean else np.mean(np.square(x), axis=-1)
-    return bool(power.min() > found.epsilon / (2 * _EPSILON))
-
-
-def as_l2(found: Norm) -> Any:
-    """A layer that does what a norm does where its epsilon is too small to matter."""
-    root = np.sqrt(np.float32(len(found.gamma)))
-    return _kind()(root * found.gamma, found.beta, mean=found.mean, name=found.layer.name)
+def l2(factors: np.ndarray, offsets: np.ndarray, *, mean: bool, name: str) -> Any:
+    """A layer that brings every place to length one, less its mean if asked for, times factors, plus offsets."""
+    return _kind()(factors.astype(np.float32), offsets.astype(np.float32), mean=mean, name=name)
 
 
 @cache

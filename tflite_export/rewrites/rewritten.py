@@ -1,15 +1,18 @@
-"""Which rewrites a network gets: each that applies and, tried on calibration images, answers as the network does."""
+"""Which rewrites a network gets: as many as apply and, tried on calibration images, leave its answers as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tflite_export.precision import precision_named
-from tflite_export.rewrites import graph, norms
+from tflite_export.precision import INPUT_KEY, precision_named
+from tflite_export.rewrites import graph
+from tflite_export.rewrites.edits import STEPS, Edits
+from tflite_export.rewrites.form import Form
+from tflite_export.rewrites.survey import Survey, surveyed
 
 if TYPE_CHECKING:
     import keras
@@ -21,62 +24,69 @@ _IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Rewrite:
-    """One rewrite: of how many layers, and by how much of its largest value an output differs at most.
-
-    One that was not ``kept`` differs by more than ``TOLERANCE``.
-    """
-
-    name: str
-    count: int
-    difference: float
-
-    @property
-    def kept(self) -> bool:
-        """Whether the network has it."""
-        return self.difference <= TOLERANCE
-
-
-@dataclass(frozen=True)
 class Rewritten:
-    """A network and what became of each rewrite that applies to it."""
+    """A network, what was done to it, and by how much of its largest value an output differs for that at most.
+
+    ``counts`` are norms, streams and channels by step; a step that would have made a greater difference than
+    ``TOLERANCE`` is among those ``left_out``, with that difference. ``images`` are what the network takes for those
+    given, ``forms`` how it holds outputs and, under the input's name, these.
+    """
 
     model: Any = field(repr=False)
-    rewrites: tuple[Rewrite, ...] = ()
+    images: tuple[np.ndarray, ...] = field(repr=False)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    difference: float = 0.0
+    left_out: Mapping[str, float] = field(default_factory=dict)
+    forms: Mapping[str, Form] = field(default_factory=dict)
 
 
-def rewritten(model: keras.Model, precision: str, lower: Collection[str], images: Sequence[np.ndarray]) -> Rewritten:
+def rewritten(
+    model: keras.Model,
+    precision: str,
+    lower: Collection[str],
+    images: Sequence[np.ndarray],
+    forms: Mapping[str, Form] | None = None,
+) -> Rewritten:
     """The network as a precision is best served; itself where nothing applies.
 
-    ``images`` are batches ``(1, h, w, c)`` of what it takes, of which a few are tried.
+    ``images`` are batches ``(1, h, w, c)`` of what it takes. ``forms`` are those that other networks hold the outputs
+    of these names in, and this one has to hold them in too.
     """
     recipe = precision_named(precision)
+    plain = Rewritten(model, tuple(images))
     if not recipe.calibrated or "INT8" not in recipe.activations or L2 in lower:
-        return Rewritten(model)
-    few = np.concatenate(images[:_IMAGES])
-    best = Rewritten(model)
-    for rewrite in _REWRITES:
-        best = _tried(best, rewrite, few)
-    return best
+        return plain
+    flat = graph.flat(model)
+    survey = surveyed(flat, images, graph.ends(flat), forms or {})
+    left_out: dict[str, float] = {}
+    for last in range(len(STEPS), 0, -1):
+        twin = _built(survey, images, STEPS[:last])
+        if not twin.counts:
+            return plain
+        if twin.difference <= TOLERANCE:
+            return Rewritten(twin.model, twin.images, twin.counts, twin.difference, left_out, twin.forms)
+        left_out[STEPS[last - 1]] = twin.difference
+    return Rewritten(model, tuple(images), left_out=left_out)
 
 
-def _tried(before: Rewritten, rewrite: Callable[..., Any], few: np.ndarray) -> Rewritten:
-    twin, name, count = rewrite(before.model, few)
-    if not count:
-        return before
-    result = Rewrite(name, count, _difference(before.model, twin, few))
-    return Rewritten(twin if result.kept else before.model, (*before.rewrites, result))
+def _built(survey: Survey, images: Sequence[np.ndarray], steps: Collection[str]) -> Rewritten:
+    """The network with some steps taken."""
+    edits = Edits(survey, steps)
+    entry = edits.forms.get(INPUT_KEY)
+    twin = graph.replaced(survey.model, edits.layers(), None if entry is None else len(entry.copies))
+    taken = images if entry is None else [image @ entry.writes.astype(np.float32) for image in images]
+    difference = _difference(survey.model, twin, images[:_IMAGES], taken[:_IMAGES], edits.forms)
+    return Rewritten(twin, tuple(taken), edits.counts, difference, forms=edits.forms)
 
 
-def _difference(model: keras.Model, twin: keras.Model, images: np.ndarray) -> float:
+def _difference(
+    model: Any, twin: Any, images: Sequence[np.ndarray], taken: Sequence[np.ndarray], forms: Mapping[str, Form]
+) -> float:
     """The largest difference of an output, of its largest value."""
-    pairs = zip(graph.run(model, images), graph.run(twin, images), strict=True)
-    return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) for a, b in pairs)
-
-
-def _l2_norms(model: keras.Model, few: np.ndarray) -> tuple[keras.Model, str, int]:
-    layers = norms.replacements(graph.flat(model), few)
-    return graph.replaced(model, layers) if layers else model, "norms", len(layers)
-
-
-_REWRITES = (_l2_norms,)
+    exact = dict(zip(sorted(graph.ends(model)), graph.run(model, np.concatenate(images)), strict=True))
+    given = dict(zip(sorted(graph.ends(twin)), graph.run(twin, np.concatenate(taken)), strict=True))
+    worst = 0.0
+    for name, values in exact.items():
+        held = given[name] @ forms[name].reads if name in forms else given[name]
+        worst = max(worst, float(np.abs(held - values).max() / max(np.abs(values).max(), 1e-30)))
+    return worst
