@@ -8,6 +8,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 # What some tests need beside Python; without it they skip and say so.
 TOOLS := g++ valgrind gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm chromium npm
 
+# Kept bytecode: without it each worker, and each process that a test starts, compiles tests and sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo check test lint docs release clean
 
 # The main job on its embedded default: two anchors trained on digits, the family between them.
