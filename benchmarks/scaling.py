@@ -1,4 +1,4 @@
-"""How a build grows faster with processes: ``python -m benchmarks.scaling [--jobs 1,2,4] [--run RUN ...]``.
+"""How a build grows faster with processes: ``python -m benchmarks.scaling [--jobs 1,2,4] [--times FILE ...]``.
 
 Builds the same small family with each number of processes, and then replays the tasks of finished runs (their
 ``times.json``) on 1 to 64 workers: every task takes what it took, waits for the wave before it, and for a scheduler
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import os
 import tempfile
 import time
@@ -248,13 +247,17 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def _name(path: Path) -> str:
+    """Of a run, by its file of times, or that of a copy."""
+    return path.parent.name if path.name == "times.json" else path.stem
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, measure, replay, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", default="1,2", help="numbers of processes to build with; empty: none")
     parser.add_argument("--effort", type=float, default=0.02, help="of the builds")
-    parser.add_argument("--run", type=Path, action="append", default=[], help="a finished run to replay too")
-    parser.add_argument("--keep", type=Path, help="where the builds' times are kept, as JSON")
+    parser.add_argument("--times", type=Path, action="append", default=[], help="times.json of a run to replay too")
     args = parser.parse_args(arguments)
     trials, runs = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -262,10 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             trial, spent = measured(jobs, Path(folder), args.effort)
             trials.append(trial)
             runs += [("The demo's family of four points", spent)] if len(trials) == 1 else []
-    if args.keep:
-        args.keep.write_text(json.dumps([vars(trial) for trial in trials]), encoding="utf-8")
-    for path in args.run:
-        runs.append((path.name, times.read(path / "times.json").calls[0]))
+    runs += [(_name(path), times.read(path).calls[0]) for path in args.times]
     print(page(trials, runs, measured_dispatch(resources.cores())), end="")
 
 

@@ -118,8 +118,9 @@ def _built(
     work = method.open(options, ledger, prepare, ledger.around(execute))
     # Before the directory is claimed: what is refused here must not bind it to these inputs.
     method.check(work)
-    if isinstance(execute, Processes | Workers) and isinstance(work, Family):
-        execute.leave_room(forecast.memory(work))
+    if isinstance(execute, Processes | Workers):
+        if isinstance(work, Family):
+            execute.leave_room(forecast.memory(work))
         ledger.workers = execute.jobs
     run, new = work.run, not work.run.path.exists()
     try:

@@ -155,8 +155,9 @@ def _compile(members: Members, makers: Mapping[str, Maker], jobs: Sequence[Job])
         return
     roles = dict.fromkeys((*family.anchors, *(job.point for job in jobs if job.point in members.taught)))
     pieces = {job.precision: _pieces(makers[job.precision]) for job in jobs}
-    due = [task for each in pieces.values() for role in roles if (task := each.due(role))]
-    tasks.finish(family.execute, due, family.report)
+    for mixed in (False, True):  # of the int8 ones
+        due = [t for each in pieces.values() if each.mixed == mixed for role in roles if (t := each.due(role))]
+        tasks.finish(family.execute, due, family.report)
 
 
 def _take(maker: Maker, point: str, result: LinkedFile, family: Family) -> None:
