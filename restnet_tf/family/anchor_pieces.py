@@ -282,7 +282,7 @@ class AnchorPieces:
         if new and self._lower:
             self._tell_lowered(role, compiled)
         if new and self.mixed:
-            self._family.report.say(f"{role} {MIXED}: {mixing.told(self._family.run.map_path(role))}")
+            self._family.report.say(self._family.settings.mixed.told(role, self._family.run.map_path(role)))
         return compiled
 
     def due(self, role: str) -> Task[Any, None] | None:

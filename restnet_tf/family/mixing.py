@@ -27,6 +27,11 @@ class Mixing:
         path = None if self.maps is None else self.maps / f"{role}{MAP}"
         return path if path is not None and path.is_file() else None
 
+    def told(self, role: str, path: Path) -> str:
+        """What the map of an anchor decides, in a line; of one that was given nobody has measured what it says."""
+        given, decided = self.given(role), maps.load(path)
+        return f"{role} {MIXED}: {decided.told if given is None else f'{decided.chosen}, as {given} says'}"
+
     @property
     def word(self) -> str:
         """What files are made by: another word, and they are made anew."""
@@ -61,11 +66,6 @@ def title(role: str, given: Path | None) -> str:
     """What a stage says of itself: where no map is given, what deciding one takes."""
     cost = f", at most {sensitivity.RUNS} runs of {sensitivity.IMAGES} images to see what 16 bits are worth"
     return f"compiling {role} to {MIXED}{'' if given else cost}"
-
-
-def told(path: Path) -> str:
-    """What a map decides, in a line."""
-    return maps.load(path).told
 
 
 def alike(content: bytes, paths: Iterable[Path]) -> bytes:

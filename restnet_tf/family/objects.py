@@ -19,7 +19,7 @@ from restnet_tf.work.sources import AnchorSource, DataSource
 from restnet_tf.work.tasks import Progress
 from tflite_export import convert, verify
 from tflite_export.mixed import maps, sensitivity, widening
-from tflite_export.mixed.maps import Map
+from tflite_export.mixed.maps import WidthMap
 
 if TYPE_CHECKING:
     import keras
@@ -114,7 +114,7 @@ def compiled_mixed(job: MixedCompilation, progress: Progress) -> None:
     atomic.write_bytes(job.path, mixed)
 
 
-def _given_map(job: MixedCompilation, content: bytes) -> Map | None:
+def _given_map(job: MixedCompilation, content: bytes) -> WidthMap | None:
     """A map that the user gave, or that this run has decided already of such a file and limit."""
     if job.given is not None:
         return maps.load(job.given)
@@ -124,7 +124,7 @@ def _given_map(job: MixedCompilation, content: bytes) -> Map | None:
     return before if before.limit == job.limit and widening.holds(content, before.wide) else None
 
 
-def _decided(job: MixedCompilation, content: bytes, progress: Progress) -> Map:
+def _decided(job: MixedCompilation, content: bytes, progress: Progress) -> WidthMap:
     """A map by the last of the images to fit that few or none of the calibration has seen."""
     anchor, data = sources.anchor(job.eight.anchor), sources.data(job.eight.images)
     batch = infer.batch_size(anchor.input_shape, _CALIBRATION_BATCH)

@@ -29,7 +29,7 @@ from tflite_export import link as link_objects
 from tflite_export.devices import host
 from tflite_export.flatbuffer import only, read
 from tflite_export.mixed import groups, maps, sensitivity
-from tflite_export.mixed.maps import Map, MapGroup, Trial
+from tflite_export.mixed.maps import MapGroup, WidthMap, WidthTrial
 from tflite_export.runtime import ElasticModel
 
 QUICK = {"effort": 0.001, "max_points": 4, "fine_tune": "stitch", "controls": False, "precision": "float32"}
@@ -315,8 +315,8 @@ def test_mixed_files_and_cascades_of_them_follow_the_map_of_the_run(stitched: Pa
         eight = next((run / "objects").glob(f"{role}.int8.*.tflite")).read_bytes()
         every = groups.of(link_objects.Object(eight).graph)
         chosen = tuple(MapGroup(g.name, g.name.startswith("convolutions"), g.operators) for g in every)
-        trial = Trial(0.1, 1.0)
-        one = Map(chosen, sensitivity.LIMIT, 1, trial, trial)
+        trial = WidthTrial(0.1, 1.0)
+        one = WidthMap(chosen, sensitivity.LIMIT, 1, trial, trial)
         wide[role] = len(one.wide)
         (run / "mixed").mkdir(exist_ok=True)
         (run / "mixed" / f"{role}.json").write_bytes(maps.text(one))

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from restnet_tf.family import opening
-from restnet_tf.family.options import Options
+from restnet_tf.family import mixing, opening
+from restnet_tf.family.mixing import Mixing
+from restnet_tf.family.options import BuildOptions, Options
+from restnet_tf.records import RestnetError
 
 
 def test_a_file_of_values_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,3 +17,27 @@ def test_a_file_of_values_is_found_from_anywhere(tmp_path: Path, monkeypatch: py
     (tmp_path / "iq.npz").touch()
     assert opening.kept("restnet", Options(data="values:iq.npz"))["data"] == f"values:{tmp_path / 'iq.npz'}"
     assert opening.default_out(["small.keras"], "values:iq.npz") == Path("runs/small-iq")
+
+
+def test_what_mixed_means(tmp_path: Path) -> None:
+    assert mixing.parse("") == Mixing()
+    assert mixing.parse("1.5x") == Mixing(1.5)
+    assert mixing.parse("1.5").word == "within 1.5"
+    for words, refusal in (("0.5", "0.5 is out of range"), (str(tmp_path), "neither a multiple of int8's latency")):
+        with pytest.raises(RestnetError, match=refusal):
+            mixing.parse(words)
+    (tmp_path / "large.json").write_text("{}")
+    maps = mixing.parse(str(tmp_path))
+    assert maps.given("large") == tmp_path / "large.json"
+    assert maps.given("small") is None
+    before = maps.word
+    (tmp_path / "large.json").write_text("{ }")
+    assert maps.word != before  # files are made anew by an edited map
+
+
+def test_where_no_mixed_files_are_made_it_is_said_what_would_work() -> None:
+    assert opening.precisions(BuildOptions(precision="mixed")) == ("mixed",)
+    with pytest.raises(RestnetError, match="mixed files are linked of anchors compiled once; leave out --converter tf"):
+        opening.precisions(BuildOptions(precision="mixed>float32", converter="tf"))
+    with pytest.raises(RestnetError, match="compose makes no mixed files; take int8 or int16x8"):
+        opening.precisions(Options(precision="float32,mixed"))

@@ -28,33 +28,33 @@ _TITLES = {
 
 
 @dataclass(frozen=True)
-class Group:
+class OperatorGroup:
     """Operators, as what they give is called, that are tried together."""
 
     name: str
     operators: tuple[str, ...]
 
 
-def of(graph: Subgraph) -> tuple[Group, ...]:
+def of(graph: Subgraph) -> tuple[OperatorGroup, ...]:
     """All operators that have a form of sixteen bits: by kind, and within it by depth; at most ``MOST`` groups."""
     candidates = [op for op in graph.operators if able(op)]
     kinds = {id(op): _kind(op, graph) for op in candidates}
     kinds |= dict.fromkeys(map(id, candidates[-2:]), _ENDS) if candidates[-1:] and _gives(candidates[-1], graph) else {}
     titles = sorted(set(kinds.values()))
     depths = max(1, min(_DEPTHS, MOST // max(1, len(titles))))
-    groups: list[Group] = []
+    groups: list[OperatorGroup] = []
     for title in titles[:MOST]:
         members = [op for op in candidates if kinds[id(op)] == title]
         groups += _parts(title, members, 1 if title == _ENDS else min(depths, len(members)))
     return tuple(groups)
 
 
-def _parts(title: str, operators: Sequence[Operator], count: int) -> Iterator[Group]:
+def _parts(title: str, operators: Sequence[Operator], count: int) -> Iterator[OperatorGroup]:
     """Operators of a kind in so many parts, from the image on."""
     ends = [len(operators) * number // count for number in range(count + 1)]
     for number in range(count):
         names = tuple(op.outputs[0].name for op in operators[ends[number] : ends[number + 1]])
-        yield Group(title if count == 1 else f"{title} {number + 1}/{count}", names)
+        yield OperatorGroup(title if count == 1 else f"{title} {number + 1}/{count}", names)
 
 
 def _kind(operator: Operator, graph: Subgraph) -> str:

@@ -13,10 +13,13 @@ ABOUT = "wide says which groups have activations of sixteen bits; change it and 
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A file on the images: its mean KL to the float network in nats, and the least CPU time of a run."""
+class WidthTrial:
+    """A file on the images: its mean KL to the float network in nats, and the least CPU time of a run.
 
-    kl: float
+    ``kl`` is None of a file that takes longer than it may.
+    """
+
+    kl: float | None
     latency_ms: float
 
 
@@ -27,11 +30,11 @@ class MapGroup:
     name: str
     wide: bool
     operators: tuple[str, ...]
-    alone: Trial | None = None
+    alone: WidthTrial | None = None
 
 
 @dataclass(frozen=True)
-class Map:
+class WidthMap:
     """The groups of a network; ``limit`` is what the file may take of int8's latency, ``images`` how many were run.
 
     ``int8`` and ``mixed`` are the files without and with all wide groups, as the map was decided.
@@ -40,8 +43,8 @@ class Map:
     groups: tuple[MapGroup, ...]
     limit: float
     images: int
-    int8: Trial
-    mixed: Trial
+    int8: WidthTrial
+    mixed: WidthTrial
     about: str = ABOUT
 
     @property
@@ -50,27 +53,29 @@ class Map:
         return tuple(name for group in self.groups if group.wide for name in group.operators)
 
     @property
+    def chosen(self) -> str:
+        """Which groups are wide, in words."""
+        names = [group.name for group in self.groups if group.wide]
+        return f"{len(names)} of {len(self.groups)} groups in sixteen bits ({', '.join(names) or 'so it equals int8'})"
+
+    @property
     def told(self) -> str:
         """What was decided, in a line."""
-        chosen = [group.name for group in self.groups if group.wide]
-        if not chosen:
+        if not self.wide:
             return "no operator is worth sixteen bits within the limit, so mixed equals int8"
-        before, after = self.int8, self.mixed
-        return (
-            f"{len(chosen)} of {len(self.groups)} groups in sixteen bits ({', '.join(chosen)}):"
-            f" KL to float {before.kl:.3g} -> {after.kl:.3g},"
-            f" {after.latency_ms / before.latency_ms:.2f}x the CPU time of int8 on {self.images} images"
-        )
+        times = self.mixed.latency_ms / self.int8.latency_ms
+        nearer = f"KL to float {self.int8.kl} -> {self.mixed.kl}"
+        return f"{self.chosen}: {nearer}, {times:.2f}x the CPU time of int8 on {self.images} images"
 
 
-def text(decided: Map) -> bytes:
+def text(decided: WidthMap) -> bytes:
     """A map as a file."""
     return _SCHEMA.text(decided)
 
 
-def load(path: Path) -> Map:
+def load(path: Path) -> WidthMap:
     """A map from its file; raises TfliteError for what is none."""
     try:
-        return _SCHEMA.load(Map, path)
+        return _SCHEMA.load(WidthMap, path)
     except (OSError, SchemaError, ValueError) as error:
         raise TfliteError(f"{path} is no map of a mixed file: {error}") from None

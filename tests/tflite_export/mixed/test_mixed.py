@@ -264,7 +264,7 @@ def test_a_stage_goes_on_from_a_cut():
 
 
 @cache
-def decided(limit: float = 50.0) -> maps.Map:
+def decided(limit: float = 50.0) -> maps.WidthMap:
     x = images(16, seed=7).astype(np.float32)
     return sensitivity.decide(content("large", "int8"), x, forward(member("large").model, x), limit)
 
