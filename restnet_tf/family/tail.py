@@ -145,6 +145,11 @@ class Rounded:
         return verify.run(self._front, [images]).scores
 
     @property
+    def shares(self) -> bool:
+        """Whether its back is the anchor's, integers and ranges."""
+        return self._route.start is not None
+
+    @property
     def limits(self) -> tuple[float, float]:
         """The least and the greatest of these values."""
         return activations.limits(only(read(self._front)).outputs[0])

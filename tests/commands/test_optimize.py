@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
+from restnet_tf.stitches import stitch
 from restnet_tf.tfmot import port, worker
 
 keras = networks.keras
@@ -132,6 +133,12 @@ def test_pruning_holds_and_touches_the_stitch_alone(run: Path) -> None:
     assert new.rungs[:-1] == old.rungs
     assert new.rungs[-1].images > 0
     assert new.rungs[-1].kl == new.kl
+    # Zeros take no room in an update that is compressed, and as much as other weights in the file.
+    sent = read(run / "points.json")[0]["sent"]
+    was, now = (sent[n]["float32"] for n in (point, name))
+    assert now["update_packed"] < 0.8 * was["update_packed"]
+    assert was["update"] == now["update"] < now["file"]
+    assert f"bytes, an update of what the anchors lack {was['update_packed']:,} -> " in answer.stdout
     assert answer.stdout.startswith(f"wrote {run}/stitches/{name}.npz\n  rank: accuracy ")
     assert f"-> {new.kl:.4f}\n  test: accuracy " in answer.stdout
     linked = CliRunner().invoke(main, ["link", str(run), "--point", name], catch_exceptions=False)
@@ -167,8 +174,33 @@ def test_quantised_kernels_are_on_the_grid(run: Path) -> None:
     # Trained, and no more than that: a kernel that was merely rounded would be within half a step.
     assert np.abs(kernel - old.stitch.kernel).max() > 0.5 * np.abs(old.stitch.kernel).max() / 127
     assert np.abs(kernel - old.stitch.kernel).max() < 0.5 * np.abs(old.stitch.kernel).max()
+    # Norms are trained with it, and no kernel of the anchors.
+    assert {path.rpartition("/")[2] for path in new.stitch.tuned} == {"gamma", "beta"}
+    assert done.integers is not None
+    before, after = (scores["rank"].kl for scores in done.integers)
+    assert before is not None
+    assert after is not None
+    assert after < 1.1 * before
     assert done.after["rank"].kl is not None
     assert done.after["rank"].kl < 1.5 * (done.before["rank"].kl or 0) + 0.01
+
+
+@pytest.mark.slow
+@needs_tfmot
+def test_relu_features_of_a_stitch_are_trained_with_it(run: Path) -> None:
+    point = points(run)[0]
+    plain = Run(run).load_fitted(point)
+    assert plain is not None
+    features = np.random.default_rng(0).uniform(0, 6, (4, *plain.stitch.source.shape)).astype(np.float32)
+    wide = stitch.widened(plain.stitch, features, 0)
+    Run(run).save_fitted(point, replace(plain, stitch=wide))
+    done = optimize.optimize(run, point, Treatment("qat", scope="stitch", epochs=1), Silent())
+    new = Run(run).load_fitted(done.name)
+    assert new is not None
+    assert done.name == f"{point}.qat.stitch"
+    assert stitch.hidden(new.stitch) == stitch.hidden(wide)
+    assert not np.array_equal(new.stitch.parts["hidden_kernel"], wide.parts["hidden_kernel"])
+    assert new.stitch.tuned.keys() == plain.stitch.tuned.keys()
 
 
 @pytest.mark.slow
@@ -261,6 +293,41 @@ def test_the_worker_changes_its_targets_alone(tmp_path: Path, method: str, amoun
     # What tfmot does to its process, it did not do to ours.
     assert not {"tf_keras", "tensorflow_model_optimization"} & set(sys.modules)
     assert "TF_USE_LEGACY_KERAS" not in os.environ
+
+
+@pytest.mark.slow
+@needs_tfmot
+def test_a_transformer_is_trained_behind_rounding(tmp_path: Path) -> None:
+    """Maps to heads on their grids, norms beside them; whatever the file holds is rounded, before heads and in them."""
+    folder = tmp_path / "w"
+    folder.mkdir()
+    x = keras.Input((5, 4))
+    y = layers.LayerNormalization(name="norm")(layers.Dense(6, name="project")(x))
+    y = layers.MultiHeadAttention(2, 3, name="attend")(y, y)
+    model = networks.stirred(keras.Model(x, layers.Dense(3, name="classes")(layers.Flatten()(y))))
+    ported = port.describe(model)
+    port.save(ported, folder)
+    features = np.random.default_rng(0).normal(size=(64, 5, 4)).astype(np.float32)
+    check = features[:4]
+    np.savez(folder / worker.CHECK, x=check, logits=networks.forward(model, check))
+    inside = {str(i): networks.forward(keras.Model(x, model.layers[i + 1].output), check) for i in (0, 1, 2)}
+    grids = np.array([[-float(np.abs(v).max()), float(np.abs(v).max())] for v in (*inside.values(), check)])
+    np.savez(folder / worker.ROUNDED, x=check, grids=grids, **inside)
+    arrays = {"x": features, "teacher": np.ones((64, 3), np.float32), "labels": np.zeros((64, 0), np.float32)}
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+    heads = [i for i, layer in enumerate(ported.layers) if layer.class_name == "EinsumDense"]
+    norm = next(i for i, layer in enumerate(ported.layers) if layer.name == "norm")
+    job = worker.Optimisation(
+        "qat", 0.0, tuple(heads), (norm,), 1, 0, {name: str(folder / f"{name}.npy") for name in arrays}
+    )
+    (folder / worker.JOB).write_text(json.dumps(asdict(job)))
+    trained = optimize._work(folder, Silent())
+    assert trained["rounded"] == 4
+    assert {f"{i}/kernel" for i in heads} | {f"{norm}/gamma", f"{norm}/beta"} <= set(trained)
+    kernel = trained[f"{heads[0]}/kernel"]
+    steps = kernel / (np.abs(kernel).max(axis=0) / 127)
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from measured_points import cascade, file, point, scored
 
 from restnet_tf.cli.main import main
 from restnet_tf.points import select
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, Rating
 from restnet_tf.report import advice
 from restnet_tf.report.contents import COMPOSED, Report
 from tflite_export.budget import parse
@@ -135,6 +135,51 @@ def test_optimising_is_advised_where_it_made_a_point_better_alone(worse):
     assert step.words == ("optimize", "runs/a run", "--point", "S0-L1", "--prune", "0.5")
     assert {b.point for b in step.basis} == {"L1-S0", "L1-S0.prune50"}
     assert "optimize" not in commands(replace(BETTER, **worse))
+
+
+def integers(p, right: int):
+    """The point with a rating of its int8 file of so many right answers beside a float32 one of 160."""
+    return replace(p, ratings={"float32": Rating.of(file(160)), "int8": Rating.of(file(right))}, files={})
+
+
+TRAINED = replace(integers(ONE, 158), name="L1-S0.qat", origin="L1-S0", status=DOMINATED)
+BEHIND = with_points(
+    SMALL,
+    integers(ONE, 120),
+    losing(150, TWO),
+    TRAINED,
+    LARGE,
+    optimised={TRAINED.name: ("--qat",)},
+    optimisable=frozenset(("L1-S0", "S0-L1")),
+)
+
+
+def test_training_behind_rounding_is_advised_where_it_won_back_answers_and_some_are_lost():
+    step = next(s for s in advice.of(BEHIND) if s.words[0] == "optimize")
+    assert step.words == ("optimize", "runs/a run", "--point", "S0-L1", "--qat")
+    assert [b.text for b in step.basis] == ["60.0 %", "79.0 %"]
+    assert "int8" in step.why
+    for trained, other in ((integers(TRAINED, 121), losing(150, TWO)), (TRAINED, losing(159, TWO))):
+        points = (SMALL, integers(ONE, 120), other, replace(trained, name=TRAINED.name, origin="L1-S0"), LARGE)
+        assert "optimize" not in commands(replace(BEHIND, points=points))
+
+
+def updates(before: int, after: int) -> dict:
+    sizes = {"L1-S0": before, PRUNED.name: after}
+    return {name: {"float32": {"update_packed": size}} for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize(
+    ("sent", "right", "advised"),
+    [((1000, 500), 160, True), ((1000, 950), 160, False), ((1000, 500), 159, False), (None, 160, False)],
+)
+def test_a_smaller_update_is_advised_where_no_answer_was_lost(sent, right, advised):
+    lighter = replace(PRUNED, rank=ONE.rank, files={"float32": file(right)})
+    report = replace(BETTER, points=(SMALL, ONE, TWO, lighter, LARGE), sent=updates(*sent) if sent else {})
+    steps = [s for s in advice.of(report) if s.words[0] == "optimize"]
+    assert bool(steps) == advised
+    if steps:
+        assert [b.text for b in steps[0].basis] == ["1,000 bytes", "500 bytes"]
 
 
 def test_a_control_is_never_what_is_advised():
