@@ -1,4 +1,4 @@
-"""Numbers on the first pages are figures of a run's record, which ``docs/results/make.py`` wrote; none is typed.
+"""Numbers on the first pages are figures of a run's record, which ``docs/results/make.py`` wrote.
 
 A paragraph or a row of a table that has numbers names the figures in their order, in a comment:
 ``<!-- figures: RECORD: figure, figure -->``. Pages of results that are older than the records are named as

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from io import StringIO
+from textwrap import wrap
 from typing import TYPE_CHECKING, Literal
 
 from restnet_tf.points.gate import Change, Gate
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from restnet_tf.points.verified import Checks, Verified, VerifiedCascade, VerifiedOriginal
 
-_WIDE = ("route", "reason")  # may take more lines than one
+_COLUMNS = 100  # of a table: above that, heads take more lines than one
 _WIDTH = 200  # columns of lines that are told where no table can be
 
 
@@ -62,7 +63,8 @@ def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoin
     points = tuple(points)
     lines = tables.of_measured(points, contents.ordered(points), measurements)
     columns = (*figures.shown(BENCH, FILE), *tables.of_devices(points, measurements))
-    return _drawn(tables.filled("devices", "What devices, interpreters and compilers say", "", columns, lines, {}))
+    table = tables.filled("devices", "What devices, interpreters and compilers say", "", columns, lines, {})
+    return _drawn(table, [column.stacked for column in table.columns])
 
 
 def verified(checks: Checks) -> list[Table]:
@@ -194,17 +196,33 @@ def _titled(title: str, heads: Sequence[str]) -> Table:
     return table
 
 
-def _drawn(table: tables.Table) -> Table:
+def _drawn(table: tables.Table, heads: Sequence[str] = ()) -> Table:
+    """The table with its own heads, or others."""
     from rich.markup import escape
     from rich.table import Table
 
     drawn = Table(title=escape(table.title), title_justify="left")
-    for column in table.columns:
+    for column, head in zip(table.columns, heads or _heads(table), strict=True):
         side: Literal["left", "right"] = "left" if tables.is_words(column) else "right"
-        drawn.add_column(escape(column.stacked), justify=side, no_wrap=column.name not in _WIDE)
+        drawn.add_column(escape(head), justify=side, no_wrap=True)
     for line, cells in zip(table.lines, table.rows, strict=True):
         drawn.add_row(*(escape(cell.text) for cell in cells), style=_style(line))
     return drawn
+
+
+def _heads(table: tables.Table) -> list[str]:
+    """The heads of its columns, each folded to what stands below it where the table is too wide otherwise."""
+    heads = [column.stacked for column in table.columns]
+    cells = [max((len(row[at].text) for row in table.rows), default=0) for at in range(len(heads))]
+    widths = [max(cell, *map(len, head.splitlines())) for cell, head in zip(cells, heads, strict=True)]
+    if sum(widths) + 3 * len(heads) + 1 <= _COLUMNS:
+        return heads
+    return [_folded(head, cell) for head, cell in zip(heads, cells, strict=True)]
+
+
+def _folded(head: str, width: int) -> str:
+    longest = max(map(len, head.split()))
+    return "\n".join(part for line in head.splitlines() for part in wrap(line, max(width, longest)))
 
 
 def _printed(table: Table) -> list[str]:

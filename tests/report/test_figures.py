@@ -216,3 +216,13 @@ def test_the_scores_of_cascades_are_those_of_files():
         "Run by the interpreter on"
     )
     assert tables.networks(REPORT).note.startswith("Run in Keras on")
+
+
+def test_tables_fit_a_hundred_columns_though_names_are_long():
+    long = (*FAMILY, point("small>L12-S13>large", 3_000_000, 150), *WITH_CASCADE[-1:])
+    for draw in (terminal.operating_points, terminal.precisions):
+        with (console := Console(width=300)).capture() as captured:
+            console.print(draw(long, "accuracy"))
+        widths = [len(line.rstrip()) for line in captured.get().splitlines()]
+        assert 80 < max(widths) <= 100
+        assert not [line for line in captured.get().splitlines() if "…" in line]
