@@ -105,11 +105,6 @@ class Workers:
         """How many workers were there when it was last looked."""
         return self._count
 
-    @property
-    def jobs(self) -> int:
-        """How many workers there are at the moment."""
-        return len(self._roster.present())
-
     def leave_room(self, bytes_each: float) -> None:
         """Leave out workers that may not take so much memory, where others may."""
         self._size = bytes_each
