@@ -85,7 +85,8 @@ def spoken(size: float) -> str:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or none: to a temporary name, then rename; on the disk when this returns.
 
-    Inside ``held`` it keeps the temporary name. Raises ``RestnetError`` where it cannot be written.
+    Inside ``held`` it keeps the temporary name where the other is taken. Raises ``RestnetError`` where it cannot be
+    written.
     """
     # Processes of other machines may write the same file, with the same number as this one.
     one = Held(path.with_name(f"{path.name}.tmp{os.getpid()}-{secrets.token_hex(4)}"), path)
@@ -99,7 +100,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         if waiting is None:
             one.release()
         else:
-            waiting.append(one)
+            waiting.append(one.placed())
     except OSError as error:
         error.filename = error.filename or str(path)  # that of a write does not say
         raise RestnetError(f"cannot write {path}: {error.strerror}") from None
@@ -110,10 +111,22 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """A whole file under a temporary name, and the name that it is for."""
+    """A whole file under a temporary name, and the name that it is for, which may be its own already."""
 
     partial: Path
     path: Path
+
+    def placed(self) -> Held:
+        """The same with its name, where no other file has that: what wrote it may read it."""
+        try:
+            os.link(self.partial, self.path)
+        except FileExistsError:
+            return self
+        except OSError:  # a disk without links
+            if self.path.exists():
+                return self
+            self.partial.replace(self.path)
+        return Held(self.path, self.path)
 
     def release(self) -> None:
         """Give it its name."""
@@ -121,9 +134,10 @@ class Held:
         _sync_folder(self.path.parent)
 
     def drop(self) -> None:
-        """Delete it, if it can be."""
-        with suppress(OSError):
-            self.partial.unlink(missing_ok=True)
+        """Delete it, if it can be, unless it has its name."""
+        if self.partial != self.path:
+            with suppress(OSError):
+                self.partial.unlink(missing_ok=True)
 
 
 _waiting = threading.local()
@@ -131,10 +145,10 @@ _waiting = threading.local()
 
 @contextmanager
 def held() -> Iterator[list[Held]]:
-    """What this thread writes meanwhile waits under temporary names, for somebody else to release.
+    """What this thread writes over other files meanwhile waits under temporary names, for somebody else to release.
 
-    A worker that was given up may still write; it must not undo what another has done since. Behind an error all are
-    dropped.
+    A worker that was given up may still write; it must not undo what another has done since. Behind an error all that
+    waits is dropped.
     """
     _waiting.files = []
     try:

@@ -56,14 +56,13 @@ class Carrier:
         """Take the files that a task wrote, or have them deleted. Raises ``GoneError``."""
         away = self._load is not None and worker.instance not in self._roster.sharing
         for file in files:
+            copy = self._fetched(worker, file) if away and keep else file
             if away:
-                if keep:
-                    self._fetch(worker, file)
-                self.call(worker, freight.settle, file.partial, file.path, keep)
-            elif not keep:
-                file.drop()
+                self.call(worker, freight.settle, file, keep)
             if keep:
-                _release(file)
+                _release(copy)
+            elif not away:
+                file.drop()
 
     def clear(self, workers: Sequence[Worker]) -> None:
         """Delete the run's copies."""
@@ -99,11 +98,14 @@ class Carrier:
     def _there(self, worker: Worker) -> bool:
         return any(one.instance == worker.instance for one in self._roster.present())
 
-    def _fetch(self, worker: Worker, file: Held) -> None:
-        file.partial.parent.mkdir(parents=True, exist_ok=True)
-        with file.partial.open("wb") as copy:
-            while content := self.call(worker, freight.chunk_of, file.partial, copy.tell()):
-                copy.write(content)
+    def _fetched(self, worker: Worker, file: Held) -> Held:
+        """A copy here, under a temporary name."""
+        copy = Held(file.path.with_name(f"{file.path.name}.tmp-fetched"), file.path)
+        copy.partial.parent.mkdir(parents=True, exist_ok=True)
+        with copy.partial.open("wb") as content:
+            while chunk := self.call(worker, freight.chunk_of, file.partial, content.tell()):
+                content.write(chunk)
+        return copy
 
 
 def _release(file: Held) -> None:

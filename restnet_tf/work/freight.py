@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from restnet_tf.atomic import Held
+
 CHUNK = 2**23  # bytes that are sent at once
 _MARK = ".sent-here"  # in a run that was sent
 _PART = ".part-"
@@ -138,12 +140,12 @@ def chunk_of(path: Path, at: int) -> bytes:
         return file.read(CHUNK)
 
 
-def settle(partial: Path, path: Path, keep: bool) -> None:
+def settle(file: Held, keep: bool) -> None:
     """Give a file that a task wrote its name, or delete it. Runs at a worker."""
     if keep:
-        partial.replace(path)
+        file.release()
     else:
-        partial.unlink(missing_ok=True)
+        file.drop()
 
 
 def clear(out: Path) -> None:

@@ -64,7 +64,7 @@ def warned(_: object, progress: tasks.Progress) -> None:
 
 
 def slow_the_first_time(path: Path, progress: tasks.Progress) -> str:
-    """Both write the same file; the one that is given up writes other content, for the test to know it by."""
+    """Both write over a file; the one that is given up writes other content, for the test to know it by."""
     first = not (path.parent / "begun").exists()
     (path.parent / "begun").touch()
     time.sleep(4 if first else 0)
@@ -167,6 +167,7 @@ def test_ten_workers_killed_at_random_lose_nothing_but_what_ran(machines, tmp_pa
 
 def test_a_straggler_is_done_by_another_too_and_changes_nothing_when_it_ends(machines, tmp_path) -> None:
     report, path = Silent(), tmp_path / "stitch.npz"
+    path.write_bytes(b"begun")
     with used(machines, tmp_path, report, least_slow_s=0.5) as execute:
         work = [Task("fitting A", slow_the_first_time, path), Task("fitting B", written, (tmp_path / "b", 0.1))]
         assert list(execute(work, report)) == ["done", 1]
@@ -400,7 +401,7 @@ def test_a_build_on_machines_of_all_kinds_has_the_bytes_of_one_process(started, 
     for role, anchor in networks.pair(1)[0].items():
         anchor.model.save(given / f"{role}.keras")
     np.savez(given / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
-    quick = {"effort": 0.001, "max_points": 2, "fine_tune": "back", "controls": False, "anyway": True}
+    quick = {"effort": 0.001, "max_points": 1, "precision": "float32", "fine_tune": "back", "anyway": True}
     inputs = {name: str(given / f"{name}.keras") for name in ("large", "small")}
     address, there = f"tcp://127.0.0.1:{free_port()}", tmp_path / "there"
     there.mkdir()
@@ -410,7 +411,9 @@ def test_a_build_on_machines_of_all_kinds_has_the_bytes_of_one_process(started, 
     started("worker", address, *local, cwd=there, before=elsewhere(given))
     report = Killer(watched)
     runs = [
-        api.build(**inputs, **quick, data=str(given / "data.npz"), out=given / name, report=report, **where).path
+        api.build(
+            **inputs, **quick, controls=False, data=str(given / "data.npz"), out=given / name, report=report, **where
+        ).path
         for name, where in (("cluster", {"cluster": address, "ship": True}), ("here", {"jobs": 1}))
     ]
     assert [line for line in report.lines if "was lost while fitting" in line]
