@@ -67,14 +67,18 @@ def divergences(network: bytes, files: Mapping[str, bytes], images: Sequence[np.
     Files that LiteRT cannot run, as those of a layer that gave zeros alone, are left out.
     """
     answers = _answers(network, images)
-    probabilities = is_probabilities(answers)
-    expected = _logarithms(answers, probabilities)
     kl = {}
     for name, content in files.items():
         with contextlib.suppress(TfliteError):
-            logarithms = _logarithms(_answers(content, images), probabilities)
-            kl[name] = (np.exp(expected) * (expected - logarithms)).sum(1)
+            kl[name] = divergence(_answers(content, images), answers)
     return kl
+
+
+def divergence(answers: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """KL ``(n,)`` in nats of logits, or probabilities, ``(n, classes)`` from a float network's."""
+    probabilities = is_probabilities(reference)
+    of, expected = (_logarithms(values, probabilities) for values in (answers, reference))
+    return np.asarray((np.exp(expected) * (expected - of)).sum(1))
 
 
 def chosen(kl: Mapping[str, np.ndarray]) -> str:
