@@ -28,7 +28,9 @@ from tflite_export import calibration, convert, spreads, verify
 from tflite_export.chatter import captured
 from tflite_export.devices import host
 from tflite_export.flatbuffer import read
-from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, PRECISIONS, SIGNATURE
+from tflite_export.mixed import sensitivity
+from tflite_export.mixed.widening import widened
+from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
 
 if TYPE_CHECKING:
     from restnet_tf.records import Anchor
@@ -83,8 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", action="append", choices=SUBJECTS, help="one of the networks; all of them else")
     parser.add_argument("--images", type=int, default=400, help="to answer; others than those that calibrate")
     parser.add_argument("--calibrating", type=int, default=32, help="images to calibrate on")
+    parser.add_argument(
+        "--mixed", action="store_true", help="also int8 with 16 bits where that pays: many runs to decide"
+    )
+    parser.add_argument("--recipe", action="append", help="part of a row's name, such as ai8; all rows else")
     options = parser.parse_args(arguments)
-    recipes = _recipes()
+    rows = options.recipe or [""]
+    recipes = {name: way for name, way in _recipes(options.mixed).items() if any(part in name for part in rows)}
     for name in options.model or SUBJECTS:
         subject = SUBJECTS[name]
         missing = [p for p in _places(subject, options.shared) if not p.exists()]
@@ -119,7 +126,7 @@ def measure(case: Case, recipes: Mapping[str, Recipe]) -> None:
     reference = verify.run(network, case.images[:, None], threads=1)
     print(f"{_HEAD}\n|{'---|' * _HEAD.count(' |')}")
     for name, file in files.items():
-        latency = f"{medians[name]:.0f} ({medians[name] / medians[_OURS]:.2f})"
+        latency = f"{medians[name]:.0f} ({medians[name] / medians.get(_OURS, np.nan):.2f})"
         print(f"| {name}{_rule(file.content)} | {_answers(case, file, reference)} | {latency} | {file.seconds:.1f} |")
 
 
@@ -164,15 +171,16 @@ def _rule(content: bytes) -> str:
     return f" ({named.data.tobytes().decode()})" if named else ""
 
 
-def _recipes() -> dict[str, Recipe]:
-    """Every way to a file of integers, by the name of its row."""
+def _recipes(mixed: bool = False) -> dict[str, Recipe]:
+    """Every way to a file of integers, by the name of its row; ``mixed`` takes long to decide."""
     recipes: dict[str, Recipe] = {
         "TensorFlow: int8": _by_tensorflow,
         "ours: int8, norms as they were": partial(_by_us, "int8", lower=("l2_normalization",)),
         "ours: int8, whole ranges": partial(_by_us, "int8", clipping=spreads.MIN_MAX),
         _OURS: partial(_by_us, "int8"),
     }
-    recipes |= {f"ours: {name}": partial(_by_us, name) for name in ("mixed", "int16x8") if name in PRECISIONS}
+    recipes |= {"ours: mixed": _mixed_by_us} if mixed else {}
+    recipes |= {"ours: int16x8": partial(_by_us, "int16x8")}
     if importlib.util.find_spec("ai_edge_quantizer") is None:
         print("ai-edge-quantizer is left out; pip install -e '.[quant]' brings it", flush=True)
         return recipes
@@ -181,6 +189,12 @@ def _recipes() -> dict[str, Recipe]:
 
 def _by_us(precision: str, case: Case, network: bytes, **options: Any) -> bytes:
     return convert.convert(case.anchor.model, precision, [case.calibrating], **options)
+
+
+def _mixed_by_us(case: Case, network: bytes) -> bytes:
+    content = _by_us("int8", case, network)
+    exact = verify.run(network, case.calibrating[:, None], threads=1).scores
+    return widened(content, sensitivity.decide(content, case.calibrating, exact).wide)
 
 
 def _by_tensorflow(case: Case, network: bytes) -> bytes:
