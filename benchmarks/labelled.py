@@ -30,14 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-labels", action="store_true", help="leave them out: answers are then the largest model's")
     parser.add_argument("--seed", type=int, default=0, help="of the order in which images are dealt out")
     options = parser.parse_args(arguments)
-    paths = sorted(path for path in options.folder.iterdir() if _CLASS.match(path.name))
-    if not paths:
+    if not named(options.folder):
         raise SystemExit(f"{options.folder} has no file whose name begins with a number")
-    order = np.random.default_rng(options.seed).permutation(len(paths))
-    x = np.stack([fit(decode(paths[i].read_bytes()), (options.size, options.size, 3)) for i in order])
-    y = np.array([_label(paths[i]) for i in order])
-    start = len(paths) // _CALIBRATING
-    middle = (start + len(paths)) // 2
+    x, y = images(options.folder, (options.size, options.size, 3), seed=options.seed)
+    start = len(y) // _CALIBRATING
+    middle = (start + len(y)) // 2
     parts = {"train": slice(0, start), "val": slice(start, middle), "test": slice(middle, None)}
     arrays: dict[str, Any] = {f"x_{part}": x[rows] for part, rows in parts.items()}
     if not options.no_labels:
@@ -45,6 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arrays["class_names"] = np.array([str(number) for number in range(options.classes)])
     np.savez(options.out, **arrays)
     print(f"{options.out}: " + ", ".join(f"{len(y[rows])} {part}" for part, rows in parts.items()))
+
+
+def named(folder: Path) -> list[Path]:
+    """The files whose names begin with a class, by name; none where ``folder`` is none."""
+    return sorted(path for path in folder.iterdir() if _CLASS.match(path.name)) if folder.is_dir() else []
+
+
+def images(
+    folder: Path, shape: tuple[int, ...], count: int | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some such files, all of them without ``count``, in an order of ``seed``: ``(n, *shape)`` uint8 and classes."""
+    paths = named(folder)
+    order = np.random.default_rng(seed).permutation(len(paths))[:count]
+    height, width, channels = shape
+    x = np.stack([fit(decode(paths[i].read_bytes()), (height, width, channels)) for i in order])
+    return x, np.array([_label(paths[i]) for i in order])
 
 
 def _label(path: Path) -> int:

@@ -7,8 +7,9 @@ images; what counts is the Kullback-Leibler divergence of its answers from the f
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,33 +49,39 @@ def quantised(
     """
     network = _float(converter)
     seen = spreads.observed(network, images)
+    files: dict[bytes, bytes] = {}
+    keys: dict[str, bytes] = {}
+    for rule in CLIPPINGS if clipping == BEST else (clipping,):
+        ranged = spreads.ranged(network, seen, CLIPPINGS[rule])
+        keys[rule] = key = hashlib.sha256(ranged).digest()
+        if key not in files:  # of small networks most rules leave out nothing, and are one
+            files[key] = _eight_bits(ranged, input_type)
+    rule = clipping
+    if clipping == BEST:
+        kl = divergences(network, files, images[:: -(-len(images) // _JUDGES)])
+        by_rule = {rule: kl[key] for rule, key in keys.items() if key in kl}
+        rule = chosen(by_rule) if MIN_MAX in by_rule else MIN_MAX
+    return _signed(files[keys[rule]], rule)
 
-    def made(rule: str) -> bytes:
-        return _eight_bits(spreads.ranged(network, seen, CLIPPINGS[rule]), input_type)
 
-    if clipping != BEST:
-        return _signed(made(clipping), clipping)
-    files = {rule: made(rule) for rule in CLIPPINGS}
-    step = -(-len(images) // _JUDGES)
-    kl = divergences(network, files, images[::step])
-    rule = chosen(kl) if MIN_MAX in kl else MIN_MAX
-    return _signed(files[rule], rule)
-
-
-def divergences(network: bytes, files: Mapping[str, bytes], images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """KL ``(n,)`` of each file's answers on images ``(1, h, w, c)`` from those of a float file.
+def divergences(network: bytes, files: Mapping[Any, bytes], images: Sequence[np.ndarray]) -> dict[Any, np.ndarray]:
+    """KL ``(n,)`` of each file's answers on images ``(1, h, w, c)`` from those of a float file, by the files' keys.
 
     Files that LiteRT cannot run, as those of a layer that gave zeros alone, are left out.
     """
     answers = _answers(network, images)
-    probabilities = is_probabilities(answers)
-    expected = _logarithms(answers, probabilities)
     kl = {}
     for name, content in files.items():
         with contextlib.suppress(TfliteError):
-            logarithms = _logarithms(_answers(content, images), probabilities)
-            kl[name] = (np.exp(expected) * (expected - logarithms)).sum(1)
+            kl[name] = divergence(_answers(content, images), answers)
     return kl
+
+
+def divergence(answers: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """KL ``(n,)`` in nats of logits, or probabilities, ``(n, classes)`` from a float network's."""
+    probabilities = is_probabilities(reference)
+    of, expected = (_logarithms(values, probabilities) for values in (answers, reference))
+    return np.asarray((np.exp(expected) * (expected - of)).sum(1))
 
 
 def chosen(kl: Mapping[str, np.ndarray]) -> str:

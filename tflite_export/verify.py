@@ -15,6 +15,8 @@ from tflite_export.integers import dequantise, quantise
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY
 
 _LOGITS = "logits"
+# What may stand behind a softmax: where a file gives floats, or the softmax is in sixteen bits.
+_CASTS = ("DEQUANTIZE", "QUANTIZE")
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,10 @@ def with_logits(content: bytes) -> bytes:
     """The same file with what its last softmax reads as a second output."""
     model = read(content)
     graph = only(model)
-    made_by = {id(t): op for op in graph.operators for t in op.outputs}
-    last = made_by.get(id(graph.outputs[0]))
-    if last is not None and last.name == "QUANTIZE":  # of a softmax in sixteen bits
-        last = made_by.get(id(last.inputs[0]))
+    makers = {id(t): op for op in graph.operators for t in op.outputs}
+    last = makers.get(id(graph.outputs[0]))
+    while last is not None and last.name in _CASTS:
+        last = makers.get(id(last.inputs[0]))
     if last is None or last.name != "SOFTMAX":
         return content
     logits: Any = last.inputs[0]
