@@ -23,6 +23,7 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, called, only, read, write
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE, precision_named
 from tflite_export.retune import Retuned
+from tflite_export.rewrites.holding import HOLDINGS, Holding, holdings_in
 from tflite_export.stitching import Stitch
 
 METADATA = "restnet_tf"
@@ -54,6 +55,9 @@ class Object:
         self.scores = outputs.pop(OUTPUT_KEY)
         self.cuts: Mapping[str, Tensor] = outputs
         self.image = self.graph.inputs[0]
+        note = self.model.metadata.get(HOLDINGS)
+        # How the cuts, and what it takes (by the input's name), hold their channels; those that are not here, as ever.
+        self.holdings: Mapping[str, Holding] = holdings_in(note.data.tobytes()) if note else {}
         if weights_of is not None:
             _adopt(self.graph, weights_of.graph)
 
@@ -145,6 +149,17 @@ def signature(key: str, graph: Subgraph) -> Signature:
     return Signature(key, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})
 
 
+def held_before(route: Route) -> Holding | None:
+    """How the cut in front of a route's last stitch holds its channels; None where as the network does."""
+    last = route.front.objects[-1] if isinstance(route.front, Route) else route.front
+    return last.holdings.get(route.stop or "")
+
+
+def held_behind(route: Route) -> Holding | None:
+    """The same of the cut behind it."""
+    return None if route.back is None else route.back.holdings.get(route.start or INPUT_KEY)
+
+
 def limits(route: Route) -> tuple[float, float]:
     """The least and the greatest value that the integers at the cut of a route's back can hold."""
     assert route.back is not None  # a route with a stitch has one
@@ -179,7 +194,11 @@ def _pieces(route: Route, end: Tensor, precision: str, share: bool) -> tuple[lis
         tail = retune.apply(tail, tuned, share=share)
     written = [route.objects[0].image, *(t for op in done for t in op.outputs)]
     tail, fresh = _apart(tail, target, written)
-    joint = stitching.operators(route.stitch, source, fresh.get(id(target), target), precision)
+    before, behind = held_before(route), held_behind(route)
+    stitch = route.stitch
+    if before or behind:
+        stitch = stitch.held(None if before is None else before.reads, None if behind is None else behind.writes)
+    joint = stitching.operators(stitch, source, fresh.get(id(target), target), precision)
     return [*done, *joint, *tail], fresh.get(id(end), end)
 
 

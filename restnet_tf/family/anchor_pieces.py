@@ -29,7 +29,8 @@ from tflite_export import convert, link, lowering, verify
 from tflite_export.cascades import Stage
 from tflite_export.errors import UnsharedError
 from tflite_export.flatbuffer import Subgraph, only, read
-from tflite_export.precision import MIXED, precision_named
+from tflite_export.precision import INPUT_KEY, MIXED, precision_named
+from tflite_export.rewrites.holding import Holding
 
 if TYPE_CHECKING:
     import keras
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from restnet_tf.family.family import Family
     from restnet_tf.fitting.results import Fitted
     from restnet_tf.graph.norms import Refolded
-    from restnet_tf.records import Anchor, Plan
+    from restnet_tf.records import Anchor, Piece, Plan
     from restnet_tf.work.sources import AnchorSource
 
 CONVERTERS = ("link", "tf")
@@ -256,14 +257,17 @@ class AnchorPieces:
         lead = route.front if isinstance(route.front, link.Route) else link.Route(route.front)
         content = link.front(lead, str(route.stop), precision=self._precision)
         rough = verify.run(content, self._members.calibration(shape))
-        rounded = rough.scores.reshape(-1, *joint.stitch.source.shape)
+        held, (*places, channels) = link.held_before(route), joint.stitch.source.shape
+        rounded = rough.scores.reshape(-1, *places, channels if held is None else len(held.copies))
+        rounded = rounded if held is None else rounded @ held.reads
         refitted = stitch.refitted(joint.stitch, self._features(joint), rounded)
         return replace(route, stitch=stitch.pipeline(refitted))
 
     def _lost(self, joint: Joint, route: link.Route) -> float:
         """The share of what a stitch delivers that the integers at the back's cut cannot hold."""
         low, high = link.limits(route)
-        delivered = stitch.delivered(joint.stitch, self._features(joint))
+        held, delivered = link.held_behind(route), stitch.delivered(joint.stitch, self._features(joint))
+        delivered = delivered if held is None else delivered @ held.writes
         return float(np.mean((delivered < low) | (delivered > high)))
 
     def _features(self, joint: Joint) -> np.ndarray:
@@ -339,7 +343,9 @@ class AnchorPieces:
         def task(path: Path) -> Task[Any, None]:
             form, family = Form(self._precision, self._lower), self._family
             noted = family.run.map_path(back.anchor) if self.mixed else None
-            job = BackCompilation(path, form, family.images, family.sources, joint.plan, tuple(fits), noted)
+            job = BackCompilation(
+                path, form, family.images, family.sources, joint.plan, tuple(fits), noted, self._holdings(back)
+            )
             title = f"compiling the back of {joint.plan.name} to {self._precision}"
             return Task(title, objects.compiled_back, job, kind=tasks.CONVERSIONS)
 
@@ -352,6 +358,13 @@ class AnchorPieces:
         shared = back.anchor if self._integers else None
         name = joint.plan.name if joint.last else f"{joint.plan.name}.{joint.number + 1}"
         return self._kept(name, [*anchors, *route, *digests], task, shared)
+
+    def _holdings(self, back: Piece) -> dict[str, Holding]:
+        """How the object of a piece's anchor holds its cuts, and by the input's name the one where the piece begins."""
+        if not self._integers:
+            return {}
+        holdings = dict(self.object(back.anchor).holdings)
+        return holdings | {INPUT_KEY: holdings[str(back.start)]} if back.start in holdings else holdings
 
     def _kept(
         self,
