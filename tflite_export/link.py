@@ -160,6 +160,26 @@ def held_behind(route: Route) -> Holding | None:
     return None if route.back is None else route.back.holdings.get(route.start or INPUT_KEY)
 
 
+def own_channels(route: Route, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """What a front's file gives at the cut before the last stitch, as the network's values ``(n, *shape)``."""
+    held = held_before(route)
+    if held is None:
+        return values.reshape(-1, *shape)
+    return values.reshape(-1, *shape[:-1], len(held.copies)) @ held.reads
+
+
+def held_channels(route: Route, values: np.ndarray) -> np.ndarray:
+    """Values ``(..., c)`` for the cut behind the last stitch as the back's file holds them ``(..., c')``."""
+    held = held_behind(route)
+    return values if held is None else values @ held.writes
+
+
+def holdings_from(anchor: Object, start: str | None) -> dict[str, Holding]:
+    """How an object holds its cuts, and under the input's name what one that begins at a cut of it takes."""
+    taken = {INPUT_KEY: anchor.holdings[start]} if start is not None and start in anchor.holdings else {}
+    return dict(anchor.holdings) | taken
+
+
 def limits(route: Route) -> tuple[float, float]:
     """The least and the greatest value that the integers at the cut of a route's back can hold."""
     assert route.back is not None  # a route with a stitch has one

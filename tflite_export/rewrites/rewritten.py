@@ -40,6 +40,11 @@ class Rewritten:
     holdings: Mapping[str, Holding] = field(default_factory=dict)
 
 
+def word(precision: str) -> tuple[str, ...]:
+    """What to call the way in which files of a precision are rewritten; another word, and they are made anew."""
+    return ("rewritten 1",) if _applies(precision) else ()
+
+
 def rewritten(
     model: keras.Model,
     precision: str,
@@ -52,9 +57,8 @@ def rewritten(
     ``images`` are batches ``(1, h, w, c)`` of what it takes. ``holdings`` are how another network holds outputs of
     these names, and this one has to as well.
     """
-    recipe = precision_named(precision)
     plain = Rewritten(model, tuple(images))
-    if not recipe.calibrated or "INT8" not in recipe.activations or L2 in lower:
+    if not _applies(precision) or L2 in lower:
         return plain
     flat = graph.flat(model)
     survey = surveyed(flat, images, graph.ends(flat), holdings or {})
@@ -67,6 +71,12 @@ def rewritten(
             return Rewritten(twin.model, twin.images, twin.counts, twin.difference, left_out, twin.holdings)
         left_out[STEPS[last - 1]] = twin.difference
     return Rewritten(model, tuple(images), left_out=left_out)
+
+
+def _applies(precision: str) -> bool:
+    """Whether all that a precision computes with has a kernel of eight bits."""
+    recipe = precision_named(precision)
+    return recipe.calibrated and "INT8" in recipe.activations
 
 
 def _built(survey: Survey, images: Sequence[np.ndarray], steps: Collection[str]) -> Rewritten:

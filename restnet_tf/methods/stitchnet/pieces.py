@@ -72,8 +72,7 @@ class PoolPieces:
         front = lead.front if isinstance(lead.front, link.Route) else link.Route(lead.front)
         images = self.composition.images(joint.plan.route[0].anchor)
         rough = Runner(link.front(front, str(lead.stop), precision=self.precision))(images)[0]
-        held = link.held_before(lead)
-        rough = rough.reshape(exact.shape) if held is None else _merged(rough, exact.shape, held.reads)
+        rough = link.own_channels(lead, rough, exact.shape[1:])
         return _unbiased(stitch.refitted(joint.stitch, exact, rough), rough)
 
     def _head(self, joint: Joint) -> link.Object:
@@ -90,11 +89,6 @@ class PoolPieces:
         if name not in self._floats:
             self._floats[name] = _floats(self.composition, joint.plan, joint.fitted)
         return self._floats[name]
-
-
-def _merged(rough: np.ndarray, shape: tuple[int, ...], reads: np.ndarray) -> np.ndarray:
-    """The network's own channels of what its file holds of them."""
-    return rough.reshape(*shape[:-1], len(reads)) @ reads
 
 
 def _unbiased(fitted: Stitch, rough: np.ndarray) -> Stitch:
