@@ -16,9 +16,11 @@ from tflite_export import lowering
 from tflite_export.calibration import BEST, check_clipping, quantised
 from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Buffer, read, write
 from tflite_export.inputs import RAW
 from tflite_export.integers import check_finite
 from tflite_export.precision import INPUT_KEY, MIXED, OUTPUT_KEY, check_file, precision_named
+from tflite_export.rewrites.holding import HOLDINGS, Holding, holdings_note
 from tflite_export.rewrites.rewritten import rewritten
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def convert(
     what cannot be converted, and for a result that is not wholly of the precision asked for.
     Not for use by several threads at once: it holds back what the process prints meanwhile.
     """
-    return _converted(model, {}, precision, calibration, input_type, limits, lower, clipping, name or model.name)
+    return _converted(model, {}, precision, calibration, input_type, limits, lower, clipping, name or model.name, {})
 
 
 def compile_object(
@@ -64,13 +66,16 @@ def compile_object(
     lower: Collection[str] = (),
     clipping: str = BEST,
     name: str | None = None,
+    holdings: Mapping[str, Holding] | None = None,
 ) -> bytes:
     """Convert an anchor once for all its variants: to a file whose signature also gives its cut tensors.
 
     ``cuts`` are symbolic tensors of ``model`` by name. The rest is as in ``convert``; a model that is
-    the back of an anchor takes features for images, whose ``limits`` are infinite too.
+    the back of an anchor takes features for images, whose ``limits`` are infinite too. ``holdings`` are those in which
+    another object holds cuts of these names, and what is given for images, which this one is to hold them in as well.
     """
-    return _converted(model, cuts, precision, calibration, input_type, limits, lower, clipping, name or model.name)
+    called, held = name or model.name, holdings or {}
+    return _converted(model, cuts, precision, calibration, input_type, limits, lower, clipping, called, held)
 
 
 def _converted(
@@ -83,6 +88,7 @@ def _converted(
     lower: Collection[str],
     clipping: str,
     name: str,
+    holdings: Mapping[str, Holding],
 ) -> bytes:
     recipe = precision_named(precision)
     if precision == MIXED:
@@ -94,7 +100,7 @@ def _converted(
     shape = _input_shape(model, name, features=limits != RAW)
     _check_weights(model, name)
     images = _calibration_images(calibration, shape, precision, limits) if recipe.calibrated else ()
-    result = _run(model, name, cuts, precision, input_type or recipe.ends[0], images, lower, clipping)
+    result = _run(model, name, cuts, precision, input_type or recipe.ends[0], images, lower, clipping, holdings)
     result = lowering.finished(result, lower, precision)
     check_file(result, precision, (OUTPUT_KEY, *cuts), [lowering.LOWERED[name] for name in lower])
     _check_runs(result, precision)
@@ -170,19 +176,31 @@ def _run(
     images: tuple[np.ndarray, ...],
     lower: Collection[str],
     clipping: str,
+    holdings: Mapping[str, Holding],
 ) -> bytes:
     with captured() as printed:
         try:
-            ready = rewritten(_with_cuts(model, cuts), precision, lower, images)
+            ready = rewritten(_with_cuts(model, cuts), precision, lower, images, holdings)
             converter = _converter(lowering.lowered(ready.model, lower, precision))
             _configure(converter, precision, input_type, ready.images)
             if precision_named(precision).ranged:
-                return quantised(converter, ready.images, input_type, clipping)
-            return bytes(converter.convert())
+                content = quantised(converter, ready.images, input_type, clipping)
+            else:
+                content = bytes(converter.convert())
+            return _noted(content, ready.holdings)
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
         except Exception as error:
             log = f"{printed()}\n{error}"
             raise TfliteError(f"cannot convert {name!r} to {precision}: {_reason(str(error))}", log=log) from error
+
+
+def _noted(content: bytes, holdings: Mapping[str, Holding]) -> bytes:
+    """A file with the holdings of its cuts, where they have some."""
+    if not holdings:
+        return content
+    model = read(content)
+    model.metadata[HOLDINGS] = Buffer(np.frombuffer(holdings_note(holdings), np.uint8))
+    return write(model)
 
 
 def _with_cuts(model: keras.Model, cuts: Mapping[str, Any]) -> keras.Model:

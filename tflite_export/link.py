@@ -23,6 +23,7 @@ from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, called, only, read, write
 from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE, precision_named
 from tflite_export.retune import Retuned
+from tflite_export.rewrites.holding import HOLDINGS, Holding, holdings_in
 from tflite_export.stitching import Stitch
 
 METADATA = "restnet_tf"
@@ -54,6 +55,9 @@ class Object:
         self.scores = outputs.pop(OUTPUT_KEY)
         self.cuts: Mapping[str, Tensor] = outputs
         self.image = self.graph.inputs[0]
+        note = self.model.metadata.get(HOLDINGS)
+        # How the cuts, and what it takes (by the input's name), hold their channels; those that are not here, as ever.
+        self.holdings: Mapping[str, Holding] = holdings_in(note.data.tobytes()) if note else {}
         if weights_of is not None:
             _adopt(self.graph, weights_of.graph)
 
@@ -145,6 +149,37 @@ def signature(key: str, graph: Subgraph) -> Signature:
     return Signature(key, graph, {INPUT_KEY: graph.inputs[0]}, {OUTPUT_KEY: graph.outputs[0]})
 
 
+def held_before(route: Route) -> Holding | None:
+    """How the cut in front of a route's last stitch holds its channels; None where as the network does."""
+    last = route.front.objects[-1] if isinstance(route.front, Route) else route.front
+    return last.holdings.get(route.stop or "")
+
+
+def held_behind(route: Route) -> Holding | None:
+    """The same of the cut behind it."""
+    return None if route.back is None else route.back.holdings.get(route.start or INPUT_KEY)
+
+
+def own_channels(route: Route, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """What a front's file gives at the cut before the last stitch, as the network's values ``(n, *shape)``."""
+    held = held_before(route)
+    if held is None:
+        return values.reshape(-1, *shape)
+    return values.reshape(-1, *shape[:-1], len(held.copies)) @ held.reads
+
+
+def held_channels(route: Route, values: np.ndarray) -> np.ndarray:
+    """Values ``(..., c)`` for the cut behind the last stitch as the back's file holds them ``(..., c')``."""
+    held = held_behind(route)
+    return values if held is None else values @ held.writes
+
+
+def holdings_from(anchor: Object, start: str | None) -> dict[str, Holding]:
+    """How an object holds its cuts, and under the input's name what one that begins at a cut of it takes."""
+    taken = {INPUT_KEY: anchor.holdings[start]} if start is not None and start in anchor.holdings else {}
+    return dict(anchor.holdings) | taken
+
+
 def limits(route: Route) -> tuple[float, float]:
     """The least and the greatest value that the integers at the cut of a route's back can hold."""
     assert route.back is not None  # a route with a stitch has one
@@ -179,7 +214,11 @@ def _pieces(route: Route, end: Tensor, precision: str, share: bool) -> tuple[lis
         tail = retune.apply(tail, tuned, share=share)
     written = [route.objects[0].image, *(t for op in done for t in op.outputs)]
     tail, fresh = _apart(tail, target, written)
-    joint = stitching.operators(route.stitch, source, fresh.get(id(target), target), precision)
+    before, behind = held_before(route), held_behind(route)
+    stitch = route.stitch
+    if before or behind:
+        stitch = stitch.held(None if before is None else before.reads, None if behind is None else behind.writes)
+    joint = stitching.operators(stitch, source, fresh.get(id(target), target), precision)
     return [*done, *joint, *tail], fresh.get(id(end), end)
 
 

@@ -52,6 +52,10 @@ class Stitch(Protocol):
         """Of all steps."""
         ...
 
+    def held(self, reads: np.ndarray | None, writes: np.ndarray | None) -> Stitch:
+        """The same between cuts that hold their channels otherwise, by maps ``(c', c)`` and ``(c, c')``."""
+        ...
+
 
 def operators(stitch: Stitch, source: Tensor, target: Tensor, precision: str) -> list[Operator]:
     """The stitch from one tensor to another, in the form of their types."""

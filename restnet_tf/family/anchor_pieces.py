@@ -30,6 +30,7 @@ from tflite_export.cascades import Stage
 from tflite_export.errors import UnsharedError
 from tflite_export.flatbuffer import Subgraph, only, read
 from tflite_export.precision import MIXED, precision_named
+from tflite_export.rewrites import rewritten
 
 if TYPE_CHECKING:
     import keras
@@ -236,8 +237,7 @@ class AnchorPieces:
 
     def _sqnr(self, point: str, route: link.Route) -> float:
         """Decibels of a route's logits over their error against Keras, on calibration images."""
-        shape = self._members.input_shape(point)
-        images = list(self._members.calibration(shape))[:1]
+        images = list(self._members.calibration(self._members.input_shape(point)))[:1]
         outputs = verify.run(link.variant(route, precision=self._precision), images)
         exact = np.concatenate(list(objects.run(self._members.model(point, logits=True), iter(images))))
         return verify.compare(outputs, verify.Outputs(exact, exact)).sqnr_db
@@ -252,18 +252,17 @@ class AnchorPieces:
         """A route of integers with its last stitch fitted to what the integers in front of it put out."""
         if not self._integers or joint.fitted.settled:
             return route
-        shape = self._members.input_shape(joint.plan.name)
+        images = self._members.calibration(self._members.input_shape(joint.plan.name))
         lead = route.front if isinstance(route.front, link.Route) else link.Route(route.front)
-        content = link.front(lead, str(route.stop), precision=self._precision)
-        rough = verify.run(content, self._members.calibration(shape))
-        rounded = rough.scores.reshape(-1, *joint.stitch.source.shape)
+        rough = verify.run(link.front(lead, str(route.stop), precision=self._precision), images).scores
+        rounded = link.own_channels(route, rough, joint.stitch.source.shape)
         refitted = stitch.refitted(joint.stitch, self._features(joint), rounded)
         return replace(route, stitch=stitch.pipeline(refitted))
 
     def _lost(self, joint: Joint, route: link.Route) -> float:
         """The share of what a stitch delivers that the integers at the back's cut cannot hold."""
         low, high = link.limits(route)
-        delivered = stitch.delivered(joint.stitch, self._features(joint))
+        delivered = link.held_channels(route, stitch.delivered(joint.stitch, self._features(joint)))
         return float(np.mean((delivered < low) | (delivered > high)))
 
     def _features(self, joint: Joint) -> np.ndarray:
@@ -339,9 +338,10 @@ class AnchorPieces:
         def task(path: Path) -> Task[Any, None]:
             form, family = Form(self._precision, self._lower), self._family
             noted = family.run.map_path(back.anchor) if self.mixed else None
-            job = BackCompilation(path, form, family.images, family.sources, joint.plan, tuple(fits), noted)
+            held = link.holdings_from(self.object(back.anchor), back.start) if self._integers else {}
+            given = path, form, family.images, family.sources, joint.plan, tuple(fits), noted, held
             title = f"compiling the back of {joint.plan.name} to {self._precision}"
-            return Task(title, objects.compiled_back, job, kind=tasks.CONVERSIONS)
+            return Task(title, objects.compiled_back, BackCompilation(*given), kind=tasks.CONVERSIONS)
 
         fits = joint.fitted.stitches[: joint.number + 1]
         values = [v for one in fits for part in stitch.weights(one).values() for v in part]
@@ -383,8 +383,8 @@ class AnchorPieces:
     def _path(self, name: str, parts: Sequence[str]) -> Path:
         """The file of an object, which is named by all that it is made from."""
         tools = [f"{package} {version(package)}" for package in ("tensorflow", "keras")]
-        images = [self._family.data.sha256, str(objects.CALIBRATION_IMAGES)]
-        whole = "\n".join([*parts, *self._lower, self._precision, *images, *tools])
+        way = [*self._lower, self._precision, *rewritten.word(self._precision)]
+        whole = "\n".join([*parts, *way, self._family.data.sha256, str(objects.CALIBRATION_IMAGES), *tools])
         return self._family.run.object_path(name, self._precision, hashlib.sha256(whole.encode()).hexdigest()[:16])
 
     def _check(self, point: str, content: bytes) -> None:

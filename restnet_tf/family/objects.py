@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from restnet_tf.work.tasks import Progress
 from tflite_export import convert, verify
 from tflite_export.mixed import maps, sensitivity, widening
 from tflite_export.mixed.maps import WidthMap
+from tflite_export.rewrites.holding import Holding
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +71,8 @@ class MixedCompilation:
 class BackCompilation:
     """The back of a plan's piece behind joint ``number``, with what its stitch tuned, calibrated on what that delivers.
 
-    ``stitches`` are those up to that joint. ``map_path`` is the map of its anchor, for a mixed file.
+    ``stitches`` are those up to that joint. ``map_path`` is the map of its anchor, for a mixed file. ``holdings`` say
+    how the anchor's own file holds its cuts, and what this one takes.
     """
 
     path: Path
@@ -80,6 +82,7 @@ class BackCompilation:
     plan: Plan
     stitches: tuple[Stitch, ...]
     map_path: Path | None = None
+    holdings: Mapping[str, Holding] = field(default_factory=dict)
 
 
 def compiled(job: Compilation, progress: Progress) -> None:
@@ -146,7 +149,9 @@ def compiled_back(job: BackCompilation, progress: Progress) -> None:
     images = calibration(sources.data(job.images), anchors[job.plan.route[0].anchor].input_shape)
     features = (np.asarray(built(x)) for x in run(lead, images))
     precision = "int8" if job.map_path else job.form.precision
-    content = convert.compile_object(own, ends, precision, features, limits=_EVERYTHING, lower=job.form.lower)
+    content = convert.compile_object(
+        own, ends, precision, features, limits=_EVERYTHING, lower=job.form.lower, holdings=job.holdings
+    )
     if job.map_path is not None:
         content = mixing.alike(content, [job.map_path])
     atomic.write_bytes(job.path, content)

@@ -29,6 +29,7 @@ from tflite_export import budget, lowering, precision
 from tflite_export.budget import Term
 from tflite_export.cascades import GOES_ON
 from tflite_export.devices import devices
+from tflite_export.rewrites import rewritten
 
 POINTS = 8
 _HASHED = ", sha256 "  # between the name of an input and its hash
@@ -269,6 +270,7 @@ def forms(settings: Settings) -> dict[str, str]:
     for name in settings.precisions:
         recipe = precision.precision_named(name)
         own = ["recalibrated"] if settings.recalibrate and recipe.calibrated else []
+        own += rewritten.word(name)
         own += ["from bytes"] if settings.uint8_input and "uint8" in recipe.ends else []
         own += [settings.mixed.word] if name == precision.MIXED else []
         words[name] = " ".join([*shared, *own])

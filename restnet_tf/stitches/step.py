@@ -102,6 +102,14 @@ class Step(ABC):
         """Its weights in closed form; none of a step that comes later."""
         return {}
 
+    def held(self, reads: np.ndarray, writes: np.ndarray, weights: Weights) -> tuple[Step, dict[str, np.ndarray]]:
+        """The step and its weights between cuts whose channels are held otherwise.
+
+        ``reads`` ``(c', c)`` makes the front's channels of what is held of them, ``writes`` ``(c, c')`` what is held
+        of the back's channels.
+        """
+        return self, {}
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates for one image."""

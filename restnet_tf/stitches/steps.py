@@ -9,7 +9,7 @@
 | grid or tokens -> a vector (an exit to the classes) | the means of few large windows side by side; class tokens too |
 
 Then comes the map, and in the end the clamp. ``between`` alone asks what kinds of layouts there are; whatever else is
-to be known of a stitch is read off its steps.
+to be known of a stitch is read off its steps. All steps stand here, whatever the lines.
 """
 
 # ruff: noqa: D102 (the methods of a step say what the class does, in the four forms that ``Step`` explains)
@@ -17,7 +17,7 @@ to be known of a stitch is read off its steps.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -261,6 +261,11 @@ class Hidden(_Pointwise):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"hidden_kernel": (self.width, self.channels), "hidden_bias": (self.channels,)}
 
+    def held(self, reads: np.ndarray, writes: np.ndarray, weights: Weights) -> tuple[Step, dict[str, np.ndarray]]:
+        kernel = _everywhere(reads, self.width) @ weights["hidden_kernel"]
+        scaled = {"hidden_kernel": kernel, "hidden_bias": weights["hidden_bias"]}
+        return replace(self, width=len(kernel)), {name: _least(reads) * v for name, v in scaled.items()}
+
     def keras(self, x: Any, front: Any) -> Any:
         from keras import layers
 
@@ -286,6 +291,14 @@ class Map(_Pointwise):
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"kernel": (self.width, self.channels), "bias": (self.channels,)}
+
+    def held(self, reads: np.ndarray, writes: np.ndarray, weights: Weights) -> tuple[Step, dict[str, np.ndarray]]:
+        front = self.width - len(weights.get("hidden_bias", ()))
+        kernel = weights["kernel"]
+        rows = [_everywhere(reads, front) @ kernel[:front], kernel[front:] / _least(reads)]
+        values = {"kernel": np.concatenate(rows) @ writes, "bias": weights["bias"] @ writes}
+        width, channels = values["kernel"].shape
+        return replace(self, width=width, channels=channels), values
 
     def start(self, solution: Solution) -> dict[str, np.ndarray]:
         return {"kernel": solution.kernel, "bias": solution.bias.mean(axis=0)}
@@ -315,6 +328,9 @@ class Positions(Step):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"positions": (self.rows, self.channels)}
 
+    def held(self, reads: np.ndarray, writes: np.ndarray, weights: Weights) -> tuple[Step, dict[str, np.ndarray]]:
+        return replace(self, channels=writes.shape[1]), {"positions": weights["positions"] @ writes}
+
     def start(self, solution: Solution) -> dict[str, np.ndarray]:
         return {"positions": solution.bias - solution.bias.mean(axis=0)}  # the mean is the map's own
 
@@ -343,6 +359,13 @@ class PooledClass(Step):
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"class_kernel": (self.width, self.channels), "class_bias": (self.channels,)}
+
+    def held(self, reads: np.ndarray, writes: np.ndarray, weights: Weights) -> tuple[Step, dict[str, np.ndarray]]:
+        values = {
+            "class_kernel": reads @ weights["class_kernel"] @ writes,
+            "class_bias": weights["class_bias"] @ writes,
+        }
+        return replace(self, width=len(reads), channels=writes.shape[1]), values
 
     def start(self, solution: Solution) -> dict[str, np.ndarray]:
         assert solution.pooled is not None  # a pair with this step is solved for it too
@@ -392,6 +415,16 @@ class Clamp(Step):
 
     def tflite(self, x: Any, front: Any, weights: Weights, emitter: Emitter) -> Any:
         return emitter.clamp(x, (self.low, self.high))
+
+
+def _everywhere(reads: np.ndarray, width: int) -> np.ndarray:
+    """What makes the channels of several windows side by side of what is held of them."""
+    return np.kron(np.eye(width // reads.shape[1]), reads)
+
+
+def _least(reads: np.ndarray) -> float:
+    """By how much what is held of a channel is smaller at most: hidden features keep to that (``stitch.balanced``)."""
+    return float(reads[reads > 0].min())
 
 
 def _mapped(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -47,6 +47,15 @@ class Pipeline:
                 x = step.numpy(x, features, self.weights)
         return x
 
+    def held(self, reads: np.ndarray | None, writes: np.ndarray | None) -> Pipeline:
+        """The same between cuts that hold channels otherwise, by the maps of ``Step.held``; None where as they are."""
+        reads = np.eye(self.source[-1]) if reads is None else reads
+        writes = np.eye(self.target[-1]) if writes is None else writes
+        steps, values = zip(*(step.held(reads, writes, self.weights) for step in self.steps), strict=True)
+        weights = {name: v.astype(np.float32) for part in values for name, v in part.items()}
+        ends = (*self.source[:-1], len(reads)), (*self.target[:-1], writes.shape[1])
+        return Pipeline(*ends, steps, {**self.weights, **weights})
+
 
 def pipeline(stitch: Stitch) -> Pipeline:
     """The list of steps that a stitch is: what the linker takes."""

@@ -3,7 +3,6 @@
 1. ``norms``: norms are L2_NORMALIZATION.
 2. ``centred``: the writers of a residual stream write values of mean zero, so that its norms need not take it away.
 3. ``split``: channels with outliers are several of smaller values.
-4. ``folded``: what a norm multiplies by and adds is done by the weights that read it.
 """
 
 from __future__ import annotations
@@ -15,32 +14,30 @@ import numpy as np
 
 from tflite_export.precision import INPUT_KEY
 from tflite_export.rewrites import graph, maps, norms
-from tflite_export.rewrites.form import Form
+from tflite_export.rewrites.holding import Holding
 from tflite_export.rewrites.maps import Maps
-from tflite_export.rewrites.survey import Residual, Site, Survey
+from tflite_export.rewrites.survey import NormCall, Residual, Survey
 
-STEPS = NORMS, CENTRED, SPLIT, FOLDED = ("norms", "centred", "split", "folded")
-# What moves values in from outside would not be moved by what is added to all that is read.
-_PADDING = ("ZeroPadding1D", "ZeroPadding2D", "Add")
+STEPS = NORMS, CENTRED, SPLIT = ("norms", "centred", "split")
 
 
 class Edits:
-    """What some steps make of what a survey has; ``counts`` are norms, streams, more channels and norms by step."""
+    """What some steps make of what a survey has; ``counts`` are norms, streams and more channels by step."""
 
     def __init__(self, survey: Survey, steps: Collection[str]) -> None:
         self._steps = steps
         self._layers: dict[int, Any] = {}
         self._maps: dict[int, tuple[Any, dict[str, np.ndarray]]] = {}
-        self.forms: dict[str, Form] = {}
+        self.holdings: dict[str, Holding] = {}
         self.counts: dict[str, int] = {}
         names = {id(t): name for name, t in ((INPUT_KEY, survey.model.inputs[0]), *graph.ends(survey.model).items())}
-        held: dict[int, Form] = {}
+        held: dict[int, Holding] = {}
         for residual in survey.residuals:
-            form = self._stream(residual, names)
-            held |= {id(site.node): form for site in residual.sites}
-        for site in survey.sites:
-            if site.small:
-                self._norm(site, held.get(id(site.node), Form((1,) * len(site.norm.gamma))))
+            holding = self._stream(residual, names)
+            held |= {id(call.node): holding for call in residual.calls}
+        for call in survey.calls:
+            if call.small:
+                self._norm(call, held.get(id(call.node), Holding((1,) * len(call.norm.gamma))))
 
     def layers(self) -> dict[int, Any]:
         """By the ``id`` of each layer: what takes its place."""
@@ -58,45 +55,32 @@ class Edits:
         if (layer := maps.joint(node, Maps(writes=writes))) is not None:
             self._layers[id(node.operation)] = layer
 
-    def _stream(self, residual: Residual, names: dict[int, str]) -> Form:
-        """Hold a stream as its form says, as far as the steps go."""
-        whole = residual.form
+    def _stream(self, residual: Residual, names: dict[int, str]) -> Holding:
+        """Hold a stream as its holding says, as far as the steps go."""
+        whole = residual.holding
         factors = whole.factors if SPLIT in self._steps else (1,) * len(whole.factors)
-        form = Form(factors, whole.centred and CENTRED in self._steps)
-        if form.plain:
-            return form
+        holding = Holding(factors, whole.centred and CENTRED in self._steps)
+        if holding.plain:
+            return holding
         for node in residual.stream.writers:
             if node is not None:
-                self._map(node, writes=form.writes)
+                self._map(node, writes=holding.writes)
         for node in residual.stream.joints:
-            self._joint(node, form.writes)
-        self.forms |= {names[id(t)]: form for t in residual.stream.tensors if id(t) in names}
-        self._count(CENTRED, int(form.centred))
-        self._count(SPLIT, len(form.copies) - len(factors))
-        return form
+            self._joint(node, holding.writes)
+        self.holdings |= {names[id(t)]: holding for t in residual.stream.tensors if id(t) in names}
+        self._count(CENTRED, int(holding.centred))
+        self._count(SPLIT, len(holding.copies) - len(factors))
+        return holding
 
-    def _norm(self, site: Site, form: Form) -> None:
-        """Put the operator in the place of a norm that reads a stream in a form."""
-        copies, found = form.copies, site.norm
-        factors, offsets = found.factors[copies], found.beta[copies] / np.asarray(form.factors)[copies]
-        reads, folds = form.reads, FOLDED in self._steps and _folds(site)
-        if folds:
-            reads, factors, offsets = reads * factors[:, None], np.ones(len(copies)), np.zeros(len(copies))
-            for reader in site.readers:
-                self._map(reader, shift=found.beta)
-            self._count(FOLDED, 1)
-        if folds or len(copies) > len(form.factors):
-            for reader in site.readers:
-                self._map(reader, reads=reads)
-            for node in site.normed.joints:
-                self._joint(node, Form(form.factors).writes)
-        mean = found.mean and not form.centred
-        self._layers[id(site.node.operation)] = norms.l2(factors, offsets, mean=mean, name=site.node.operation.name)
+    def _norm(self, call: NormCall, holding: Holding) -> None:
+        """Put the operator in the place of a norm that reads a stream in a holding."""
+        copies, found = holding.copies, call.norm
+        factors, offsets = found.factors[copies], found.beta[copies] / np.asarray(holding.factors)[copies]
+        if len(copies) > len(holding.factors):
+            for reader in call.readers:
+                self._map(reader, reads=holding.reads)
+            for node in call.normed.joints:
+                self._joint(node, Holding(holding.factors).writes)
+        mean = found.mean and not holding.centred
+        self._layers[id(call.node.operation)] = norms.l2(factors, offsets, mean=mean, name=call.node.operation.name)
         self._count(NORMS, 1)
-
-
-def _folds(site: Site) -> bool:
-    """Whether the readers of a norm can do what it does behind the division."""
-    moved = any(type(node.operation).__name__ in _PADDING for node in site.normed.joints)
-    shifted = bool(site.norm.beta.any())
-    return bool(site.readers) and not (shifted and (moved or not all(map(maps.takes_shift, site.readers))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def replaced(model: keras.Model, layers: Mapping[int, Any], channels: int | None
     (source,) = model.inputs
     shape = source.shape if channels is None else (*source.shape[:-1], channels)
     image = keras.Input(batch_shape=shape, dtype=source.dtype, name=source._keras_history.operation.name)
-    outputs = _through(model, image, layers)
+    outputs = _through(model, image, layers, {image.name: None})
     packed = keras.tree.pack_sequence_as(_functional(model)._outputs_struct, outputs)
     return keras.Model(image, packed, name=model.name)
 
@@ -54,20 +55,33 @@ def flat(model: keras.Model) -> keras.Model:
     return replaced(model, {}) if nested or _functional(model) is not model else model
 
 
-def _through(model: Any, x: Any, layers: Mapping[int, Any]) -> list[Any]:
-    """A model's outputs for a symbolic input."""
+def _through(model: Any, x: Any, layers: Mapping[int, Any], names: dict[str, Any]) -> list[Any]:
+    """A model's outputs for a symbolic input; ``names`` are of the layers that were called, with these."""
     graph = _functional(model)
     twins = {id(graph.inputs[0]): x}
     for node in calls(graph):
         args, kwargs = node.arguments.fill_in(twins)
         inner = _graph(node.operation)
         if inner is not None and len(inner.inputs) == 1:
-            results: Any = _through(inner, args[0] if args else kwargs["inputs"], layers)
+            results: Any = _through(inner, args[0] if args else kwargs["inputs"], layers, names)
         else:
-            results = layers.get(id(node.operation), node.operation)(*args, **kwargs)
+            results = _called(layers.get(id(node.operation), node.operation), args, kwargs, names)
         results = results if isinstance(results, list | tuple) else [results]
         twins |= {id(t): y for t, y in zip(node.output_tensors, results, strict=True)}
     return [twins[id(t)] for t in graph.outputs]
+
+
+def _called(layer: Any, args: Any, kwargs: Any, names: dict[str, Any]) -> Any:
+    """What a layer gives, or a copy of it, where nested models have two of one name."""
+    if names.setdefault(layer.name, layer) is layer:
+        return layer(*args, **kwargs)
+    number = next(n for n in count(1) if f"{layer.name}_{n}" not in names)
+    twin = type(layer).from_config(layer.get_config() | {"name": f"{layer.name}_{number}"})
+    names[twin.name] = twin
+    results = twin(*args, **kwargs)
+    if getattr(layer, "weights", None):
+        twin.set_weights(layer.get_weights())
+    return results
 
 
 def _graph(operation: Any) -> Any | None:

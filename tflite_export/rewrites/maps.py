@@ -15,12 +15,13 @@ _CONVOLUTIONS = ("Conv1D", "Conv2D")
 
 @dataclass(frozen=True)
 class Maps:
-    """What is done to a layer: ``reads`` ``(c', c)`` is what makes the old channels of the new ones that it reads,
-    ``shift`` ``(c,)`` is added to them; ``writes`` ``(c, c')`` makes new channels of what it writes.
+    """What is done to a layer.
+
+    ``reads`` ``(c', c)`` makes the old channels of the new ones that it reads, ``writes`` ``(c, c')`` new channels of
+    the old ones that it writes.
     """
 
     reads: np.ndarray | None = None
-    shift: np.ndarray | None = None
     writes: np.ndarray | None = None
 
     def read(self, kernel: np.ndarray, axis: int) -> np.ndarray:
@@ -32,10 +33,6 @@ class Maps:
     def written(self, values: np.ndarray) -> np.ndarray:
         """Values whose last axis is what is written."""
         return values if self.writes is None else values @ self.writes
-
-    def shifted(self, kernel: np.ndarray, axis: int) -> np.ndarray | float:
-        """What the shift adds to what a kernel gives."""
-        return 0.0 if self.shift is None else np.tensordot(self.shift, kernel, (0, axis))
 
 
 def writes(node: Any) -> bool:
@@ -52,14 +49,6 @@ def reads(node: Any) -> bool:
     if type(layer).__name__ == "MultiHeadAttention":
         return _plain_attention(layer) and len({id(t) for t in node.input_tensors}) == 1
     return _linear(layer)
-
-
-def takes_shift(node: Any) -> bool:
-    """Whether a reader has a bias that can take what is added to all that it reads; padding would add nothing."""
-    layer = node.operation
-    if type(layer).__name__ in _CONVOLUTIONS and layer.padding != "valid":
-        return False
-    return bool(getattr(layer, "use_bias", False) or getattr(layer, "_use_bias", False))
 
 
 def remade(node: Any, maps: Maps) -> Any:
@@ -95,11 +84,9 @@ def _dense(node: Any, maps: Maps) -> Any:
     layer, shape = node.operation, list(node.input_tensors[0].shape)
     kernel = np.asarray(layer.kernel, np.float64)
     axis = kernel.ndim - 2
-    offset = maps.shifted(kernel, axis)
-    offset = offset.sum(axis=tuple(range(offset.ndim - 1))) if isinstance(offset, np.ndarray) else offset
     values = [maps.written(maps.read(kernel, axis))]
     if layer.use_bias:
-        values.append(maps.written(np.asarray(layer.bias, np.float64) + offset))
+        values.append(maps.written(np.asarray(layer.bias, np.float64)))
     config = layer.get_config()
     config["units" if "units" in config else "filters"] = values[0].shape[-1]
     shape[-1] = values[0].shape[axis]
@@ -110,10 +97,9 @@ def _attention(node: Any, maps: Maps) -> Any:
     layer, shape = node.operation, list(node.input_tensors[0].shape)
     values: list[np.ndarray] = []
     for part in (layer._query_dense, layer._key_dense, layer._value_dense):
-        kernel = np.asarray(part.kernel, np.float64)
-        values.append(maps.read(kernel, 0))
+        values.append(maps.read(np.asarray(part.kernel, np.float64), 0))
         if part.bias is not None:
-            values.append(np.asarray(part.bias, np.float64) + maps.shifted(kernel, 0))
+            values.append(np.asarray(part.bias, np.float64))
     out = layer._output_dense
     values.append(maps.written(np.asarray(out.kernel, np.float64)))
     if out.bias is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from tflite_export.precision import INPUT_KEY, precision_named
 from tflite_export.rewrites import graph
 from tflite_export.rewrites.edits import STEPS, Edits
-from tflite_export.rewrites.form import Form
+from tflite_export.rewrites.holding import Holding
 from tflite_export.rewrites.survey import Survey, surveyed
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Rewritten:
 
     ``counts`` are norms, streams and channels by step; a step that would have made a greater difference than
     ``TOLERANCE`` is among those ``left_out``, with that difference. ``images`` are what the network takes for those
-    given, ``forms`` how it holds outputs and, under the input's name, these.
+    given, ``holdings`` how it holds outputs and, under the input's name, these.
     """
 
     model: Any = field(repr=False)
@@ -37,7 +37,12 @@ class Rewritten:
     counts: Mapping[str, int] = field(default_factory=dict)
     difference: float = 0.0
     left_out: Mapping[str, float] = field(default_factory=dict)
-    forms: Mapping[str, Form] = field(default_factory=dict)
+    holdings: Mapping[str, Holding] = field(default_factory=dict)
+
+
+def word(precision: str) -> tuple[str, ...]:
+    """What to call the way in which files of a precision are rewritten; another word, and they are made anew."""
+    return ("rewritten 1",) if _applies(precision) else ()
 
 
 def rewritten(
@@ -45,48 +50,53 @@ def rewritten(
     precision: str,
     lower: Collection[str],
     images: Sequence[np.ndarray],
-    forms: Mapping[str, Form] | None = None,
+    holdings: Mapping[str, Holding] | None = None,
 ) -> Rewritten:
     """The network as a precision is best served; itself where nothing applies.
 
-    ``images`` are batches ``(1, h, w, c)`` of what it takes. ``forms`` are those that other networks hold the outputs
-    of these names in, and this one has to hold them in too.
+    ``images`` are batches ``(1, h, w, c)`` of what it takes. ``holdings`` are how another network holds outputs of
+    these names, and this one has to as well.
     """
-    recipe = precision_named(precision)
     plain = Rewritten(model, tuple(images))
-    if not recipe.calibrated or "INT8" not in recipe.activations or L2 in lower:
+    if not _applies(precision) or L2 in lower:
         return plain
     flat = graph.flat(model)
-    survey = surveyed(flat, images, graph.ends(flat), forms or {})
+    survey = surveyed(flat, images, graph.ends(flat), holdings or {})
     left_out: dict[str, float] = {}
     for last in range(len(STEPS), 0, -1):
         twin = _built(survey, images, STEPS[:last])
         if not twin.counts:
             return plain
         if twin.difference <= TOLERANCE:
-            return Rewritten(twin.model, twin.images, twin.counts, twin.difference, left_out, twin.forms)
+            return Rewritten(twin.model, twin.images, twin.counts, twin.difference, left_out, twin.holdings)
         left_out[STEPS[last - 1]] = twin.difference
     return Rewritten(model, tuple(images), left_out=left_out)
+
+
+def _applies(precision: str) -> bool:
+    """Whether all that a precision computes with has a kernel of eight bits."""
+    recipe = precision_named(precision)
+    return recipe.calibrated and "INT8" in recipe.activations
 
 
 def _built(survey: Survey, images: Sequence[np.ndarray], steps: Collection[str]) -> Rewritten:
     """The network with some steps taken."""
     edits = Edits(survey, steps)
-    entry = edits.forms.get(INPUT_KEY)
+    entry = edits.holdings.get(INPUT_KEY)
     twin = graph.replaced(survey.model, edits.layers(), None if entry is None else len(entry.copies))
     taken = images if entry is None else [image @ entry.writes.astype(np.float32) for image in images]
-    difference = _difference(survey.model, twin, images[:_IMAGES], taken[:_IMAGES], edits.forms)
-    return Rewritten(twin, tuple(taken), edits.counts, difference, forms=edits.forms)
+    difference = _difference(survey.model, twin, images[:_IMAGES], taken[:_IMAGES], edits.holdings)
+    return Rewritten(twin, tuple(taken), edits.counts, difference, holdings=edits.holdings)
 
 
 def _difference(
-    model: Any, twin: Any, images: Sequence[np.ndarray], taken: Sequence[np.ndarray], forms: Mapping[str, Form]
+    model: Any, twin: Any, images: Sequence[np.ndarray], taken: Sequence[np.ndarray], holdings: Mapping[str, Holding]
 ) -> float:
     """The largest difference of an output, of its largest value."""
     exact = dict(zip(sorted(graph.ends(model)), graph.run(model, np.concatenate(images)), strict=True))
     given = dict(zip(sorted(graph.ends(twin)), graph.run(twin, np.concatenate(taken)), strict=True))
     worst = 0.0
     for name, values in exact.items():
-        held = given[name] @ forms[name].reads if name in forms else given[name]
+        held = given[name] @ holdings[name].reads if name in holdings else given[name]
         worst = max(worst, float(np.abs(held - values).max() / max(np.abs(values).max(), 1e-30)))
     return worst

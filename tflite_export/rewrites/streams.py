@@ -38,7 +38,7 @@ ARRANGING = frozenset(
 
 
 @dataclass
-class Stream:
+class ChannelStream:
     """Tensors that share their channels; ``writers`` make some of them, ``readers`` make something else of some."""
 
     tensors: list[Any] = field(default_factory=list)
@@ -58,19 +58,19 @@ class Streams:
 
     def __init__(self, model: keras.Model) -> None:
         self.nodes = graph.calls(model)
-        self._places: dict[int, Stream] = {}
+        self._places: dict[int, ChannelStream] = {}
         for tensor in (*model.inputs, *(t for node in self.nodes for t in node.output_tensors)):
-            self._places[id(tensor)] = Stream([tensor])
+            self._places[id(tensor)] = ChannelStream([tensor])
         for node in self.nodes:
             if _joins(node):
                 self._join(node)
         self._connect(model)
 
-    def of(self, tensor: Any) -> Stream:
+    def of(self, tensor: Any) -> ChannelStream:
         """The stream that a tensor is in."""
         return self._places[id(tensor)]
 
-    def every(self) -> list[Stream]:
+    def every(self) -> list[ChannelStream]:
         """All of them, in the order of the graph."""
         return list({id(stream): stream for stream in self._places.values()}.values())
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from tflite_export.precision import INPUT_KEY
 from tflite_export.rewrites import graph, maps, splitting
-from tflite_export.rewrites.form import Form
+from tflite_export.rewrites.holding import Holding
 from tflite_export.rewrites.norms import Norm, norm
-from tflite_export.rewrites.streams import Stream, Streams
+from tflite_export.rewrites.streams import ChannelStream, Streams
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +24,7 @@ _FOR_PEAKS = 32
 
 
 @dataclass(frozen=True)
-class Site:
+class NormCall:
     """A norm at its call; without ``small`` its epsilon matters, and it stays as it is.
 
     ``centred``: what it reads has no mean. ``readers`` are the layers that read what it gives, where weights of these
@@ -35,17 +35,17 @@ class Site:
     norm: Norm
     small: bool
     centred: bool
-    normed: Stream
+    normed: ChannelStream
     readers: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Residual:
-    """A stream that norms alone read; ``form`` is how it could be held."""
+    """A stream that norms alone read; ``holding`` is how it could be held."""
 
-    stream: Stream
-    sites: tuple[Site, ...]
-    form: Form
+    stream: ChannelStream
+    calls: tuple[NormCall, ...]
+    holding: Holding
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,16 @@ class Survey:
     """A flat model with its norms, and its streams of which something can be made."""
 
     model: Any
-    sites: tuple[Site, ...]
+    calls: tuple[NormCall, ...]
     residuals: tuple[Residual, ...]
 
 
 def surveyed(
-    model: keras.Model, images: Sequence[np.ndarray], ends: Mapping[str, Any], forms: Mapping[str, Form]
+    model: keras.Model, images: Sequence[np.ndarray], ends: Mapping[str, Any], holdings: Mapping[str, Holding]
 ) -> Survey:
     """What of a flat model can be rewritten; ``images`` are batches of one.
 
-    ``ends`` are the outputs by name; a stream with one of ``forms`` takes that, the input's by the input's name.
+    ``ends`` are the outputs by name; a stream with one of ``holdings`` takes that, the input's by the input's name.
     """
     streams = Streams(model)
     pairs = [(node, found) for node in streams.nodes if (found := norm(node)) is not None]
@@ -70,16 +70,16 @@ def surveyed(
         return Survey(model, (), ())
     few = np.concatenate(images[:_IMAGES])
     values = graph.run(graph.to(model, [node.input_tensors[0] for node, _ in pairs]), few)
-    sites = tuple(_site(streams, node, found, x) for (node, found), x in zip(pairs, values, strict=True))
+    calls = tuple(_call(streams, node, found, x) for (node, found), x in zip(pairs, values, strict=True))
     residuals = tuple(
         residual
         for stream in streams.every()
-        if (residual := _residual(model, streams, stream, sites, images, ends, forms)) is not None
+        if (residual := _residual(model, streams, stream, calls, images, ends, holdings)) is not None
     )
-    return Survey(model, sites, residuals)
+    return Survey(model, calls, residuals)
 
 
-def _site(streams: Streams, node: Any, found: Norm, x: np.ndarray) -> Site:
+def _call(streams: Streams, node: Any, found: Norm, x: np.ndarray) -> NormCall:
     normed = streams.of(node.output_tensors[0])
     taken = (
         all(writer is node for writer in normed.writers)
@@ -89,45 +89,49 @@ def _site(streams: Streams, node: Any, found: Norm, x: np.ndarray) -> Site:
     )
     centred = np.abs(x.mean(axis=-1)) <= _CENTRED * np.sqrt(np.square(x).mean(axis=-1))
     readers = tuple(normed.readers) if taken else ()
-    return Site(node, found, found.negligible(x) and streams.once(node), bool(centred.all()), normed, readers)
+    return NormCall(node, found, found.negligible(x) and streams.once(node), bool(centred.all()), normed, readers)
 
 
 def _residual(
     model: Any,
     streams: Streams,
-    stream: Stream,
-    sites: Sequence[Site],
+    stream: ChannelStream,
+    calls: Sequence[NormCall],
     images: Sequence[np.ndarray],
     ends: Mapping[str, Any],
-    forms: Mapping[str, Form],
+    holdings: Mapping[str, Holding],
 ) -> Residual | None:
     readers = {id(node) for node in stream.readers}
-    own = tuple(site for site in sites if id(site.node) in readers)
-    given = _given(model, stream, ends, forms)
+    own = tuple(call for call in calls if id(call.node) in readers)
+    given = _given(model, stream, ends, holdings)
     writers = [node for node in stream.writers if node is not None]
-    fed = len(writers) < len(stream.writers)  # by whoever feeds the network, who writes as ever where no form is given
-    if not any(site.small for site in own) or len(own) != len(readers) or (fed and given is None):
+    fed = len(writers) < len(
+        stream.writers
+    )  # by whoever feeds the network, who writes as ever where no holding is given
+    if not any(call.small for call in own) or len(own) != len(readers) or (fed and given is None):
         return None
     if not all(map(streams.once, (*writers, *stream.joints))) or not all(map(maps.writes, writers)):
         return None
-    means = {site.norm.mean for site in own}
+    means = {call.norm.mean for call in own}
     seen = any(streams.of(end) is stream for end in ends.values())
-    centred = means == {True} and (not seen or all(site.centred for site in own))
-    splits = all(site.small and site.readers for site in own) and (centred or means == {False} or given is not None)
+    centred = means == {True} and (not seen or all(call.centred for call in own))
+    splits = all(call.small and call.readers for call in own) and (centred or means == {False} or given is not None)
     if given is not None:
         return Residual(stream, own, given) if splits or set(given.factors) == {1} else None
     factors = splitting.factors(_peaks(model, stream, images, centred)) if splits else (1,) * stream.channels
-    return Residual(stream, own, Form(factors, centred))
+    return Residual(stream, own, Holding(factors, centred))
 
 
-def _given(model: Any, stream: Stream, ends: Mapping[str, Any], forms: Mapping[str, Form]) -> Form | None:
-    """The form that a stream has to take."""
+def _given(
+    model: Any, stream: ChannelStream, ends: Mapping[str, Any], holdings: Mapping[str, Holding]
+) -> Holding | None:
+    """The holding that a stream has to take."""
     tensors = {id(t) for t in stream.tensors}
     named = {INPUT_KEY: model.inputs[0], **ends}
-    return next((forms[name] for name, tensor in named.items() if name in forms and id(tensor) in tensors), None)
+    return next((holdings[name] for name, tensor in named.items() if name in holdings and id(tensor) in tensors), None)
 
 
-def _peaks(model: Any, stream: Stream, images: Sequence[np.ndarray], centred: bool) -> np.ndarray:
+def _peaks(model: Any, stream: ChannelStream, images: Sequence[np.ndarray], centred: bool) -> np.ndarray:
     """The greatest value of each channel in each tensor of a stream, ``(tensors, c)``."""
     import keras
 

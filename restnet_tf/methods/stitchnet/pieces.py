@@ -71,7 +71,8 @@ class PoolPieces:
         exact = self._exact(joint)[joint.number]
         front = lead.front if isinstance(lead.front, link.Route) else link.Route(lead.front)
         images = self.composition.images(joint.plan.route[0].anchor)
-        rough = Runner(link.front(front, str(lead.stop), precision=self.precision))(images)[0].reshape(exact.shape)
+        rough = Runner(link.front(front, str(lead.stop), precision=self.precision))(images)[0]
+        rough = link.own_channels(lead, rough, exact.shape[1:])
         return _unbiased(stitch.refitted(joint.stitch, exact, rough), rough)
 
     def _head(self, joint: Joint) -> link.Object:

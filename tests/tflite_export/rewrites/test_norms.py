@@ -9,6 +9,7 @@ from networks import forward
 
 from tflite_export import convert
 from tflite_export.flatbuffer import only, read
+from tflite_export.rewrites import graph
 from tflite_export.rewrites.rewritten import TOLERANCE, rewritten
 from tflite_export.verify import run
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 layers = keras.layers
 
 
-def network(norm: keras.Layer, rank: int = 3) -> keras.Model:
+def network(norm: keras.Layer, rank: int = 3, name: str = "network") -> keras.Model:
     """A norm on a grid, on tokens or on a vector, and dense layers around it."""
     keras.utils.set_random_seed(1)
     x = image = keras.Input((8, 8, 3))
@@ -25,7 +26,7 @@ def network(norm: keras.Layer, rank: int = 3) -> keras.Model:
     x = {4: layers.Identity(), 3: layers.Reshape((9, 16)), 2: flat}[rank](x)
     x = layers.Dense(32, activation="relu")(norm(x))
     x = x if rank == 2 else layers.Flatten()(x)
-    model = keras.Model(image, layers.Dense(5)(x))
+    model = keras.Model(image, layers.Dense(5)(x), name=name)
     rng = np.random.default_rng(0)
     norm.set_weights([rng.uniform(0.5, 2, w.shape) for w in norm.get_weights()])
     return model
@@ -91,7 +92,12 @@ def test_a_norm_that_answers_otherwise_is_left_out(monkeypatch):
 
 def test_nested_models_are_rewritten_too():
     image = keras.Input((8, 8, 3))
-    outer = keras.Model(image, network(layers.LayerNormalization(epsilon=1e-6))(image))
+    twice = [network(layers.LayerNormalization(epsilon=1e-6, name="norm"), name=name) for name in ("one", "two")]
+    outer = keras.Model(image, layers.Add()([model(image) for model in twice]))
+    x = images(4)
+    flat = graph.flat(outer)
+    assert {"norm", "norm_1"} <= {layer.name for layer in flat.layers}
+    np.testing.assert_allclose(forward(flat, x), forward(outer, x), atol=1e-5)
     assert "L2_NORMALIZATION" in operators(convert.convert(outer, "int8", [images(8)]))
 
 

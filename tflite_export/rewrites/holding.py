@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-# Of a file's metadata: the forms of its cuts by name, and under the input's name that of features that it takes.
-METADATA = "restnet_tf.forms"
+# Of a file's metadata: the holdings of its cuts by name, and under the input's name that of features that it takes.
+HOLDINGS = "restnet_tf.holdings"
 
 
 @dataclass(frozen=True)
-class Form:
+class Holding:
     """A channel with a factor k of ``factors`` ``(c,)`` is held as k * k channels of a k-th each.
 
     Their squares sum up to that of the channel, so a norm along the channels stays what it was.
@@ -50,11 +50,13 @@ class Form:
         return held
 
 
-def noted(forms: Mapping[str, Form]) -> bytes:
-    """Forms as a file's metadata."""
-    return json.dumps({name: asdict(form) for name, form in sorted(forms.items())}, separators=(",", ":")).encode()
+def holdings_note(holdings: Mapping[str, Holding]) -> bytes:
+    """Holdings as a file's metadata."""
+    return json.dumps(
+        {name: asdict(holding) for name, holding in sorted(holdings.items())}, separators=(",", ":")
+    ).encode()
 
 
-def of(note: bytes) -> dict[str, Form]:
-    """Forms of a file's metadata."""
-    return {name: Form(tuple(form["factors"]), form["centred"]) for name, form in json.loads(note).items()}
+def holdings_in(note: bytes) -> dict[str, Holding]:
+    """Holdings of a file's metadata."""
+    return {name: Holding(tuple(holding["factors"]), holding["centred"]) for name, holding in json.loads(note).items()}
