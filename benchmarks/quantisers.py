@@ -41,7 +41,7 @@ _HEAD = "| | agreement, % | right, % | KL | SQNR, dB | KB | latency, us (of ours
 
 
 @dataclass(frozen=True)
-class Subject:
+class Origin:
     """A network and its images by their places, and the architecture of a file of weights."""
 
     anchor: str
@@ -50,10 +50,10 @@ class Subject:
 
 
 SUBJECTS = {
-    "DeiT-Tiny": Subject("deit_tiny_patch16_224.npz", "imagenet_sample", "DeiTTiny"),
-    "MobileNetV2": Subject("mobilenet_v2_1.0_224.weights.h5", "imagenet_sample", "MobileNetV2"),
-    "ResNet-56": Subject("resnet56_cifar10.keras", "cifar10_subset.npz"),
-    "EfficientNetB4": Subject("efficientnetb4_notop.weights.h5", "clothing", "EfficientNetB4:input=128"),
+    "DeiT-Tiny": Origin("deit_tiny_patch16_224.npz", "imagenet_sample", "DeiTTiny"),
+    "MobileNetV2": Origin("mobilenet_v2_1.0_224.weights.h5", "imagenet_sample", "MobileNetV2"),
+    "ResNet-56": Origin("resnet56_cifar10.keras", "cifar10_subset.npz"),
+    "EfficientNetB4": Origin("efficientnetb4_notop.weights.h5", "clothing", "EfficientNetB4:input=128"),
 }
 
 
@@ -130,11 +130,11 @@ def measure(case: Case, recipes: Mapping[str, Recipe]) -> None:
         print(f"| {name}{_rule(file.content)} | {_answers(case, file, reference)} | {latency} | {file.seconds:.1f} |")
 
 
-def _places(subject: Subject, shared: Path) -> list[Path]:
+def _places(subject: Origin, shared: Path) -> list[Path]:
     return [shared / "anchors" / subject.anchor, shared / "data" / subject.data]
 
 
-def _case(subject: Subject, shared: Path, calibrating: int, count: int) -> Case:
+def _case(subject: Origin, shared: Path, calibrating: int, count: int) -> Case:
     from restnet_tf.anchors import head, zoo
     from restnet_tf.data import splits
 

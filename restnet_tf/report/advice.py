@@ -169,7 +169,7 @@ def _verified(report: Report) -> Iterator[Advice]:
 
 
 @dataclass(frozen=True)
-class Gain:
+class Improvement:
     """What ``restnet-tf optimize`` did to a point for the better, and the figures that show it."""
 
     what: str
@@ -199,24 +199,24 @@ def _optimised(report: Report) -> Iterator[Advice]:
                 return
 
 
-def _gain(report: Report, before: OperatingPoint, after: OperatingPoint, options: Sequence[str]) -> Gain | None:
+def _gain(report: Report, before: OperatingPoint, after: OperatingPoint, options: Sequence[str]) -> Improvement | None:
     """What was gained, by more than noise; None where nothing was."""
     if _QAT in options:
         return _integer_gain(before, after)
     if _better(after, before):
         basis = tuple(b for p in (before, after) for b in _bases(report, p, "", ("keras_rank_score", "macs")))
-        return Gain(f"{after.name} is better than {before.name} at no more cost", basis)
+        return Improvement(f"{after.name} is better than {before.name} at no more cost", basis)
     return _lighter(report, before, after)
 
 
-def _integer_gain(before: OperatingPoint, after: OperatingPoint) -> Gain | None:
+def _integer_gain(before: OperatingPoint, after: OperatingPoint) -> Improvement | None:
     """More right answers of the int8 file, of a point that had lost some by its integers."""
     was, now = losses.rank(before, _INTEGER), losses.rank(after, _INTEGER)
     if was is None or now is None or not _loses(now, was):
         return None
     scores = ((before, was), (after, now))
     basis = tuple(Basis(p.name, _INTEGER, "rank split", f"{100 * score.value:.1f} %") for p, score in scores)
-    return Gain(f"The {_INTEGER} file of {after.name} answers better than that of {before.name}", basis)
+    return Improvement(f"The {_INTEGER} file of {after.name} answers better than that of {before.name}", basis)
 
 
 def _needs_integers(point: OperatingPoint) -> bool:
@@ -225,7 +225,7 @@ def _needs_integers(point: OperatingPoint) -> bool:
     return exact is not None and integers is not None and exact.lead(integers)[0] > _WORTH
 
 
-def _lighter(report: Report, before: OperatingPoint, after: OperatingPoint) -> Gain | None:
+def _lighter(report: Report, before: OperatingPoint, after: OperatingPoint) -> Improvement | None:
     """A smaller update, of a point that answers as well as before in that precision."""
     for precision in _precisions_sent(report, before, after):
         was, now = (report.sent[p.name][precision]["update_packed"] for p in (before, after))
@@ -233,7 +233,7 @@ def _lighter(report: Report, before: OperatingPoint, after: OperatingPoint) -> G
         if scores[0] and scores[1] and scores[0].lead(scores[1])[0] <= 0 and now <= (1 - _SPARED) * was:
             sizes = ((before, was), (after, now))
             basis = tuple(Basis(p.name, precision, "update behind gzip", f"{size:,} bytes") for p, size in sizes)
-            return Gain(f"An update to {after.name} sends less, and no answer is lost", basis)
+            return Improvement(f"An update to {after.name} sends less, and no answer is lost", basis)
     return None
 
 

@@ -52,13 +52,7 @@ def _between(line: Line, value: Any) -> Any:
 
 
 FIGURES = (
-    Figure(
-        "point",
-        "point",
-        lambda of: of.point.name,
-        of=frozenset((POINT, FILE)),
-        views=TABLES | {BENCH, CASCADES},
-    ),
+    Figure("point", "point", lambda of: of.point.name, of=frozenset((POINT, FILE)), views=TABLES | {BENCH, CASCADES}),
     Figure("standing", "front", lambda of: place(of.point), views=TABLES),
     Figure("kind", "kind", lambda of: of.point.kind, views=ONLY_CSV),
     Figure("status", "status", lambda of: of.point.status, views=ONLY_CSV),
