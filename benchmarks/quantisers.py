@@ -127,7 +127,8 @@ def measure(case: Case, recipes: Mapping[str, Recipe]) -> None:
     print(f"{_HEAD}\n|{'---|' * _HEAD.count(' |')}")
     for name, file in files.items():
         latency = f"{medians[name]:.0f} ({medians[name] / medians.get(_OURS, np.nan):.2f})"
-        print(f"| {name}{_rule(file.content)} | {_answers(case, file, reference)} | {latency} | {file.seconds:.1f} |")
+        row = f"{name}{_rule(file.content)} | {_answers(case, file, reference)} | {latency} | {file.seconds:.1f}"
+        print(f"| {row} |", flush=True)
 
 
 def _places(subject: Origin, shared: Path) -> list[Path]:
