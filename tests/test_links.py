@@ -167,7 +167,8 @@ def spoken() -> str:
 
 
 def messages() -> list[str]:
-    return re.findall(r"^\| `([^`]+)` \|", (DOCS / "troubleshooting.md").read_text(), re.M)
+    of_clusters = (DOCS / "cluster.md").read_text().partition("## When something breaks")[2]
+    return re.findall(r"^\| `([^`]+)` \|", (DOCS / "troubleshooting.md").read_text() + of_clusters, re.M)
 
 
 @pytest.mark.parametrize("message", messages())

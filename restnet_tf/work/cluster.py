@@ -8,12 +8,11 @@ later changes nothing.
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import queue
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,18 +31,11 @@ from restnet_tf.work.tasks import Executor, Task
 if TYPE_CHECKING:
     from distributed import Future
 
-LOCAL = "local"
 _LOSSES = 6  # of one task, behind which it is the task's fault
 _LOOK_S = 0.5
-_CLOSE_S = 15.0
 _GRACE_S = 20.0
-_FETCH_S = 10.0
 _RESTART_S = 30.0
-_SHOWN = 20  # looks, until a file of a worker's has to be there
-# Dask gives up a worker that is not there some seconds after a loss; it may just have been lost for a second time.
-# Nobody reads its profiles.
-_LOCAL_CONFIG = {"distributed.deploy.lost-worker-timeout": "1d", "distributed.worker.profile.enabled": False}
-_SILENT = logging.CRITICAL + 1
+_PAUSED_S = 10.0  # behind which a worker tells surely whether it is at a task
 _FULL = 0.7  # of its limit a worker had in use when it was last seen: so it went over
 
 
@@ -72,7 +64,7 @@ class Workers:
         load: Freight | None = None,
         *,
         lasting: bool = True,
-        least_slow_s: float = 20.0,
+        least_slow_s: float = 60.0,
         patience_s: float = 300.0,
     ) -> None:
         self._roster, self._client, self._prepare = roster, roster.client, prepare
@@ -167,6 +159,7 @@ class Workers:
         workers = {one.address: one for one in self.wait(report)}
         for flight in [one for one in self._flights if one.worker.instance not in self._roster.instances]:
             self._lose(flight, report)
+        self._unstick(workers, report)
         busy = {flight.worker.address for flight in self._flights}
         idle = [worker for worker in workers.values() if worker.address not in busy]
         self._mend([worker for worker in idle if worker.paused], report)
@@ -274,6 +267,15 @@ class Workers:
             self._roster.leave_out(worker, faults.occupied(worker), report)
         elif needed:
             self._more_memory(flight, worker, report)
+
+    def _unstick(self, workers: Mapping[str, Worker], report: Reporter) -> None:
+        """Give up what a worker was given as it was about to be paused: there it would wait for ever."""
+        for flight in list(self._flights):
+            now = workers.get(flight.worker.address)
+            waits_s = time.monotonic() - flight.attempt.since
+            if now is not None and now.paused and not now.working and waits_s > _PAUSED_S:
+                self._give_up(flight)
+                self._mend([now], report)
 
     def _mend(self, idle: Sequence[Worker], report: Reporter) -> None:
         """Start workers anew that hold so much memory that Dask gives them nothing."""

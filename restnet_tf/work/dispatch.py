@@ -28,7 +28,7 @@ class Dispatch:
     """So many tasks; ``least_slow_s``: what takes less is not slow, whatever is usual."""
 
     count: int
-    least_slow_s: float = 20.0
+    least_slow_s: float = 60.0
     losses: Counter[int] = field(default_factory=Counter)
     needs: dict[int, int] = field(default_factory=dict)  # bytes of memory that a task went over
 

@@ -22,6 +22,7 @@ class Worker:
     limit: int
     memory: int
     paused: bool
+    working: bool  # a task runs in it, as far as is known
     nanny: str  # what would start it anew; empty without
 
     def __str__(self) -> str:

@@ -166,6 +166,7 @@ def _worker(address: str, info: dict[str, Any]) -> Worker:
         limit=info["memory_limit"] or 0,
         memory=info["metrics"].get("memory", 0),
         paused=info["status"] == "paused",
+        working=info["metrics"].get("task_counts", {}).get("executing", 0) > 0,
         nanny=info["nanny"] or "",
     )
 
