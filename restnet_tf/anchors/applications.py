@@ -102,8 +102,9 @@ def unknown(base: str) -> str:
     if Path(base).suffix or "/" in base:
         return f"no file {base}"
     near = difflib.get_close_matches(base.lower(), [n.lower() for n in models], n=3)
-    names = [n for n in models if n.lower() in near] or sorted(models)
-    return f"{base!r} is neither a file nor a model of Keras Applications; did you mean {', '.join(names)}?"
+    names = [n for n in models if n.lower() in near]
+    hint = f"did you mean {', '.join(names)}?" if names else "give a path, or a name such as MobileNetV2 or ResNet50"
+    return f"{base!r} is neither a file nor a model of Keras Applications; {hint}"
 
 
 class ConstructorError(RestnetError):

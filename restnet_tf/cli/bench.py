@@ -11,7 +11,7 @@ from restnet_tf.cli import screen, switches
 from restnet_tf.cli.devices import device_option
 
 
-@click.command()
+@click.command(short_help="Measure files on devices.")
 @click.argument("run", type=click.Path(path_type=Path))
 @device_option(
     "--device",

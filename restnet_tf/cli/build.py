@@ -15,7 +15,7 @@ from restnet_tf.fitting.rungs import FINE_TUNES
 option = partial(shared.option, "build")
 
 
-@click.command()
+@click.command(short_help="Make the family between two models, or from one.")
 @shared.method
 @shared.pair
 @shared.several

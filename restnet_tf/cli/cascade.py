@@ -14,7 +14,7 @@ from restnet_tf.cli import screen, switches
 option = partial(shared.option, "cascade")
 
 
-@click.command()
+@click.command(short_help="Join models as they are; the next runs only where one is unsure.")
 @click.argument("models", nargs=-1, required=True, metavar="SMALL LARGE [LARGER]")
 @option("--data", metavar="DATA", required=True, help="Images: a folder, an .npz file, or digits.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/SMALL-LARGE-DATA]")

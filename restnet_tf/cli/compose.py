@@ -17,7 +17,7 @@ option = partial(shared.option, "compose")
 _SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
 
 
-@click.command()
+@click.command(short_help="Make nets of a pool's fragments, without training.")
 @option(
     "--pool",
     multiple=True,

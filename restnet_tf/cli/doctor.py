@@ -10,7 +10,7 @@ from restnet_tf.cli import options as shared
 from restnet_tf.cli import screen, switches
 
 
-@click.command()
+@click.command(short_help="Say beforehand what a build would come upon.")
 @click.argument("model")
 @click.option("--data", metavar="DATA", help="Images to look at it with: its right answers, and ranges for int8.")
 @click.option("--target", metavar="DEVICE", help="A device that its file is for (restnet-tf export).")

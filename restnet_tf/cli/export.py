@@ -12,7 +12,7 @@ from restnet_tf.cli.devices import device_option
 from tflite_export.kernels import CORES, LIBRARIES
 
 
-@click.command()
+@click.command(short_help="Write what one flashes or ships.")
 @click.argument("run", type=click.Path(path_type=Path))
 @device_option("--target", required=True, metavar="T", concerns="target", help="{devices}.")
 @click.option("--point", metavar="P", help="One point of RUN, as in L1-S0.")

@@ -23,7 +23,7 @@ def _read(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple
         raise click.BadParameter(str(error), ctx, param) from None
 
 
-@click.command()
+@click.command(short_help="Compare two runs; exit 1 where the new one is worse.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("limits", callback=_read)
 @click.option("--against", type=click.Path(path_type=Path), required=True, metavar="OLDRUN", help="The earlier run.")

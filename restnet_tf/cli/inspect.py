@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from restnet_tf.records import Cut
 
 
-@click.command()
+@click.command(short_help="List where a model can be cut, and what a file holds.")
 @click.argument("model")
 @click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
 @click.option("--preprocess", type=shared.PREPROCESS, default="none", show_default=True)

@@ -9,7 +9,7 @@ import click
 from restnet_tf.cli import screen, switches
 
 
-@click.command()
+@click.command(short_help="Add files to a finished run.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--precision", "precisions", multiple=True, metavar="NAME", help="As in build; may be given again.")
 @click.option("--point", "names", multiple=True, metavar="NAME", help="A point that was not shipped, as in L1-S0.")

@@ -10,7 +10,7 @@ import click
 from restnet_tf.cli import screen, switches
 
 
-@click.command()
+@click.command(short_help="Quantise, prune or cluster a point by training.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--point", required=True, metavar="NAME", help="A stitched point of RUN, as in L1-S0.")
 @click.option("--qat", is_flag=True, help="Train behind the rounding of the int8 file.")

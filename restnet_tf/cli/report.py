@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Write one page, Markdown and CSV of a run.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--out",

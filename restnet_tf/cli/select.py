@@ -9,7 +9,7 @@ import click
 from restnet_tf.cli import switches
 
 
-@click.command()
+@click.command(short_help="Choose the best file within a budget.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--budget",

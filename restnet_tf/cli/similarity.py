@@ -11,7 +11,7 @@ from restnet_tf.cli import options as shared
 from restnet_tf.cli import screen, switches
 
 
-@click.command()
+@click.command(short_help="Compare all cuts of two models: a heat map.")
 @shared.pair
 @click.option("--data", metavar="DATA", required=True, help="A folder, an .npz file, digits, or keras:cifar10.")
 @click.option(

@@ -10,7 +10,7 @@ import click
 from restnet_tf.cli import screen, switches
 
 
-@click.command()
+@click.command(short_help="Train a small model where none is at hand.")
 @click.argument("arch")
 @click.option("--data", metavar="DATA", required=True, help="Labelled data: a folder, an .npz file, or digits.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The .keras file to write.")

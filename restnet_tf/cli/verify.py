@@ -10,7 +10,7 @@ from restnet_tf.cli import options as shared
 from restnet_tf.cli import screen, switches
 
 
-@click.command()
+@click.command(short_help="Run files beside Keras and TensorFlow's conversions.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--precision", default="float32,int8", show_default=True, help="Precisions, by commas.")
 @click.option("--images", type=click.IntRange(min=1), default=256, show_default=True, help="Test images at most.")

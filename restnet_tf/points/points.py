@@ -322,6 +322,10 @@ def read(path: Path) -> tuple[dict[str, Any], tuple[OperatingPoint, ...]]:
         content = SCHEMA.load(dict[str, Any], path)
         points = SCHEMA.read(tuple[OperatingPoint, ...], content.pop("points"), "points")
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise RestnetError(
+                f"{path} is missing: there is no folder {path.parent}; name the one that a build wrote"
+            ) from None
         raise RestnetError(f"{path} is missing: the build has not finished; run it again to resume") from None
     except KeyError:
         raise RestnetError(f"{path} is not a list of operating points: points: missing") from None

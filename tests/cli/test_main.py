@@ -73,6 +73,20 @@ def test_help_shows_an_example_of_the_command(command: str) -> None:
     assert example[1] == command
 
 
+def test_the_list_of_commands_is_cut_short_nowhere() -> None:
+    answer = ask("--help")
+    listed = answer.out.split("Commands:\n")[1].splitlines()
+    assert len(listed) == len(COMMANDS)
+    assert not [line for line in listed if "..." in line or len(line) > 80]
+
+
+def test_a_run_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    answer = ask("select", tmp_path / "none", "--budget", "macs<=1M")
+    assert answer.complaint.endswith(f"there is no folder {tmp_path / 'none'}; name the one that a build wrote")
+    (tmp_path / "none").mkdir()
+    assert "the build has not finished" in ask("select", tmp_path / "none", "--budget", "macs<=1M").complaint
+
+
 def test_every_command_is_known_here() -> None:
     assert tuple(sorted(main.commands)) == tuple(sorted(COMMANDS))
 
@@ -122,6 +136,7 @@ def test_the_command_line_calls_commands_alone() -> None:
         "restnet_tf.records.RestnetError",
         "restnet_tf.records.RestnetWarning",
         "restnet_tf.report.terminal",
+        "restnet_tf.work.places.Cluster",
         "restnet_tf.work.start",
         "restnet_tf.work.tasks",
         "restnet_tf.work.times",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -208,11 +208,15 @@ def _order(family: Build) -> list[str]:
     listed = plans_file.read_plans(family.run.plans_path)
     tried = [p for p in listed if p.kl is not None and jumps.between(p)]
     told = plan.order(tried, family.settings.seed)
-    figures = ", ".join(f"{plan.SPOKEN[by]} {value:+.2f}" for by, value in told.items())
-    title = f"how {len(tried)} tried plans rank against their loss (Spearman, -1 would be best)"
-    lines = [f"{title}: {figures}"] if told else []
+    foretold = {by: 0.0 - value for by, value in told.items() if isfinite(value)}  # a low loss is a good one
+    figures = ", ".join(f"{plan.SPOKEN[by]} {value:+.2f}" for by, value in foretold.items())
+    title = f"how well each ranking foretold the loss of {len(tried)} pairs that were tried (1 is best, 0 is chance)"
+    lines = [f"{title}: {figures}"] if foretold else []
     if (sums := plan.ranking(listed)) is not None:
-        lines.append(f"what jumps do alone ranks paths of several by its sum (Spearman, +1 would be best): {sums:+.2f}")
+        lines.append(
+            "how well what each jump does alone foretold the loss of paths of several (1 is best, 0 is chance):"
+            f" {sums:+.2f}"
+        )
     return lines
 
 
