@@ -128,3 +128,22 @@ def test_a_front_gives_what_its_channels_are_made_of():
     held = run(content, [images(64)]).scores.reshape(64, 17, -1)
     off = held @ obj().holdings[STOP].reads - features()
     assert np.abs(off).max() < 0.03 * np.abs(features()).max()
+
+
+def test_tuned_norms_keep_all_integers_but_those_of_the_layers_behind_them():
+    """The converter folds a norm's factors into what reads it alone."""
+    own = keras.models.clone_model(cuts.between(centred(), cuts.tensor(centred(), START), centred().output))
+    own.set_weights(cuts.between(centred(), cuts.tensor(centred(), START), centred().output).get_weights())
+    norms = [layer for layer in own.layers if isinstance(layer, layers.LayerNormalization)]
+    for layer in norms:
+        layer.gamma.assign(layer.gamma * np.random.default_rng(4).uniform(0.7, 1.4, WIDTH))
+    delivered = stitch.applied(joining(False), features())
+    holdings = link.holdings_from(obj(), START)
+    content = compile_object(own, {}, "int8", [delivered], limits=(-np.inf, np.inf), holdings=holdings)
+    back = link.Object(content, weights_of=obj())
+    shared = {id(t.buffer) for t in obj().graph.tensors if t.constant}
+    weights = [op.inputs[1] for op in back.graph.operators if op.name == "FULLY_CONNECTED"]
+    alone = [t for t in weights if t is not None and id(t.buffer) not in shared]
+    # Query, key, value, the widening layer; the head where the last norm is folded into it.
+    assert len(weights) == 7
+    assert len(alone) in (4, 5)
