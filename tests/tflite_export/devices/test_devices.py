@@ -17,7 +17,7 @@ from restnet_tf.cli.main import main
 from tflite_export.devices import devices
 from tflite_export.devices.subjects import DeviceOptions
 from tflite_export.errors import TfliteError
-from tflite_export.precision import PRECISIONS
+from tflite_export.precision import EVERY
 
 HOUSE = Path(restnet_tf.commands.__file__).parents[1]
 FOLDER = Path(tflite_export.devices.__file__).parent
@@ -44,10 +44,10 @@ def test_a_device_says_what_it_takes(name: str) -> None:
     device = devices.named(name)
     assert device.name == name
     assert device.tried
-    assert set(device.tried) <= set(PRECISIONS)
+    assert set(device.tried) <= set(EVERY)
     assert set(device.options) <= {field.name for field in fields(DeviceOptions)}
     if device.target is not None:
-        assert set(device.target.rules.precisions) <= set(PRECISIONS)
+        assert set(device.target.rules.precisions) <= set(EVERY)
         assert device.target.rules.source
         assert devices.target(name) is device.target
 
