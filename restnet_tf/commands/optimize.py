@@ -298,20 +298,20 @@ def _targets(ported: Ported, treatment: Treatment) -> list[int]:
     return large
 
 
-def _beside(behind: Tail, ported: Ported, treatment: Treatment, targets: Sequence[int]) -> list[int]:
+def _beside(ported: Ported, treatment: Treatment, targets: Sequence[int], *, shares: bool) -> list[int]:
     """What else is trained: all of the stitch, and the back's norms where the scope has them.
 
-    Behind rounding a back that is the anchor's stays so: other norms than folded ones would have it calibrated anew,
-    to other ranges than those that were trained for (L3-S0 of the digit ViTs: 75.8 -> 54.6 % of 269 images).
+    A back that ``shares`` the anchor's integers and ranges stays so: other norms than folded ones would have it
+    calibrated anew, to other ranges than those that were trained for (L3-S0 of the digit ViTs: 75.8 -> 54.6 % of 269).
     """
-    held = treatment.reach == "norm" and behind.rounded is not None and behind.rounded.shares
-    norms = () if treatment.reach == "stitch" else _FOLDED if held else _NORMS
+    norms = {"stitch": (), "norm": _FOLDED if shares else _NORMS, "back": _NORMS}[treatment.reach]
     own = [i for i, x in enumerate(ported.layers) if x.paths and (x.part == "stitch" or x.class_name in norms)]
     return [i for i in own if i not in targets]
 
 
 def _job(behind: Tail, ported: Ported, treatment: Treatment) -> worker.Optimisation:
     targets = _targets(ported, treatment)
+    shares = behind.rounded is not None and behind.rounded.shares
     views = behind.views()
     files = {"x": views.x, "teacher": views.teacher, "labels": views.labels}
     if behind.rounded is not None:
@@ -320,7 +320,7 @@ def _job(behind: Tail, ported: Ported, treatment: Treatment) -> worker.Optimisat
         method=treatment.method,
         amount=treatment.amount,
         targets=tuple(targets),
-        beside=tuple(_beside(behind, ported, treatment, targets)),
+        beside=tuple(_beside(ported, treatment, targets, shares=shares)),
         epochs=treatment.passes,
         seed=treatment.seed,
         files={name: str(path.absolute()) for name, path in files.items()},
