@@ -175,7 +175,7 @@ def test_all_files_are_there(finished: Path) -> None:
     expected |= {f"stitches/{name}.npz" for name in ("distilled", *twins, *stitched)}
     expected |= {f"anchors/{name}" for name in (*ANCHOR_FILES, "distilled.npz")}
     expected |= {"points.json", "points.png", "plans.json", "run.json", "similarity.npz", "similarity.png", ".lock"}
-    expected |= {"elastic.float32.tflite"}
+    expected |= {"elastic.float32.tflite", "times.json"}
     # There is a cascade worth having, for all that nothing was trained well.
     chains = [in_files(p.name) for p in found if p.kind == CASCADE]
     assert chains

@@ -68,7 +68,7 @@ def batch_of(n: int = 100) -> np.ndarray:
 
 def contents(run: Path = Path("run")) -> dict[str, bytes]:
     """The files of a run by path, but what holds times."""
-    timed = ("points.json", "points.png", ".lock", "run.json")
+    timed = ("points.json", "points.png", "times.json", ".lock", "run.json")
     return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name not in timed}
 
 

@@ -69,7 +69,7 @@ def build(question: Options, report: Any = None) -> job.Done:
 
 def settled(folder: Path) -> dict[str, bytes]:
     """The files that the inputs decide to the byte: all but those that hold latencies of this host."""
-    timed = ("points.json", "points.png", ".lock")
+    timed = ("points.json", "points.png", "times.json", ".lock")
     files = (p for p in sorted(folder.rglob("*")) if p.is_file())
     return {
         n: p.read_bytes()
