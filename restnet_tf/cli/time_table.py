@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 WORDS = {
     tasks.STATISTICS: "statistics: how alike the networks are inside, and stitches in closed form",
     tasks.TRIALS: "trials: what each stitch does before it is trained",
-    tasks.FEATURES: "features: what the networks make of the images, kept on disk for training",
+    tasks.FEATURES: "features: what the networks make of the data, kept on disk for training",
     tasks.FITS: "fits: training stitches",
     tasks.TRAINING: "training: of whole networks, and of stitches together",
     tasks.CONVERSIONS: "conversions: networks made into .tflite files",
-    tasks.SCORINGS: "scorings: networks and files answering the images that judge",
+    tasks.SCORINGS: "scorings: networks and files answering the data that judges",
     tasks.SEARCH: "search: composing networks of fragments",
 }
 # So many stages are named of what this process did itself; the rest is one row.
