@@ -285,7 +285,7 @@ def test_switches_are_switches(monkeypatch: pytest.MonkeyPatch):
     """The published code parses them with ``type=bool``, by which any word is true."""
     seen: list[Options] = []
 
-    def note(method: str, question: Options, report: Any, jobs: int | None) -> None:
+    def note(method: str, question: Options, report: Any, **how: Any) -> None:
         assert method == "snnet"
         seen.append(question)
         raise RestnetError("noted")
