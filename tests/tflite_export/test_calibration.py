@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tflite_export.calibration import BEST, KEY, check_clipping, chosen, quantised
+from tflite_export.calibration import BEST, KEY, USUAL, check_clipping, chosen, quantised
 from tflite_export.convert import compile_object, convert
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, only, read
@@ -139,6 +139,12 @@ LOSS = np.linspace(0.5, 1.5, 40)
 )
 def test_clipping_is_taken_where_it_surely_gains(other: np.ndarray, taken: str):
     assert chosen({MIN_MAX: LOSS, "mse": other}) == taken
+
+
+def test_of_rules_that_images_cannot_tell_apart_the_usual_one_is_taken():
+    noisy = LOSS + 0.5 * np.resize([1, -1.1], 40)
+    assert chosen({MIN_MAX: noisy, USUAL: LOSS, "mse": 1.02 * LOSS}) == USUAL
+    assert chosen({MIN_MAX: 0.5 * LOSS, USUAL: LOSS, "mse": LOSS}) == MIN_MAX
 
 
 def test_one_image_judges_too():
