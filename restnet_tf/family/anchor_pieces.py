@@ -47,8 +47,8 @@ _CHECKED_IMAGES = 4
 _FLOAT_ERROR = 1e-4
 # A cut that loses more of what a stitch delivers is worth a word.
 _CLIPPED = 0.01
-# Below it a route is calibrated on its own; what the anchors' ranges suit has 25 to 35.
-_LEAST_SQNR_DB = 20.0
+# Below it a route is calibrated on its own, if that gains something; what the anchors' ranges suit has 25 to 35.
+_LEAST_SQNR_DB, _WORTH_DB = 20.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -228,12 +228,12 @@ class AnchorPieces:
             return route
         anew = self._refitted(joint, replace(lead, back=self._own_back(joint)))
         after = self._sqnr(name, anew)
-        kept = "calibrated anew" if after > before else "kept as it was"
+        worth = after > before + _WORTH_DB
         self._family.report.say(
             f"{name} {self._precision}: logits {before:.1f} dB above the error in the anchor's ranges,"
-            f" {after:.1f} dB in its own; {kept}"
+            f" {after:.1f} dB in its own; {'calibrated anew' if worth else 'kept as it was'}"
         )
-        return anew if after > before else route
+        return anew if worth else route
 
     def _sqnr(self, point: str, route: link.Route) -> float:
         """Decibels of a route's logits over their error against Keras, on calibration images."""

@@ -196,7 +196,7 @@ def test_agreement_with_the_large_anchor_stands_beside_accuracy(finished: Path) 
     found = {p.name: p for p in points.read(finished / "points.json")[1]}
     assert found["large"].test.agreement == 1.0
     assert found["small"].test.agreement == pytest.approx(np.mean(answers["large"] == answers["small"]))
-    assert found["small"].test.agreement != found["small"].test.value
+    assert found["large"].test.agreement != found["large"].test.value
     assert "as large %" in (finished.parent / "printed").read_text()
 
 
