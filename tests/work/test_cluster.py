@@ -193,7 +193,12 @@ def test_a_full_disk_leaves_one_worker_out(machines, tmp_path) -> None:
     report = Silent()
     with used(machines, tmp_path, report) as execute:
         work = [Task(f"fitting {n}", full_on_one, tmp_path / f"{n}") for n in range(4)]
-        assert list(execute(work, report)) == [1] * 4
+
+        def told() -> bool:  # on a busy machine the other worker may do all four
+            assert list(execute(work, report)) == [1] * 4
+            return any("disk is full" in line for line in report.lines)
+
+        until(told)
     (line,) = [line for line in report.lines if "disk is full" in line]
     assert line.startswith("worker 0 (tcp://")
     assert "which another worker does" in line
