@@ -23,7 +23,7 @@ def centre(model: keras.Model, images: np.ndarray) -> int:
     The answers stay what they are: a layer norm takes the mean away. Where they do not, on some ``images``
     ``(n, h, w, c)``, the weights stay as well. Changes weights of the model itself, which holds no nested ones.
     """
-    if not any((found := norm(node)) is not None and found.mean for node in graph.calls(model)):
+    if not any((layer_norm := norm(node)) is not None and layer_norm.mean for node in graph.calls(model)):
         return 0
     streams = Streams(model)
     mean_free = [stream for stream in streams.every() if _for_norms(streams, stream)]
@@ -44,7 +44,7 @@ def centre(model: keras.Model, images: np.ndarray) -> int:
 def _for_norms(streams: Streams, stream: ChannelStream) -> bool:
     """Whether layer norms alone read a stream, and weights write it."""
     read = [norm(node) for node in stream.readers]
-    if not read or stream.ends or not all(found is not None and found.mean for found in read):
+    if not read or stream.ends or not all(layer_norm is not None and layer_norm.mean for layer_norm in read):
         return False
     weighted = [node for node in stream.joints if getattr(node.operation, "weights", None)]
     written = all(node is not None and maps.writes(node) and streams.once(node) for node in stream.writers)

@@ -74,13 +74,13 @@ class Edits:
 
     def _norm(self, call: NormCall, holding: Holding) -> None:
         """Put the operator in the place of a norm that reads a stream in a holding."""
-        copies, found = holding.copies, call.norm
-        factors, offsets = found.factors[copies], found.beta[copies] / np.asarray(holding.factors)[copies]
+        copies, norm = holding.copies, call.norm
+        factors, offsets = norm.factors[copies], norm.beta[copies] / np.asarray(holding.factors)[copies]
         if len(copies) > len(holding.factors):
             for reader in call.readers:
                 self._map(reader, reads=holding.reads)
             for node in call.normed.joints:
                 self._joint(node, Holding(holding.factors).writes)
-        mean = found.mean and not holding.centred
+        mean = norm.mean and not holding.centred
         self._layers[id(call.node.operation)] = norms.l2(factors, offsets, mean=mean, name=call.node.operation.name)
         self._count(NORMS, 1)

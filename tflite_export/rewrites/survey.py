@@ -65,12 +65,12 @@ def surveyed(
     ``ends`` are the outputs by name; a stream with one of ``holdings`` takes that, the input's by the input's name.
     """
     streams = Streams(model)
-    pairs = [(node, found) for node in streams.nodes if (found := norm(node)) is not None]
+    pairs = [(node, layer_norm) for node in streams.nodes if (layer_norm := norm(node)) is not None]
     if not pairs:
         return Survey(model, (), ())
     few = np.concatenate(images[:_IMAGES])
     values = graph.run(graph.to(model, [node.input_tensors[0] for node, _ in pairs]), few)
-    calls = tuple(_call(streams, node, found, x) for (node, found), x in zip(pairs, values, strict=True))
+    calls = tuple(_call(streams, node, layer_norm, x) for (node, layer_norm), x in zip(pairs, values, strict=True))
     residuals = tuple(
         residual
         for stream in streams.every()
@@ -79,7 +79,7 @@ def surveyed(
     return Survey(model, calls, residuals)
 
 
-def _call(streams: Streams, node: Any, found: Norm, x: np.ndarray) -> NormCall:
+def _call(streams: Streams, node: Any, layer_norm: Norm, x: np.ndarray) -> NormCall:
     normed = streams.of(node.output_tensors[0])
     taken = (
         all(writer is node for writer in normed.writers)
@@ -89,7 +89,9 @@ def _call(streams: Streams, node: Any, found: Norm, x: np.ndarray) -> NormCall:
     )
     centred = np.abs(x.mean(axis=-1)) <= _CENTRED * np.sqrt(np.square(x).mean(axis=-1))
     readers = tuple(normed.readers) if taken else ()
-    return NormCall(node, found, found.negligible(x) and streams.once(node), bool(centred.all()), normed, readers)
+    return NormCall(
+        node, layer_norm, layer_norm.negligible(x) and streams.once(node), bool(centred.all()), normed, readers
+    )
 
 
 def _residual(
