@@ -67,7 +67,9 @@ def test_commands_are_found_with_what_is_shown_of_them() -> None:
 
 def test_the_demo_is_what_the_page_says() -> None:
     """It runs a build without options, which leaves its files in runs/demo."""
-    planned = subprocess.run(["make", "-n", "demo"], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+    planned = subprocess.run(
+        ["make", "--no-print-directory", "-n", "demo"], cwd=paths.ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert planned.splitlines()[-1] == ".venv/bin/restnet-tf build"
     assert [one.command for one in typed(PAGE)[:2]] == list(SET_UP)
 

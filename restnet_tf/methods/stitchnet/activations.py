@@ -36,10 +36,19 @@ class PoolActivations:
     ) -> None:
         """Run every member once over its images, uint8 ``(n, h, w, c)``; what is there already stays.
 
-        Raises ``RestnetError`` where a member's activations are not finite.
+        One process fills a folder, others that come to it meanwhile wait. Raises ``RestnetError`` where a member's
+        activations are not finite.
         """
-        if self._folder.exists():
-            return
+        from filelock import FileLock
+
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder.with_name(f"{self._folder.name}.lock")):
+            if not self._folder.exists():
+                self._write(pool, images, report)
+
+    def _write(
+        self, pool: Mapping[str, tuple[Fragment, ...]], images: Mapping[str, np.ndarray], report: Reporter
+    ) -> None:
         partial = self._folder.with_name(self._folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,17 @@ def test_activations_are_those_of_keras(tmp_path: Path) -> None:
     assert end.start is not None
     again = filled.run(end, np.asarray(filled.native("A", end.start)))
     np.testing.assert_allclose(again, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_workers_that_fill_one_folder_at_once_all_find_it_whole(tmp_path: Path) -> None:
+    member = pool(networks.anchor())
+    start = member.parts[0].stop
+    for attempt in range(3):
+        with ThreadPoolExecutor(4) as workers:
+            filled = list(workers.map(member.activations, [tmp_path / f"native{attempt}"] * 4))
+        first, *others = (np.array(one.native("A", start)) for one in filled)
+        for other in others:
+            np.testing.assert_array_equal(other, first)
 
 
 def test_activations_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
