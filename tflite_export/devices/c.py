@@ -49,7 +49,7 @@ def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Fin
 
 
 def _one(subject: Subject) -> Findings:
-    arena = network.of_file(subject.content).arenas[0]
+    arena = network.of_file(subject.content).alone.arenas[0]
     return Findings(subject.measured(_NAME, {"arena": arena}, kind="plan", tool=_SOURCE))
 
 

@@ -73,17 +73,25 @@ class PlacedLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class CNetwork:
+class Placed:
     """Calls in order; ``arenas`` are in bytes, ``input_offsets`` where the input has room in them.
 
     Of both there are two: for the kernels in plain C, and for others.
     """
 
     calls: tuple[PlacedLayer, ...]
-    input: Tensor
-    output: Tensor
     arenas: tuple[int, int]
     input_offsets: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class CNetwork:
+    """The layers of a network in order, from its input to its output, and their calls where it runs alone."""
+
+    input: Tensor
+    output: Tensor
+    parts: tuple[CLayer | Alias, ...]
+    alone: Placed
 
 
 @dataclass(frozen=True)
@@ -97,13 +105,14 @@ class _Layout:
 def of_file(content: bytes) -> CNetwork:
     """The layers of a file of one network, placed.
 
-    Raises TfliteError for operators that no kernel is here for, ends that are not int8, and what the makers of layers
-    refuse.
+    Raises TfliteError for operators that no kernel is here for, ends that are not int8, what hands its input on, and
+    what the makers of layers refuse.
     """
     graph = only(read(content))
     _check(graph)
-    parts = [part for operator in lookups.joined(graph.operators) for part in _layers(operator)]
-    return _placed(graph, parts)
+    (entry,), (end,) = graph.inputs, graph.outputs
+    parts = tuple(part for operator in lookups.joined(graph.operators) for part in _layers(operator))
+    return CNetwork(entry, end, parts, placed(entry, (end,), parts))
 
 
 def _layers(operator: Operator | Lookup) -> Sequence[CLayer | Alias]:
@@ -132,16 +141,21 @@ def _check(graph: Subgraph) -> None:
 class _Room:
     """Which tensors share room, and when it is in use: by steps, of which layer n is step n + 1."""
 
-    def __init__(self, graph: Subgraph, parts: Sequence[CLayer | Alias]) -> None:
+    def __init__(self, entry: Tensor, ends: Sequence[Tensor], parts: Sequence[CLayer | Alias]) -> None:
         self._shared: dict[int, Tensor] = {}
         self.layers = [part for part in parts if isinstance(part, CLayer)]
         for part in parts:
             if isinstance(part, Alias):
                 self._join(part.reads, part.writes)
-        self.input, self.output = self.of(graph.inputs[0]), self.of(graph.outputs[0])
-        if self.input is self.output:
+        self.input = self.of(entry)
+        self._ends = {id(self.of(end)) for end in ends}
+        if self.is_end(self.input):
             raise TfliteError("the network hands its input on as it is; it needs a layer")
         self._in_place()
+
+    def is_end(self, room: Tensor) -> bool:
+        """Whether it is the caller's, for scores."""
+        return id(room) in self._ends
 
     def of(self, tensor: Tensor) -> Tensor:
         """The tensor that stands for all that share its room."""
@@ -160,10 +174,10 @@ class _Room:
             room = self.of(layer.writes)
             for number in layer.in_place:
                 operand = layer.reads[number]
-                if isinstance(operand, Constant) or room is self.output:
+                if isinstance(operand, Constant) or self.is_end(room):
                     continue
                 own = self.of(operand)
-                if own is self.input or own is self.output or own is room or self._last(own) > step:
+                if own is self.input or self.is_end(own) or own is room or self._last(own) > step:
                     continue
                 self._join(own, room)
                 break
@@ -195,15 +209,19 @@ class _Room:
         for step, layer in enumerate(self.layers, start=1):
             touched = [t for t in layer.reads if not isinstance(t, Constant)] + [layer.writes]
             for room in map(self.of, touched):
-                if room is self.output:
+                if self.is_end(room):
                     continue
                 first = lives[id(room)].first if id(room) in lives else step
                 lives[id(room)] = LiveRange(room.name, room.nbytes, first, step)
         return lives
 
 
-def _placed(graph: Subgraph, parts: Sequence[CLayer | Alias]) -> CNetwork:
-    room = _Room(graph, parts)
+def placed(entry: Tensor, ends: Sequence[Tensor], parts: Sequence[CLayer | Alias]) -> Placed:
+    """Layers in their order with places for all that they read and write; ``ends`` have one place, the caller's.
+
+    Raises TfliteError where an end is the entry as it came.
+    """
+    room = _Room(entry, ends, parts)
     lives = room.ranges()
     dense, apart = (_layout(lives, shifts) for shifts in (room.shifts(lives), {}))
 
@@ -213,7 +231,7 @@ def _placed(graph: Subgraph, parts: Sequence[CLayer | Alias]) -> CNetwork:
         own = room.of(tensor)
         if own is room.input:
             return ArenaPlace(INPUT)
-        if own is room.output:
+        if room.is_end(own):
             return ArenaPlace(_OUTPUT)
         return ArenaPlace("arena", (dense.offsets[id(own)], apart.offsets[id(own)]))
 
@@ -226,7 +244,7 @@ def _placed(graph: Subgraph, parts: Sequence[CLayer | Alias]) -> CNetwork:
             layer = _turned(layer, operand, writes)
         calls.append(PlacedLayer(layer, reads, writes))
     inside = dense.offsets[id(room.input)], apart.offsets[id(room.input)]
-    return CNetwork(tuple(calls), graph.inputs[0], graph.outputs[0], (dense.size, apart.size), inside)
+    return Placed(tuple(calls), (dense.size, apart.size), inside)
 
 
 def _room_of(room: _Room, layer: CLayer) -> int:

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from tflite_export import carray, emit, template
+from tflite_export import carray, template
 from tflite_export.confidence import entropy_terms
 from tflite_export.errors import TfliteError
+from tflite_export.flatbuffer import Tensor
 from tflite_export.inputs import PHOTOS, InputKind
-from tflite_export.plainc import functions, network, scratch
+from tflite_export.plainc import chain, network, scratch
+from tflite_export.plainc.chain import CChain
 from tflite_export.plainc.factors import scale, zero_point
 from tflite_export.plainc.layers import CLayer, Constant
-from tflite_export.plainc.network import ArenaPlace, CNetwork, PlacedLayer
+from tflite_export.plainc.network import ArenaPlace, CNetwork, Placed, PlacedLayer
 
 _FOLDER = Path(__file__).parent
 KERNELS, TEMPLATES = _FOLDER / "kernels", _FOLDER / "templates"
@@ -76,20 +78,19 @@ def written(
         double = next(name for name in names if names.count(name) > 1)
         raise TfliteError(f"two points would be called {double} in C; export them one by one")
     pool = _Pool()
-    told = [_point(point, networks[point.stem], pool) for point in points]
-    chains = [_cascade(cascade, {p["stem"]: p for p in told}, networks, pool) for cascade in cascades]
+    chains = {cascade.stem: _chain(cascade, networks) for cascade in cascades}
+    told = {point.stem: _point(point, networks[point.stem], pool) for point in points}
+    placed = [*(one.alone for one in networks.values()), *(one.placed for one in chains.values())]
     first = networks[points[0].stem].input
-    arenas = [max(one.arenas[way] for one in networks.values()) for way in (0, 1)]
-    layers = [call.layer for one in networks.values() for call in one.calls]
-    values = {
+    values: dict[str, Any] = {
         "about": about.replace("*/", "* /"),
         "told": kind.told,
         "pixels": _PIXELS.get((first.type, scale(first), zero_point(first)), "") if kind.photos else "",
-        "arenas": arenas,
-        "scratches": [max(4, *(scratch.wanted(layer, helium) for layer in layers)) for helium in (True, False)],
+        "arenas": [max(one.arenas[way] for one in placed) for way in (0, 1)],
+        "scratches": [max(4, *_scratches(placed, helium)) for helium in (True, False)],
         "labels": labels,
-        "points": told,
-        "cascades": chains,
+        "points": list(told.values()),
+        "cascades": [_cascade(cascade, chains[cascade.stem], told, pool) for cascade in cascades],
         "constants": pool.constants,
         "layers": pool.layers,
     }
@@ -97,7 +98,7 @@ def written(
     kernels = {"restnet_confidence.c"} if cascades else set()
     kernels |= {f"restnet_{layer['kernel']}.c" for layer in pool.layers}
     sources = {name: (KERNELS / name).read_bytes() for name in (*_ALWAYS, *sorted(kernels))}
-    return Written({name: text.encode() for name, text in texts.items()} | sources, arenas[0], pool.size)
+    return Written({name: text.encode() for name, text in texts.items()} | sources, values["arenas"][0], pool.size)
 
 
 class _Pool:
@@ -158,10 +159,15 @@ def _name(stem: str) -> str:
     return f"model_{carray.identifier(stem)}"
 
 
+def _scratches(placed: Sequence[Placed], helium: bool) -> Iterator[int]:
+    """Bytes of working memory that CMSIS-NN's kernels want, call by call."""
+    return (scratch.wanted(call.layer, helium) for one in placed for call in one.calls)
+
+
 def _point(point: PointSource, made: CNetwork, pool: _Pool) -> dict[str, Any]:
     name, x, y = _name(point.stem), made.input, made.output
     number = f"{x.type.lower()}_t"
-    calls = [_call(call, pool, number) for call in made.calls]
+    calls = [_call(call, pool, number) for call in made.alone.calls]
     return {
         "stem": point.stem,
         "name": name,
@@ -170,8 +176,8 @@ def _point(point: PointSource, made: CNetwork, pool: _Pool) -> dict[str, Any]:
         "number": number,
         "calls": calls,
         "uses_arena": any("arena" in call for call in calls),
-        "arena": made.arenas[0],
-        "input_at": _at(made.input_offsets),
+        "arena": made.alone.arenas[0],
+        "input_at": _at(made.alone.input_offsets),
         "input_shape": " x ".join(map(str, x.shape[1:])),
         "input_size": prod(x.shape),
         "input_scale": scale(x),
@@ -203,53 +209,45 @@ def _at(offsets: tuple[int, int]) -> str:
     return str(plain) if plain == apart else f"AT({plain}, {apart})"
 
 
-def _cascade(
-    cascade: CascadeSource, points: Mapping[str, dict[str, Any]], networks: Mapping[str, CNetwork], pool: _Pool
-) -> dict[str, Any]:
-    stages = [points[stem] for stem in cascade.stages]
-    made = [networks[stem] for stem in cascade.stages]
+def _chain(cascade: CascadeSource, networks: Mapping[str, CNetwork]) -> CChain:
+    """Its stages behind each other; raises TfliteError for stages that one function cannot run."""
+    stages = [networks[stem] for stem in cascade.stages]
     for what, kinds in (
-        ("take inputs of several shapes", {one.input.shape for one in made}),
-        ("take numbers of several types", {one.input.type for one in made}),
+        ("take inputs of several shapes", {one.input.shape for one in stages}),
+        ("take numbers of several types", {one.input.type for one in stages}),
         (
             "give scores of several scales",
-            {(one.output.shape, scale(one.output), zero_point(one.output)) for one in made},
+            {(one.output.shape, scale(one.output), zero_point(one.output)) for one in stages},
         ),
     ):
         if len(kinds) > 1:
             raise TfliteError(f"the stages of {cascade.stem} {what}; export its stages one by one with --point")
-    tables = list(_tables(made, pool))
+    return chain.of_networks(stages)
+
+
+def _cascade(
+    cascade: CascadeSource, made: CChain, points: Mapping[str, Mapping[str, Any]], pool: _Pool
+) -> dict[str, Any]:
+    first, *_ = stages = [points[stem] for stem in cascade.stages]
+    calls = [[_call(call, pool, first["number"]) for call in stage] for stage in made.stages]
     name = _name(cascade.stem)
     return {
         "name": name,
         "macro": name.upper(),
         "about": cascade.about.replace("*/", "* /"),
         "rule": carray.dial_rule(cascade.confidence).replace("\n// ", "\n * "),
-        "stages": [stage | {"table": own} for stage, own in zip(stages, tables, strict=True)],
+        "number": first["number"],
+        "arena": made.placed.arenas[0],
+        "stages": [{"about": stage["about"], "calls": own} for stage, own in zip(stages, calls, strict=True)],
         "thresholds": cascade.thresholds,
-        "sure": _sure(cascade.confidence, made[0], pool),
+        "sure": _sure(cascade.confidence, made.output, pool),
     }
 
 
-def _tables(made: Sequence[CNetwork], pool: _Pool) -> Iterator[str | None]:
-    """By stage what brings the first one's input to its own scale; None where they are alike."""
-    first = made[0].input
-    for one in made:
-        if (scale(one.input), zero_point(one.input)) == (scale(first), zero_point(first)):
-            yield None
-        elif first.type != "INT8":
-            raise TfliteError(
-                f"its stages take {first.type} at several scales; export its stages one by one with --point"
-            )
-        else:
-            values = Constant("int8_t", functions.table(emit.quantize(first, one.input)))
-            yield pool.layer(CLayer("table", {"count": prod(first.shape), "values": values}, (first,), one.input))
-
-
-def _sure(confidence: str, made: CNetwork, pool: _Pool) -> str:
+def _sure(confidence: str, scores: Tensor, pool: _Pool) -> str:
     """The call that says how sure a stage is."""
-    kernel, classes = f"restnet_{_CONFIDENCES[confidence]}", made.output.shape[-1]
-    own, zero = scale(made.output), zero_point(made.output)
+    kernel, classes = f"restnet_{_CONFIDENCES[confidence]}", scores.shape[-1]
+    own, zero = scale(scores), zero_point(scores)
     if confidence != "entropy":
         return f"{kernel}(output, {classes}, {template.float32(own)}, {zero})"
     terms, factor = entropy_terms(own, zero, classes)

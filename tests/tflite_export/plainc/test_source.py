@@ -23,9 +23,9 @@ from tflite_export.convert import convert
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only, read, write
 from tflite_export.inputs import InputKind
-from tflite_export.plainc import network, source
+from tflite_export.plainc import chain, network, source
 from tflite_export.plainc.layers import CLayer
-from tflite_export.plainc.network import ArenaPlace, CNetwork
+from tflite_export.plainc.network import ArenaPlace, Placed
 from tflite_export.plainc.source import CascadeSource, PointSource, Written
 
 pytestmark = [needs.COMPILER.mark, pytest.mark.slow]
@@ -144,7 +144,7 @@ def test_values_of_another_kind_are_told(written: Written) -> None:
     assert "0..255" in written.files[source.HEADER].decode()
 
 
-def replay(made: CNetwork, way: int) -> None:
+def replay(made: Placed, way: int) -> None:
     """Every number that is read was written by the layer that made its tensor: pixel by pixel, as the kernels go."""
     owner = np.full(made.arenas[way], -1)
     last: dict[int, list[int]] = {}  # by place the layers that made the tensor there
@@ -238,7 +238,7 @@ def test_a_chain_goes_to_and_fro(tmp_path: Path) -> None:
         y = one.steps(shape, 0.093, 7, f"y{number}")
         operators.append(emit.with_inputs(kinds[kind], [operators[-1].outputs[0], *kinds[kind].inputs[1:]], [y]))
     content = file(*operators)
-    made = network.of_file(content)
+    made = network.of_file(content).alone
     turns = {(call.layer.kernel, call.layer.record["window"]["reversed"]) for call in made.calls[:-1]}
     assert len(turns) >= 7
     assert made.arenas[0] < 9 * 7 * 8 * 1.4
@@ -252,8 +252,91 @@ def test_a_chain_goes_to_and_fro(tmp_path: Path) -> None:
         np.testing.assert_array_equal(library.run("chain", inputs, expected.shape[1], inside=inside), expected)
 
 
+SHAPE = (1, 9, 7, 8)
+
+
+def branch(*kinds: str, scale: float = 0.031) -> bytes:
+    """Layers one behind the other by letters, each with numbers of its own by its case; then a classifier."""
+    leads = {
+        "c": one.convolution(SHAPE, (3, 3), 8),
+        "C": one.convolution(SHAPE, (3, 3), 8, seed=5),
+        "d": one.convolution(SHAPE, (3, 3), 0, multiplier=1),
+        "m": one.pool("MAX_POOL_2D", SHAPE, 3, 1, True),
+        "M": one.pool("MAX_POOL_2D", SHAPE, 5, 1, True),
+    }
+    ends = {
+        "s": (one.mean(SHAPE, (1, 2)), one.dense(1, 8, 5)),
+        "S": (one.mean(SHAPE, (1, 2)), one.dense(1, 8, 5, seed=3)),
+    }
+    x = first = one.steps(SHAPE, scale, -11)
+    operators = []
+    for number, kind in enumerate(kinds):
+        if kind == "+":  # what lies before the layer before this one is added to what it gives
+            values = [operators[-1].outputs[0], operators[-2].outputs[0]]
+            made = [operator("ADD", values, one.steps(SHAPE, 0.15, 3, f"y{number}"), "AddOptions")]
+        elif kind in leads:
+            lead = read(leads[kind]).subgraphs[0].operators[0]
+            made = [emit.with_inputs(lead, [x, *lead.inputs[1:]], [one.steps(SHAPE, 0.093, 7, f"y{number}")])]
+        else:
+            mean, dense = (read(content).subgraphs[0].operators[0] for content in ends[kind])
+            pooled = one.steps((1, 8), 0.031, -11, f"pooled{number}")
+            scores = one.steps((1, 5), 0.12, 7, f"scores{number}")
+            made = [
+                emit.with_inputs(mean, [x, *mean.inputs[1:]], [pooled]),
+                emit.with_inputs(dense, [pooled, *dense.inputs[1:]], [scores]),
+            ]
+        operators += made
+        x = made[-1].outputs[0]
+    assert first in operators[0].inputs
+    return file(*operators)
+
+
+# By name the stages of a cascade, and how many layers with weights it has when it computes nothing twice.
+CHAINS = {
+    "a front": (("cds", "cdCmS"), 5),
+    "a front, kept over a residual": (("cdCs", "cdC+S"), 5),
+    "two fronts": (("cs", "cdms", "cdmMCS"), 6),
+    "the scores of another": (("cds", "cds"), 4),  # scores are the caller's, and are computed again
+    "nothing": (("cs", "Cs"), 4),
+    "no work": (("mcs", "mCs"), 4),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_stage_goes_on_from_what_the_ones_before_it_computed(name: str, tmp_path: Path) -> None:
+    """Every stage's scores stay those of its file, whichever answers."""
+    letters, weighty = CHAINS[name]
+    files = [branch(*kinds) for kinds in letters]
+    chained = chain.of_networks([network.of_file(content) for content in files])
+    kernels = [call.layer.kernel for call in chained.placed.calls]
+    assert sum(kernel in ("conv", "depthwise", "dense") for kernel in kernels) == weighty
+    assert kernels.count("max_pool") == sum(kinds.count("m") + kinds.count("M") for kinds in letters) - (
+        name == "two fronts"
+    )
+    for way in (0, 1):
+        replay(chained.placed, way)
+    points = [PointSource(content, f"s{number}", "stage") for number, content in enumerate(files)]
+    stems = tuple(p.stem for p in points)
+    written = source.written(points, [CascadeSource("all", "all", stems, "max", (0.0,) * (len(files) - 1))], [], "All.")
+    library = Library(written.files, tmp_path, "-fsanitize=undefined", "-fno-sanitize-recover")
+    inputs = plain_c.noise(files[0], 8)
+    for number, content in enumerate(files):
+        dial = (1e6,) * number + (-1e6,) * (len(files) - 1 - number)
+        for given, expected in zip(inputs, reference(content, inputs), strict=True):
+            stage, scores = library.cascade("all", given, 5, dial)
+            assert stage == number
+            np.testing.assert_array_equal(scores, expected)
+
+
+def test_what_stages_share_is_not_shared_where_their_inputs_differ_in_scale() -> None:
+    networks_ = [network.of_file(branch(*kinds, scale=scale)) for kinds, scale in (("cds", 0.031), ("cdS", 0.04))]
+    chained = chain.of_networks(networks_)
+    kernels = [call.layer.kernel for call in chained.stages[1]]
+    assert kernels == ["table", "conv", "depthwise", "mean", "dense"]
+
+
 def test_copies_are_placed_like_kernels(tmp_path: Path) -> None:
-    made = network.of_file(joined())
+    made = network.of_file(joined()).alone
     for way in (0, 1):
         replay(made, way)
     assert made.arenas[0] < made.arenas[1]
@@ -265,14 +348,14 @@ def test_copies_are_placed_like_kernels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_nothing_is_overwritten_that_is_still_read(name: str) -> None:
-    made = network.of_file(point(name).content)
+    made = network.of_file(point(name).content).alone
     for way in (0, 1):
         replay(made, way)
     assert made.arenas[0] < made.arenas[1] <= memory.plan(memory.ranges(point(name).content)).size
 
 
 def test_the_replay_sees_a_result_that_lies_too_near() -> None:
-    made = network.of_file(point("large").content)
+    made = network.of_file(point("large").content).alone
     near = [call for call in made.calls if call.layer.shift and call.writes.offsets and call.reads[0].offsets]
     found = 0
     for call in near:

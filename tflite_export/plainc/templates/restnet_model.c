@@ -64,19 +64,20 @@ int {{ point.name }}_run(const {{ point.number }} *input, int8_t *output)
 {% for cascade in cascades %}
 
 /* {{ cascade.about }} */
-int {{ cascade.name }}_run(const {{ cascade.stages[0].number }} *input, int8_t *output, const float *thresholds)
+int {{ cascade.name }}_run(const {{ cascade.number }} *input, int8_t *output, const float *thresholds)
 {
   static const float chosen[] = {{ cascade.macro }}_THRESHOLDS;
-  const uintptr_t place = (uintptr_t)input - (uintptr_t)room.bytes;
+  int8_t *const arena = room.bytes;
+  const uintptr_t place = (uintptr_t)input - (uintptr_t)arena;
+  int status = RESTNET_OK;
   if (place < RESTNET_ARENA_SIZE) return -1;
   if (!thresholds) thresholds = chosen;
 {% for stage in cascade.stages %}
-{% if stage.table %}
-  restnet_table(&{{ stage.table }}, input, {{ stage.name }}_input());
-  if ({{ stage.name }}_run({{ stage.name }}_input(), output) != RESTNET_OK) return -1;
-{% else %}
-  if ({{ stage.name }}_run(input, output) != RESTNET_OK) return -1;
-{% endif %}
+  /* {{ stage.about }} */
+{% for call in stage.calls %}
+  status |= restnet_{{ call }};
+{% endfor %}
+  if (status != RESTNET_OK) return -1;
 {% if not loop.last %}
   if ({{ cascade.sure }} >= thresholds[{{ loop.index0 }}]) return {{ loop.index0 }};
 {% endif %}

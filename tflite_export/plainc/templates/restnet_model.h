@@ -51,12 +51,12 @@ int {{ point.name }}_run(const {{ point.number }} *input, int8_t *output); /* 0,
 
 /* {{ cascade.about }}
  * {{ cascade.rule }}
- * The input is that of {{ cascade.stages[0].about }} and lies in memory of your own: the arena is lent to each stage.
- * thresholds are {{ cascade.thresholds | length }}, a null pointer stands for those below. It returns the stage that answered, from 0; -1 where the
+ * The input is that of {{ cascade.stages[0].about }} and lies in memory of your own: the arena, of which
+ * it takes {{ cascade.arena }} bytes, is lent to each stage, and what one has computed the next ones go on from. thresholds are {{ cascade.thresholds | length }}, a null pointer stands for those below. It returns the stage that answered, from 0; -1 where the
  * input lies in the arena or a stage could not be run. */
 #define {{ cascade.macro }}_STAGES_SIZE {{ cascade.stages | length }}
 #define {{ cascade.macro }}_THRESHOLDS {{ "{" }}{{ cascade.thresholds | map("float32") | join(", ") }}{{ "}" }}
-int {{ cascade.name }}_run(const {{ cascade.stages[0].number }} *input, int8_t *output, const float *thresholds);
+int {{ cascade.name }}_run(const {{ cascade.number }} *input, int8_t *output, const float *thresholds);
 {% endfor %}
 
 #ifdef __cplusplus
