@@ -36,6 +36,7 @@ class Page:
     def __init__(self, page: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         self.complaints: list[str] = []
         self.asked: list[str] = []
+        self._loaded: set[str] = set()
         self._count, self._rest = 0, b""
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         theirs_in, self._out = os.pipe()
@@ -58,9 +59,7 @@ class Page:
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
-        self._call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
-        while self.evaluate("document.readyState") != "complete":
-            time.sleep(0.05)
+        self._navigate(page if isinstance(page, str) else page.resolve().as_uri())
         self.settle()
 
     def __enter__(self) -> Page:
@@ -119,6 +118,13 @@ class Page:
         """As a printer would have it."""
         path.write_bytes(base64.b64decode(self._call("Page.printToPDF", printBackground=False)["data"]))
 
+    def _navigate(self, url: str) -> None:
+        """Wait for the event: a script that asks in the middle of it may run in the page that is left."""
+        self._call("Page.setLifecycleEventsEnabled", enabled=True)
+        loader = self._call("Page.navigate", url=url)["loaderId"]
+        while loader not in self._loaded:
+            self._note(self._read())
+
     def _first_page(self) -> str:
         """The target that the browser opens; it answers before that is there."""
         while True:
@@ -149,6 +155,8 @@ class Page:
             self.complaints.append(said["entry"]["text"])
         if method == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning", "assert"):
             self.complaints.append(json.dumps(said["args"])[:1000])
+        if method == "Page.lifecycleEvent" and said["name"] == "load":
+            self._loaded.add(said["loaderId"])
         if method == "Network.requestWillBeSent":
             self.asked.append(said["request"]["url"])
 
