@@ -22,7 +22,7 @@ WORDS = {
     tasks.FITS: "fits: training stitches",
     tasks.TRAINING: "training: of whole networks, and of stitches together",
     tasks.CONVERSIONS: "conversions: networks made into .tflite files",
-    tasks.SCORINGS: "scorings: networks and files answering the data that judges",
+    tasks.SCORINGS: "scorings: what networks and files answer on the rank and test splits",
     tasks.SEARCH: "search: composing networks of fragments",
 }
 # So many stages are named of what this process did itself; the rest is one row.
@@ -38,13 +38,14 @@ def of(spent: Times) -> Table:
     kinds = times.by_kind(spent)
     whole = sum(one.seconds for one in (*kinds, *here)) or 1.0
     table = Table(title=title(spent), caption=caption(spent), title_justify="left", caption_justify="left")
+    table.min_width = len(title(spent))
     table.add_column("work")
     for name in ("tasks", "seconds", "share"):
         table.add_column(name, justify="right")
     for one in kinds:
         table.add_row(WORDS.get(one.kind, "other tasks"), str(one.tasks), *_amounts(one, whole))
     for one in _shortened(here):
-        table.add_row(f"between tasks: {one.kind or 'reading what was given'}", "", *_amounts(one, whole))
+        table.add_row(f"between tasks: {one.kind or 'starting'}", "", *_amounts(one, whole))
     return table
 
 

@@ -201,12 +201,13 @@ def _drawn(table: tables.Table, heads: Sequence[str] = ()) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    drawn = Table(title=escape(table.title), title_justify="left")
+    drawn = Table(title=escape(table.title), title_justify="left", caption_justify="left")
     for column, head in zip(table.columns, heads or _heads(table), strict=True):
         side: Literal["left", "right"] = "left" if tables.is_words(column) else "right"
         drawn.add_column(escape(head), justify=side, no_wrap=True)
     for line, cells in zip(table.lines, table.rows, strict=True):
         drawn.add_row(*(escape(cell.text) for cell in cells), style=_style(line))
+    drawn.caption = escape("; ".join(column.gloss for column in table.columns if column.gloss)) or None
     return drawn
 
 
