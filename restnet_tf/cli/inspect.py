@@ -63,7 +63,9 @@ def _print_file(path: Path, *, as_json: bool) -> None:
 def _table(inspection: Inspection) -> Table:
     from rich.table import Table
 
-    table = Table(title=f"{inspection.anchor.name}: {len(inspection.cuts)} cuts", title_justify="left")
+    count = len(inspection.cuts)
+    title = f"{inspection.anchor.name}: {count} cut{'' if count == 1 else 's'}"
+    table = Table(title=title, title_justify="left")
     table.add_column("cut", no_wrap=True)
     table.add_column("kind")
     for name in ("shape", "activation", "MMACs\nbefore", "MMACs\nafter", "params\nbefore", "params\nafter"):

@@ -96,7 +96,7 @@ def _file(path: Path, data: str | None, preprocess: str, target: str | None, rep
     whole = inspect_file.inspect(path)
     yield from (Finding(GOOD, line) for line in inspect_file.lines(whole)[:4])
     if whole.anatomy.cuts:
-        yield Finding(GOOD, f"{len(whole.anatomy.cuts)} cuts")
+        yield Finding(GOOD, _counted(len(whole.anatomy.cuts)))
     else:
         yield Finding(NOTE, "no cuts: it can be a stage of a cascade, and no member of a family")
     if data is not None:
@@ -119,6 +119,10 @@ def _answers(options: StageOptions, report: Reporter) -> Iterator[Finding]:
     yield from seen or [Finding(BAD, f"{count}; give {images.kind.many} of its classes, or without labels")]
 
 
+def _counted(cuts: int) -> str:
+    return f"{cuts} cut{'' if cuts == 1 else 's'}"
+
+
 def _model(
     source: ModelSource, data: str | None, target: str | None, small: str | None, report: Reporter
 ) -> Iterator[Finding]:
@@ -130,7 +134,7 @@ def _model(
     listed = cuts.find(anchor.model)
     calls = costs.nodes(anchor.model)
     macs, params = costs.macs(calls), costs.params(calls)
-    yield Finding(GOOD, f"{len(listed)} cuts, {macs / 1e6:.1f}M MACs, {params:,} weights")
+    yield Finding(GOOD, f"{_counted(len(listed))}, {macs / 1e6:.1f}M MACs, {params:,} weights")
     yield Finding(GOOD, f"files of about {atomic.spoken(4 * params)} in float32, {atomic.spoken(params)} in int8")
     images = None if data is None else opening.images(Options(data=data), report)
     if images is not None:
