@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,12 @@ def test_the_site_shows_them() -> None:
     )
     assert "](../docs/" not in page
     assert "](methods/cascades.md)" in page
+
+
+def test_the_family_is_the_demo_of_the_results() -> None:
+    figures = json.loads((paths.ROOT / "docs" / "results" / "runs" / "demo.json").read_text())["figures"]
+    printed = "".join(output.text for output in outputs("family") if output.output_type == "stream")
+    scores = dict(re.findall(r"^(\S+) +(?:shipped|dominated) +([\d.]+)%", printed, re.M))
+    known = {name: figures.get(f"{name} score", figures.get(f"{name}@4 score")) for name in scores}
+    assert len(scores) > 4
+    assert {name: float(score) for name, score in scores.items()} == known

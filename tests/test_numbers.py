@@ -75,6 +75,10 @@ def test_every_number_of_a_first_page_is_of_a_run(page: Path) -> None:
     assert faults(page.read_text()) == []
 
 
+def test_no_number_of_the_readme_is_older_than_the_records() -> None:
+    assert [kind for kind, _ in MARK.findall(FIRST[0].read_text()) if kind != "figures"] == []
+
+
 def test_the_readme_has_figures() -> None:
     assert sum(bool(numbers(block)) for block in blocks(FIRST[0].read_text())) >= 6
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from tflite_export.errors import TfliteError
 
@@ -166,7 +167,9 @@ def _checked(name: str, word: str, advice: str) -> str:
     bare = name.removeprefix(MEAN)
     device, _, figure = bare.rpartition(".")
     if figure not in (DEVICE_UNITS if device else UNITS):
-        raise TfliteError(f"unknown {word} {name!r}; {advice}")
+        near = get_close_matches(figure, DEVICE_UNITS if device else UNITS, 1)
+        meant = f"did you mean {name.removesuffix(figure)}{near[0]}? " if near else ""
+        raise TfliteError(f"unknown {word} {name!r}; {meant}{advice}")
     if bare != name and figure not in (DEVICE_MEANS if device else MEANS):
         raise TfliteError(f"{name} is no {word}: {figure} is the same for every image; write {bare}; {_means()}")
     return name

@@ -16,8 +16,12 @@ from restnet_tf.cli import screen, switches
 @click.option("--target", metavar="DEVICE", help="A device that its file is for (restnet-tf export).")
 @click.option("--small", metavar="ANCHOR", help="Another model, FILE@ARCH for weights: what a build of both takes.")
 @click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
-@click.option("--preprocess", type=shared.PREPROCESS, default="none", show_default=True)
-@shared.weights("build", f"{shared.WEIGHTS_HELP.capitalize()}.")
+@click.option(
+    "--preprocess",
+    type=shared.PREPROCESS,
+    help="What a model file expects before it.  [default: none; of a quantised .tflite what its range says]",
+)
+@shared.weights("build", f"For a name of Keras Applications: {shared.WEIGHTS_HELP}.")
 @switches.as_json
 @switches.quiet
 def doctor(model: str, as_json: bool, **options: Any) -> None:
@@ -33,7 +37,7 @@ def doctor(model: str, as_json: bool, **options: Any) -> None:
     """
     from restnet_tf.commands import inspect_file
 
-    if not inspect_file.is_file(model):
+    if not inspect_file.is_file(model) or options["data"]:
         screen.import_tensorflow()
     from restnet_tf.commands import doctor as command
 

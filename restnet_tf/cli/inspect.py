@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 @click.command(short_help="List where a model can be cut, and what a file holds.")
 @click.argument("model")
 @click.option("--arch", metavar="NAME", help="Architecture of a weights file.")
-@click.option("--preprocess", type=shared.PREPROCESS, default="none", show_default=True)
-@shared.weights("build", f"{shared.WEIGHTS_HELP.capitalize()}.")
+@click.option(
+    "--preprocess",
+    type=shared.PREPROCESS,
+    default="none",
+    show_default=True,
+    help="What a model file expects before it.",
+)
+@shared.weights("build", f"For a name of Keras Applications: {shared.WEIGHTS_HELP}.")
 @switches.as_json
 def inspect(model: str, as_json: bool, **options: Any) -> None:
     """List where MODEL can be cut: shape, MACs and parameters before and after.
@@ -57,10 +63,12 @@ def _print_file(path: Path, *, as_json: bool) -> None:
 def _table(inspection: Inspection) -> Table:
     from rich.table import Table
 
-    table = Table(title=f"{inspection.anchor.name}: {len(inspection.cuts)} cuts", title_justify="left")
+    count = len(inspection.cuts)
+    title = f"{inspection.anchor.name}: {count} cut{'' if count == 1 else 's'}"
+    table = Table(title=title, title_justify="left")
     table.add_column("cut", no_wrap=True)
     table.add_column("kind")
-    for name in ("shape", "clamp", "MMACs before", "after", "params before", "after"):
+    for name in ("shape", "activation", "MMACs\nbefore", "MMACs\nafter", "params\nbefore", "params\nafter"):
         table.add_column(name, justify="right")
     for cut in inspection.cuts:
         clamp = "" if cut.clamp[0] is None else "ReLU6" if cut.clamp[1] == 6 else "ReLU"

@@ -15,9 +15,8 @@ import click
 from restnet_tf.progress import Silent
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
-    from rich.table import Table
 
     from restnet_tf.commands.build import Done
     from restnet_tf.progress import Crew, Reporter, Running
@@ -163,8 +162,8 @@ def say(*lines: str) -> None:
         click.echo("\n".join(lines))
 
 
-def table(one: Table) -> None:
-    """Print a table."""
+def table(one: RenderableType) -> None:
+    """Print a table, or several."""
     if not quiet():
         console().print(one)
 

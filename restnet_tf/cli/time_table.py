@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from restnet_tf.work.times import Times
 
 WORDS = {
-    tasks.STATISTICS: "statistics: how alike the networks are inside, and stitches in closed form",
+    tasks.STATISTICS: "statistics: how alike networks are inside; stitches in closed form",
     tasks.TRIALS: "trials: what each stitch does before it is trained",
-    tasks.FEATURES: "features: what the networks make of the data, kept on disk for training",
+    tasks.FEATURES: "features: what networks make of the data, kept on disk for training",
     tasks.FITS: "fits: training stitches",
     tasks.TRAINING: "training: of whole networks, and of stitches together",
     tasks.CONVERSIONS: "conversions: networks made into .tflite files",
-    tasks.SCORINGS: "scorings: networks and files answering the data that judges",
+    tasks.SCORINGS: "scorings: what networks and files answer on the rank and test splits",
     tasks.SEARCH: "search: composing networks of fragments",
 }
 # So many stages are named of what this process did itself; the rest is one row.
 _NAMED = 4
 _LEAST_S = 0.05
+_WIDEST = 68  # columns of a kind of work: the table takes no more than a hundred
 
 
 def of(spent: Times) -> Table:
@@ -38,13 +39,14 @@ def of(spent: Times) -> Table:
     kinds = times.by_kind(spent)
     whole = sum(one.seconds for one in (*kinds, *here)) or 1.0
     table = Table(title=title(spent), caption=caption(spent), title_justify="left", caption_justify="left")
-    table.add_column("work")
+    table.min_width = len(title(spent))
+    table.add_column("work", max_width=_WIDEST)
     for name in ("tasks", "seconds", "share"):
         table.add_column(name, justify="right")
     for one in kinds:
         table.add_row(WORDS.get(one.kind, "other tasks"), str(one.tasks), *_amounts(one, whole))
     for one in _shortened(here):
-        table.add_row(f"between tasks: {one.kind or 'reading what was given'}", "", *_amounts(one, whole))
+        table.add_row(f"between tasks: {one.kind or 'starting'}", "", *_amounts(one, whole))
     return table
 
 

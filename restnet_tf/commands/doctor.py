@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from restnet_tf.commands import inspect_file
 from restnet_tf.data.splits import Data
 from restnet_tf.family import first_looks, opening
 from restnet_tf.family.family import Prospect
+from restnet_tf.family.first_looks import Impression, Remedies
 from restnet_tf.fitting import ladder
 from restnet_tf.graph import costs, cuts, infer
+from restnet_tf.methods.cascade import stages
+from restnet_tf.methods.cascade.options import Options as StageOptions
 from restnet_tf.methods.restnet import method, outlook
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.progress import Reporter
@@ -29,6 +33,15 @@ from tflite_export.devices import devices
 from tflite_export.devices.rules import refusals
 from tflite_export.errors import DomainError
 
+# What mends a model, in the words of this command where it has them.
+_OF_MODEL = Remedies(
+    lambda _, mode: f"--preprocess={mode}", lambda _, names: f"--large-classes={shlex.quote(names)} (restnet-tf build)"
+)
+_OF_FILE = Remedies(
+    lambda _, mode: f"--preprocess={mode}",
+    lambda _, names: f"--classes={shlex.quote(f'ROLE={names}')} (restnet-tf cascade)",
+)
+_ROLE = "model"
 _CALIBRATION = 8  # images
 # MACs of a network that is compiled here: larger ones take longer than anybody waits for an answer.
 _COMPILED_MACS, _COMPILED_LAYERS = 6e8, 200
@@ -43,6 +56,9 @@ class Finding:
     text: str
 
 
+_UNLABELLED = Finding(NOTE, "the data have no labels: scores would be agreement; class folders give accuracy")
+
+
 def as_json(findings: Iterable[Finding]) -> str:
     """Findings as JSON, each with its level."""
     return json.dumps([asdict(finding) for finding in findings], indent=1)
@@ -55,34 +71,56 @@ def examine(
     data: str | None = None,
     target: str | None = None,
     small: str | None = None,
+    preprocess: str | None = None,
     **options: Any,
 ) -> Iterator[Finding]:
     """Load, cut, check, compile and size a model, one finding after another; what stops it is its last.
 
-    ``small`` is another one, that a build would stitch it to. ``options`` are those of ``ModelSource``: weights,
-    weights_dir, arch and preprocess. Raises the domain error for a target that there is not.
+    ``small`` is another one, that a build would stitch it to. ``preprocess`` is what the model expects of images: None
+    for raw ones, and of a ``.tflite`` file for what its range says. ``options`` are those of ``ModelSource``: weights,
+    weights_dir and arch. Raises the domain error for a target that there is not.
     """
     if target is not None:
         devices.target(target)
     try:
         if inspect_file.is_file(model):
-            yield from _file(Path(model), target)
+            yield from _file(Path(model), data, preprocess or "", target, report)
         else:
-            yield from _model(ModelSource(model, **options), data, target, small, report)
+            source = ModelSource(model, **options, preprocess=preprocess or "none")
+            yield from _model(source, data, target, small, report)
     except DomainError as error:
         yield Finding(BAD, " ".join(str(error).split()))
 
 
-def _file(path: Path, target: str | None) -> Iterator[Finding]:
+def _file(path: Path, data: str | None, preprocess: str, target: str | None, report: Reporter) -> Iterator[Finding]:
     whole = inspect_file.inspect(path)
     yield from (Finding(GOOD, line) for line in inspect_file.lines(whole)[:4])
     if whole.anatomy.cuts:
-        yield Finding(GOOD, f"{len(whole.anatomy.cuts)} cuts")
+        yield Finding(GOOD, _counted(len(whole.anatomy.cuts)))
     else:
         yield Finding(NOTE, "no cuts: it can be a stage of a cascade, and no member of a family")
+    if data is not None:
+        yield from _answers(StageOptions(models=(str(path),), data=data, preprocess=preprocess), report)
     for name, reasons in whole.refused.items():
         if target in (None, name):
             yield _ruled(name, reasons, target is not None)
+
+
+def _answers(options: StageOptions, report: Reporter) -> Iterator[Finding]:
+    """What a file answers to images, as a stage of a cascade."""
+    images = opening.images(options, report)
+    files = stages.opened(options, images)
+    if not images.labelled:
+        yield _UNLABELLED
+        return
+    report.stage(first_looks.STAGE)
+    seen = [_seen(replace(one, role=_ROLE), _OF_FILE) for one in stages.looked_at(options, files, images)]
+    count = f"its classes are not as many as the {head.data_classes(images)[0]} of {images.name}"
+    yield from seen or [Finding(BAD, f"{count}; give {images.kind.many} of its classes, or without labels")]
+
+
+def _counted(cuts: int) -> str:
+    return f"{cuts} cut{'' if cuts == 1 else 's'}"
 
 
 def _model(
@@ -96,7 +134,7 @@ def _model(
     listed = cuts.find(anchor.model)
     calls = costs.nodes(anchor.model)
     macs, params = costs.macs(calls), costs.params(calls)
-    yield Finding(GOOD, f"{len(listed)} cuts, {macs / 1e6:.1f}M MACs, {params:,} weights")
+    yield Finding(GOOD, f"{_counted(len(listed))}, {macs / 1e6:.1f}M MACs, {params:,} weights")
     yield Finding(GOOD, f"files of about {atomic.spoken(4 * params)} in float32, {atomic.spoken(params)} in int8")
     images = None if data is None else opening.images(Options(data=data), report)
     if images is not None:
@@ -112,16 +150,19 @@ def _model(
 def _looked(source: ModelSource, anchor: Anchor, data: Data, report: Reporter) -> Iterator[Finding]:
     """What it answers to labelled images."""
     if not data.labelled:
-        yield Finding(NOTE, "the data have no labels: scores would be agreement; class folders give accuracy")
+        yield _UNLABELLED
         return
     if not head.agrees(anchor, *head.data_classes(data)):
         yield Finding(NOTE, f"its classes are not those of {data.name}: a build fits a new classifier for them")
         return
     report.stage(first_looks.STAGE)
-    one = first_looks.of_anchor("large", source, anchor, data)
-    problem = first_looks.told(one, first_looks.BY_ROLE)
+    yield _seen(first_looks.of_anchor(_ROLE, source, anchor, data), _OF_MODEL)
+
+
+def _seen(one: Impression, remedies: Remedies) -> Finding:
+    problem = first_looks.told(one, remedies)
     share = f"{100 * one.look.share:.1f} % of {one.look.images} labelled {one.many} right"
-    yield Finding(BAD, problem) if problem else Finding(GOOD, share)
+    return Finding(BAD, problem) if problem else Finding(GOOD, share)
 
 
 def _forecast(

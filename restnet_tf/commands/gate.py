@@ -53,17 +53,20 @@ def _read(path: Path) -> GateRun:
     meta, listed = points.read(run.points_path)
     sizes = {precision: sizes["bytes"] for precision, sizes in meta.get("elastic", {}).items()}
     measured = measurements.read(run.measurements_path)
-    return GateRun(str(path), str(meta["metric"]), listed, measured, _images(run), sizes, noted(meta).many)
+    images, test = _images(run, str(meta.get("test_sha256", "")))
+    return GateRun(str(path), str(meta["metric"]), listed, measured, images, sizes, noted(meta).many, test)
 
 
-def _images(run: Run) -> str:
-    """What stands for the test images: the data with its splits, and the classes that were taken of it; or nothing."""
+def _images(run: Run, test: str) -> tuple[str, str]:
+    """What stands for all images with their splits, and for the test images: each with the classes that were taken."""
     try:
         inputs = run.inputs()
     except RestnetError:  # points.json alone was kept, or a version wrote it that noted other things
-        return ""
-    data, classes = inputs.get("data"), inputs.get("classes")
-    return f"{content_of(data)} {classes or ''}".strip() if isinstance(data, str) else ""
+        return "", test
+    data, classes = inputs.get("data"), inputs.get("classes") or ""
+    whole = content_of(data) if isinstance(data, str) else ""
+    images, tested = (f"{noted} {classes}".strip() if noted else "" for noted in (whole, test))
+    return images, tested
 
 
 def as_json(comparison: Gate) -> str:

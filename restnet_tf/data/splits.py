@@ -134,8 +134,8 @@ def load(spec: str, *, seed: int = 0) -> Data:
     parts = _complete(spec, source.parts, seed)
     parts = {name: _shuffled(parts[name], f"{seed}:{name}") for name in SPLITS}
     fit, rank, test = (Split(name, parts[name].images, parts[name].labels) for name in SPLITS)
-    digest = _sha256(parts, source.class_names)
-    return Data(source.name, fit, rank, test, source.class_names, digest, source.skipped)
+    whole, tested = (_sha256(parts, names, source.class_names) for names in (SPLITS, ("test",)))
+    return Data(source.name, fit, rank, test, source.class_names, whole, source.skipped, tested)
 
 
 def _mapped(stream: tf.data.Dataset, reader: ImageReader, dtype: Any = "uint8") -> tf.data.Dataset:
@@ -277,9 +277,9 @@ def _shuffled(part: ImageSet, seed: str) -> ImageSet:
     return part.take(np.asarray(by_content)[np.random.default_rng(number).permutation(len(by_content))])
 
 
-def _sha256(parts: dict[str, ImageSet], class_names: tuple[str, ...] | None) -> str:
+def _sha256(parts: dict[str, ImageSet], splits: Iterable[str], class_names: tuple[str, ...] | None) -> str:
     digest = hashlib.sha256(repr(class_names).encode())
-    for name in SPLITS:
+    for name in splits:
         part = parts[name]
         digest.update(f"{name} {len(part.contents)} {part.labels is not None}".encode())
         digest.update(b"".join(part.contents))
@@ -299,6 +299,7 @@ class Data:
     class_names: tuple[str, ...] | None
     sha256: str
     skipped: tuple[str, ...] = ()
+    test_sha256: str = ""  # as sha256, of the test split alone
 
     @cached_property
     def kind(self) -> InputKind:

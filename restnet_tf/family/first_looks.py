@@ -17,7 +17,7 @@ from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.work.sources import ModelSource
 
-STAGE = "a first look at the models, on some of the labelled data"
+STAGE = "a first look at the models"
 _RIDGE = 1e-2  # of a feature's variance
 _FOLDS = 2
 

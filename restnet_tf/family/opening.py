@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from restnet_tf.anchors import applications, class_order, demo, head
+from restnet_tf.anchors import applications, class_order, demo, head, vit_hub
 from restnet_tf.anchors.pretrained import MissingWeightsError
-from restnet_tf.data import cluttered, photographs, splits
+from restnet_tf.data import cluttered, photographs, splits, tensorflow_sets
 from restnet_tf.data.splits import Data
 from restnet_tf.data.values import PREFIX
 from restnet_tf.family import elastic, first_looks, mixing, stage_runs
@@ -32,6 +33,9 @@ from tflite_export.devices import devices
 from tflite_export.rewrites import rewritten
 
 POINTS = 8
+# What a run's name leaves out: the sources of models and data that have names, and the endings of files.
+_NAMED_BY = (PREFIX, vit_hub.PREFIX, tensorflow_sets.PREFIX, "keras:")
+_ENDING = re.compile(r"(\.weights)?\.(keras|hdf5|h5|tflite|safetensors|npz|npy|csv|json)$", re.IGNORECASE)
 _HASHED = ", sha256 "  # between the name of an input and its hash
 _GOING_ON = 2  # stages but the first of a cascade, at most
 _KEYWORDS = (
@@ -315,9 +319,16 @@ def _places(kind: str, text: str) -> list[Path]:
 
 def default_out(models: Sequence[str], data: str | None) -> Path:
     """The run directory where none was named: by anchors and data."""
-    named = (*(applications.divided(spec)[0] for spec in models), (data or photographs.NAME).removeprefix(PREFIX))
-    words = (Path(part).name.split(":")[0].split(".")[0] for part in named)
-    return Path("runs") / "-".join(words)
+    return Path("runs") / "-".join((*map(run_word, models), run_word(data or photographs.NAME)))
+
+
+def run_word(spec: str) -> str:
+    """What a run is called after a model or data: a file without its ending, a name without what it is asked for."""
+    base, _ = applications.divided(spec)
+    for source in _NAMED_BY:
+        base = base.removeprefix(source)
+    name = Path(base).name or Path(base).resolve().name
+    return _ENDING.sub("", name.split(":")[0])
 
 
 def hashed(name: str, sha256: str) -> str:

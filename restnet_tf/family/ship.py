@@ -177,6 +177,7 @@ def _meta(family: Family) -> dict[str, Any]:
     return {
         "anchors": {role: anchor.name for role, anchor in family.anchors.items()},
         "data": family.data.name,
+        "test_sha256": family.data.test_sha256,
         "metric": family.metric,
         "class_names": family.data.class_names or family.anchors[family.largest].class_names,
         **inputs.note(family.data.kind),

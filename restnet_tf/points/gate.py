@@ -25,8 +25,8 @@ _ROUNDING = 1e-9  # of a figure: what binary fractions lose is no change
 class GateRun:
     """A finished run to be compared.
 
-    ``images`` stands for its test images, empty where nobody noted them; ``elastic`` are the bytes of its elastic
-    files, by precision; ``many`` is what inputs are called.
+    ``images`` stands for all its images and ``test`` for its test images alone, each empty where nobody noted it;
+    ``elastic`` are the bytes of its elastic files, by precision; ``many`` is what inputs are called.
     """
 
     path: str
@@ -36,6 +36,7 @@ class GateRun:
     images: str = ""
     elastic: Mapping[str, int] = field(default_factory=dict)
     many: str = "images"
+    test: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def compare(
             f"no file of {new.path} has the name of one of {old.path};"
             ' compare the best of each instead: --budget "flash<=100MB", or what you have room for'
         )
-    paired = bool(new.images) and new.images == old.images and _counts(new) == _counts(old)
+    paired = _same_images(new, old) and _counts(new) == _counts(old)
     changes = tuple(
         Change(
             pair, limit, pair.old.figures.get(limit.name), pair.new.figures[limit.name], _spread(pair, limit, paired)
@@ -247,6 +248,12 @@ def _files(run: GateRun, names: Sequence[str]) -> dict[str, GateFile]:
 
 def _beside(files: Iterable[str], others: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(name for name in files if name not in others))
+
+
+def _same_images(new: GateRun, old: GateRun) -> bool:
+    """Whether both are known to test on the same images; runs that trained on others may."""
+    noted = ((new.test, old.test), (new.images, old.images))
+    return any(now and now == before for now, before in noted)
 
 
 def _counts(run: GateRun) -> set[int]:

@@ -30,6 +30,10 @@ def points_file() -> dict[str, Any]:
             "format": {"const": points.FORMAT},
             "anchors": {"description": "Names of the models by role.", **_WORDS},
             "data": {"type": "string"},
+            "test_sha256": {
+                "type": "string",
+                "description": "Of the test split: its images, labels and class names, in order.",
+            },
             "metric": {"enum": ["accuracy", "agreement"], "description": "What scores count."},
             "class_names": {"type": ["array", "null"], "items": {"type": "string"}},
             "versions": _WORDS,

@@ -326,6 +326,10 @@ def read(path: Path) -> tuple[dict[str, Any], tuple[OperatingPoint, ...]]:
             raise RestnetError(
                 f"{path} is missing: there is no folder {path.parent}; name the one that a build wrote"
             ) from None
+        if not (path.parent / "run.json").is_file() and any(path.parent.iterdir()):
+            inside = sorted(run.parent.name for run in path.parent.glob("*/points.json"))
+            named = f", as {path.parent / inside[0]}" if inside else ""
+            raise RestnetError(f"{path} is missing: {path.parent} is no run; name the folder of one{named}") from None
         raise RestnetError(f"{path} is missing: the build has not finished; run it again to resume") from None
     except KeyError:
         raise RestnetError(f"{path} is not a list of operating points: points: missing") from None

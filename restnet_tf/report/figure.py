@@ -44,7 +44,7 @@ class Figure:
     comes from, where a table may hold others of its name. ``title`` and ``note`` are what the plot says along its axis;
     ``stand_in`` names the figure of a point that is drawn there where it has no file; ``term`` is what a budget calls
     it. ``turned`` reads it of a cascade whose dial is turned to another setting; ``worst`` names the figure that has
-    the worst case of this mean.
+    the worst case of this mean. ``gloss`` says below a table of the terminal what its head means.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Figure:
     term: str = ""
     turned: Callable[[Line, Setting], Any] | None = None
     worst: str = ""
+    gloss: str = ""
 
     @property
     def bare(self) -> str:

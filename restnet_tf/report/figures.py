@@ -34,6 +34,7 @@ from restnet_tf.report.figure import (
 from restnet_tf.report.units import Unit
 from tflite_export.devices.measurements import KINDS, UNITS, Measurement
 
+_FRONT = "dominated: beaten at no more cost, not shipped; control: made for comparison"
 _FILES, _IN_FULL = frozenset((FILE,)), frozenset((TABLE, CSV))
 
 
@@ -53,7 +54,7 @@ def _between(line: Line, value: Any) -> Any:
 
 FIGURES = (
     Figure("point", "point", lambda of: of.point.name, of=frozenset((POINT, FILE)), views=TABLES | {BENCH, CASCADES}),
-    Figure("standing", "front", lambda of: place(of.point), views=TABLES),
+    Figure("standing", "front", lambda of: place(of.point), views=TABLES, gloss=_FRONT),
     Figure("kind", "kind", lambda of: of.point.kind, views=ONLY_CSV),
     Figure("status", "status", lambda of: of.point.status, views=ONLY_CSV),
     Figure("test_images", "test {many}", lambda of: of.point.test.n, units.COUNT, views=ONLY_CSV),
@@ -81,6 +82,7 @@ FIGURES = (
         units.SHARE,
         "straight line between the anchors over MACs (mean ones of cascades), test split",
         views=TABLES | {CASCADES},
+        gloss="chord: what picking one of the anchors by chance gives at this mean cost",
     ),
     Figure(
         "keras_test_agreement",
@@ -89,6 +91,7 @@ FIGURES = (
         units.SHARE,
         "same answer as the large anchor, {ran} on the test split",
         title="same answer as the large anchor",
+        gloss="as large: {many} answered as the large one answers them",
         note="% ({ran})",
         axis=UP,
     ),
@@ -210,6 +213,7 @@ FIGURES = (
         units.SHARE,
         SOURCES["rank_score"],
         _FILES,
+        gloss="rank split: the {many} that choose what ships; those of the test split only report",
         turned=lambda of, setting: setting.rank.value,
     ),
     _file(
@@ -234,6 +238,7 @@ FIGURES = (
         term="ram",
         kind="plan",
         views=EVERYWHERE | {BENCH},
+        gloss="arena: memory beside the flash, planned from the file",
     ),
     Figure(
         "test_goes_on_in_file",
@@ -347,7 +352,7 @@ def spoken(figure: Figure, words: Mapping[str, str]) -> Figure:
     """A figure of the list with a run's words for what stands in braces."""
     if figure not in FIGURES:
         return figure  # made of what a run holds: any brace is its own
-    texts = {name: getattr(figure, name).format(**words) for name in ("label", "source", "title", "note")}
+    texts = {name: getattr(figure, name).format(**words) for name in ("label", "source", "title", "note", "gloss")}
     return replace(figure, **texts)
 
 

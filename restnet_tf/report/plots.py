@@ -20,7 +20,7 @@ from restnet_tf.points.points import (
     mean_cost,
     turned,
 )
-from restnet_tf.report import savings
+from restnet_tf.report import labels, savings
 
 _EXAMPLES = 12  # in a strip
 _LINES = 8  # channels of a signal that can be told apart as lines
@@ -81,8 +81,16 @@ def _macs(axes: Any, points: Sequence[OperatingPoint], metric: str, one: str) ->
     mean = "mean " if savings.shipped(points) else ""
     axes.set_xlabel(f"{mean}MACs of one {one}, millions (counted in the graph)")
     axes.set_ylabel(f"{metric}, % of {points[0].test.n} test {one}s; bars: 95 % interval")
-    axes.legend(loc="best", fontsize=8, frameon=False)
+    _legend(axes)
     _frame(axes, points)
+
+
+def _legend(axes: Any) -> None:
+    """Below the axes, in as many columns as have room: inside it would cover points, or names of them."""
+    for columns in (4, 3, 2, 1):
+        legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=columns, fontsize=8, frameon=False)
+        if legend.get_window_extent().width <= axes.bbox.width:
+            return
 
 
 def heat_map(
@@ -194,8 +202,6 @@ def _cascade(axes: Any, point: OperatingPoint, cascade: Cascade, cost: _Cost, co
 
 
 def _scatter(axes: Any, points: Iterable[OperatingPoint], costs: _Cost) -> None:
-    from matplotlib import patheffects
-
     points, cost = tuple(points), costs.mean
     curved = any(p.cascade for p in points)  # curves begin and end at anchors
     groups = (
@@ -215,15 +221,8 @@ def _scatter(axes: Any, points: Iterable[OperatingPoint], costs: _Cost) -> None:
             axes.plot([cost(point)] * 2, [100 * low, 100 * high], color=colour, alpha=0.25, linewidth=2, zorder=1)
             if label == "dominated" and len(group) > _NAMED:
                 continue
-            axes.annotate(
-                point.name,
-                (cost(point), 100 * point.test.value),
-                (4, -10 if point.kind == CONTROL or (curved and point.kind == ANCHOR) else 4),
-                textcoords="offset points",
-                fontsize=7,
-                path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")],
-                zorder=5,
-            )
+            below = point.kind == CONTROL or (curved and point.kind == ANCHOR)
+            labels.add(axes, point.name, (cost(point), 100 * point.test.value), below=below)
         if group:
             axes.scatter(*_coordinates(group, cost), c=colour, marker=marker, label=label, zorder=2)
     anchors = sorted((p for p in points if p.kind == ANCHOR), key=cost)
@@ -272,6 +271,7 @@ def _figure(
 
 
 def _png(figure: Any) -> bytes:
+    labels.spread(figure)
     buffer = io.BytesIO()
     # No software or date tag, so that equal figures are equal bytes.
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})

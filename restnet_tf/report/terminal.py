@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from textwrap import wrap
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from restnet_tf.points.gate import Change, Gate
 from restnet_tf.points.points import ANCHOR, File, OperatingPoint
-from restnet_tf.report import contents, figures, savings, tables
+from restnet_tf.report import contents, figures, narrow, savings, tables
 from restnet_tf.report.contents import Wording
-from restnet_tf.report.figure import BENCH, FILE, POINT, TERMINAL, Line
+from restnet_tf.report.figure import BENCH, FILE, POINT, TERMINAL, Figure, Line
+from restnet_tf.report.narrow import Column
 from tflite_export.budget import AMOUNT, FIGURE, SCORE, SHARE, amount
 from tflite_export.devices.measurements import Measurement
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from restnet_tf.points.verified import Checks, Verified, VerifiedCascade, VerifiedOriginal
 
-_COLUMNS = 100  # of a table: above that, heads take more lines than one
+_NAMES = ("point", "precision")  # figures that say what a row is
+_SETTING = "thresholds"  # and this of cascades whose dial is turned
 _WIDTH = 200  # columns of lines that are told where no table can be
 
 
-def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = "KL", one: str = "image") -> Table:
+def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = "KL", one: str = "image") -> Group:
     """One row a point, cheapest first: scores, and costs counted in the graph."""
     points = tuple(points)
     lines = tables.of_points(points, contents.ordered(points))
@@ -44,7 +46,7 @@ def cascades(points: Iterable[OperatingPoint], metric: str, one: str = "image") 
     return [*_printed(_drawn(table)), *savings.saved(points, metric, f"{one}s")]
 
 
-def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
+def precisions(points: Iterable[OperatingPoint], metric: str) -> Group:
     """One row a shipped file: score, size, planned arena and latency in every precision."""
     points = tuple(points)
     lines = tables.of_files(points, contents.ordered(points))
@@ -55,7 +57,7 @@ def precisions(points: Iterable[OperatingPoint], metric: str) -> Table:
     return _drawn(tables.filled("files", title, "", columns, lines, words))
 
 
-def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoint]) -> Table:
+def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoint]) -> Group:
     """One row a file, one column a figure of a device, which says where it comes from; what is planned stands beside.
 
     Bytes in KB of 1000, times in ms.
@@ -64,10 +66,10 @@ def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoin
     lines = tables.of_measured(points, contents.ordered(points), measurements)
     columns = (*figures.shown(BENCH, FILE), *tables.of_devices(points, measurements))
     table = tables.filled("devices", "What devices, interpreters and compilers say", "", columns, lines, {})
-    return _drawn(table, [column.stacked for column in table.columns])
+    return _drawn(table, folds=False)
 
 
-def verified(checks: Checks) -> list[Table]:
+def verified(checks: Checks) -> list[Group]:
     """A table of files beside Keras, one of those beside the files that models came as, and one of cascades."""
     return [
         *([_beside_keras(checks.networks, checks.tests)] if checks.networks else ()),
@@ -76,59 +78,67 @@ def verified(checks: Checks) -> list[Table]:
     ]
 
 
-def _beside_keras(checks: Sequence[Verified], tests: str) -> Table:
+def _beside_keras(checks: Sequence[Verified], tests: str) -> Group:
     """One row a file: right answers of Keras, the linked file and TensorFlow's own, and how far they agree."""
-    heads = ("precision", "right % keras", "linked", "converted", "top-1 as keras %: linked", "converted")
-    rest = ("SQNR dB: linked", "converted", "largest difference", "KB linked", "converted", "time ratio")
-    table = _titled(f"Files beside Keras and TensorFlow's conversion, {tests}", (*heads, *rest))
-    for v in checks:
-        right = (f"{100 * v.right[who]:.1f}" for who in ("keras", "linked", "converted"))
-        files = [v.to_keras[who] for who in ("linked", "converted")]
-        sizes = (f"{v.flash_bytes[who] / 1e3:.0f}" for who in ("linked", "converted"))
-        table.add_row(
-            v.point,
-            v.precision,
-            *right,
-            *(f"{100 * a.top1:.1f}" for a in files),
-            *(f"{a.sqnr_db:.1f}" for a in files),
-            f"{v.difference:.1e}",
-            *sizes,
-            f"{v.latency_ratio:.3f}",
-        )
-    return table
+    heads = ("right % keras", "right % linked", "right % converted", "as keras % linked", "as keras % converted")
+    rest = ("SQNR dB linked", "SQNR dB converted", "largest difference", "KB linked", "KB converted", "time ratio")
+    return _rows(
+        f"Files beside Keras and TensorFlow's conversion, {tests}",
+        ("point", "precision", *heads, *rest),
+        [
+            (
+                v.point,
+                v.precision,
+                *(f"{100 * v.right[who]:.1f}" for who in ("keras", "linked", "converted")),
+                *(f"{100 * v.to_keras[who].top1:.1f}" for who in ("linked", "converted")),
+                *(f"{v.to_keras[who].sqnr_db:.1f}" for who in ("linked", "converted")),
+                f"{v.difference:.1e}",
+                *(f"{v.flash_bytes[who] / 1e3:.0f}" for who in ("linked", "converted")),
+                f"{v.latency_ratio:.3f}",
+            )
+            for v in checks
+        ],
+    )
 
 
-def _beside_originals(checks: Sequence[VerifiedOriginal], tests: str) -> Table:
+def _beside_originals(checks: Sequence[VerifiedOriginal], tests: str) -> Group:
     """One row a file: right answers of it and of what the model came as, and how far they agree."""
-    heads = ("precision", "right % original", "in the run", "same answer %", "largest difference", "KB original")
-    table = _titled(f"Files beside those that the models came as, {tests}", (*heads, "in the run"))
-    for v in checks:
-        table.add_row(
-            v.point,
-            v.precision,
-            *(f"{100 * v.right[who]:.1f}" for who in ("original", "linked")),
-            f"{100 * v.to_original.top1:.1f}",
-            f"{v.to_original.difference:.1e}",
-            *(f"{v.flash_bytes[who] / 1e3:.0f}" for who in ("original", "linked")),
-        )
-    return table
+    heads = ("right % original", "right % in the run", "same answer %", "largest difference")
+    return _rows(
+        f"Files beside those that the models came as, {tests}",
+        ("point", "precision", *heads, "KB original", "KB in the run"),
+        [
+            (
+                v.point,
+                v.precision,
+                *(f"{100 * v.right[who]:.1f}" for who in ("original", "linked")),
+                f"{100 * v.to_original.top1:.1f}",
+                f"{v.to_original.difference:.1e}",
+                *(f"{v.flash_bytes[who] / 1e3:.0f}" for who in ("original", "linked")),
+            )
+            for v in checks
+        ],
+    )
 
 
-def _beside_stages(checks: Sequence[VerifiedCascade], tests: str) -> Table:
+def _beside_stages(checks: Sequence[VerifiedCascade], tests: str) -> Group:
     """One row a cascade's file and setting: how often it goes on, and whether it answers as its stages do."""
-    heads = ("precision", "thresholds", "goes on %", "by another stage", "largest difference", "equal")
-    table = _titled(f"Cascades beside their stages one by one, {tests}", heads)
-    for v in checks:
-        table.add_row(
-            v.point,
-            v.precision,
-            ", ".join(f"{t:.4g}" for t in v.thresholds),
-            f"{100 * v.deferral:.1f}",
-            str(v.elsewhere),
-            f"{v.difference:.1e}",
-            "yes" if v.equal else "no",
-        )
-    return table
+    return _rows(
+        f"Cascades beside their stages one by one, {tests}",
+        ("point", "precision", "thresholds", "goes on %", "by another stage", "largest difference", "equal"),
+        [
+            (
+                v.point,
+                v.precision,
+                ", ".join(f"{t:.4g}" for t in v.thresholds),
+                f"{100 * v.deferral:.1f}",
+                str(v.elsewhere),
+                f"{v.difference:.1e}",
+                "yes" if v.equal else "no",
+            )
+            for v in checks
+        ],
+    )
 
 
 def gate(comparison: Gate) -> Table:
@@ -186,46 +196,28 @@ def _difference(kind: str, name: str, value: float) -> str:
     return f"{'-' if value < 0 else '+'}{amount(name, abs(value))}"
 
 
-def _titled(title: str, heads: Sequence[str]) -> Table:
-    """An empty table of points and figures of them."""
-    from rich.table import Table
-
-    table = Table("point", title=title, title_justify="left")
-    for head in heads:
-        table.add_column(head, justify="right")
-    return table
-
-
-def _drawn(table: tables.Table, heads: Sequence[str] = ()) -> Table:
-    """The table with its own heads, or others."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    drawn = Table(title=escape(table.title), title_justify="left")
-    for column, head in zip(table.columns, heads or _heads(table), strict=True):
-        side: Literal["left", "right"] = "left" if tables.is_words(column) else "right"
-        drawn.add_column(escape(head), justify=side, no_wrap=True)
-    for line, cells in zip(table.lines, table.rows, strict=True):
-        drawn.add_row(*(escape(cell.text) for cell in cells), style=_style(line))
-    return drawn
+def _drawn(table: tables.Table, *, folds: bool = True) -> Group:
+    """The table on the terminal, its names kept in front where it takes several."""
+    columns = [
+        Column(figure.stacked, tuple(row[at].text for row in table.rows), tables.is_words(figure), *_told(figure))
+        for at, figure in enumerate(table.columns)
+    ]
+    return narrow.drawn(table.title, columns, [_style(line) for line in table.lines], folds=folds)
 
 
-def _heads(table: tables.Table) -> list[str]:
-    """The heads of its columns, each folded to what stands below it where the table is too wide otherwise."""
-    heads = [column.stacked for column in table.columns]
-    cells = [max((len(row[at].text) for row in table.rows), default=0) for at in range(len(heads))]
-    widths = [max(cell, *map(len, head.splitlines())) for cell, head in zip(cells, heads, strict=True)]
-    if sum(widths) + 3 * len(heads) + 1 <= _COLUMNS:
-        return heads
-    return [_folded(head, cell) for head, cell in zip(heads, cells, strict=True)]
+def _told(figure: Figure) -> tuple[bool, str]:
+    return figure.name in (*_NAMES, _SETTING), figure.gloss
 
 
-def _folded(head: str, width: int) -> str:
-    longest = max(map(len, head.split()))
-    return "\n".join(part for line in head.splitlines() for part in wrap(line, max(width, longest)))
+def _rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Group:
+    """A table of points and figures of their files."""
+    cells = zip(*rows, strict=True)
+    return narrow.drawn(
+        title, [Column(h, c, at < 2, at < 2) for at, (h, c) in enumerate(zip(heads, cells, strict=True))]
+    )
 
 
-def _printed(table: Table) -> list[str]:
+def _printed(table: Group) -> list[str]:
     """The lines of a table, for where lines alone are told."""
     from rich.console import Console
 

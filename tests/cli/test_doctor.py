@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import classifiers
+import colours
+import numpy as np
 import pytest
 from console import ask
 
@@ -42,3 +44,21 @@ def test_a_build_of_two_is_foretold_without_images(inputs: Path) -> None:
     assert re.search(r"a build of both takes about .* of disk in runs/large-small-photographs", answer.out)
     alone = ask("doctor", inputs / "small.keras")
     assert "note    what a build takes here depends on the images: give --data" in alone.out
+
+
+def test_a_file_is_asked_labelled_images(tmp_path: Path) -> None:
+    (tmp_path / "a.tflite").write_bytes(colours.file("large"))
+    x, y = colours.images(400)
+    np.savez(tmp_path / "images.npz", x=x, y=y)
+    np.savez(tmp_path / "others.npz", x=x, y=(y + 1) % colours.CLASSES)
+    answer = ask("doctor", tmp_path / "a.tflite", "--data", tmp_path / "images.npz", "--target", "web")
+    assert re.search(r"^ok      \d+\.\d % of \d+ labelled images right$", answer.out, re.M)
+    assert answer.code == 0
+    answer = ask("doctor", tmp_path / "a.tflite", "--data", tmp_path / "others.npz", "--target", "web")
+    assert re.search(
+        r"^problem model \(a\.tflite\) has .* with --classes=ROLE=[\d,]+ \(restnet-tf cascade\)", answer.out, re.M
+    )
+    assert answer.code == 1
+    answer = ask("doctor", tmp_path / "a.tflite", "--data", tmp_path / "gone")
+    assert "problem " in answer.out
+    assert answer.code == 1

@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import finished
 import pytest
 from console import ask
 
@@ -85,6 +86,12 @@ def test_a_run_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
     assert answer.complaint.endswith(f"there is no folder {tmp_path / 'none'}; name the one that a build wrote")
     (tmp_path / "none").mkdir()
     assert "the build has not finished" in ask("select", tmp_path / "none", "--budget", "macs<=1M").complaint
+
+
+def test_the_folder_of_runs_is_none_of_them(tmp_path: Path) -> None:
+    finished.written(tmp_path / "runs" / "demo")
+    answer = ask("select", tmp_path / "runs", "--budget", "macs<=1M")
+    assert answer.complaint.endswith(f"is no run; name the folder of one, as {tmp_path / 'runs' / 'demo'}")
 
 
 def test_every_command_is_known_here() -> None:

@@ -19,6 +19,28 @@ def test_a_file_of_values_is_found_from_anywhere(tmp_path: Path, monkeypatch: py
     assert opening.default_out(["small.keras"], "values:iq.npz") == Path("runs/small-iq")
 
 
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        ("mobilenet_v2_1.0_224.weights.h5@MobileNetV2", "mobilenet_v2_1.0_224"),
+        ("models/mobilenet_v1_0.25.tflite", "mobilenet_v1_0.25"),
+        ("MobileNetV2:alpha=0.35,input=96", "MobileNetV2"),
+        ("hub:vit_tiny", "vit_tiny"),
+        ("photos.v2/", "photos.v2"),
+        ("keras:cifar10", "cifar10"),
+        ("values:iq.NPZ", "iq"),
+    ],
+)
+def test_a_run_is_called_after_the_whole_name(spec: str, word: str) -> None:
+    assert opening.run_word(spec) == word
+
+
+def test_a_run_of_the_folder_that_one_is_in_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path / "photos")
+    assert opening.default_out(["a.b.tflite"], ".") == Path("runs/a.b-photos")
+
+
 def test_what_mixed_means(tmp_path: Path) -> None:
     assert mixing.parse("") == Mixing()
     assert mixing.parse("1.5x") == Mixing(1.5)

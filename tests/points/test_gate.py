@@ -107,6 +107,14 @@ def test_other_images_have_the_noise_of_both(old: GateRun) -> None:
     assert of_small(comparison).unsure
 
 
+def test_runs_of_other_training_images_are_compared_on_the_same_test_images() -> None:
+    old, new = (GateRun("run", "accuracy", finished.POINTS, images=images, test="t") for images in ("few", "more"))
+    read = limits("score>=-1")
+    assert compare(new, old, read).paired
+    assert not compare(replace(new, test="other"), old, read).paired
+    assert not compare(replace(new, test=""), replace(old, test=""), read).paired
+
+
 def test_a_score_itself_has_its_own_interval() -> None:
     change = of_small(gate("score>=70"))
     assert change.spread == pytest.approx([100 * end for end in finished.score(148).interval])

@@ -71,6 +71,7 @@ def test_several_terms():
         ("tflm.speed<=3", "unknown budget term 'tflm.speed'; terms are: macs"),
         ("tflm.speed<=3", "and of a device: latency, arena, head"),
         ("tflm.macs<=3", "unknown budget term 'tflm.macs'"),
+        ("mean.mac<=3", "unknown budget term 'mean.mac'; did you mean mean.macs? terms are"),
         ("mean<=3", "unknown budget term 'mean'"),
         ("mean.speed<=3", "unknown budget term 'mean.speed'"),
         ("mean.flash<=3", "mean.flash is no budget term: flash is the same for every image; write flash; means of"),

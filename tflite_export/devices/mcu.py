@@ -32,7 +32,7 @@ def measure(subjects: Sequence[Subject], options: DeviceOptions) -> Iterator[Fin
     if options.log is None:
         makefile = shlex.quote(str(captures.HARNESS / "mcu" / "Makefile"))
         raise DeviceError(
-            "mcu needs --log FILE: write restnet-tf export RUN --target tflm --out DIR, build firmware by"
+            "mcu needs --log FILE: run restnet-tf export RUN --target tflm --out DIR, build firmware by"
             f" make -f {makefile} EXPORT=DIR (its first lines say how), run it on the board, put what it prints into a"
             " file, one firmware after the other, and give that"
         )

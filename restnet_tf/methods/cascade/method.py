@@ -215,6 +215,7 @@ def _meta(work: Stages) -> dict[str, Any]:
     return {
         "anchors": work.names,
         "data": work.data.name,
+        "test_sha256": work.data.test_sha256,
         "metric": "accuracy" if work.labelled else "agreement",
         "class_names": work.data.class_names,
         **inputs.note(work.data.kind),

@@ -185,6 +185,7 @@ def _meta(composition: Composition) -> dict[str, Any]:
     return {
         "anchors": {role: entry.member.name for role, entry in composition.members.items()},
         "data": composition.data.name,
+        "test_sha256": composition.data.test_sha256,
         "metric": "accuracy",
         "loss": "log loss",
         "class_names": composition.data.class_names,

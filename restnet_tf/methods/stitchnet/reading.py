@@ -90,4 +90,4 @@ def _words(text: str) -> list[str]:
 
 
 def _default_out(options: Options) -> Path:
-    return Path("runs") / f"composed-{Path(str(options.data)).name.split(':')[0].split('.')[0]}"
+    return Path("runs") / f"composed-{opening.run_word(str(options.data))}"
