@@ -16,7 +16,7 @@ def sentences(points: Sequence[OperatingPoint], metric: str) -> list[str]:
 
 
 def _behind_random(shipped: Sequence[OperatingPoint], points: Sequence[OperatingPoint], metric: str) -> list[str]:
-    pairs = [(p, front.middle(twins)) for p in shipped if (twins := [q for q in points if q.twin_of == p.name])]
+    pairs = [(p, front.middle(twins)) for p in shipped if (twins := front.behind_random(_twins(p, points)))]
     if not pairs:
         return []
     own, theirs = (_percent(fmean(pair[end].test.value for pair in pairs)) for end in (0, 1))
@@ -34,6 +34,22 @@ def _from_nothing(points: Sequence[OperatingPoint], metric: str) -> list[str]:
                 f" {_percent(point.test.value)} of the point"
             ]
     return []
+
+
+def unshared(points: Sequence[OperatingPoint]) -> str:
+    """The shipped points whose backs were trained for them alone, by what they beat; empty where there is none."""
+    names = [
+        p.name for p in points if p.kind == STITCHED and p.status == SHIPPED and front.from_nothing(_twins(p, points))
+    ]
+    if not names:
+        return ""
+    one, many = "shares none of its back's weights and beats", "share none of their backs' weights and beat"
+    both = "both twins, behind a random front and trained from nothing"
+    return f"{', '.join(names)} {one if len(names) == 1 else many} {both}"
+
+
+def _twins(point: OperatingPoint, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    return [p for p in points if p.twin_of == point.name]
 
 
 def _percent(share: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from measured_points import point
 
 from restnet_tf.points.points import CONTROL, DOMINATED, FROM_SCRATCH
-from restnet_tf.report import rivals
+from restnet_tf.report import rivals, terminal
 
 ONE, TWO = point("L1-S0", 5_000_000, 160), point("S0-L1", 7_000_000, 180)
 
@@ -40,3 +40,20 @@ def test_a_network_from_nothing_stands_beside_the_point_that_it_is_of():
     better = replace(scratch, test=point("x", 1, 190).test)
     assert "no less than" in rivals.sentences([TWO, better], "accuracy")[0]
     assert rivals.sentences([ONE, scratch], "accuracy") == []
+
+
+def test_points_with_weights_of_their_own_are_named_by_the_twins_that_they_beat():
+    def scratch(of):
+        return replace(point(f"scratch-{of}", 1, 10, CONTROL), status=CONTROL, rung=FROM_SCRATCH, twin_of=of)
+
+    assert rivals.unshared([ONE, TWO, *twins("L1-S0", 20)]) == ""
+    one = [ONE, TWO, *twins("L1-S0", 20), scratch("L1-S0")]
+    told = (
+        "L1-S0 shares none of its back's weights and beats both twins, behind a random front and trained from nothing"
+    )
+    assert rivals.unshared(one) == told
+    assert rivals.unshared([*one, scratch("S0-L1")]).startswith("L1-S0, S0-L1 share none of their backs' weights and ")
+    assert rivals.unshared([replace(ONE, status=DOMINATED), *one[1:]]) == ""
+    assert terminal.operating_points(one, "accuracy").title.endswith(f"test images); {told}")
+    [sentence] = rivals.sentences(one, "accuracy")  # the twin from nothing is none behind a random front
+    assert sentence.endswith(f"behind random fronts {100 * twins('L1-S0', 20)[0].test.value:.1f} %")

@@ -167,13 +167,17 @@ def _twins(
 ) -> Iterator[Control]:
     """Controls of points that would ship: their routes behind random fronts, and the median one trained from nothing.
 
-    A network alone has no front but its own, and nothing costs less that could stand in for it.
+    Those that ``auto`` gave weights of their own are trained from nothing too. A network alone has no front but its
+    own, and nothing costs less that could stand in for it.
     """
     leading = [p for p in chosen if p.name in names]
     if leading and family.settings.controls and not family.options.alone:
         yield from controls.twins(family, leading, jobs, fitted)
         median = leading[len(leading) // 2]
-        yield from_scratch.control(family, median, jobs[median.name], fitted[median.name])
+        unshared = [p for p in leading if outlook.may_unshare(family.options) and fits.unshares(fitted[p.name])]
+        for p in dict.fromkeys((median, *unshared)):
+            twin = p in unshared
+            yield from_scratch.control(family, p, jobs[p.name], fitted[p.name], named=p != median, twin=twin)
 
 
 def extend(family: Build) -> None:
@@ -313,6 +317,7 @@ def _job(family: Build, p: Plan, starts: Sequence[Stitch], train: Cache, ranked:
     trained = [fits.stretch(one.anchor, one.start, one.stop) for one in stretches]
     climbs, effort = outlook.climbs(family.options), family.settings.effort
     budgets = rungs.budgets(climbs, effort, ladder.work(*trained, fits.back(source, cut)))
+    budgets |= rungs.last_resort(effort) if outlook.may_unshare(family.options) else {}
     return Fit(family.run.path, p.name, source, cut, start, reads, budgets, family.settings.seed, stretches)
 
 
