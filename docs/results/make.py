@@ -36,7 +36,11 @@ LEFT_OUT = {
         *("mean_host_latency", "host_latency_p90", "run_by"),
     },
 }
-FACTS = {"settings", "versions", "training", "finished", "elastic files", "from the chord, on average", "compute saved"}
+FACTS = {
+    *("points between the anchors", "from the chord, on average", "below a rival on the test split"),
+    *("cascades", "cascades from the chord, on average", "compute saved", "lost by rounding", "elastic files"),
+    *("rankings", "settings", "versions", "training", "finished"),
+}
 
 
 def page(report: Report, title: str, commit: str, machine: str, picture: str) -> str:
