@@ -897,12 +897,12 @@ def test_a_cascade_has_rows_a_route_and_a_picture(finished: Path, tmp_path: Path
 
 def test_a_report_says_what_rankings_foretold_and_what_lies_below_a_rival(finished: Path, tmp_path: Path) -> None:
     run = copied(finished, tmp_path / "run")
-    listed = plans_file.read_plans(run.plans_path)
-    kls = [replace(p, kl=1 - p.cka) for p in listed]
-    plans_file.write_plans(run.plans_path, kls)
+    first = plans_file.read_plans(run.plans_path)[0]
+    tried = [replace(first, name=f"p{i}", cka=i / 10, r2=-i / 10, kl=float(-i)) for i in range(6)]
+    plans_file.write_plans(run.plans_path, tried)
     told = reporting.gather(run).facts
-    assert f"foretold the loss of {len(kls)} pairs" in told["rankings"]
-    assert "CKA +1.00" in told["rankings"]
+    assert "foretold the loss of 6 pairs" in told["rankings"]
+    assert "CKA +1.00, R2 -1.00, chance " in told["rankings"]
     assert told["below a rival on the test split"]
 
 
