@@ -150,6 +150,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     "thinned": ("count",),
     "dominated": ("rival",),
     "random_twin": ("rival",),
+    "scratch_twin": ("rival",),
     "higher_loss": ("rival",),
     "long_front": ("count",),
     "too_deep": ("count",),

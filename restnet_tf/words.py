@@ -27,6 +27,7 @@ _SENTENCES = {
     "too_little_left": "leaves less than {limit:.0%} of the network",
     "thinned": "not among the {count} points asked for, which are spread evenly by cost",
     "random_twin": "{rival}, its route behind a random front, does as well up to noise",
+    "scratch_twin": "{rival}, its network trained from nothing, does as well up to noise",
     "dominated": "{rival} costs no more and does no worse",
     "higher_loss": "dominated: {rival} costs no more and has no higher loss",
     "long_front": "more than {count} nets on the front",

@@ -67,6 +67,10 @@ EVERY = {
         Reason("random_twin", rival="random-L0-S0"),
         "random-L0-S0, its route behind a random front, does as well up to noise",
     ),
+    "scratch_twin": (
+        Reason("scratch_twin", rival="from-scratch-L0-S0"),
+        "from-scratch-L0-S0, its network trained from nothing, does as well up to noise",
+    ),
     "higher_loss": (Reason("higher_loss", rival="A1-B2"), "dominated: A1-B2 costs no more and has no higher loss"),
     "long_front": (Reason("long_front", count=6), "more than 6 nets on the front"),
     "too_deep": (Reason("too_deep", count=16), "deeper than 16 fragments"),

@@ -4,7 +4,8 @@ python docs/results/make.py RUN docs/results/NAME.md --title "ResNet-56 with Res
   --machine "two server cores, beside other work"
 
 It writes the page, its picture ``docs/pictures/NAME.png``, and its record ``docs/results/runs/NAME.json``, whose
-figures the first pages name: ``tests/test_numbers.py`` holds them against it. ``--seconds`` are those that it took.
+figures the first pages name: ``tests/test_numbers.py`` holds them against it. ``--seconds`` are those that it took;
+``--before`` is a command that made an anchor, and may be given again.
 """
 
 from __future__ import annotations
@@ -36,16 +37,20 @@ LEFT_OUT = {
         *("mean_host_latency", "host_latency_p90", "run_by"),
     },
 }
-FACTS = {"settings", "versions", "training", "finished", "elastic files", "from the chord, on average", "compute saved"}
+FACTS = {
+    *("points between the anchors", "from the chord, on average", "below a rival on the test split"),
+    *("cascades", "cascades from the chord, on average", "compute saved", "lost by rounding", "elastic files"),
+    *("rankings", "settings", "versions", "training", "finished"),
+}
 
 
-def page(report: Report, title: str, commit: str, machine: str, picture: str) -> str:
-    """The page as Markdown; ``picture`` is the name of the picture's file."""
+def page(report: Report, title: str, commit: str, machine: str, picture: str, before: Sequence[str] = ()) -> str:
+    """The page as Markdown; ``picture`` is the name of the picture's file, ``before`` are commands before the build."""
     facts = {**report.facts, "commit": commit, "machine": machine}
     parts = [
         f"# {title}",
         f"![Score against MACs of the points, the chord and the cascades](../pictures/{picture})",
-        f"Built by\n\n    {command(report.build)}",
+        "Built by\n\n" + "\n".join(f"    {line}" for line in (*before, command(report.build))),
         "\n".join(f"- {name}: {value}" for name, value in facts.items() if name in FACTS | {"commit", "machine"}),
         *(sheets.section(without(table, LEFT_OUT.get(table.key, ()))).strip() for table in tables.tables(report)),
         "`docs/results/make.py` made this page from the run.",
@@ -127,6 +132,7 @@ def main() -> None:
     for name in ("title", "commit", "machine"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--before", action="append", default=[])
     given = parser.parse_args()
     report = gather(Run(given.run))
     picture = PICTURES / f"{given.page.stem}.png"
@@ -134,7 +140,7 @@ def main() -> None:
     content = record(report, given.title, given.commit, given.machine)
     content["figures"] |= {"seconds": given.seconds} if given.seconds else {}
     (RECORDS / f"{given.page.stem}.json").write_text(json.dumps(content, indent=1) + "\n")
-    given.page.write_text(page(report, given.title, given.commit, given.machine, picture.name))
+    given.page.write_text(page(report, given.title, given.commit, given.machine, picture.name, given.before))
 
 
 if __name__ == "__main__":

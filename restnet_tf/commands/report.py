@@ -19,10 +19,11 @@ from restnet_tf.fitting.results import CLOSED_FORM, Fitted
 from restnet_tf.points import front, points
 from restnet_tf.points.points import ANCHOR, CASCADE, DISTILLED, SHIPPED, STITCHED, Cascade, OperatingPoint
 from restnet_tf.records import Piece, Plan, RestnetError, Stitch
-from restnet_tf.report import losses, savings, shared, sheets, webpage
+from restnet_tf.report import foretold, losses, rivals, savings, shared, sheets, webpage
 from restnet_tf.report.contents import STAGE, STITCH, Candidate, Ladder, Report, RoutePart
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
+from restnet_tf.similarity import rankings
 from restnet_tf.stitches import stitch
 from restnet_tf.words import sentence
 from tflite_export import macs
@@ -71,7 +72,7 @@ def gather(run: Run) -> Report:
         anchors = _anchors(meta, listed)
         optimised = {name: tuple(options) for name, options in meta.get("optimised", {}).items()}
         cka, cuts = _similarity(run) if stitches and set(anchors) == set(_ROLES) else (np.zeros((0, 0)), {})
-        facts = _facts(run, meta, listed, methods.options(method).reported)
+        facts = _facts(run, meta, listed, methods.options(method).reported) | _foretold(run, plans)
         title, metric = f"{' + '.join(anchors.values())} on {meta['data']}", str(meta["metric"])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise RestnetError(f"{run.path} is damaged: {error}; build it again") from None
@@ -134,7 +135,7 @@ def _facts(
         "data": f"{_hashed(given.get('data', meta['data']))}, {classes} classes",
         noted(meta).many: f"{listed[0].test.n} to test, {listed[0].rank.n} to rank",
         "metric": f"{meta['metric']}; intervals are of 95 %",
-        **_standing(listed),
+        **_standing(listed, str(meta["metric"])),
         **_lost(listed, str(meta["metric"])),
         **_cascading(listed, str(meta["metric"]), noted(meta).many),
         "precisions": ", ".join(sorted({name for p in listed for name in p.files})),
@@ -151,7 +152,7 @@ def _facts(
     }
 
 
-def _standing(listed: tuple[OperatingPoint, ...]) -> dict[str, str]:
+def _standing(listed: tuple[OperatingPoint, ...], metric: str) -> dict[str, str]:
     """How many points between the anchors are shipped, and where those lie; nothing of a run that made none."""
     between = [p for p in listed if p.kind == STITCHED]
     if not between:
@@ -160,9 +161,21 @@ def _standing(listed: tuple[OperatingPoint, ...]) -> dict[str, str]:
     count = {"points between the anchors": f"{len(shipped)} shipped of {len(between)}"}
     if not shipped:
         return count
-    lead = {split: f"{100 * front.above_chord(listed, split):+.1f} points" for split in ("test", "rank")}
-    words = f"{lead['test']} on the test split, {lead['rank']} on the rank split"
-    return count | {"from the chord, on average": words}
+    below = rivals.beaten(listed, metric) or ["none by more than the standard error of the pair"]
+    told = count | {"below a rival on the test split": "; ".join(below)}
+    return told | ({"from the chord, on average": _chord(listed, STITCHED)} if front.chorded(listed) else {})
+
+
+def _chord(listed: Sequence[OperatingPoint], kind: str) -> str:
+    """How far the shipped points of a kind lie from the chord at their mean costs."""
+    lead = {split: f"{100 * front.above_chord(listed, split, kind):+.1f} points" for split in ("test", "rank")}
+    return f"{lead['test']} on the test split, {lead['rank']} on the rank split"
+
+
+def _foretold(run: Run, plans: Mapping[str, Plan]) -> dict[str, str]:
+    """How well CKA, R2 and chance foretold what was tried; nothing where too little was."""
+    said = foretold.sentences(*rankings.foretold(plans.values(), int(run.inputs().get("seed", 0))))
+    return {"rankings": "; ".join(said)} if said else {}
 
 
 def _lost(listed: tuple[OperatingPoint, ...], metric: str) -> dict[str, str]:
@@ -177,6 +190,9 @@ def _cascading(listed: tuple[OperatingPoint, ...], metric: str, many: str) -> di
     if not every:
         return {}
     count = {"cascades": f"{len(savings.shipped(listed))} shipped of {len(every)}"}
+    if (notched := savings.notched(listed)) and front.chorded(listed):
+        anchors = [p for p in listed if p.kind == ANCHOR]
+        count["cascades from the chord, on average"] = _chord([*anchors, *notched], CASCADE)
     said = savings.saved(listed, metric, many)
     return count | ({"compute saved": said[0]} if said else {})
 

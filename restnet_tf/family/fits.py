@@ -16,6 +16,7 @@ from restnet_tf.fitting import cache, ladder
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.examples import Examples
 from restnet_tf.fitting.results import Fitted
+from restnet_tf.fitting.rungs import RUNGS
 from restnet_tf.fitting.stints import Contest, Standing, Stint
 from restnet_tf.graph import cuts
 from restnet_tf.records import Piece, RestnetError, Stitch
@@ -95,6 +96,11 @@ class Assignment:
     job: Fit
     stint: Stint
     results: int
+
+
+def unshares(fit: Fitted) -> bool:
+    """Whether the rung that was kept left a fit weights of its own."""
+    return any(rung.unshares for rung in RUNGS if rung.name == fit.rung)
 
 
 def climb(family: Family, jobs: Sequence[Fit], contest: Contest) -> dict[str, Fitted]:

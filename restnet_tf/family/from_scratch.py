@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scratch:
-    """All that decides it: a point that the run has a fit of, the images and what they are taught by, the work."""
+    """All that decides it: a point that the run has a fit of, the images and what they are taught by, the work.
+
+    The run keeps it by its ``name``.
+    """
 
     run: Path
+    name: str
     plan: Plan
     anchors: Mapping[str, AnchorSource]
     reads: Reading
@@ -48,6 +52,7 @@ class ScratchNetwork:
     """The network of a plan with the weights that the run has of this training."""
 
     run: Path
+    name: str
     plan: Plan
     anchors: Mapping[str, AnchorSource]
     seed: int
@@ -55,7 +60,7 @@ class ScratchNetwork:
     def model(self) -> keras.Model:
         """From raw images to logits."""
         run, anchors = Run(self.run), {p.anchor: sources.anchor(self.anchors[p.anchor]) for p in self.plan.route}
-        fitted, saved = run.load_fitted(self.plan.name), run.load_fitted(FROM_SCRATCH)
+        fitted, saved = run.load_fitted(self.plan.name), run.load_fitted(self.name)
         assert fitted is not None  # it is a control of that point
         assert saved is not None  # by its training
         network = _untaught(self.plan, anchors, fitted, self.seed)
@@ -63,27 +68,36 @@ class ScratchNetwork:
         return network
 
 
-def control(family: Family, plan: Plan, job: Fit, fitted: Fitted) -> Control:
-    """The network of a plan, trained whole; from the run or trained into it."""
+def control(
+    family: Family, plan: Plan, job: Fit, fitted: Fitted, *, named: bool = False, twin: bool = False
+) -> Control:
+    """The network of a plan, trained whole; from the run or trained into it.
+
+    One of several is ``named`` by its plan; as a ``twin`` it decides whether the point is shipped.
+    """
     work, seed = sum(r.work for r in fitted.rungs), family.settings.seed
-    if not family.run.stitch_path(FROM_SCRATCH).exists():
+    name = f"{FROM_SCRATCH}-{plan.name}" if named else FROM_SCRATCH
+    if not family.run.stitch_path(name).exists():
         front = plan.route[0].anchor
-        views = caches.of_views(family, f"views-{FROM_SCRATCH}", {front: family.sources[front]}, {front: [cache.INPUT]})
+        views = caches.of_views(
+            family, f"views-{FROM_SCRATCH}-{front}", {front: family.sources[front]}, {front: [cache.INPUT]}
+        )
         reads = replace(job.reads[0], features=views.folder, front=front, cut=cache.INPUT)
-        given = Scratch(family.run.path, plan, family.sources, reads, work, seed)
+        given = Scratch(family.run.path, name, plan, family.sources, reads, work, seed)
         task = Task(f"training {plan.name} from nothing", trained, given, alone=True, kind=tasks.TRAINING)
         tasks.finish(family.execute, [task], family.report)
-    saved = family.run.load_fitted(FROM_SCRATCH)
+    saved = family.run.load_fitted(name)
     assert saved is not None  # it has just been trained
     macs, params = (sum(more) for more in zip(*map(stitch.widening, fitted.stitches), strict=True))
     return Control(
-        FROM_SCRATCH,
+        name,
         f"the network of {plan.name}, trained from nothing with its work",
-        ScratchNetwork(family.run.path, plan, family.sources, seed),
+        ScratchNetwork(family.run.path, name, plan, family.sources, seed),
         plan.macs + macs,
         plan.params + params,
         rung=FROM_SCRATCH,
         unshared=plan.params + params,
+        twin_of=plan.name if twin else "",
         spent=saved.spent,
     )
 
@@ -97,7 +111,7 @@ def trained(given: Scratch, progress: Progress) -> None:
     network = _untaught(given.plan, anchors, fitted, given.seed)
     images = given.work // (scratch.PASSES * ladder.work(*_pieces(given.plan, anchors)))
     seen = scratch.train(network, given.reads.examples(exits=fitted.stitch.target.vector), images, given.seed, progress)
-    run.save_fitted(FROM_SCRATCH, _kept(network, seen, given.plan.macs))
+    run.save_fitted(given.name, _kept(network, seen, given.plan.macs))
 
 
 def _untaught(plan: Plan, anchors: Mapping[str, Anchor], fitted: Fitted, seed: int) -> keras.Model:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-# The ``--fine-tune`` word for all rungs that leave the weights shared, the costly ones where a point needs them.
+# The ``--fine-tune`` word for all rungs that leave the weights shared, the costly ones where a point needs them. What
+# ``last_resort`` gives beside is held against twins that know less.
 AUTO = "auto"
 
 
@@ -107,6 +108,11 @@ def budgets(fine_tune: str, effort: float, pass_work: int) -> dict[str, int]:
             shares[rung.name] += loan
             shares[rung.lender] -= loan
     return {name: int(share) for name, share in shares.items()}
+
+
+def last_resort(effort: float) -> dict[str, int]:
+    """The rung that a point behind its rival may climb after those of ``auto``, and its work: it shares no weights."""
+    return {rung.name: int(rung.work * effort) for rung in RUNGS if rung.unshares}
 
 
 def onward(fine_tune: str, kls: Mapping[str, float], climbed: Mapping[str, int], small_kl: float) -> tuple[str, ...]:

@@ -73,6 +73,11 @@ class Entrant:
         costly = {name for name in self.shares if self.place is not None and rung_named(name).costly}
         return {name: work for name, work in self.shares.items() if name not in costly}
 
+    @property
+    def unsharing(self) -> str:
+        """The rung that gives it weights of its own; empty where it may not climb so far."""
+        return next((name for name in self.shares if rung_named(name).unshares), "")
+
     def within(self, other: Entrant) -> bool:
         """Whether its network costs no more than another in anything."""
         return _within(self.costs, other.costs)
@@ -115,7 +120,7 @@ class Contest:
         whole = sum(e.share for e in ahead)
         if (saved := self._saved(standings())) > _WORTH * whole > 0:
             yield self._further(ahead, min(saved, int(_MOST * whole)))
-        while costly := self._costly(standings()):
+        while costly := self._costly(standings()) or self._unsharing(standings()):
             yield costly
 
     @property
@@ -172,6 +177,20 @@ class Contest:
         kls = {name: fit.kl for name, fit in fits.items()}
         names = rungs.onward(self.fine_tune, kls, climbed, min([self.small_kl, *rivals]))
         return {e.name: _next(e, fits[e.name]) for e in self._points if e.name in names}
+
+    def _unsharing(self, standing: Mapping[str, Standing]) -> dict[str, Stint]:
+        """What ``auto`` does last: the point that is nearest to its rival, and behind it, gets weights of its own.
+
+        One at a time, and none behind one that this did not bring ahead: the others are further off.
+        """
+        points = [e for e in self._points if e.unsharing] if self.fine_tune == AUTO else []
+        nearest = self._nearest(standing)
+        behind = [e for e in points if standing[e.name].kl > nearest[e.name] and not standing[e.name].hopeless]
+        tried = [e.name for e in points if e.unsharing in standing[e.name].rungs]
+        if not behind or any(e.name in tried for e in behind):
+            return {}
+        first = min(behind, key=lambda e: standing[e.name].kl / nearest[e.name])
+        return {first.name: Stint({first.unsharing: first.shares[first.unsharing]})}
 
 
 def halved(candidates: Sequence[Entrant], standing: Mapping[str, Standing]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from restnet_tf.points.points import (
     CONTROL,
     DISTILLED,
     DOMINATED,
+    FROM_SCRATCH,
     SHIPPED,
     STITCHED,
     OperatingPoint,
@@ -62,7 +63,8 @@ def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
 
     The test split has no say, and an anchor is always shipped. What was decided of a point before does not count.
     A stitched point on a front that does not beat its twin behind a random front so, the middle one of several, owes
-    nothing to its stitch and is not shipped; it stays what others are dominated by.
+    nothing to its stitch and is not shipped; it stays what others are dominated by. So does one that has a twin trained
+    from nothing and does not beat that.
     Cascades stay as they are, and beat no point that always costs the same: their worst case is dearer.
     """
     points = tuple(points)
@@ -189,14 +191,23 @@ def _far_better(rival: _Contender, other: _Contender) -> bool:
 
 
 def _held(point: OperatingPoint, twins: Sequence[OperatingPoint]) -> OperatingPoint:
-    """A point as it stands beside its twins."""
-    if point.status != SHIPPED or not twins:
-        return point
-    twin = middle(twins)
-    lead, error = point.rank.lead(twin.rank)
-    if lead > error:
-        return point
-    return _dominated(point, Reason("random_twin", rival=twin.name))
+    """A point as it stands beside its twins, of each kind."""
+    codes = {"random_twin": behind_random(twins), "scratch_twin": from_nothing(twins)}
+    for code, kind in codes.items() if point.status == SHIPPED else ():
+        lead, error = point.rank.lead(middle(kind).rank) if kind else (1.0, 0.0)
+        if lead <= error:
+            return _dominated(point, Reason(code, rival=middle(kind).name))
+    return point
+
+
+def behind_random(twins: Iterable[OperatingPoint]) -> list[OperatingPoint]:
+    """Of the twins of points, the routes behind random fronts."""
+    return [p for p in twins if p.twin_of and p.rung != FROM_SCRATCH]
+
+
+def from_nothing(twins: Iterable[OperatingPoint]) -> list[OperatingPoint]:
+    """Of the twins of points, the networks that were trained from nothing."""
+    return [p for p in twins if p.twin_of and p.rung == FROM_SCRATCH]
 
 
 def middle(twins: Sequence[OperatingPoint]) -> OperatingPoint:

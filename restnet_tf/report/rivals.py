@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from restnet_tf.points import front
-from restnet_tf.points.points import FROM_SCRATCH, SHIPPED, STITCHED, OperatingPoint
+from restnet_tf.points.points import (
+    CASCADE,
+    DISTILLED,
+    FROM_SCRATCH,
+    SHIPPED,
+    STITCHED,
+    OperatingPoint,
+)
 
 
 def sentences(points: Sequence[OperatingPoint], metric: str) -> list[str]:
@@ -16,7 +23,7 @@ def sentences(points: Sequence[OperatingPoint], metric: str) -> list[str]:
 
 
 def _behind_random(shipped: Sequence[OperatingPoint], points: Sequence[OperatingPoint], metric: str) -> list[str]:
-    pairs = [(p, front.middle(twins)) for p in shipped if (twins := [q for q in points if q.twin_of == p.name])]
+    pairs = [(p, front.middle(twins)) for p in shipped if (twins := front.behind_random(_twins(p, points)))]
     if not pairs:
         return []
     own, theirs = (_percent(fmean(pair[end].test.value for pair in pairs)) for end in (0, 1))
@@ -34,6 +41,43 @@ def _from_nothing(points: Sequence[OperatingPoint], metric: str) -> list[str]:
                 f" {_percent(point.test.value)} of the point"
             ]
     return []
+
+
+def unshared(points: Sequence[OperatingPoint]) -> str:
+    """The shipped points whose backs were trained for them alone, by what they beat; empty where there is none."""
+    names = [
+        p.name for p in points if p.kind == STITCHED and p.status == SHIPPED and front.from_nothing(_twins(p, points))
+    ]
+    if not names:
+        return ""
+    one, many = "shares none of its back's weights and beats", "share none of their backs' weights and beat"
+    both = "both twins, behind a random front and trained from nothing"
+    return f"{', '.join(names)} {one if len(names) == 1 else many} {both}"
+
+
+def beaten(points: Sequence[OperatingPoint], metric: str) -> list[str]:
+    """Which shipped points the test split puts below a rival of no more cost, by more than the error of the pair."""
+    shipped = [p for p in points if p.kind in (STITCHED, DISTILLED) and p.status == SHIPPED]
+    return [line for p in shipped for line in _below(p, points, metric)]
+
+
+def _below(point: OperatingPoint, points: Sequence[OperatingPoint], metric: str) -> Iterator[str]:
+    """In each of its files beside those of others, and in Keras beside networks without files."""
+    twins = front.behind_random(_twins(point, points))
+    others = [p for p in points if p.kind != CASCADE and p.name != point.name and not p.twin_of]
+    nothing = front.from_nothing(_twins(point, points))
+    rivals = [*others, *nothing, *([front.middle(twins)] if twins else ())]
+    for rival in (p for p in rivals if p.macs <= point.macs):
+        own = {n: (f.test, rival.files[n].test) for n, f in point.files.items() if n in rival.files}
+        for where, (low, high) in (own or {"": (point.test, rival.test)}).items():
+            lead, error = high.lead(low)
+            if lead > error:
+                apart = f"by {100 * lead:.1f} ± {100 * error:.1f} points of {metric}"
+                yield f"{point.name} lies below {rival.name} {apart}{f' in {where}' if where else ''}"
+
+
+def _twins(point: OperatingPoint, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    return [p for p in points if p.twin_of == point.name]
 
 
 def _percent(share: float) -> str:

@@ -59,6 +59,7 @@ def family(
         *losses.sentences(points, str(meta["metric"])),
         *_distilled(points, nouns, noted(meta).many),
         *rivals.sentences(points, str(meta["metric"])),
+        *(f"on the test split {line}" for line in rivals.beaten(points, str(meta["metric"]))),
         *_files(path),
         *shared.sentences(meta),
         *_from_chord(points, str(meta["metric"])),

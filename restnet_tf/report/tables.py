@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from restnet_tf.points.points import OperatingPoint
-from restnet_tf.report import figures, savings, stage_figures, units
+from restnet_tf.report import figures, rivals, savings, stage_figures, units
 from restnet_tf.report.contents import Report
 from restnet_tf.report.figure import CASCADES, FILE, POINT, TABLE, Figure, Line
 from restnet_tf.report.units import Cell
@@ -42,7 +42,8 @@ def networks(report: Report) -> Table:
     """One row a point: scores, costs counted in the graph."""
     ran = report.words["ran"]
     where = f"{report.points[0].test.n} test {report.method.many}"
-    note = f"{ran[0].upper()}{ran[1:]} on {where}; every point, with a file or without."
+    own = f"{told}. " if (told := rivals.unshared(report.points)) else ""
+    note = f"{own}{ran[0].upper()}{ran[1:]} on {where}; every point, with a file or without."
     columns = figures.shown(TABLE, POINT)
     return filled("points", "Points", note, columns, of_points(report.points, report.ordered), report.words)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from restnet_tf.points.gate import Change, Gate
 from restnet_tf.points.points import ANCHOR, File, OperatingPoint
-from restnet_tf.report import contents, figures, narrow, savings, tables
+from restnet_tf.report import contents, figures, narrow, rivals, savings, tables
 from restnet_tf.report.contents import Wording
 from restnet_tf.report.figure import BENCH, FILE, POINT, TERMINAL, Figure, Line
 from restnet_tf.report.narrow import Column
@@ -30,7 +30,9 @@ def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = 
     """One row a point, cheapest first: scores, and costs counted in the graph."""
     points = tuple(points)
     lines = tables.of_points(points, contents.ordered(points))
-    title = f"Operating points ({metric} on {points[0].test.n} test {one}s)"
+    title = "; ".join(
+        filter(None, (f"Operating points ({metric} on {points[0].test.n} test {one}s)", rivals.unshared(points)))
+    )
     columns = figures.shown(TERMINAL, POINT)
     words = contents.words(metric, Wording(loss=loss, one=one), points)
     return _drawn(tables.filled("points", title, "", columns, lines, words))

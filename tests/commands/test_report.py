@@ -880,6 +880,7 @@ def test_a_cascade_has_rows_a_route_and_a_picture(finished: Path, tmp_path: Path
     told = reporting.gather(run)
     assert told.examples == {joined.name: picture}
     assert told.facts["cascades"] == "2 shipped of 2"
+    assert told.facts["cascades from the chord, on average"].endswith(" points on the rank split")
     assert [(p.role, p.macs, p.reach) for p in told.parts[joined.name]] == [
         ("small", anchors["small"].macs, 1.0),
         ("large", anchors["large"].macs, 0.25),
@@ -892,6 +893,17 @@ def test_a_cascade_has_rows_a_route_and_a_picture(finished: Path, tmp_path: Path
     assert [float(r["mean_macs_count"]) for r in csv_rows] == [joined.mean_macs] * 2
     assert [float(r["rank_goes_on_1_share"]) for r in csv_rows] == [0.25] * 2
     assert "## Cascades" in sheets.markdown(told)
+
+
+def test_a_report_says_what_rankings_foretold_and_what_lies_below_a_rival(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path / "run")
+    first = plans_file.read_plans(run.plans_path)[0]
+    tried = [replace(first, name=f"p{i}", cka=i / 10, r2=-i / 10, kl=float(-i)) for i in range(6)]
+    plans_file.write_plans(run.plans_path, tried)
+    told = reporting.gather(run).facts
+    assert "foretold the loss of 6 pairs" in told["rankings"]
+    assert "CKA +1.00, R2 -1.00, chance " in told["rankings"]
+    assert told["below a rival on the test split"]
 
 
 def test_models_joined_as_they_are_have_a_report_without_plans(finished: Path, tmp_path: Path) -> None:

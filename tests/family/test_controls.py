@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import networks
@@ -10,7 +11,7 @@ import pytest
 
 from restnet_tf.family import controls, fits, from_scratch
 from restnet_tf.graph import cuts
-from restnet_tf.methods.restnet import jumps, method, routes
+from restnet_tf.methods.restnet import jumps, method, outlook, routes
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points.points import FROM_SCRATCH
 from restnet_tf.progress import Silent
@@ -100,3 +101,40 @@ def test_the_network_of_a_point_is_trained_from_nothing_and_its_anchors_stay(fit
     again = from_scratch.control(family, plan, job, fit[plan.name])
     np.testing.assert_array_equal(networks.forward(again.model, x), answers)
     assert family.run.stitch_path(FROM_SCRATCH).read_bytes() == saved
+
+
+def test_a_twin_from_nothing_is_named_by_its_point_and_decides(fitted: Any) -> None:
+    family, plan, job, fit = fitted
+    control = from_scratch.control(family, plan, job, fit[plan.name], named=True, twin=True)
+    assert (control.name, control.twin_of) == (f"{FROM_SCRATCH}-{plan.name}", plan.name)
+    assert family.run.stitch_path(control.name).exists()
+    assert networks.forward(control.model, networks.images(4)).shape == (4, networks.CLASSES)
+
+
+def test_auto_may_give_points_weights_of_their_own_where_twins_tell_what_these_owe(built: Any) -> None:
+    family, _, jobs, _ = built
+    assert [list(job.rungs) for job in jobs.values()] == [["stitch", "norm", "relu", "back"]] * 2
+    options = family.options
+    assert outlook.may_unshare(options)
+    others = ({"controls": False}, {"small": None}, {"data": None}, {"fine_tune": "relu"})
+    assert not any(outlook.may_unshare(replace(options, **other)) for other in others)
+
+
+def test_from_nothing_are_the_median_and_what_auto_gave_weights_of_its_own(built: Any, monkeypatch: Any) -> None:
+    family, plans, jobs, fit = built
+    own = {name: replace(one, rung="back") for name, one in fit.items()}
+    calls: list[tuple[str, bool, bool]] = []
+
+    def control(family: Any, plan: Any, job: Any, fitted: Any, *, named: bool, twin: bool) -> Any:
+        calls.append((plan.name, named, twin))
+
+    monkeypatch.setattr(from_scratch, "control", control)
+    monkeypatch.setattr(controls, "twins", lambda *_: iter(()))
+    first, second = plans.values()
+    names = [first.name, second.name]
+    shared = {name: replace(one, rung="norm") for name, one in fit.items()}
+    list(method._twins(family, [first, second], names, jobs, shared))
+    assert calls == [(second.name, False, False)]
+    calls.clear()
+    list(method._twins(family, [first, second], names, jobs, own))
+    assert calls == [(second.name, False, True), (first.name, True, True)]

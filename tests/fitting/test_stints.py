@@ -125,6 +125,39 @@ def test_a_rung_that_was_asked_for_is_not_spared(fine_tune, shares):
     assert hopeless == (fine_tune == "stitch")  # the back may still do it
 
 
+def unsharing(rates, fine_tune="auto", **back):
+    """Who got weights of its own, in this order, of points that each have an anchor at 0.5 for a rival."""
+    shares = SHARES | {"back": 30_000}
+    every = [Entrant(name, shares, i, (9 - i, i)) for i, name in enumerate(rates)]
+    fits = Fits(rates)
+    take = fits.take
+
+    def gains(name, stint):
+        take(name, stint)
+        if "back" in stint.rungs:
+            fits.results[name][-1] = RungResult("back", back[name], 1, 30_000, 30_000)
+
+    fits.take = gains
+    fits.run(Contest(every, fine_tune, 0.5))
+    return [name for stints in fits.rounds for name, stint in stints.items() if "back" in stint.rungs]
+
+
+# Their KLs behind all shared rungs: about 0.62, 0.54 and 0.40; given up is none, for their rival is at 0.5.
+BEHIND = {"a": 0.1, "b": 0.13, "c": 0.2}
+
+
+def test_what_stays_behind_gets_weights_of_its_own_the_nearest_to_its_rival_first(monkeypatch):
+    monkeypatch.setattr(Contest, "_reach", lambda self, kl: inf)
+    assert unsharing(BEHIND, a=0.45, b=0.45) == ["b", "a"]
+    assert unsharing(BEHIND, b=0.52) == ["b"]  # which did not come ahead, and a is further off
+    assert unsharing(BEHIND, "norm") == []
+    assert unsharing({"c": 0.2}) == []
+
+
+def test_what_was_given_up_gets_no_weights_of_its_own():
+    assert unsharing(BEHIND) == []
+
+
 def test_a_course_that_was_interrupted_goes_on_as_it_would_have():
     """Standings are replayed: whatever fits have reached beyond, decisions are the same."""
     rates = dict(zip("abcdef", (0.3, 0.1, 0.2, 0.4, 0.5, 0.6), strict=True)) | {"small*": 0.25}

@@ -21,6 +21,7 @@ from restnet_tf.points.points import (
     CONTROL,
     DISTILLED,
     DOMINATED,
+    FROM_SCRATCH,
     SHIPPED,
     STITCHED,
     OperatingPoint,
@@ -93,6 +94,19 @@ def test_a_point_that_does_not_beat_the_middle_one_of_its_random_twins_is_not_sh
     assert again["L1-S0"].reason == Reason("random_twin", rival="random-2")
     assert again["L2-S0"].reason == Reason("dominated", rival="L1-S0")  # which does as well, whatever that is owed to
     assert front.decide(again.values()) == tuple(again.values())
+
+
+def test_a_point_with_weights_of_its_own_beats_its_network_from_nothing_too_or_is_not_shipped():
+    stitched = point("L1-S0", 30, 140)
+    behind = point("random", 30, 110, CONTROL, status=CONTROL, twin_of="L1-S0")
+
+    def decided(right: int, of: str) -> OperatingPoint:
+        scratch = point("scratch", 30, right, CONTROL, status=CONTROL, twin_of=of, rung=FROM_SCRATCH)
+        return front.decide((stitched, behind, scratch))[0]
+
+    assert decided(100, "L1-S0").status == SHIPPED
+    assert decided(139, "L1-S0").reason == Reason("scratch_twin", rival="scratch")
+    assert decided(139, "").status == SHIPPED  # of a point that shares its weights it decides nothing
 
 
 def rated(name: str, macs: int, rights: dict[str, int], kind: str = STITCHED, **more: Any) -> OperatingPoint:

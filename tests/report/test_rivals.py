@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from measured_points import point
 
-from restnet_tf.points.points import CONTROL, DOMINATED, FROM_SCRATCH
-from restnet_tf.report import rivals
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, FROM_SCRATCH
+from restnet_tf.report import foretold, rivals, terminal
 
 ONE, TWO = point("L1-S0", 5_000_000, 160), point("S0-L1", 7_000_000, 180)
 
@@ -40,3 +40,46 @@ def test_a_network_from_nothing_stands_beside_the_point_that_it_is_of():
     better = replace(scratch, test=point("x", 1, 190).test)
     assert "no less than" in rivals.sentences([TWO, better], "accuracy")[0]
     assert rivals.sentences([ONE, scratch], "accuracy") == []
+
+
+def test_points_with_weights_of_their_own_are_named_by_the_twins_that_they_beat():
+    def scratch(of):
+        return replace(point(f"scratch-{of}", 1, 10, CONTROL), status=CONTROL, rung=FROM_SCRATCH, twin_of=of)
+
+    assert rivals.unshared([ONE, TWO, *twins("L1-S0", 20)]) == ""
+    one = [ONE, TWO, *twins("L1-S0", 20), scratch("L1-S0")]
+    told = (
+        "L1-S0 shares none of its back's weights and beats both twins, behind a random front and trained from nothing"
+    )
+    assert rivals.unshared(one) == told
+    assert rivals.unshared([*one, scratch("S0-L1")]).startswith("L1-S0, S0-L1 share none of their backs' weights and ")
+    assert rivals.unshared([replace(ONE, status=DOMINATED), *one[1:]]) == ""
+    assert terminal.operating_points(one, "accuracy").title.endswith(f"test images); {told}")
+    [sentence] = rivals.sentences(one, "accuracy")  # the twin from nothing is none behind a random front
+    assert sentence.endswith(f"behind random fronts {100 * twins('L1-S0', 20)[0].test.value:.1f} %")
+
+
+def test_what_the_test_split_puts_below_a_rival_of_no_more_cost_is_named():
+    small = point("small", 1_000_000, 150, ANCHOR)
+    assert rivals.beaten([small, ONE, TWO], "accuracy") == []
+    low = replace(ONE, files={"int8": ONE.files["int8"]}, test=point("x", 1, 10).test)
+    under = replace(low, files={"int8": replace(low.files["int8"], test=point("x", 1, 140).test)})
+    lead, error = small.files["int8"].test.lead(under.files["int8"].test)
+    assert rivals.beaten([small, under, TWO], "accuracy") == [  # by the files that both have, and not by Keras
+        f"L1-S0 lies below small by {100 * lead:.1f} ± {100 * error:.1f} points of accuracy in int8"
+    ]
+    assert rivals.beaten([small, replace(under, status=DOMINATED)], "accuracy") == []
+    assert rivals.beaten([replace(small, macs=6_000_000), under], "accuracy") == []  # it costs more
+    scratch = replace(point("scratch", 5_000_000, 200, CONTROL, files={}), status=CONTROL)
+    of_another = replace(scratch, twin_of="S0-L1")
+    assert len(rivals.beaten([ONE, scratch], "accuracy")) == 1
+    assert rivals.beaten([ONE, of_another], "accuracy") == []
+    assert rivals.beaten([ONE, *twins("L1-S0", 20, 190, 30)], "accuracy") == []  # one of three was lucky
+    assert len(rivals.beaten([ONE, *twins("L1-S0", 20, 190, 180)], "accuracy")) == 2  # in both of its files
+
+
+def test_rankings_are_told_where_enough_was_tried():
+    assert foretold.sentences(3, {}, None) == []
+    [line] = foretold.sentences(24, {"CKA": 0.5, "chance": -0.25}, None)
+    assert line.endswith("of 24 pairs that were tried (1 is best, 0 is chance): CKA +0.50, chance -0.25")
+    assert foretold.sentences(0, {}, 0.75)[0].endswith(" of several (1 is best, 0 is chance): +0.75")

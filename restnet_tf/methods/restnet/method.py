@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,18 @@ from restnet_tf.fitting import cache, ladder, rungs, stints
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.stints import Contest, Entrant
-from restnet_tf.methods.restnet import demo_anchors, jumps, outlook, plan, routes
+from restnet_tf.methods.restnet import demo_anchors, outlook, plan, routes
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.routes import Routes
 from restnet_tf.points.points import DISTILLED, OperatingPoint
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, Plan, Reason, RestnetError, Stitch
+from restnet_tf.report import foretold
 from restnet_tf.report import summary as words
 from restnet_tf.report.contents import Wording
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
+from restnet_tf.similarity import rankings
 from restnet_tf.words import sentence
 from restnet_tf.work import tasks
 from restnet_tf.work.sources import ModelSource
@@ -167,13 +169,17 @@ def _twins(
 ) -> Iterator[Control]:
     """Controls of points that would ship: their routes behind random fronts, and the median one trained from nothing.
 
-    A network alone has no front but its own, and nothing costs less that could stand in for it.
+    Those that ``auto`` gave weights of their own are trained from nothing too. A network alone has no front but its
+    own, and nothing costs less that could stand in for it.
     """
     leading = [p for p in chosen if p.name in names]
     if leading and family.settings.controls and not family.options.alone:
         yield from controls.twins(family, leading, jobs, fitted)
         median = leading[len(leading) // 2]
-        yield from_scratch.control(family, median, jobs[median.name], fitted[median.name])
+        unshared = [p for p in leading if outlook.may_unshare(family.options) and fits.unshares(fitted[p.name])]
+        for p in dict.fromkeys((median, *unshared)):
+            twin = p in unshared
+            yield from_scratch.control(family, p, jobs[p.name], fitted[p.name], named=p != median, twin=twin)
 
 
 def extend(family: Build) -> None:
@@ -206,18 +212,7 @@ def _order(family: Build) -> list[str]:
     if not family.run.done("plans"):
         return []
     listed = plans_file.read_plans(family.run.plans_path)
-    tried = [p for p in listed if p.kl is not None and jumps.between(p)]
-    told = plan.order(tried, family.settings.seed)
-    foretold = {by: 0.0 - value for by, value in told.items() if isfinite(value)}  # a low loss is a good one
-    figures = ", ".join(f"{plan.SPOKEN[by]} {value:+.2f}" for by, value in foretold.items())
-    title = f"how well each ranking foretold the loss of {len(tried)} pairs that were tried (1 is best, 0 is chance)"
-    lines = [f"{title}: {figures}"] if foretold else []
-    if (sums := plan.ranking(listed)) is not None:
-        lines.append(
-            "how well what each jump does alone foretold the loss of paths of several (1 is best, 0 is chance):"
-            f" {sums:+.2f}"
-        )
-    return lines
+    return foretold.sentences(*rankings.foretold(listed, family.settings.seed))
 
 
 def plans(family: Build, ways: Routes) -> tuple[Plan, ...]:
@@ -313,6 +308,7 @@ def _job(family: Build, p: Plan, starts: Sequence[Stitch], train: Cache, ranked:
     trained = [fits.stretch(one.anchor, one.start, one.stop) for one in stretches]
     climbs, effort = outlook.climbs(family.options), family.settings.effort
     budgets = rungs.budgets(climbs, effort, ladder.work(*trained, fits.back(source, cut)))
+    budgets |= rungs.last_resort(effort) if outlook.may_unshare(family.options) else {}
     return Fit(family.run.path, p.name, source, cut, start, reads, budgets, family.settings.seed, stretches)
 
 

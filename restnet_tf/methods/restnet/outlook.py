@@ -40,6 +40,15 @@ def climbs(options: Options) -> str:
     return _LONE if options.alone and options.fine_tune == rungs.AUTO else options.fine_tune
 
 
+def may_unshare(options: Options) -> bool:
+    """Whether a point that is behind its rival may get weights of its own: where twins tell what it owes to them.
+
+    The demo shows what shared weights do.
+    """
+    shared = options.demo or options.alone or options.without_images
+    return options.fine_tune == rungs.AUTO and options.controls and not shared
+
+
 def share(prospect: Prospect, options: Options) -> int:
     """The work of a point whose back is an anchor of the middle, about; what is in closed form takes none."""
     if options.without_images:

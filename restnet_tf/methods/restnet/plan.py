@@ -9,23 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from restnet_tf import words
 from restnet_tf.graph.costs import Costs
 from restnet_tf.records import Cut, Piece, Plan, Reason, RestnetError
+from restnet_tf.similarity import rankings
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.similarity.pair_sums import PairKey, other
 from restnet_tf.stitches import stitch
 
 ORDERS = {"both": ("large", "small"), "large-small": ("large",), "small-large": ("small",)}
-CHANCE = "random"
-RANKINGS = ("cka", "r2", CHANCE)
-SPOKEN = {"cka": "CKA", "r2": "R2", CHANCE: "chance"}
 # Closed-form trials through the real back for each point wanted; each takes about half a second on CIFAR.
 TRIALS = 6
-_LEAST_ORDERED = 5  # plans, of which an order is told
-_ROLES = 2  # pieces of a route of one jump
 
 
 def propose(
@@ -53,7 +47,7 @@ def propose(
         for j in range(len(cut_lists[other(source)]))
     ]
     plans = within(assessed)
-    rank = ranks(plans, rank_by, seed)
+    rank = rankings.ranks(plans, rank_by, seed)
     reason = Reason("not_shortlisted", count=TRIALS, figure=rank_by)
     bounds = anchors["small"].macs, anchors["large"].macs
     return shortlist(plans, bounds, points, lambda p: -rank[p.name], reason)
@@ -75,39 +69,6 @@ def shortlist(
         replace(p, status="rejected", reason=reason) if p.status == "candidate" and p.name not in shortlisted else p
         for p in plans
     )
-
-
-def ranks(plans: Sequence[Plan], by: str, seed: int) -> dict[str, float]:
-    """How each plan ranks by a word of ``RANKINGS``, the higher the better."""
-    if by != CHANCE:
-        return {p.name: getattr(p, by) for p in plans}
-    drawn = np.random.default_rng(seed).random(len(plans))
-    return dict(zip((p.name for p in plans), drawn.tolist(), strict=True))
-
-
-def order(plans: Iterable[Plan], seed: int) -> dict[str, float]:
-    """Spearman's correlation of each ranking with the loss of the plans that were tried; empty where few were.
-
-    -1: the higher in the ranking, the lower the loss.
-    """
-    from scipy import stats
-
-    tried = [p for p in plans if p.kl is not None]
-    if len(tried) < _LEAST_ORDERED:
-        return {}
-    kls = [p.kl for p in tried]
-    values = {by: list(ranks(tried, by, seed).values()) for by in RANKINGS}
-    return {by: float(stats.spearmanr(v, kls).statistic) for by, v in values.items()}
-
-
-def ranking(plans: Iterable[Plan]) -> float | None:
-    """Spearman's correlation of the estimates of paths of several jumps with their KLs; None where few were tried."""
-    from scipy import stats
-
-    tried = [p for p in plans if p.kl is not None and p.estimate is not None and len(p.route) > _ROLES]
-    if len(tried) < _LEAST_ORDERED:
-        return None
-    return float(stats.spearmanr([p.estimate for p in tried], [p.kl for p in tried]).statistic)
 
 
 def choose(plans: Iterable[Plan], bounds: tuple[int, int], points: int = 8) -> tuple[Plan, ...]:

@@ -24,6 +24,7 @@ from restnet_tf.methods.restnet.starts import Starts
 from restnet_tf.methods.restnet.trials import Trial
 from restnet_tf.points import select
 from restnet_tf.records import Plan, Reason, RestnetError, Stitch
+from restnet_tf.similarity import rankings
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.similarity.pair_sums import PairKey, other
 from restnet_tf.stitches import stitch
@@ -209,7 +210,7 @@ def _shortlisted(family: Build, first: Starts, singles: Sequence[Plan], several:
         new = [p for p in listed if p.status == "candidate" and p.kl is None and p.name not in kls]
         kls |= _losses(family, first, new, "paths of several jumps")
         listed = trials.with_losses(listed, kls)
-        ranking = plan.ranking(listed)
+        ranking = rankings.ranking(listed)
         if ranking is None:
             return listed
         on = ranking < _WELL_RANKED and times < _MOST_TIMES and bool(new)

@@ -12,6 +12,7 @@ from restnet_tf import records, words
 from restnet_tf.graph.costs import Costs
 from restnet_tf.methods.restnet import plan
 from restnet_tf.records import Cut, Piece, Plan, Reason, RestnetError
+from restnet_tf.similarity import rankings
 from restnet_tf.similarity.features import Statistics
 from restnet_tf.stitches import stitch
 from restnet_tf.stitches.step import Solution
@@ -156,11 +157,11 @@ def test_the_order_of_the_loss_is_told_by_each_figure():
     cuts, found = many()
     plans = plan.propose(cuts, found, ANCHORS, order="large-small", points=4)
     tried = [replace(p, kl=1 - p.cka) if p.status == "candidate" else p for p in plans]
-    told = plan.order(tried, seed=0)
+    told = rankings.order(tried, seed=0)
     assert told["cka"] == pytest.approx(-1)
     assert told["r2"] == pytest.approx(1)
     assert abs(told["random"]) < 0.5
-    assert plan.order(plans, seed=0) == {}
+    assert rankings.order(plans, seed=0) == {}
 
 
 def test_the_lowest_kl_of_each_interval_is_chosen():
