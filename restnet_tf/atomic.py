@@ -88,8 +88,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Inside ``held`` it keeps the temporary name where the other is taken. Raises ``RestnetError`` where it cannot be
     written.
     """
-    # Processes of other machines may write the same file, with the same number as this one.
-    one = Held(path.with_name(f"{path.name}.tmp{os.getpid()}-{secrets.token_hex(4)}"), path)
+    one = Held.beside(path)
     waiting: list[Held] | None = getattr(_waiting, "files", None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +114,12 @@ class Held:
 
     partial: Path
     path: Path
+
+    @classmethod
+    def beside(cls, path: Path) -> Held:
+        """A file that is to be written, under a name that nobody else writes."""
+        # Processes of other machines may write the same file, with the same number as this one.
+        return cls(path.with_name(f"{path.name}.tmp{os.getpid()}-{secrets.token_hex(4)}"), path)
 
     def placed(self) -> Held:
         """The same with its name, where no other file has that: what wrote it may read it."""

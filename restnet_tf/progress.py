@@ -8,7 +8,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Running:
-    """A task that a worker is at: for so many seconds, in a process of so many bytes (0: nobody can tell)."""
+    """A task that a worker is at: for so many seconds, in a process of so many bytes (0: nobody can tell).
+
+    ``worker`` is what people call it: a process and its number, or a worker of a cluster.
+    """
 
     title: str
     worker: str
@@ -18,10 +21,14 @@ class Running:
 
 @dataclass(frozen=True)
 class Crew:
-    """Tasks that were begun together: how many are done of all, and what the workers are at, the slowest first."""
+    """Tasks that were begun together: how many are done of all, and what the workers are at, the slowest first.
+
+    ``workers`` are all that there are, whether they are at a task or not.
+    """
 
     done: int
     total: int
+    workers: int
     running: tuple[Running, ...]
 
 

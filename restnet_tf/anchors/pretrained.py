@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,24 +112,38 @@ def _find(
     validate: Callable[[str, str], bool],
 ) -> Path:
     places = folders(weights_dir)
-    for folder in places:
-        path = folder / fname
-        if path.is_file():
-            if file_hash and not validate(str(path), file_hash):
-                raise RestnetError(
-                    f"{path} is not the file that Keras publishes for {label} (its hash differs): remove it "
-                    f"to download it again, or give it as a file with the architecture {label}"
-                )
-            return path
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(CONNECT_SECONDS)
-    try:
-        root = str(cache_folder().parent)
-        return Path(download(fname, origin, file_hash=file_hash, cache_subdir="models", cache_dir=root))
-    except Exception as error:
-        raise MissingWeightsError({fname: label}, first_line(error), tuple(places)) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
+    # Keras writes under the file's own name: what another process is at would be taken for a broken one.
+    with _alone(fname):
+        for folder in places:
+            path = folder / fname
+            if path.is_file():
+                if file_hash and not validate(str(path), file_hash):
+                    raise RestnetError(
+                        f"{path} is not the file that Keras publishes for {label} (its hash differs): remove it "
+                        f"to download it again, or give it as a file with the architecture {label}"
+                    )
+                return path
+        timeout = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(CONNECT_SECONDS)
+        try:
+            root = str(cache_folder().parent)
+            return Path(download(fname, origin, file_hash=file_hash, cache_subdir="models", cache_dir=root))
+        except Exception as error:
+            raise MissingWeightsError({fname: label}, first_line(error), tuple(places)) from error
+        finally:
+            socket.setdefaulttimeout(timeout)
+
+
+@contextmanager
+def _alone(fname: str) -> Iterator[None]:
+    """Keep other processes away from a file in Keras' folder, where that can be written."""
+    from filelock import FileLock
+
+    folder = cache_folder()
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{fname}.lock") if os.access(folder, os.W_OK) else nullcontext():
+        yield
 
 
 def load(model: Any, path: Path, label: str) -> None:

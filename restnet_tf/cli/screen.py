@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from restnet_tf.commands.build import Done
     from restnet_tf.progress import Crew, Reporter, Running
 
-# So often a log hears how far the processes are, in seconds.
+# So often a log hears how far the workers are, in seconds; a terminal shows so many of them, the slowest.
 _PLAIN_S = 60.0
+_SHOWN = 8
 
 
 QUIET = "restnet_tf.quiet"  # among what a command's context notes: errors alone are wanted
@@ -92,9 +93,9 @@ def console() -> Console:
 
 
 class StageBars:
-    """Draws stages as progress bars on standard error, and below one what each process is at.
+    """Draws stages as progress bars on standard error, and below one what each worker is at.
 
-    Where standard error is no terminal it prints the titles, and once a minute how far the processes are.
+    Where standard error is no terminal it prints the titles, and once a minute how far the workers are.
     """
 
     def __init__(self, bars: Progress) -> None:
@@ -119,7 +120,7 @@ class StageBars:
     def crew(self, crew: Crew) -> None:
         """Tell who is at what."""
         if self._task is not None and self._bars.console.is_terminal:
-            lines = [self._title, *map(_at_work, crew.running)]
+            lines = [f"{self._title}{_together(crew)}", *map(_at_work, crew.running[:_SHOWN])]
             self._bars.update(self._task, description="\n".join(lines))
         elif crew.running and time.monotonic() - self._told_s >= _PLAIN_S:
             self._told_s = time.monotonic()
@@ -130,23 +131,38 @@ class StageBars:
         self._bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def _together(crew: Crew) -> str:
+    """How many work and what they hold, where there are more than have a line each."""
+    from restnet_tf import atomic
+
+    if crew.workers <= _SHOWN:
+        return ""
+    return f" ({len(crew.running)} of {crew.workers} workers at it, {atomic.spoken(_held(crew))}; the slowest:)"
+
+
+def _held(crew: Crew) -> int:
+    """Bytes of all who work."""
+    return sum(one.bytes for one in crew.running)
+
+
 def _at_work(running: Running) -> str:
-    """A process and what it is at, in a line below the stage."""
+    """A worker and what it is at, in a line below the stage."""
     from restnet_tf import atomic
 
     memory = f", {atomic.spoken(running.bytes)}" if running.bytes else ""
-    return f"  process {running.worker}: {running.title}, {running.seconds:.0f} s{memory}"
+    return f"  {running.worker}: {running.title}, {running.seconds:.0f} s{memory}"
 
 
 def _standing(crew: Crew) -> str:
-    """How far all processes are, in a line for a log."""
+    """How far all workers are, in a line for a log."""
     from restnet_tf import atomic
 
-    slowest, memory = crew.running[0], sum(one.bytes for one in crew.running)
+    slowest, memory = crew.running[0], _held(crew)
     held = f"; they hold {atomic.spoken(memory)}" if memory else ""
     return (
-        f"  {crew.done} of {crew.total} tasks done, {len(crew.running)} under way, the slowest for"
-        f" {slowest.seconds:.0f} s: {slowest.title}{held}"
+        f"  {crew.done} of {crew.total} tasks done, {len(crew.running)} under way ({crew.workers}"
+        f" worker{'s' * (crew.workers != 1)}), the slowest for {slowest.seconds:.0f} s: {slowest.title},"
+        f" {slowest.worker}{held}"
     )
 
 

@@ -7,13 +7,14 @@ penultimate features. A folder appears whole or not at all.
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 import numpy as np
@@ -30,6 +31,8 @@ INPUT, LOGITS, PENULTIMATE = "input", "logits", "penultimate"
 _EXACT = (LOGITS, PENULTIMATE)
 # In a folder that is being filled: what it will hold, and which pieces it does.
 _LAYOUT, _PIECE = "layout.json", "piece"
+# Each write is on the disk when it returns: what a machine keeps of a file it may fill up to whole pages later.
+_IN_PLACE = os.O_WRONLY | getattr(os, "O_DSYNC", 0) | getattr(os, "O_BINARY", 0)
 _HALF_MAX = float(np.finfo(np.float16).max)
 
 # Images by role, as raw batches ``(b, h, w, c)``, and their label mixtures ``(b, classes)`` or ``(b, 0)``.
@@ -82,28 +85,6 @@ def bytes_per_image(anchors: Mapping[str, Anchor], contents: Mapping[str, Iterab
     )
 
 
-def fill(
-    folder: Path,
-    anchors: Mapping[str, Anchor],
-    contents: Mapping[str, Iterable[str]],
-    batches: Batches,
-    count: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Cache:
-    """Run the anchors over ``count`` images once and keep their ``contents``: cuts and the like, by role.
-
-    ``batches`` yields the images of each role and their label mixtures (``plain``, ``views.batches``). A folder that
-    is there already is taken as it is. Raises ``RestnetError`` where an anchor puts out NaN or infinity, and where the
-    disk lacks the room.
-    """
-    if folder.exists():
-        return Cache(folder)
-    with _partial(folder, anchors, contents, count) as partial:
-        write(partial, runs(anchors, contents), batches, count, progress=progress)
-        publish(folder)
-    return Cache(folder)
-
-
 def claim(
     folder: Path, anchors: Mapping[str, Anchor], contents: Mapping[str, Sequence[str]], labels: int, count: int
 ) -> Path:
@@ -122,10 +103,16 @@ def claim(
     note = partial / _LAYOUT
     if note.exists() and note.read_text(encoding="utf-8") == layout:
         return partial
-    with _partial(folder, anchors, contents, count):
+    drop(folder)
+    atomic.check_room(folder, count * bytes_per_image(anchors, contents))
+    partial.mkdir(parents=True)
+    try:
         for name, shape in shapes.items():
             atomic.array(partial / f"{_file_name(name)}.npy", _dtype(name), (count, *shape))
         note.write_text(layout, encoding="utf-8")
+    except RestnetError:
+        drop(folder)  # it may have taken the last room on the disk
+        raise
     return partial
 
 
@@ -142,9 +129,35 @@ def write_piece(
     at: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write the rows from ``at`` on into a claimed folder, and a note that they are there."""
-    write(partial, runs, batches, count, at, progress)
+    """Write what batches come to into the files of ``count`` rows, from row ``at`` on, and a note that it is there.
+
+    ``batches`` yields the images of each role and their label mixtures (``plain``, ``views.batches``). Pieces may be
+    written at once, on any machine. Raises ``RestnetError`` where an anchor puts out NaN or infinity.
+    """
+    done = at
+    with _Files(partial, count) as files:
+        for images, labels in batches:
+            files.write("labels", labels, done)
+            for role, run in runs.items():
+                for name, rows in run(images[role]).items():
+                    exact = name in _EXACT
+                    files.write(f"{role}.{name}", rows if exact else np.clip(rows, -_HALF_MAX, _HALF_MAX), done)
+            done += len(labels)
+            progress(done, count)
     (partial / f"{_PIECE}.{at}").touch()
+
+
+def read(array: np.ndarray, rows: Any) -> np.ndarray:
+    """Rows of a cached array, float32.
+
+    Pages of its file that were read for them are let go: they would count as memory of this process, and Dask ends a
+    worker for what the system could take back at any time.
+    """
+    values = np.array(array[rows], np.float32)
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
+        mapped.madvise(mmap.MADV_DONTNEED)
+    return values
 
 
 def publish(folder: Path) -> None:
@@ -166,43 +179,6 @@ def runs(anchors: Mapping[str, Anchor], contents: Mapping[str, Iterable[str]]) -
     return {role: FeatureRun(role, anchors[role], names) for role, names in named.items() if names}
 
 
-def write(
-    folder: Path,
-    runs: Mapping[str, FeatureRun],
-    batches: Batches,
-    count: int,
-    at: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
-    """Write what batches come to into the files of ``count`` rows, from row ``at`` on."""
-    files, done = _Files(folder, count), at
-    for images, labels in batches:
-        files.write("labels", labels, done)
-        for role, run in runs.items():
-            for name, rows in run(images[role]).items():
-                exact = name in _EXACT
-                files.write(f"{role}.{name}", rows if exact else np.clip(rows, -_HALF_MAX, _HALF_MAX), done)
-        done += len(labels)
-        progress(done, count)
-    files.flush()
-
-
-@contextmanager
-def _partial(
-    folder: Path, anchors: Mapping[str, Anchor], contents: Mapping[str, Iterable[str]], count: int
-) -> Iterator[Path]:
-    """A new folder to be filled, gone where that fails: it may have taken the last room on the disk."""
-    drop(folder)
-    atomic.check_room(folder, count * bytes_per_image(anchors, contents))
-    partial = _beside(folder)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except RestnetError:
-        drop(folder)
-        raise
-
-
 def _beside(folder: Path) -> Path:
     return folder.with_name(folder.name + ".partial")
 
@@ -210,7 +186,7 @@ def _beside(folder: Path) -> Path:
 def plain(
     split: Split, anchors: Mapping[str, Anchor], batch: int = 64, start: int = 0, stop: int | None = None
 ) -> Batches:
-    """A split's own images at every anchor's input shape, with one-hot labels: what ``fill`` reads.
+    """A split's own images at every anchor's input shape, with one-hot labels.
 
     ``start`` and ``stop`` are rows; ``start`` is that of a whole batch.
     """
@@ -223,27 +199,31 @@ def plain(
 
 
 class _Files:
-    """The arrays of a folder that is being filled; one that is not there yet is made when its first rows come."""
+    """The arrays of a claimed folder, open to write rows into.
+
+    Written, not mapped: over NFS a mapping sends whole pages, with what it took a neighbour's rows to be before these
+    were there. For the same reason nothing is read of a file.
+    """
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder, self._count = folder, count
-        self._arrays: dict[str, np.memmap] = {}
+        self._open: dict[str, BinaryIO] = {}
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._open.values():
+            file.close()
 
     def write(self, name: str, rows: np.ndarray, at: int) -> None:
-        if name not in self._arrays:
-            self._arrays[name] = self._opened(name, rows.shape[1:])
-        self._arrays[name][at : at + len(rows)] = rows
-
-    def _opened(self, name: str, shape: tuple[int, ...]) -> np.memmap:
-        path = self._folder / f"{_file_name(name)}.npy"
-        if path.exists():
-            there: np.memmap = np.load(path, mmap_mode="r+")
-            return there
-        return atomic.array(path, _dtype(name), (self._count, *shape))
-
-    def flush(self) -> None:
-        for array in self._arrays.values():
-            array.flush()
+        """Put rows ``(n, ...)`` behind ``at`` others."""
+        if name not in self._open:
+            self._open[name] = os.fdopen(os.open(self._folder / f"{_file_name(name)}.npy", _IN_PLACE), "wb")
+        file, content = self._open[name], np.asarray(rows, _dtype(name)).tobytes()
+        behind = (self._count - at) * (len(content) // len(rows))
+        file.seek(os.fstat(file.fileno()).st_size - behind)
+        file.write(content)
 
 
 class FeatureRun:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf.fitting import cache
 from restnet_tf.graph import finite
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Examples:
 
     def arrays(self, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``x``, ``teacher`` and ``match`` of some rows, float32; raises ``RestnetError`` where one is not finite."""
-        parts = [np.asarray(a[rows], np.float32) for a in (self.x, self.teacher, self.match)]
+        parts = [cache.read(a, rows) for a in (self.x, self.teacher, self.match)]
         for values, name in zip(parts, self.names, strict=True):
             finite.check(values, name)
         return parts[0], parts[1], parts[2]
@@ -59,7 +60,7 @@ class Examples:
         """The arrays of some rows and their labels ``(n, classes)`` or ``(n, 0)``, as float32 tensors."""
         import tensorflow as tf
 
-        labels = np.zeros((len(rows), 0)) if self.labels is None else self.labels[rows]
+        labels = np.zeros((len(rows), 0)) if self.labels is None else cache.read(self.labels, rows)
         return [tf.constant(np.asarray(a, dtype=np.float32)) for a in (*self.arrays(rows), labels)]
 
 

@@ -46,7 +46,7 @@ class Views:
 def batches(
     split: Split, shapes: Mapping[str, tuple[int, ...]], views: Views, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """The views at the input shape of every role, with their labels mixed alike: what ``cache.fill`` reads.
+    """The views at the input shape of every role, with their labels mixed alike: what ``cache.write_piece`` reads.
 
     ``start`` and ``stop`` are rows, as of ``stream``.
     """

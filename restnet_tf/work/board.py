@@ -23,7 +23,8 @@ class Board:
     def crew(self, titles: Sequence[str], left: Sequence[int], workers: Sequence[int]) -> Crew:
         """What these processes are at of tasks by their numbers, of which some are ``left``."""
         running = [one for number, process in enumerate(workers, start=1) if (one := self._at(titles, number, process))]
-        return Crew(len(titles) - len(left), len(titles), tuple(sorted(running, key=lambda one: -one.seconds)))
+        slowest = tuple(sorted(running, key=lambda one: -one.seconds))
+        return Crew(len(titles) - len(left), len(titles), len(workers), slowest)
 
     def _at(self, titles: Sequence[str], number: int, process: int) -> Running | None:
         path = self.folder / str(process)
@@ -31,7 +32,7 @@ class Board:
             task, since = int(path.read_text(encoding="utf-8")), path.stat().st_mtime
         except (OSError, ValueError):  # it is at none, or about to say at which
             return None
-        return Running(titles[task], str(number), max(0.0, time.time() - since), resources.held(process))
+        return Running(titles[task], f"process {number}", max(0.0, time.time() - since), resources.held(process))
 
     def clear(self) -> None:
         """Delete the folder."""

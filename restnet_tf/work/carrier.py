@@ -100,11 +100,15 @@ class Carrier:
 
     def _fetched(self, worker: Worker, file: Held) -> Held:
         """A copy here, under a temporary name."""
-        copy = Held(file.path.with_name(f"{file.path.name}.tmp-fetched"), file.path)
+        copy = Held.beside(file.path)
         copy.partial.parent.mkdir(parents=True, exist_ok=True)
-        with copy.partial.open("wb") as content:
-            while chunk := self.call(worker, freight.chunk_of, file.partial, content.tell()):
-                content.write(chunk)
+        try:
+            with copy.partial.open("wb") as content:
+                while chunk := self.call(worker, freight.chunk_of, file.partial, content.tell()):
+                    content.write(chunk)
+        except BaseException:
+            copy.drop()
+            raise
         return copy
 
 

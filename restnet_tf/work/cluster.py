@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from restnet_tf.progress import Reporter
+from restnet_tf.progress import Crew, Reporter, Running
 from restnet_tf.records import RestnetWarning
 from restnet_tf.work import faults, remote, start, tasks
 from restnet_tf.work.carrier import Carrier, GoneError
@@ -147,6 +147,7 @@ class Workers:
                     report.stage(title)
                 titles.add(title)
             report.progress(len(dispatch.done), len(work))
+            report.crew(self._crew(dispatch))
             for flight in self._ends():
                 if self._taken(flight, waiting, report):
                     report.progress(len(dispatch.done), len(work))
@@ -154,12 +155,24 @@ class Workers:
                 yield waiting.pop(given)
                 given += 1
 
+    def _crew(self, dispatch: Dispatch) -> Crew:
+        """Who is at what; memory is that of the last look."""
+        now = time.monotonic()
+        running = [
+            Running(one.task.title, str(seen), now - one.attempt.since, seen.memory)
+            for one in self._flights
+            if one.dispatch is dispatch
+            for seen in [self._roster.last.get(one.worker.instance, one.worker)]
+        ]
+        slowest = tuple(sorted(running, key=lambda one: -one.seconds))
+        return Crew(len(dispatch.done), dispatch.count, self._count, slowest)
+
     def _begin(self, dispatch: Dispatch, work: Sequence[Task[Any, Any]], report: Reporter) -> list[str]:
         """Give idle workers something to do; the titles of that."""
         workers = {one.address: one for one in self.wait(report)}
         for flight in [one for one in self._flights if one.worker.instance not in self._roster.instances]:
             self._lose(flight, report)
-        self._unstick(workers, report)
+        self._unstick(workers)
         busy = {flight.worker.address for flight in self._flights}
         idle = [worker for worker in workers.values() if worker.address not in busy]
         self._mend([worker for worker in idle if worker.paused], report)
@@ -268,21 +281,21 @@ class Workers:
         elif needed:
             self._more_memory(flight, worker, report)
 
-    def _unstick(self, workers: Mapping[str, Worker], report: Reporter) -> None:
+    def _unstick(self, workers: Mapping[str, Worker]) -> None:
         """Give up what a worker was given as it was about to be paused: there it would wait for ever."""
         for flight in list(self._flights):
             now = workers.get(flight.worker.address)
             waits_s = time.monotonic() - flight.attempt.since
             if now is not None and now.paused and not now.working and waits_s > _PAUSED_S:
                 self._give_up(flight)
-                self._mend([now], report)
 
     def _mend(self, idle: Sequence[Worker], report: Reporter) -> None:
         """Start workers anew that hold so much memory that Dask gives them nothing."""
         for worker in idle:
             if worker.nanny:
                 report.say(faults.paused(worker))
-                self._client.restart_workers([worker.address], timeout=_RESTART_S, raise_for_error=False)
+                with suppress(KeyError):  # Dask's, of a worker that has gone since it was looked for
+                    self._client.restart_workers([worker.address], timeout=_RESTART_S, raise_for_error=False)
             else:
                 self._roster.leave_out(worker, faults.paused_for_good(worker), report)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restnet_tf.atomic import Held
+from restnet_tf.records import RestnetError
 
 CHUNK = 2**23  # bytes that are sent at once
 _MARK = ".sent-here"  # in a run that was sent
@@ -121,16 +122,42 @@ def lacking(out: Path, wares: Sequence[Ware]) -> Lacking:
 
 
 def put(lot: Sequence[Chunk]) -> None:
-    """Write chunks that came; a file has its name as soon as it is whole. Runs at a worker."""
+    """Write chunks that came; a file has its name as soon as it is whole. Runs at a worker.
+
+    Several commands may send the same file at once: all write the same bytes to the same places, and whoever ends first
+    names it. Raises ``RestnetError`` for a file that was changed while it was sent.
+    """
     for chunk in lot:
         ware = chunk.ware
         partial = ware.path.with_name(f"{ware.path.name}{_PART}{ware.sha256[:8]}")
         ware.path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("r+b" if chunk.at else "wb") as file:
-            file.seek(chunk.at)
-            file.write(chunk.content)
+        try:
+            _write(partial, chunk)
+        except FileNotFoundError:  # another has named it since this one began
+            if not ware.path.exists():
+                raise
+            continue
         if chunk.at + len(chunk.content) == ware.size:
+            _name(partial, ware)
+
+
+def _write(partial: Path, chunk: Chunk) -> None:
+    """Into its place; nothing is cut off, as others may have come further."""
+    if not chunk.at:
+        partial.touch()
+    with partial.open("r+b") as content:
+        content.seek(chunk.at)
+        content.write(chunk.content)
+
+
+def _name(partial: Path, ware: Ware) -> None:
+    """Give a file that is whole its name; one that is not may be another's, who began behind one that was."""
+    with suppress(FileNotFoundError):
+        if hashed(partial) == ware.sha256:
             partial.replace(ware.path)
+        elif not (ware.path.exists() and hashed(ware.path) == ware.sha256):
+            partial.unlink()
+            raise RestnetError(f"{ware.path} was changed while it was sent; run the same command again")
 
 
 def chunk_of(path: Path, at: int) -> bytes:

@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import needs
@@ -718,3 +720,27 @@ def test_shared_imagenet_anchors_are_as_good_as_their_sources_say(name: str, arc
     hits = np.argmax(anchor.model.predict(x, batch_size=25, verbose=0), axis=1) == labels
     error = np.sqrt(published * (1 - published) / len(labels))
     assert abs(hits.mean() - published) < 2.5 * error
+
+
+def test_a_download_of_another_process_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras writes under the file's own name, so half of a file looks like a broken one."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    downloads = []
+
+    def download(fname: str, origin: str, **_: object) -> str:
+        path = tmp_path / "models" / fname
+        path.write_bytes(b"half")
+        downloads.append(path)
+        time.sleep(0.3)
+        path.write_bytes(b"half and half")
+        return str(path)
+
+    def whole(path: str, digest: str) -> bool:
+        return Path(path).read_bytes() == b"half and half"
+
+    def wanted(_: int) -> bytes:
+        return pretrained._find("Net", None, "net.h5", "there", "digest", download, whole).read_bytes()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(wanted, range(3))) == {b"half and half"}
+    assert len(downloads) == 1

@@ -102,7 +102,10 @@ def test_every_warning_of_the_project_is_ours() -> None:
 
 # ---- processes -------------------------------------------------------------------------------
 
-AT_WORK = Crew(3, 8, (Running("fitting L1-S0", "2", 94.0, 1_200_000_000), Running("fitting L3-S0", "1", 3.0, 10**9)))
+AT_WORK = Crew(
+    *(3, 8, 2),
+    (Running("fitting L1-S0", "process 2", 94.0, 1_200_000_000), Running("fitting L3-S0", "process 1", 3.0, 10**9)),
+)
 
 
 def test_a_log_hears_of_the_processes_once_in_a_while(
@@ -115,7 +118,8 @@ def test_a_log_hears_of_the_processes_once_in_a_while(
         report.crew(AT_WORK)
     assert capsys.readouterr().err.splitlines() == [
         "fitting L1-S0",
-        "  3 of 8 tasks done, 2 under way, the slowest for 94 s: fitting L1-S0; they hold 2.2 GB",
+        "  3 of 8 tasks done, 2 under way (2 workers), the slowest for 94 s: fitting L1-S0, process 2;"
+        " they hold 2.2 GB",
     ]
 
 
@@ -129,6 +133,21 @@ def test_a_terminal_shows_every_process_below_the_stage() -> None:
     drawn = console.file.getvalue()
     assert "process 2: fitting L1-S0, 94 s, 1.2 GB" in drawn
     assert "process 1: fitting L3-S0, 3 s, 1.0 GB" in drawn
+
+
+def test_of_many_workers_a_terminal_shows_the_slowest_and_what_all_hold() -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=120)
+    many = [Running("fitting", f"worker tcp://there:{n}", 90.0 - n, 10**9) for n in range(60)]
+    with Progress(TextColumn("{task.description}"), console=console) as bars:
+        report = screen.StageBars(bars)
+        report.stage("fitting")
+        report.crew(Crew(0, 90, 64, tuple(many)))
+    assert isinstance(console.file, StringIO)
+    drawn = console.file.getvalue()
+    assert "60 of 64 workers at it, 60.0 GB; the slowest:" in drawn
+    assert "worker tcp://there:0: fitting, 90 s, 1.0 GB" in drawn
+    assert "there:7: " in drawn
+    assert "there:8: " not in drawn
 
 
 def test_where_the_time_went_is_told_in_words() -> None:

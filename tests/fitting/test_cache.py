@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import resource
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from cached_features import filled
 from networks import CLASSES, forward, images, pair, split
 
 from restnet_tf import atomic
 from restnet_tf.fitting import cache
 from restnet_tf.graph import cuts
 from restnet_tf.records import RestnetError
+from restnet_tf.work import resources
 
 CONTENTS = {
     "large": ("0.1.out", cache.LOGITS, cache.PENULTIMATE),
@@ -19,16 +23,16 @@ CONTENTS = {
 }
 
 
-def filled(folder, batches=None, n=40, contents=CONTENTS, **more):
+def whole(folder, batches=None, n=40, contents=CONTENTS, **more):
     anchors, _ = pair()
-    return anchors, cache.fill(folder, anchors, contents, batches or cache.plain(split(n), anchors, 16), n, **more)
+    return anchors, filled(folder, anchors, contents, batches or cache.plain(split(n), anchors, 16), n, **more)
 
 
 def test_values_are_those_of_a_direct_pass(tmp_path):
     import keras
 
     steps = []
-    anchors, kept = filled(tmp_path / "c", progress=lambda *at: steps.append(at))
+    anchors, kept = whole(tmp_path / "c", progress=lambda *at: steps.append(at))
     assert steps == [(16, 40), (32, 40), (40, 40)]
     x = images(40)
     grid = kept.features("large", "0.1.out")
@@ -46,7 +50,7 @@ def test_values_are_those_of_a_direct_pass(tmp_path):
 
 def test_pieces_in_any_order_come_to_the_same_bytes(tmp_path):
     """Each written by what opened the files for itself; what is there already is not written again."""
-    anchors, whole = filled(tmp_path / "whole")
+    anchors, one_piece = whole(tmp_path / "whole")
     partial = cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 40)
     for start, stop in ((32, 40), (0, 32)):
         assert cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 40) == partial
@@ -55,7 +59,7 @@ def test_pieces_in_any_order_come_to_the_same_bytes(tmp_path):
         cache.write_piece(partial, cache.runs(anchors, CONTENTS), batches, 40, start)
         assert start in cache.written(partial)
     cache.publish(tmp_path / "c")
-    one, other = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in (whole.folder, tmp_path / "c"))
+    one, other = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in (one_piece.folder, tmp_path / "c"))
     assert one == other
     assert len(one) == 7
 
@@ -63,9 +67,40 @@ def test_pieces_in_any_order_come_to_the_same_bytes(tmp_path):
 def test_pieces_of_other_contents_are_not_gone_on_with(tmp_path):
     anchors, _ = pair()
     partial = cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 40)
+    (partial / "left over").touch()
     cache.write_piece(partial, cache.runs(anchors, CONTENTS), cache.plain(split(40), anchors, 16, 0, 16), 40, 0)
     assert cache.written(cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 40)) == {0}
     assert cache.written(cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 41)) == set()
+    assert not (partial / "left over").exists()
+
+
+def test_pieces_that_are_written_at_once_come_to_the_same_bytes(tmp_path):
+    """Their rows share pages, and a piece that was given up is written a second time."""
+    anchors, contents = pair()[0], {"small": (cache.INPUT,)}
+    partial = cache.claim(tmp_path / "c", anchors, contents, CLASSES, 40)
+
+    def written(start):
+        batches = cache.plain(split(40), anchors, 2, start, start + 4)
+        cache.write_piece(partial, {"small": lambda x: {cache.INPUT: x}}, batches, 40, start)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(written, (*range(0, 40, 4), 8, 36)))
+    assert cache.written(partial) == set(range(0, 40, 4))
+    cache.publish(tmp_path / "c")
+    kept = cache.Cache(tmp_path / "c")
+    np.testing.assert_array_equal(kept.features("small", cache.INPUT), images(40))
+    np.testing.assert_array_equal(kept.labels(), np.eye(CLASSES)[np.arange(40) % CLASSES])
+
+
+def test_what_was_read_of_a_file_is_no_memory_of_this_process(tmp_path):
+    array = atomic.array(tmp_path / "x.npy", np.float16, (4096, 4096))
+    array[:] = 1
+    array.flush()
+    del array
+    mapped, before = np.load(tmp_path / "x.npy", mmap_mode="r"), resources.held(os.getpid())
+    for start in range(0, 4096, 512):
+        assert cache.read(mapped, slice(start, start + 512)).sum() == 512 * 4096
+    assert resources.held(os.getpid()) - before < mapped.nbytes / 2
 
 
 @pytest.fixture
@@ -79,7 +114,7 @@ def little_room():
 
 def test_a_full_disk_is_told_in_a_line_and_nothing_stays(tmp_path, little_room):
     with pytest.raises(RestnetError, match=r"^no room for the cache: 0\.\d MB needed at .* free some, or give --out"):
-        filled(tmp_path / "c", n=40)
+        whole(tmp_path / "c", n=40)
     assert not list(tmp_path.iterdir())
 
 
@@ -89,7 +124,7 @@ def test_room_is_looked_for_before_any_work(tmp_path):
         yield
 
     with pytest.raises(RestnetError, match=r"^no room for the cache: \d+\.\d GB needed, .* free at "):
-        filled(tmp_path / "c", untouched(), n=10**14)
+        whole(tmp_path / "c", untouched(), n=10**14)
     assert not list(tmp_path.iterdir())
 
 
@@ -101,19 +136,7 @@ def test_all_blocks_of_an_array_are_claimed(tmp_path):
 def test_unlabelled_images_have_no_labels(tmp_path):
     anchors, _ = pair()
     batches = cache.plain(split(8, labelled=False), anchors)
-    assert filled(tmp_path / "c", batches, 8)[1].labels() is None
-
-
-def test_a_filled_folder_is_not_computed_again(tmp_path):
-    _, kept = filled(tmp_path / "c")
-    before = {p.name: p.stat().st_mtime_ns for p in kept.folder.iterdir()}
-
-    def untouched():
-        raise AssertionError("the images were read again")
-        yield
-
-    _, again = filled(tmp_path / "c", untouched())
-    assert {p.name: p.stat().st_mtime_ns for p in again.folder.iterdir()} == before
+    assert whole(tmp_path / "c", batches, 8, labels=0)[1].labels() is None
 
 
 def test_a_pass_that_was_cut_short_leaves_no_folder_and_is_redone(tmp_path):
@@ -124,26 +147,25 @@ def test_a_pass_that_was_cut_short_leaves_no_folder_and_is_redone(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        filled(tmp_path / "c", killed())
+        whole(tmp_path / "c", killed())
     assert not (tmp_path / "c").exists()
-    (tmp_path / "c.partial" / "left over").touch()
-    _, kept = filled(tmp_path / "c")
+    _, kept = whole(tmp_path / "c")
     assert not (tmp_path / "c.partial").exists()
-    assert "left over" not in {p.name for p in kept.folder.iterdir()}
+    assert not list(kept.folder.glob("piece.*"))
     assert (np.abs(kept.logits("large")).sum(axis=1) > 0).all()
 
 
 def test_values_beyond_float16_are_clipped(tmp_path):
     anchors, _ = pair()
     anchors["large"].model.get_layer("stem.conv").bias.assign(np.full(6, 1e6, np.float32))
-    kept = cache.fill(tmp_path / "c", anchors, {"large": ("stem",)}, cache.plain(split(8), anchors), 8)
+    kept = filled(tmp_path / "c", anchors, {"large": ("stem",)}, cache.plain(split(8), anchors), 8)
     grid = kept.features("large", "stem")
     assert np.isfinite(grid).all()
     assert (grid == np.finfo(np.float16).max).all()
 
 
 def test_bytes_per_image_are_those_on_disk(tmp_path):
-    anchors, kept = filled(tmp_path / "c")
+    anchors, kept = whole(tmp_path / "c")
     files = [np.load(p, mmap_mode="r") for p in kept.folder.iterdir() if p.name != "labels.npy"]
     assert cache.bytes_per_image(anchors, CONTENTS) == sum(f.nbytes for f in files) // 40
 
@@ -162,5 +184,5 @@ def test_what_is_not_finite_is_not_kept(tmp_path, value, layer, names, content):
     kernel = anchors["large"].model.get_layer(layer).weights[0]
     kernel.assign(np.full(kernel.shape, value, np.float32))
     with pytest.raises(RestnetError, match=f"^{content} hold NaN or infinity: its weights are broken"):
-        cache.fill(tmp_path / "c", anchors, {"large": names}, cache.plain(split(40), anchors, 16), 40)
+        filled(tmp_path / "c", anchors, {"large": names}, cache.plain(split(40), anchors, 16), 40)
     assert not (tmp_path / "c").exists()

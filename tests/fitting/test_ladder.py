@@ -9,6 +9,7 @@ from typing import Any
 import networks
 import numpy as np
 import pytest
+from cached_features import filled
 from scipy.special import log_softmax, rel_entr, softmax
 
 from restnet_tf.fitting import cache, ladder, rungs
@@ -35,15 +36,16 @@ def anchors() -> dict[str, Anchor]:
 def caches(anchors: dict[str, Anchor], tmp_path_factory: pytest.TempPathFactory) -> dict[str, cache.Cache]:
     folder = tmp_path_factory.mktemp("caches")
     return {
-        "train": filled(folder / "train", anchors, networks.split(192, seed=1)),
-        "rank": filled(folder / "rank", anchors, networks.split(64, seed=2)),
-        "unlabelled": filled(folder / "unlabelled", anchors, networks.split(192, labelled=False, seed=1)),
+        "train": cached(folder / "train", anchors, networks.split(192, seed=1)),
+        "rank": cached(folder / "rank", anchors, networks.split(64, seed=2)),
+        "unlabelled": cached(folder / "unlabelled", anchors, networks.split(192, labelled=False, seed=1)),
     }
 
 
-def filled(folder: Path, anchors: dict[str, Anchor], split: Any) -> cache.Cache:
+def cached(folder: Path, anchors: dict[str, Anchor], split: Any) -> cache.Cache:
     wanted = {"large": [FRONT, cache.LOGITS], "small": [cache.INPUT, cache.PENULTIMATE, cache.LOGITS]}
-    return cache.fill(folder, anchors, wanted, cache.plain(split, anchors), len(split))
+    labels = 0 if split.labels is None else networks.CLASSES
+    return filled(folder, anchors, wanted, cache.plain(split, anchors), len(split), labels)
 
 
 def examples(filled: cache.Cache, role: str = "large", cut: str = FRONT) -> Examples:
@@ -348,8 +350,8 @@ def test_validations_take_no_longer_than_the_training(run: Any, caches: Any, mon
 def test_features_that_are_not_finite_are_refused(run: Any, caches: Any, value: float) -> None:
     """Where they are read: a ReLU behind the stitch may turn them into zeros."""
     sets = {}
-    for name, filled in (("train", caches["train"]), ("ranked", caches["rank"])):
-        whole = examples(filled)
+    for name, features_of in (("train", caches["train"]), ("ranked", caches["rank"])):
+        whole = examples(features_of)
         x = np.array(whole.x)
         x[:, 0, 0, :] = value
         sets[name] = replace(whole, x=x)

@@ -22,11 +22,12 @@ import pytest
 from stages import Stages
 
 from restnet_tf import atomic
-from restnet_tf.progress import Silent
+from restnet_tf.progress import Crew, Silent
 from restnet_tf.records import RestnetError, RestnetWarning
-from restnet_tf.work import connection, tasks
+from restnet_tf.work import cluster, connection, tasks
 from restnet_tf.work.cluster import Workers
 from restnet_tf.work.connection import RunFiles
+from restnet_tf.work.faults import Worker
 from restnet_tf.work.roster import Roster
 from restnet_tf.work.tasks import Task
 
@@ -114,8 +115,19 @@ def used(
             workers.close()
 
 
+class Heard(Stages):
+    """Keeps who was at what, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crews: list[Crew] = []
+
+    def crew(self, crew: Crew) -> None:
+        self.crews.append(crew)
+
+
 def test_the_first_line_says_who_works_and_results_come_in_order(machines, tmp_path) -> None:
-    report = Stages()
+    report = Heard()
     (tmp_path / "run").mkdir()
     with connection.executor(machines.scheduler_address, None, RunFiles(tmp_path / "run"), report, nothing) as execute:
         assert "2 workers with 0.5 GB of memory each" in report.lines[0]
@@ -123,6 +135,11 @@ def test_the_first_line_says_who_works_and_results_come_in_order(machines, tmp_p
         work = [Task(f"write {n}", written, (tmp_path / "run" / f"{'x' * n}", 0.2 * (3 - n))) for n in (1, 2, 3)]
         assert list(execute(work, report)) == [1, 2, 3]
         assert report.stages == ["write 1", "write 2", "write 3"]
+        full = next(crew for crew in report.crews if len(crew.running) == 2)
+        assert (full.total, full.workers) == (3, 2)
+        assert [one.title for one in full.running] == ["write 1", "write 2"]
+        assert sorted(one.worker.split(" (tcp://")[0] for one in full.running) == ["worker 0", "worker 1"]
+        assert all(LIMIT > one.bytes > 1e7 for one in full.running)
         there, here = execute([Task("one", process, 0), Task("two", process, 0, alone=True)], report)
         assert there[0] != os.getpid() == here[0]
         assert there[1] == "1"
@@ -187,6 +204,42 @@ def test_what_takes_too_much_memory_is_said_with_the_limit(machines, tmp_path) -
     ):
         list(execute([Task("fitting A", large, 0)], report))
     assert "went over its limit, 0.5 GB of memory, while fitting A and was killed" in report.lines[-1]
+
+
+def hold(share: float) -> None:
+    """Beside all tasks, until the worker is started anew."""
+    held.append(b"x" * int(share * LIMIT - psutil.Process().memory_info().rss))
+
+
+held: list[bytes] = []
+
+
+class Late(Roster):
+    """Is told late, for once, of what has become of its workers."""
+
+    earlier: list[Worker] | None = None
+
+    def present(self) -> list[Worker]:
+        there, self.earlier = self.earlier or super().present(), None
+        return there
+
+
+def test_what_waits_at_a_worker_that_was_paused_is_done_by_another(machines, tmp_path, monkeypatch) -> None:
+    report = Silent()
+    monkeypatch.setattr(cluster, "_PAUSED_S", 0.5)
+    with distributed.Client(machines, set_as_default=False) as client:
+        roster = Late(client, machines.scheduler_address, None, tmp_path)
+        workers = Workers(roster, nothing)
+        until(lambda: len(workers.wait(report)) == 2)
+        earlier = roster.present()
+        client.run(hold, 0.87, workers=[earlier[0].address])
+        until(lambda: roster.present()[0].paused)
+        roster.earlier = earlier
+        work = [Task(f"fitting {n}", written, (tmp_path / f"{n}", 0.2)) for n in range(3)]
+        assert list(workers(work, report)) == [1] * 3
+        workers.close()
+    (line,) = report.lines
+    assert line.startswith(f"{earlier[0]} holds 0.4 GB of its 0.5 GB of memory and takes no task; it is started anew")
 
 
 def test_a_full_disk_leaves_one_worker_out(machines, tmp_path) -> None:
@@ -303,7 +356,7 @@ def test_the_same_command_goes_on_when_the_scheduler_was_killed(started, tmp_pat
 INTERRUPTED = """
 import sys, time
 from pathlib import Path
-from restnet_tf.progress import Silent
+from restnet_tf.progress import Crew, Silent
 from restnet_tf.work import connection
 from restnet_tf.work.tasks import Task
 def nothing():

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from restnet_tf.records import RestnetError
 from restnet_tf.work import freight
 from restnet_tf.work.freight import CHUNK, Freight
 
@@ -53,6 +58,30 @@ def test_what_was_sent_is_whole_there_and_is_sent_once(tmp_path) -> None:
     freight.clear(run)
     assert not run.exists()
     assert (data / "photo").exists()
+
+
+def test_commands_that_send_the_same_file_at_once_leave_it_whole(tmp_path) -> None:
+    data = tmp_path / "data"
+    placed(data, photos=b"xyz" * CHUNK)
+    lots = list(freight.chunks(Freight(tmp_path / "run", [data]).due("there")))
+    shutil.rmtree(data)
+    for lot in (lots[0], lots[1], lots[0], lots[2], lots[1], lots[2]):  # the second began when the first was half done
+        freight.put(lot)
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == {"photos": b"xyz" * CHUNK}
+    (data / "photos").unlink()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: [freight.put(lot) for lot in lots], range(3)))
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == {"photos": b"xyz" * CHUNK}
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_taken_for_whole(tmp_path) -> None:
+    data = tmp_path / "data"
+    placed(data, photo=b"pq")
+    (lot,) = freight.chunks(Freight(tmp_path / "run", [data]).due("there"))
+    shutil.rmtree(data)
+    with pytest.raises(RestnetError, match="photo was changed while it was sent; run the same command again"):
+        freight.put([replace(lot[0], content=b"pr")])
+    assert not list(data.iterdir())
 
 
 def test_nobodys_files_are_written_over_or_deleted(tmp_path) -> None:

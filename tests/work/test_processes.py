@@ -102,7 +102,8 @@ def test_it_is_told_who_is_at_what(pair):
     assert {(crew.done, crew.total) for crew in crews} <= {(done, 3) for done in range(3)}
     full = next(crew for crew in crews if len(crew.running) == 2)
     assert {one.title for one in full.running} <= {"nap 1", "nap 2", "nap 3"}
-    assert {one.worker for one in full.running} == {"1", "2"}
+    assert {one.worker for one in full.running} == {"process 1", "process 2"}
+    assert full.workers == 2
     assert full.running[0].seconds >= full.running[1].seconds >= 0
     assert all(one.bytes > 1e6 for one in full.running)
     assert len({task.worker for task in ledger.times.tasks}) == 2  # timed where they ran

@@ -53,7 +53,7 @@ def test_all_that_is_reported_is_handed_on() -> None:
         def crew(self, crew: Crew) -> None:
             heard.append(crew)
 
-    report, crew = Heard(), Crew(0, 1, ())
+    report, crew = Heard(), Crew(0, 1, 1, ())
     ledger = Ledger(report)
     ledger.progress(1, 2)
     ledger.crew(crew)

@@ -67,7 +67,7 @@ class Rows:
         name = str(first.stop) if self.exact else cache.INPUT
         x = self._array(f"{first.anchor}.{name}", lambda: self.cached.features(first.anchor, name))
         labels = self._array("labels", self._labels)
-        arrays = [np.asarray(a[rows], np.float32) for a in (x, self._taught(), labels)]
+        arrays = [cache.read(a, rows) for a in (x, self._taught(), labels)]
         finite.check(arrays[0], cache.content(first.anchor, name))
         finite.check(arrays[1], finite.logits(self.teacher))
         return [tf.constant(a) for a in arrays]

@@ -9,6 +9,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
+from cached_features import filled
 
 from restnet_tf.fitting import cache
 from restnet_tf.fitting.cache import Cache
@@ -43,7 +44,7 @@ def caches(anchors: dict[str, Anchor], cut_lists: dict[str, tuple[Cut, ...]], tm
     fronts = [cut_lists["A"][i].name for i in range(3)]
     wanted = {"A": [*fronts, cache.INPUT, cache.LOGITS], "B": [cache.INPUT, cache.LOGITS]}
     splits = {"train": networks.split(192, seed=1), "rank": networks.split(64, seed=2)}
-    return {n: cache.fill(folder / n, anchors, wanted, cache.plain(s, anchors), len(s)) for n, s in splits.items()}
+    return {n: filled(folder / n, anchors, wanted, cache.plain(s, anchors), len(s)) for n, s in splits.items()}
 
 
 @pytest.fixture(scope="module")
