@@ -27,6 +27,7 @@ from benchmarks import labelled
 from tflite_export import calibration, convert, spreads, verify
 from tflite_export.chatter import captured
 from tflite_export.devices import host
+from tflite_export.divergence import divergence
 from tflite_export.flatbuffer import read
 from tflite_export.mixed import sensitivity
 from tflite_export.mixed.widening import widened
@@ -162,7 +163,7 @@ def _answers(case: Case, file: Quantised, reference: verify.Outputs) -> str:
     compared = verify.compare(outputs, reference)
     low, high = Share(compared.top1, compared.n).interval
     right = float(np.mean(outputs.scores.argmax(1) == case.labels))
-    kl = calibration.divergence(outputs.logits, reference.logits).mean()
+    kl = divergence(outputs.logits, reference.logits).mean()
     agreement = f"{100 * compared.top1:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
     return f"{agreement} | {100 * right:.1f} | {kl:.4f} | {compared.sqnr_db:.1f} | {len(file.content) / 1e3:.0f}"
 

@@ -1,4 +1,4 @@
-"""Eight bits for a float network: the ranges of its tensors, chosen by how far the whole network's answers move.
+"""Integers for a float network: the ranges of its tensors, of eight bits chosen by how far the answers move.
 
 The candidates (``spreads.CLIPPINGS``) share one pass over the images. Each is quantised and answers the same few
 images; what counts is the Kullback-Leibler divergence of its answers from the float network's (KL, in nats).
@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tflite_export import spreads, verify
+from tflite_export.divergence import divergence
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Buffer, only, read, write
+from tflite_export.flatbuffer import only, read, write
 from tflite_export.precision import OUTPUT_KEY
-from tflite_export.probabilities import is_probabilities
 from tflite_export.spreads import CLIPPINGS, MIN_MAX
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ KEY = "calibration"
 _JUDGES = 48
 # What TensorFlow's converter stops for before it quantises.
 _SWITCH = "_experimental_calibrate_only"
-_LEAST_PROBABILITY = 1e-6
 USUAL = "p99.999"
 # What another rule has to gain to be taken: so many standard errors of the mean gain, and this share of the loss.
 _SURE, _WORTH = 1.0, 0.1
@@ -41,13 +41,28 @@ def check_clipping(clipping: str) -> None:
         raise TfliteError(f"unknown clipping {clipping!r}; choose of {', '.join((BEST, *CLIPPINGS))}")
 
 
-def quantised(
-    converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray], input_type: str, clipping: str
-) -> bytes:
-    """Convert to int8, the ranges by the rule ``clipping``, or by the best for these images.
+@dataclass(frozen=True)
+class Calibrated:
+    """A file of integers, and the rule by which the ranges of its tensors were made."""
 
-    ``images`` are ``(1, h, w, c)``. The file's metadata name the rule (``calibration``).
+    content: bytes
+    rule: str
+
+
+def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray]) -> Calibrated:
+    """Convert to int16x8, the ranges from the least to the greatest value: of 65,535 steps none is worth clipping for.
+
+    ``images`` are ``(1, h, w, c)``.
     """
+    network = _float(converter)
+    ranged = spreads.ranged(network, spreads.observed(network, images), CLIPPINGS[MIN_MAX])
+    return Calibrated(_sixteen_bits(ranged), MIN_MAX)
+
+
+def eight_bits(
+    converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray], input_type: str, clipping: str
+) -> Calibrated:
+    """Convert to int8, the ranges by the rule ``clipping``, or by the best for these images ``(1, h, w, c)``."""
     network = _float(converter)
     seen = spreads.observed(network, images)
     files: dict[bytes, bytes] = {}
@@ -62,7 +77,7 @@ def quantised(
         kl = divergences(network, files, images[:: -(-len(images) // _JUDGES)])
         by_rule = {rule: kl[key] for rule, key in keys.items() if key in kl}
         rule = chosen(by_rule) if MIN_MAX in by_rule else MIN_MAX
-    return _signed(files[keys[rule]], rule)
+    return Calibrated(files[keys[rule]], rule)
 
 
 def divergences(network: bytes, files: Mapping[Any, bytes], images: Sequence[np.ndarray]) -> dict[Any, np.ndarray]:
@@ -76,13 +91,6 @@ def divergences(network: bytes, files: Mapping[Any, bytes], images: Sequence[np.
         with contextlib.suppress(TfliteError):
             kl[name] = divergence(_answers(content, images), answers)
     return kl
-
-
-def divergence(answers: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """KL ``(n,)`` in nats of logits, or probabilities, ``(n, classes)`` from a float network's."""
-    probabilities = is_probabilities(reference)
-    of, expected = (_logarithms(values, probabilities) for values in (answers, reference))
-    return np.asarray((np.exp(expected) * (expected - of)).sum(1))
 
 
 def chosen(kl: Mapping[str, np.ndarray]) -> str:
@@ -108,24 +116,13 @@ def _answers(content: bytes, images: Sequence[np.ndarray]) -> np.ndarray:
     return verify.run(write(model), images, threads=1).logits
 
 
-def _logarithms(values: np.ndarray, probabilities: bool) -> np.ndarray:
-    """Logarithms of the probabilities that logits, or probabilities, ``(n, classes)`` are."""
-    real = values.astype(np.float64)
-    logits = np.log(real.clip(_LEAST_PROBABILITY)) if probabilities else real - real.max(1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
-
-
-def _signed(content: bytes, rule: str) -> bytes:
-    """The file with the name of the rule in its metadata, and each constant once."""
-    model = read(content)
-    model.metadata[KEY] = Buffer(np.frombuffer(rule.encode(), np.uint8))
-    return write(model)
-
-
 def _float(converter: tf.lite.TFLiteConverter) -> bytes:
     """The float network as TensorFlow would quantise it, ranges noted of one image."""
+    import tensorflow as tf
+
     if not hasattr(converter, _SWITCH):
         raise TfliteError(_moved(f"TFLiteConverter.{_SWITCH}"))
+    converter.inference_input_type = converter.inference_output_type = tf.float32
     setattr(converter, _SWITCH, True)
     return bytes(converter.convert())
 
@@ -142,7 +139,24 @@ def _eight_bits(network: bytes, input_type: str) -> bytes:
     return bytes(mlir_quantize(network, False, input_data_type=ends[0], output_data_type=ends[1]))
 
 
+def _sixteen_bits(network: bytes) -> bytes:
+    """Quantise a float file by the ranges noted in it.
+
+    TensorFlow's newer quantiser makes none of sixteen bits; the older one keeps the ranges where it is fed no image.
+    """
+    try:
+        from tensorflow.lite.python.optimize.calibrator import Calibrator
+
+        job = Calibrator(network)._calibrator
+        prepare, quantise = job.Prepare, job.QuantizeModel
+    except (ImportError, AttributeError) as error:
+        raise TfliteError(_moved("Calibrator._calibrator.QuantizeModel")) from error
+    activations, bias = (np.dtype(kind).num for kind in (np.int16, np.int64))
+    prepare()
+    return bytes(quantise(activations, activations, False, activations, bias, False, False))
+
+
 def _moved(name: str) -> str:
     import tensorflow as tf
 
-    return f"TensorFlow {tf.__version__} has no {name}, by which int8 is calibrated; install TensorFlow 2.21"
+    return f"TensorFlow {tf.__version__} has no {name}, by which integers are calibrated; install TensorFlow 2.21"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tflite_export import lowering
-from tflite_export.calibration import BEST, check_clipping, quantised
+from tflite_export import lowering, recurrence
+from tflite_export.calibration import BEST, KEY, Calibrated, check_clipping, eight_bits, sixteen_bits
 from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, read, write
@@ -181,25 +181,34 @@ def _run(
     with captured() as printed:
         try:
             ready = rewritten(_with_cuts(model, cuts), precision, lower, images, holdings)
-            converter = _converter(lowering.lowered(ready.model, lower, precision))
+            converter = _converter(lowering.lowered(ready.model, lower, precision), precision)
             _configure(converter, precision, input_type, ready.images)
-            if precision_named(precision).ranged:
-                content = quantised(converter, ready.images, input_type, clipping)
-            else:
-                content = bytes(converter.convert())
-            return _noted(content, ready.holdings)
+            if not precision_named(precision).calibrated:
+                return bytes(converter.convert())
+            return _noted(_integers(converter, precision, ready.images, input_type, clipping), ready.holdings)
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
         except Exception as error:
             log = f"{printed()}\n{error}"
             raise TfliteError(f"cannot convert {name!r} to {precision}: {_reason(str(error))}", log=log) from error
 
 
-def _noted(content: bytes, holdings: Mapping[str, Holding]) -> bytes:
-    """A file with the holdings of its cuts, where they have some."""
-    if not holdings:
-        return content
-    model = read(content)
-    model.metadata[HOLDINGS] = Buffer(np.frombuffer(holdings_note(holdings), np.uint8))
+def _integers(
+    converter: tf.lite.TFLiteConverter,
+    precision: str,
+    images: tuple[np.ndarray, ...],
+    input_type: str,
+    clipping: str,
+) -> Calibrated:
+    if "INT8" in precision_named(precision).activations:
+        return eight_bits(converter, images, input_type, clipping)
+    return sixteen_bits(converter, images)
+
+
+def _noted(file: Calibrated, holdings: Mapping[str, Holding]) -> bytes:
+    """A file whose metadata name the rule of its ranges, and the holdings of its cuts where they have some."""
+    model = read(file.content)
+    notes = {KEY: file.rule.encode()} | ({HOLDINGS: holdings_note(holdings)} if holdings else {})
+    model.metadata |= {name: Buffer(np.frombuffer(note, np.uint8)) for name, note in notes.items()}
     return write(model)
 
 
@@ -211,7 +220,7 @@ def _with_cuts(model: keras.Model, cuts: Mapping[str, Any]) -> keras.Model:
     return keras.Model(model.inputs[0], {OUTPUT_KEY: model.outputs[0], **cuts}, name=model.name) if cuts else model
 
 
-def _converter(model: keras.Model) -> tf.lite.TFLiteConverter:
+def _converter(model: keras.Model, precision: str) -> tf.lite.TFLiteConverter:
     """Trace the model for one image, with its weights as constants.
 
     Of variables the converter would save and load checkpoints, which takes three quarters of its time; handing it the
@@ -228,8 +237,9 @@ def _converter(model: keras.Model) -> tf.lite.TFLiteConverter:
         return outputs if isinstance(outputs, dict) else {OUTPUT_KEY: outputs}
 
     entry = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name=INPUT_KEY)
-    traced = tf.function(serve, input_signature=[entry], autograph=False)
-    return tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], tf.Module())
+    traced = tf.function(serve, input_signature=[entry], autograph=False).get_concrete_function()
+    recurrence.check(traced.graph, model, precision)
+    return tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module())
 
 
 def _configure(
@@ -245,7 +255,7 @@ def _configure(
         converter.target_spec.supported_types = [tf.float16]
     if recipe.calibrated:
         # TensorFlow's own pass is three times slower than ours and is needed for its form alone.
-        converter.representative_dataset = _feed(images[:1] if recipe.ranged else images)
+        converter.representative_dataset = _feed(images[:1])
         converter.inference_input_type = tf.as_dtype(input_type)
         converter.inference_output_type = tf.as_dtype(recipe.ends[0])
 

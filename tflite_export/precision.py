@@ -26,8 +26,7 @@ class Precision:
     """What to ask the converter for, and the types that its result may then hold.
 
     ``weights`` is the type that constants are reduced to; ``ends`` are the input types on offer, of
-    which the first is the output's too; ``calibrated`` ones are integer throughout, and of ``ranged`` ones the ranges
-    are observed and chosen by ``calibration`` and not by TensorFlow.
+    which the first is the output's too; ``calibrated`` ones are integer throughout.
     """
 
     operators: str
@@ -35,14 +34,13 @@ class Precision:
     weights: str
     ends: tuple[str, ...] = ("float32",)
     calibrated: bool = False
-    ranged: bool = False
 
 
 _PRECISIONS = {
     "float32": Precision("TFLITE_BUILTINS", _INTEGERS | {"FLOAT32"}, "FLOAT32"),
     "float16": Precision("TFLITE_BUILTINS", _INTEGERS | {"FLOAT32"}, "FLOAT16"),
     "dynamic": Precision("TFLITE_BUILTINS", _INTEGERS | {"FLOAT32"}, "INT8"),
-    "int8": Precision("TFLITE_BUILTINS_INT8", _INTEGERS | {"INT8"}, "INT8", ("int8", "uint8"), True, True),
+    "int8": Precision("TFLITE_BUILTINS_INT8", _INTEGERS | {"INT8"}, "INT8", ("int8", "uint8"), True),
     "int16x8": Precision(
         "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
         _INTEGERS | {"INT16"},

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tflite_export.calibration import BEST, KEY, USUAL, check_clipping, chosen, quantised
+from tflite_export.calibration import BEST, KEY, USUAL, check_clipping, chosen, eight_bits
 from tflite_export.convert import compile_object, convert
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, only, read
@@ -90,6 +90,14 @@ def test_ranges_are_what_the_layers_give():
     step = (high - low) / 255
     assert abs(low - values.min()) < step
     assert abs(high - values.max()) < step
+
+
+def test_sixteen_bits_have_ranges_of_the_layers_too():
+    inner = keras.Model(residual().input, residual().get_layer("last").output)
+    content = convert(residual(), "int16x8", [photos()])
+    (scale,) = made_by(content, "last").scales
+    assert scale * 32767 == pytest.approx(np.abs(np.asarray(inner(photos()))).max(), rel=1e-4)
+    assert rule(content) == MIN_MAX
 
 
 def test_a_file_is_what_tensorflow_makes_where_nothing_is_overwritten():
@@ -176,4 +184,4 @@ def test_a_converter_that_cannot_stop_before_it_quantises_is_named():
     """What broke with another TensorFlow; the one that is installed has it."""
     other: Any = SimpleNamespace()
     with pytest.raises(TfliteError, match=r"has no TFLiteConverter\._experimental_calibrate_only.*install TensorFlow"):
-        quantised(other, [photos()[:1]], "int8", MIN_MAX)
+        eight_bits(other, [photos()[:1]], "int8", MIN_MAX)

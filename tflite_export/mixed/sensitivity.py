@@ -16,6 +16,7 @@ import numpy as np
 
 from tflite_export import link
 from tflite_export.chatter import captured
+from tflite_export.divergence import between, logarithms
 from tflite_export.flatbuffer import only, read
 from tflite_export.integers import dequantise, quantise
 from tflite_export.mixed import groups
@@ -29,7 +30,6 @@ _ROUNDS = 2  # what is not worth it at first may be beside others
 RUNS = (1 + _ROUNDS) * groups.MOST + 1  # of all images, at most
 LIMIT = 1.3
 _FIRST = 4  # images that tell whether a file takes longer than it may
-_LEAST = 1e-9  # of a probability
 _SURE = 1.0  # standard errors by which a group has to bring the scores nearer
 _WORTH = 0.05  # share of the KL of int8 that all of it has to take away
 _MARGIN = 0.1  # share of the room within the limit by which times do not add up
@@ -130,19 +130,6 @@ def _measured(content: bytes, images: np.ndarray, exact: np.ndarray, most_ms: fl
         rows.append(interpreter.get_tensor(end["index"]).reshape(-1))
         if len(rows) in (_FIRST, len(images)) and 1e3 * min(seconds) > most_ms:
             return _Measured(np.empty(0), 1e3 * min(seconds))
-    scores = dequantise(np.stack(rows), end).astype(np.float64)
-    return _Measured(divergence(exact, scores, logits=len(interpreter.get_output_details()) > 1), 1e3 * min(seconds))
-
-
-def divergence(exact: np.ndarray, scores: np.ndarray, *, logits: bool) -> np.ndarray:
-    """The KL of each image ``(n,)``, of the float network's probabilities to a file's logits or scores."""
-    expected = _shares(np.asarray(exact, np.float64))
-    shares = _shares(np.exp(scores - scores.max(axis=1, keepdims=True)) if logits else scores)
-    return np.asarray((expected * np.log(expected / shares)).sum(axis=1))
-
-
-def _shares(values: np.ndarray) -> np.ndarray:
-    """Rows that add up to 1, none of them 0; a single probability with that of the other class."""
-    both = np.concatenate([values, 1 - values], axis=1) if values.shape[1] == 1 else values
-    held = np.maximum(both, _LEAST)
-    return held / held.sum(axis=1, keepdims=True)
+    scores = dequantise(np.stack(rows), end)
+    answers = logarithms(scores, probabilities=len(interpreter.get_output_details()) == 1)
+    return _Measured(between(answers, logarithms(exact, probabilities=True)), 1e3 * min(seconds))

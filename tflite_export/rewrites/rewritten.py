@@ -41,8 +41,10 @@ class Rewritten:
 
 
 def word(precision: str) -> tuple[str, ...]:
-    """What to call the way in which files of a precision are rewritten; another word, and they are made anew."""
-    return ("rewritten 1",) if _applies(precision) else ()
+    """What to call the way in which files of a precision are made integers; another word, and they are made anew."""
+    if _applies(precision):
+        return ("rewritten 1",)
+    return ("observed 1",) if precision_named(precision).calibrated else ()
 
 
 def rewritten(
