@@ -37,7 +37,7 @@ class EqualShares(Contest):
 
 
 @dataclass(frozen=True)
-class Family:
+class BuiltFamily:
     """The points of a build, anchors among them, and the MACs that all of it took."""
 
     points: tuple[OperatingPoint, ...]
@@ -55,14 +55,14 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Lead:
+class PairedDifference:
     """By how much one is ahead of the other on the same images, and the standard error of that; shares of them."""
 
     value: float
     error: float
 
     @classmethod
-    def of(cls, own: np.ndarray, other: np.ndarray) -> Lead:
+    def of(cls, own: np.ndarray, other: np.ndarray) -> PairedDifference:
         """From a figure an image for both, ``(n,)``."""
         apart = own - other
         return cls(float(apart.mean()), float(apart.std()) / sqrt(len(apart)))
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(page(*(built(way, folder / way.replace(" ", "-"), **options) for way in WAYS)))
 
 
-def built(way: str, out: Path, **options: Any) -> Family:
+def built(way: str, out: Path, **options: Any) -> BuiltFamily:
     """A family whose work is shared out in one of both ways."""
     from restnet_tf.commands import api
     from restnet_tf.methods.restnet import method
@@ -93,10 +93,10 @@ def built(way: str, out: Path, **options: Any) -> Family:
             patched.enter_context(mock.patch.object(stints, "CANDIDATES", 1))
         done = api.build(out=out, fine_tune="norm", precision="float32", cascades=0, controls=False, **options)
     meta, listed = points.read(done.path / "points.json")
-    return Family(listed, meta["training_macs"])
+    return BuiltFamily(listed, meta["training_macs"])
 
 
-def page(halving: Family, equal: Family) -> str:
+def page(halving: BuiltFamily, equal: BuiltFamily) -> str:
     """The comparison as Markdown."""
     rows = [
         ("points fitted", *(str(len(f.fitted)) for f in (halving, equal))),
@@ -112,18 +112,18 @@ def page(halving: Family, equal: Family) -> str:
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *each])
 
 
-def _mean(split: str, *families: Family) -> tuple[str, ...]:
+def _mean(split: str, *families: BuiltFamily) -> tuple[str, ...]:
     """KL to the large anchor, of a point in the mean."""
     kls = [float(np.mean([getattr(p, split).kl for p in f.fitted])) for f in families]
     return f"KL of a point, {split}", *(f"{kl:.3f}" for kl in kls), f"{kls[0] - kls[1]:+.3f}"
 
 
-def _scores(split: str, *families: Family) -> tuple[str, ...]:
+def _scores(split: str, *families: BuiltFamily) -> tuple[str, ...]:
     own, other = (np.mean([getattr(p, split).right for p in f.fitted], axis=0) for f in families)
     return f"right of a point, {split}, %", *_percents(own, other)
 
 
-def _offered(split: str, *families: Family) -> tuple[str, ...]:
+def _offered(split: str, *families: BuiltFamily) -> tuple[str, ...]:
     """What the best network within a budget has right, over all budgets at which either family gains a network."""
     budgets = sorted(p.macs for f in families for p in f.fitted)
     own, other = (np.mean([getattr(f.within(macs), split).right for macs in budgets], axis=0) for f in families)
@@ -131,12 +131,12 @@ def _offered(split: str, *families: Family) -> tuple[str, ...]:
 
 
 def _percents(own: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:
-    lead = Lead.of(own, other)
+    lead = PairedDifference.of(own, other)
     apart = f"{100 * lead.value:+.2f} ± {100 * lead.error:.2f}"
     return f"{100 * own.mean():.1f}", f"{100 * other.mean():.1f}", apart
 
 
-def _above(family: Family) -> float:
+def _above(family: BuiltFamily) -> float:
     """All fitted points from the chord, shipped or not."""
     leads = [p.test.value - front.chord(family.points, p.macs) for p in family.fitted]
     return float(np.mean(leads))

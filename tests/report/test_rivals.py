@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from measured_points import point
+from rich.console import Console
 
 from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, FROM_SCRATCH
 from restnet_tf.report import foretold, rivals, terminal
@@ -54,7 +55,9 @@ def test_points_with_weights_of_their_own_are_named_by_the_twins_that_they_beat(
     assert rivals.unshared(one) == told
     assert rivals.unshared([*one, scratch("S0-L1")]).startswith("L1-S0, S0-L1 share none of their backs' weights and ")
     assert rivals.unshared([replace(ONE, status=DOMINATED), *one[1:]]) == ""
-    assert terminal.operating_points(one, "accuracy").title.endswith(f"test images); {told}")
+    with (console := Console(width=300)).capture() as captured:
+        console.print(terminal.operating_points(one, "accuracy"))
+    assert " ".join(captured.get().split()).startswith(f"Operating points (accuracy on 200 test images); {told} ")
     [sentence] = rivals.sentences(one, "accuracy")  # the twin from nothing is none behind a random front
     assert sentence.endswith(f"behind random fronts {100 * twins('L1-S0', 20)[0].test.value:.1f} %")
 
