@@ -7,7 +7,7 @@ import pytest
 from measured_points import point
 
 from benchmarks import halving
-from benchmarks.halving import EqualShares, BuiltFamily, PairedDifference
+from benchmarks.halving import BuiltFamily, EqualShares, PairedDifference
 from restnet_tf.fitting.stints import Entrant, Stint
 from restnet_tf.points.points import ANCHOR
 
