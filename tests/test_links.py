@@ -149,7 +149,11 @@ def test_the_site_has_the_help_of_every_command() -> None:
     for name, command in main.commands.items():
         part = page.split(f"## restnet-tf {name}\n")[1].split("\n## ")[0]
         assert f"Usage: restnet-tf {name} " in part
-        assert [o for p in command.params if isinstance(p, click.Option) for o in p.opts if o not in part] == []
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        assert [o for p in options for o in p.opts if o not in part] == []
+        told = "".join(part.split())
+        texts = [command.help, *(p.help for p in options)]
+        assert [text for text in texts if text and "".join(text.replace("\b", "").split()) not in told] == []
 
 
 @cache

@@ -23,7 +23,13 @@ from restnet_tf.cli.devices import device_option
     help="{devices}; may be given again.",
 )
 @click.option("--point", "only_points", multiple=True, metavar="NAME", help="A point of RUN.  [default: all]")
-@click.option("--precision", "precisions", multiple=True, metavar="NAME", help="[default: those that the device takes]")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="NAME",
+    help="Files of this one alone; may be given again.  [default: what the device takes]",
+)
 @device_option(
     "--threads",
     type=click.IntRange(1),

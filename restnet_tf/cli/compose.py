@@ -37,7 +37,7 @@ _SCORES, _RANKINGS = ("cka", "biased-cka"), ("score", "loss")
 @option("--pool-dir", type=click.Path(path_type=Path), help="Where members are kept, compiled, for all users.")
 @shared.weights("compose", "For members by name.")
 @option("--budget", metavar="TERMS", help='Limits, as in "macs<=300M, mean.macs<=90M, flash<=5MB".')
-@option("--precision", metavar="LIST", help="As in build.")
+@option("--precision", metavar="LIST", help="Of float32, float16, dynamic, int8, int16x8, by commas.")
 @option("--fragments", type=click.IntRange(2), help="Of a member, at most.")
 @option("--score", type=click.Choice(_SCORES), help="biased-cka: the paper's.")
 @option(

@@ -35,7 +35,7 @@ from tflite_export.kernels import CORES, LIBRARIES
     concerns="kernels",
     help="The core, likewise; for {devices}. [default: what takes most]",
 )
-@click.option("--precision", metavar="P", help="[default: the first that the target takes and RUN has]")
+@click.option("--precision", metavar="P", help="Of the files.  [default: the first that the target takes and RUN has]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
 @switches.quiet
 def export(run: Path, out: Path, point: str | None, every: bool, **options: Any) -> None:

@@ -11,7 +11,13 @@ from restnet_tf.cli import screen, switches
 
 @click.command(short_help="Add files to a finished run.")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--precision", "precisions", multiple=True, metavar="NAME", help="As in build; may be given again.")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="NAME",
+    help="One that RUN lacks, as int16x8; may be given again.",
+)
 @click.option("--point", "names", multiple=True, metavar="NAME", help="A point that was not shipped, as in L1-S0.")
 @click.option("--uint8-input", is_flag=True, help="int8 files take images as bytes 0..255, as cameras give them.")
 @switches.quiet

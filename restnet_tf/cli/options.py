@@ -156,7 +156,7 @@ several = _applied(
             _BUILD, "--window", type=click.IntRange(1), help="blocks that share a stitch, of anchors of equal depth."
         ),
         option(_BUILD, "--stride", type=click.IntRange(1), help="blocks a window on."),
-        option(_BUILD, "--own/--share", help="a stitch for each pair of blocks, or for a window.  [share]"),
+        option(_BUILD, "--own/--share", help="a stitch for each pair of blocks, or for a window.  [default: share]"),
         option(_BUILD, "--two-stitch", is_flag=True, help="also routes that leave an anchor and come back."),
         option(
             _BUILD,

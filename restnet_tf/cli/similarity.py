@@ -22,7 +22,7 @@ from restnet_tf.cli import screen, switches
     help="Writes OUT.png and OUT.npz.",
 )
 @shared.anyway("build")
-@shared.option("build", "--seed", type=click.IntRange(0))
+@shared.option("build", "--seed", type=click.IntRange(0), help="What all chance follows from.")
 @switches.quiet
 def similarity(out: Path, **options: Any) -> None:
     """Compare all cuts of two anchors by CKA: a heat map as PNG, the matrix as .npz.

@@ -37,7 +37,9 @@ def train(arch: str, source: str, out: Path, *, epochs: int, rate: float, seed: 
     atomic.check_writable(out.parent)
     images = opening.images(Options(data=source, seed=seed), report)
     anchor = _untrained(arch, images)
-    report.stage(f"training {anchor.name}, {epochs} passes over {len(images.fit)} {images.kind.many}")
+    report.stage(
+        f"training {anchor.name}, {epochs} pass{'' if epochs == 1 else 'es'} over {len(images.fit)} {images.kind.many}"
+    )
     training.train(anchor, images, epochs=epochs, rate=rate, seed=seed, progress=report.progress)
     atomic.write_bytes(out, training.as_file(anchor.model))
     right = [training.accuracy(anchor, split) for split in (images.rank, images.test)]

@@ -77,7 +77,7 @@ def _table(title: str, columns: Sequence[Column], styles: Sequence[str | None], 
 
     beside = (0, room // 2, 0, room - room // 2)
     table = Table(title=escape(title) or None, title_justify="left", caption_justify="left", padding=beside)
-    table.caption = escape("; ".join(column.gloss for column in columns if column.gloss)) or None
+    table.caption = escape("\n".join(column.gloss for column in columns if column.gloss)) or None
     for column in columns:
         side: Literal["left", "right"] = "left" if column.words else "right"
         table.add_column(escape(column.head), justify=side, no_wrap=True)
