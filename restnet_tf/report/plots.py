@@ -80,7 +80,7 @@ def _macs(axes: Any, points: Sequence[OperatingPoint], metric: str, one: str) ->
     _scatter(axes, points, _MACS)
     mean = "mean " if savings.shipped(points) else ""
     axes.set_xlabel(f"{mean}MACs of one {one}, millions (counted in the graph)")
-    axes.set_ylabel(f"{metric}, % of {points[0].test.n} test {one}s; bars: 95 % interval")
+    axes.set_ylabel(f"{metric}, % of {points[0].test.n} test {one}s; bars: 95 % interval", fontsize=9)
     _legend(axes)
     _frame(axes, points)
 
