@@ -256,7 +256,8 @@ def _optimised(family: Family, plan: Plan, fitted: Fitted, treatment: Treatment)
     ported = port.describe(whole)
     job = _job(behind, ported, treatment)
     x = behind.lead(behind.head(_CHECK_IMAGES))
-    family.report.stage(f"{plan.name}: {treatment.suffix}, {treatment.passes} passes")
+    count = treatment.passes
+    family.report.stage(f"{plan.name}: {treatment.suffix}, {count} pass{'' if count == 1 else 'es'} over the views")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         port.save(ported, folder)

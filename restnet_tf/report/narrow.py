@@ -17,7 +17,7 @@ _ROOM = 2  # columns beside a cell, left and right
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A head of one or more lines and its cells; ``key`` columns name the rows. ``gloss`` says what the head means."""
 
     head: str
@@ -32,7 +32,9 @@ class Column:
         return max(map(len, (*self.head.split("\n"), *self.cells)))
 
 
-def drawn(title: str, columns: Sequence[Column], styles: Sequence[str | None] = (), *, folds: bool = True) -> Group:
+def drawn(
+    title: str, columns: Sequence[TableColumn], styles: Sequence[str | None] = (), *, folds: bool = True
+) -> Table | Group:
     """Columns as one table, or as several that are narrow enough, each with the key columns in front.
 
     Of the room beside cells, and of the width of heads where one ``folds`` them, as much is given up as it takes.
@@ -42,12 +44,12 @@ def drawn(title: str, columns: Sequence[Column], styles: Sequence[str | None] = 
     folded = [_folded(column) if folds else column for column in columns]
     for one, room in ((columns, _ROOM), (columns, 1), (folded, _ROOM), (folded, 1), (folded, 0)):
         if _width(one, room) <= COLUMNS:
-            return Group(_table(title, one, styles, room))
+            return _table(title, one, styles, room)
     first, *others = _parts(folded)
     return Group(_table(title, first, styles), *(_table("", part, styles) for part in others))
 
 
-def _parts(columns: Sequence[Column]) -> Iterator[list[Column]]:
+def _parts(columns: Sequence[TableColumn]) -> Iterator[list[TableColumn]]:
     keys = [column for column in columns if column.key]
     part = list(keys)
     for column in columns:
@@ -60,18 +62,18 @@ def _parts(columns: Sequence[Column]) -> Iterator[list[Column]]:
     yield part
 
 
-def _width(columns: Iterable[Column], room: int = _ROOM) -> int:
+def _width(columns: Iterable[TableColumn], room: int = _ROOM) -> int:
     return 1 + sum(column.width + room + 1 for column in columns)
 
 
-def _folded(column: Column) -> Column:
+def _folded(column: TableColumn) -> TableColumn:
     """Its head folded to what stands below it."""
     cells, longest = max(map(len, column.cells), default=0), max(map(len, column.head.split()), default=0)
     width = max(cells, longest, _LEAST)
     return replace(column, head="\n".join(part for line in column.head.split("\n") for part in wrap(line, width)))
 
 
-def _table(title: str, columns: Sequence[Column], styles: Sequence[str | None], room: int = _ROOM) -> Table:
+def _table(title: str, columns: Sequence[TableColumn], styles: Sequence[str | None], room: int = _ROOM) -> Table:
     from rich.markup import escape
     from rich.table import Table
 

@@ -11,7 +11,7 @@ from restnet_tf.points.points import ANCHOR, File, OperatingPoint
 from restnet_tf.report import contents, figures, narrow, rivals, savings, tables
 from restnet_tf.report.contents import Wording
 from restnet_tf.report.figure import BENCH, FILE, POINT, TERMINAL, Figure, Line
-from restnet_tf.report.narrow import Column
+from restnet_tf.report.narrow import TableColumn
 from tflite_export.budget import AMOUNT, FIGURE, SCORE, SHARE, amount
 from tflite_export.devices.measurements import Measurement
 
@@ -26,7 +26,9 @@ _SETTING = "thresholds"  # and this of cascades whose dial is turned
 _WIDTH = 200  # columns of lines that are told where no table can be
 
 
-def operating_points(points: Iterable[OperatingPoint], metric: str, loss: str = "KL", one: str = "image") -> Group:
+def operating_points(
+    points: Iterable[OperatingPoint], metric: str, loss: str = "KL", one: str = "image"
+) -> Table | Group:
     """One row a point, cheapest first: scores, and costs counted in the graph."""
     points = tuple(points)
     lines = tables.of_points(points, contents.ordered(points))
@@ -48,7 +50,7 @@ def cascades(points: Iterable[OperatingPoint], metric: str, one: str = "image") 
     return [*_printed(_drawn(table)), *savings.saved(points, metric, f"{one}s")]
 
 
-def precisions(points: Iterable[OperatingPoint], metric: str) -> Group:
+def precisions(points: Iterable[OperatingPoint], metric: str) -> Table | Group:
     """One row a shipped file: score, size, planned arena and latency in every precision."""
     points = tuple(points)
     lines = tables.of_files(points, contents.ordered(points))
@@ -59,7 +61,7 @@ def precisions(points: Iterable[OperatingPoint], metric: str) -> Group:
     return _drawn(tables.filled("files", title, "", columns, lines, words))
 
 
-def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoint]) -> Group:
+def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoint]) -> Table | Group:
     """One row a file, one column a figure of a device, which says where it comes from; what is planned stands beside.
 
     Bytes in KB of 1000, times in ms.
@@ -71,7 +73,7 @@ def measured(measurements: Sequence[Measurement], points: Iterable[OperatingPoin
     return _drawn(table, folds=False)
 
 
-def verified(checks: Checks) -> list[Group]:
+def verified(checks: Checks) -> list[Table | Group]:
     """A table of files beside Keras, one of those beside the files that models came as, and one of cascades."""
     return [
         *([_beside_keras(checks.networks, checks.tests)] if checks.networks else ()),
@@ -80,7 +82,7 @@ def verified(checks: Checks) -> list[Group]:
     ]
 
 
-def _beside_keras(checks: Sequence[Verified], tests: str) -> Group:
+def _beside_keras(checks: Sequence[Verified], tests: str) -> Table | Group:
     """One row a file: right answers of Keras, the linked file and TensorFlow's own, and how far they agree."""
     heads = ("right % keras", "right % linked", "right % converted", "as keras % linked", "as keras % converted")
     rest = ("SQNR dB linked", "SQNR dB converted", "largest difference", "KB linked", "KB converted", "time ratio")
@@ -103,7 +105,7 @@ def _beside_keras(checks: Sequence[Verified], tests: str) -> Group:
     )
 
 
-def _beside_originals(checks: Sequence[VerifiedOriginal], tests: str) -> Group:
+def _beside_originals(checks: Sequence[VerifiedOriginal], tests: str) -> Table | Group:
     """One row a file: right answers of it and of what the model came as, and how far they agree."""
     heads = ("right % original", "right % in the run", "same answer %", "largest difference")
     return _rows(
@@ -123,7 +125,7 @@ def _beside_originals(checks: Sequence[VerifiedOriginal], tests: str) -> Group:
     )
 
 
-def _beside_stages(checks: Sequence[VerifiedCascade], tests: str) -> Group:
+def _beside_stages(checks: Sequence[VerifiedCascade], tests: str) -> Table | Group:
     """One row a cascade's file and setting: how often it goes on, and whether it answers as its stages do."""
     return _rows(
         f"Cascades beside their stages one by one, {tests}",
@@ -198,10 +200,10 @@ def _difference(kind: str, name: str, value: float) -> str:
     return f"{'-' if value < 0 else '+'}{amount(name, abs(value))}"
 
 
-def _drawn(table: tables.Table, *, folds: bool = True) -> Group:
+def _drawn(table: tables.Table, *, folds: bool = True) -> Table | Group:
     """The table on the terminal, its names kept in front where it takes several."""
     columns = [
-        Column(figure.stacked, tuple(row[at].text for row in table.rows), tables.is_words(figure), *_told(figure))
+        TableColumn(figure.stacked, tuple(row[at].text for row in table.rows), tables.is_words(figure), *_told(figure))
         for at, figure in enumerate(table.columns)
     ]
     return narrow.drawn(table.title, columns, [_style(line) for line in table.lines], folds=folds)
@@ -211,15 +213,15 @@ def _told(figure: Figure) -> tuple[bool, str]:
     return figure.name in (*_NAMES, _SETTING), figure.gloss
 
 
-def _rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Group:
+def _rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table | Group:
     """A table of points and figures of their files."""
     cells = zip(*rows, strict=True)
     return narrow.drawn(
-        title, [Column(h, c, at < 2, at < 2) for at, (h, c) in enumerate(zip(heads, cells, strict=True))]
+        title, [TableColumn(h, c, at < 2, at < 2) for at, (h, c) in enumerate(zip(heads, cells, strict=True))]
     )
 
 
-def _printed(table: Group) -> list[str]:
+def _printed(table: Table | Group) -> list[str]:
     """The lines of a table, for where lines alone are told."""
     from rich.console import Console
 

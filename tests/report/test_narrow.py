@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 
 from restnet_tf.report import narrow
-from restnet_tf.report.narrow import Column
+from restnet_tf.report.narrow import TableColumn
 
 
-def lines(columns: list[Column]) -> list[str]:
+def lines(columns: list[TableColumn]) -> list[str]:
     with (console := Console(width=300)).capture() as captured:
         console.print(narrow.drawn("title", columns))
     return [line.rstrip() for line in captured.get().splitlines()]
@@ -17,8 +17,8 @@ def lines(columns: list[Column]) -> list[str]:
 
 @pytest.mark.parametrize("figures", [1, 5, 8, 9, 10, 30])
 def test_every_cell_is_shown_in_a_hundred_columns(figures: int) -> None:
-    names = Column("point", ("small>large>larger", "large"), words=True, key=True)
-    columns = [Column(f"figure {n} KB", (f"{n}.123456", f"{n}.7"), gloss=f"f{n}: so") for n in range(figures)]
+    names = TableColumn("point", ("small>large>larger", "large"), words=True, key=True)
+    columns = [TableColumn(f"figure {n} KB", (f"{n}.123456", f"{n}.7"), gloss=f"f{n}: so") for n in range(figures)]
     drawn = lines([names, *columns])
     assert max(map(len, drawn)) <= narrow.COLUMNS
     assert drawn[0] == "title"
@@ -32,5 +32,9 @@ def test_every_cell_is_shown_in_a_hundred_columns(figures: int) -> None:
 
 
 def test_what_heads_mean_stands_below() -> None:
-    columns = [Column("first", ("1",), gloss="first: 1"), Column("b", ("2",)), Column("c", ("3",), gloss="c: three")]
+    columns = [
+        TableColumn("first", ("1",), gloss="first: 1"),
+        TableColumn("b", ("2",)),
+        TableColumn("c", ("3",), gloss="c: three"),
+    ]
     assert lines(columns)[-2:] == ["first: 1", "c: three"]
