@@ -35,7 +35,8 @@ from tflite_export.rewrites import rewritten
 POINTS = 8
 # What a run's name leaves out: the sources of models and data that have names, and the endings of files.
 _NAMED_BY = (PREFIX, vit_hub.PREFIX, tensorflow_sets.PREFIX, "keras:")
-_ENDING = re.compile(r"(\.weights)?\.(keras|hdf5|h5|tflite|safetensors|npz|npy|csv|json)$", re.IGNORECASE)
+_KINDS = "weights|float32|float16|dynamic|int8|int16x8|mixed"
+_ENDING = re.compile(rf"(\.({_KINDS}))?\.(keras|hdf5|h5|tflite|safetensors|npz|npy|csv|json)$", re.IGNORECASE)
 _HASHED = ", sha256 "  # between the name of an input and its hash
 _GOING_ON = 2  # stages but the first of a cascade, at most
 _KEYWORDS = (

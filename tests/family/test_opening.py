@@ -24,6 +24,7 @@ def test_a_file_of_values_is_found_from_anywhere(tmp_path: Path, monkeypatch: py
     [
         ("mobilenet_v2_1.0_224.weights.h5@MobileNetV2", "mobilenet_v2_1.0_224"),
         ("models/mobilenet_v1_0.25.tflite", "mobilenet_v1_0.25"),
+        ("runs/demo/tflite/small.int8.tflite", "small"),
         ("MobileNetV2:alpha=0.35,input=96", "MobileNetV2"),
         ("hub:vit_tiny", "vit_tiny"),
         ("photos.v2/", "photos.v2"),
