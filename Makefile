@@ -44,7 +44,7 @@ release: $(STAMP)
 	PYTHON=$(PYTHON) .ci/release
 
 $(STAMP): pyproject.toml Makefile
-	@echo "setting up $(VENV): some minutes, and about 4 GB of disk"
+	@echo "setting up $(VENV): some minutes, and about 3 GB of disk"
 	$(PYTHON) -m venv $(VENV) || (apt-get install -y python3-venv && $(PYTHON) -m venv $(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,cluster,mcu,mlflow,quant,tensorboard,tfmot,vit]"
 	touch $@

@@ -110,7 +110,7 @@ class StageBars:
         self._title = title
         self._task = self._bars.add_task(title, total=None)
         if not self._bars.console.is_terminal:
-            self._bars.console.print(title)
+            self._bars.console.print(title, highlight=False, markup=False, soft_wrap=True)
 
     def progress(self, done: int, total: int) -> None:
         """Draw how far the stage is."""

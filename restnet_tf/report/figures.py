@@ -34,7 +34,6 @@ from restnet_tf.report.figure import (
 from restnet_tf.report.units import Unit
 from tflite_export.devices.measurements import KINDS, UNITS, Measurement
 
-_FRONT = "dominated: beaten at no more cost, not shipped; control: made for comparison"
 _FILES, _IN_FULL = frozenset((FILE,)), frozenset((TABLE, CSV))
 
 
@@ -54,7 +53,7 @@ def _between(line: Line, value: Any) -> Any:
 
 FIGURES = (
     Figure("point", "point", lambda of: of.point.name, of=frozenset((POINT, FILE)), views=TABLES | {BENCH, CASCADES}),
-    Figure("standing", "front", lambda of: place(of.point), views=TABLES, gloss=_FRONT),
+    Figure("standing", "front", lambda of: place(of.point), views=TABLES),
     Figure("kind", "kind", lambda of: of.point.kind, views=ONLY_CSV),
     Figure("status", "status", lambda of: of.point.status, views=ONLY_CSV),
     Figure("test_images", "test {many}", lambda of: of.point.test.n, units.COUNT, views=ONLY_CSV),

@@ -42,7 +42,7 @@ def drawn(
     from rich.console import Group
 
     folded = [_folded(column) if folds else column for column in columns]
-    for one, room in ((columns, _ROOM), (columns, 1), (folded, _ROOM), (folded, 1), (folded, 0)):
+    for one, room in ((columns, _ROOM), (folded, _ROOM), (folded, 1), (folded, 0)):
         if _width(one, room) <= COLUMNS:
             return _table(title, one, styles, room)
     first, *others = _parts(folded)

@@ -7,7 +7,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from restnet_tf.points.gate import Change, Gate
-from restnet_tf.points.points import ANCHOR, File, OperatingPoint
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, File, OperatingPoint
 from restnet_tf.report import contents, figures, narrow, rivals, savings, tables
 from restnet_tf.report.contents import Wording
 from restnet_tf.report.figure import BENCH, FILE, POINT, TERMINAL, Figure, Line
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 _NAMES = ("point", "precision")  # figures that say what a row is
 _SETTING = "thresholds"  # and this of cascades whose dial is turned
+# Words of a table that say what became of a point, and are not of every day.
+_STANDINGS = {
+    DOMINATED: "dominated: beaten at no more cost, not shipped",
+    CONTROL: "control: made for comparison alone",
+}
 _WIDTH = 200  # columns of lines that are told where no table can be
 
 
@@ -202,15 +207,14 @@ def _difference(kind: str, name: str, value: float) -> str:
 
 def _drawn(table: tables.Table, *, folds: bool = True) -> Table | Group:
     """The table on the terminal, its names kept in front where it takes several."""
-    columns = [
-        TableColumn(figure.stacked, tuple(row[at].text for row in table.rows), tables.is_words(figure), *_told(figure))
-        for at, figure in enumerate(table.columns)
-    ]
+    columns = [_column(figure, tuple(row[at].text for row in table.rows)) for at, figure in enumerate(table.columns)]
     return narrow.drawn(table.title, columns, [_style(line) for line in table.lines], folds=folds)
 
 
-def _told(figure: Figure) -> tuple[bool, str]:
-    return figure.name in (*_NAMES, _SETTING), figure.gloss
+def _column(figure: Figure, cells: tuple[str, ...]) -> TableColumn:
+    gloss = "\n".join(filter(None, (figure.gloss, *(told for word, told in _STANDINGS.items() if word in cells))))
+    key = figure.name in (*_NAMES, _SETTING)
+    return TableColumn(figure.stacked, cells, tables.is_words(figure), key, gloss)
 
 
 def _rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table | Group:

@@ -14,7 +14,7 @@ from restnet_tf.methods.stitchnet.pool import PoolMember
 from tflite_export.errors import TfliteError
 from tflite_export.fragment import Runner, stretch
 
-_STAGE = "asking a head on each member's features for the classes of the few that are given"
+_STAGE = "a first look at the members: a classifier of the few on each one's features"
 
 
 def judge(composition: Composition) -> None:
