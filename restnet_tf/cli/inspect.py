@@ -11,10 +11,13 @@ from restnet_tf.cli import options as shared
 from restnet_tf.cli import screen, switches
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from restnet_tf.commands.inspect import Inspection
     from restnet_tf.records import Cut
+
+
+_HEADS = ("cut", "kind", "shape", "activation", "MMACs before", "MMACs after", "params before", "params after")
 
 
 @click.command(short_help="List where a model can be cut, and what a file holds.")
@@ -60,29 +63,28 @@ def _print_file(path: Path, *, as_json: bool) -> None:
     click.echo(inspect_file.as_json(inspection) if as_json else "\n".join(inspect_file.lines(inspection)))
 
 
-def _table(inspection: Inspection) -> Table:
-    from rich.table import Table
+def _table(inspection: Inspection) -> RenderableType:
+    from restnet_tf.report import narrow
 
     count = len(inspection.cuts)
-    title = f"{inspection.anchor.name}: {count} cut{'' if count == 1 else 's'}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("cut", no_wrap=True)
-    table.add_column("kind")
-    for name in ("shape", "activation", "MMACs\nbefore", "MMACs\nafter", "params\nbefore", "params\nafter"):
-        table.add_column(name, justify="right")
-    for cut in inspection.cuts:
-        clamp = "" if cut.clamp[0] is None else "ReLU6" if cut.clamp[1] == 6 else "ReLU"
-        table.add_row(
-            cut.name,
-            _places(cut),
-            "x".join(map(str, cut.shape)),
-            clamp,
-            f"{cut.macs_before / 1e6:.1f}",
-            f"{cut.macs_after / 1e6:.1f}",
-            f"{cut.params_before:,}",
-            f"{cut.params_after:,}",
-        )
-    return table
+    rows = [_cells(cut) for cut in inspection.cuts]
+    columns = [
+        narrow.TableColumn(head, tuple(row[at] for row in rows), at < 2, at == 0) for at, head in enumerate(_HEADS)
+    ]
+    return narrow.drawn(f"{inspection.anchor.name}: {count} cut{'' if count == 1 else 's'}", columns)
+
+
+def _cells(cut: Cut) -> tuple[str, ...]:
+    return (
+        cut.name,
+        _places(cut),
+        "x".join(map(str, cut.shape)),
+        "" if cut.clamp[0] is None else "ReLU6" if cut.clamp[1] == 6 else "ReLU",
+        f"{cut.macs_before / 1e6:.1f}",
+        f"{cut.macs_after / 1e6:.1f}",
+        f"{cut.params_before:,}",
+        f"{cut.params_after:,}",
+    )
 
 
 def _places(cut: Cut) -> str:
