@@ -141,7 +141,8 @@ def _built(
         sources.forget()
     meta, listed = points.read(run.points_path)
     budget_lines, shortfall = within(run, work.budget, listed)
-    lines = [*method.summary(work, meta, listed), *budget_lines, summary.following(run.path, listed)]
+    last = [*summary.in_short(listed, meta["metric"]), summary.following(run.path, listed)]
+    lines = [*method.summary(work, meta, listed), *budget_lines, *last]
     return Done(
         run.path,
         listed,

@@ -106,6 +106,21 @@ def following(path: Path, points: Sequence[OperatingPoint]) -> str:
     return f'next: restnet-tf select {shlex.quote(str(path))} --budget "{budget[0]}"'
 
 
+def in_short(points: Sequence[OperatingPoint], metric: str) -> list[str]:
+    """What the file that ``following`` chooses is worth beside the costliest anchor; nothing where it is an anchor."""
+    best = advice.budget(points)
+    if best is None or best[1].point.kind == ANCHOR:
+        return []
+    choice, anchor = best[1], max((p for p in points if p.kind == ANCHOR), key=lambda p: p.macs)
+    beside = anchor.files.get(choice.precision)
+    own, its = (100 * test.value for test in (choice.file.test, beside.test if beside else anchor.test))
+    mean, worst = (round(100 * choice.figures[term] / anchor.macs) for term in ("mean.macs", "macs"))
+    cost = (
+        f"{mean} % of its MACs on average and {worst} % at worst" if choice.point.cascade else f"{worst} % of its MACs"
+    )
+    return [f"in short: {choice.name} has {own:.1f} % {metric} on the test split, {anchor.name} {its:.1f} %, at {cost}"]
+
+
 def _files(path: Path) -> list[str]:
     there = [name for pattern, name in _FILES.items() if any(path.glob(pattern))]
     return [f"files in {path}: {', '.join(there)}"] if there else []

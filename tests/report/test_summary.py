@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,6 +129,17 @@ def test_the_command_to_go_on_with_works(between, choice):
     command, limit, _ = summary.following(Path("runs/a b"), everyone).split('"')
     assert command == "next: restnet-tf select 'runs/a b' --budget "
     assert select.select(everyone, parse(limit)).point.name == choice
+
+
+def test_what_won_is_told_beside_the_costliest_anchor():
+    (line,) = summary.in_short((SMALL, LARGE, ONE, TWO, BEATEN), "accuracy")
+    assert re.fullmatch(
+        r"in short: L1-S0\.float32 has [\d.]+ % accuracy on the test split, large [\d.]+ %, at \d+ % of its MACs", line
+    )
+    assert summary.in_short((SMALL, LARGE), "accuracy") == []
+    assert summary.in_short((SMALL, LARGE, ONE), "accuracy")[0].endswith(
+        f"at {100 * ONE.macs // LARGE.macs} % of its MACs"
+    )
 
 
 def test_no_choice_is_told_where_there_is_no_file():
