@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,14 +131,9 @@ def test_the_command_to_go_on_with_works(between, choice):
 
 
 def test_what_won_is_told_beside_the_costliest_anchor():
-    (line,) = summary.in_short((SMALL, LARGE, ONE, TWO, BEATEN), "accuracy")
-    assert re.fullmatch(
-        r"in short: L1-S0\.float32 has [\d.]+ % accuracy on the test split, large [\d.]+ %, at \d+ % of its MACs", line
-    )
+    told = ["in short: L1-S0.int8 has 80.0 % accuracy on the test split, large 90.0 %, at 56 % of its MACs"]
+    assert summary.in_short((SMALL, LARGE, ONE, TWO, BEATEN), "accuracy") == told
     assert summary.in_short((SMALL, LARGE), "accuracy") == []
-    assert summary.in_short((SMALL, LARGE, ONE), "accuracy")[0].endswith(
-        f"at {100 * ONE.macs // LARGE.macs} % of its MACs"
-    )
 
 
 def test_no_choice_is_told_where_there_is_no_file():
