@@ -111,3 +111,18 @@ def test_devices_name_the_harness_of_the_wheel(folder: Path, tmp_path: Path, dev
     run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert f"{device} needs --log FILE" in run.stdout, run.stderr
     assert f" {folder / 'site' / HARNESS / file} " in run.stdout
+
+
+def test_a_worker_of_the_wheel_and_a_command_of_a_checkout_have_the_same_sources(folder: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from restnet_tf.work import remote\n"
+        "print(remote.__file__, remote.source_hash())\n"
+    )
+    hashes = {}
+    for place in ("site", "source"):
+        words = [sys.executable, "-I", "-c", script, str(folder / place)]
+        run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
+        file, hashes[place] = run.stdout.split()
+        assert file.startswith(str(folder / place))
+    assert hashes["site"] == hashes["source"]

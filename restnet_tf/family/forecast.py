@@ -25,6 +25,7 @@ from restnet_tf.similarity import features, pair_sums
 # for each anchor that is compiled to a precision and for each file.
 _PACE = 6e10
 START_S, _FIT_S, _COMPILE_S, _FILE_S = 8.0, 1.5, 2.0, 0.5
+_SLOWEST = 3.0
 # What the interpreter does in a second, and takes for a call beside.
 _INTERPRETED, _CALL_S = 5e10, 1e-4
 # Of the points that are fitted, so many come so far as to be held against twins, and have files.
@@ -98,6 +99,11 @@ def answering(macs: float, examples: int) -> float:
     return examples * (macs / _INTERPRETED + _CALL_S)
 
 
+def waiting(slowness: float, seconds: float) -> float:
+    """Seconds that no network computes in, on a machine so slow; networks too small to keep one busy tell little."""
+    return min(_SLOWEST, slowness) * seconds
+
+
 def making(files: float, compiled: int = 0) -> float:
     """Seconds that files take, and the networks that are compiled for them, on two server cores."""
     return _COMPILE_S * compiled + _FILE_S * files
@@ -106,7 +112,7 @@ def making(files: float, compiled: int = 0) -> float:
 def whole(family: Prospect, fitting: Fitting, done: float | None = None) -> Forecast:
     """What it takes to fit and ship whatever a method makes of a family."""
     slower = _PACE / done if done else slowness(family)
-    seconds = slower * (_work(family, fitting) / _PACE + _waits(family, fitting))
+    seconds = slower * _work(family, fitting) / _PACE + waiting(slower, _waits(family, fitting))
     return Forecast(seconds, memory(family, fitting.trained), _disk(family, fitting))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 # What says to the libraries how many threads they may have.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Of /proc/PID/status: what is behind no file, and what was swapped out.
+_OWN = ("RssAnon", "VmSwap")
 _GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -43,7 +45,14 @@ def quota(groups: Path) -> float | None:
 
 
 def peak() -> int:
-    """The most bytes that this process has held; 0 where the system does not say."""
+    """The most bytes that this process has held; 0 where the system does not say.
+
+    On Linux what it holds by now, as ``held`` counts: a process that computes keeps what it frees (``heap``), and the
+    system's own peak counts files too.
+    """
+    now = held(os.getpid())
+    if now:
+        return now
     try:
         import resource
     except ImportError:
@@ -53,9 +62,13 @@ def peak() -> int:
 
 
 def held(process: int) -> int:
-    """The bytes that a process of this machine holds; 0 where the system does not say."""
+    """The bytes of memory that are a process's own, swapped ones too; 0 where the system does not say.
+
+    Pages of mapped files are not counted: the system takes them back where it lacks memory.
+    """
     try:
-        pages = int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1])
-    except (OSError, ValueError, IndexError):
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return sum(1024 * int(fields[name].split()[0]) for name in _OWN if name in fields)

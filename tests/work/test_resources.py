@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
@@ -39,4 +40,14 @@ def test_there_is_a_core_even_of_half_a_one(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_memory_of_this_process_is_some_and_that_of_none_is_none() -> None:
     assert resources.peak() >= resources.held(os.getpid()) / 2 > 1e6
+    before, own = resources.held(os.getpid()), b"x" * 50_000_000
+    assert 45e6 < resources.held(os.getpid()) - before < 60e6 < 2 * len(own)
     assert resources.held(2**22 + 1) == 0  # beyond the numbers of processes
+
+
+def test_pages_of_a_mapped_file_are_not_memory_of_a_process(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+    before = resources.held(os.getpid())
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        assert sum(pages[at] for at in range(0, len(pages), 4096)) > 0  # all are there
+        assert resources.held(os.getpid()) - before < 5e6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -19,19 +19,22 @@ _TIMED = 8  # calls
 
 def forecast(work: Stages) -> Forecast:
     """The answers of all models and cascades, and their files."""
-    seconds = _slowness(work) * (forecasts.START_S + _answers(work) + _files(work))
+    each = _measured(work)
+    counted = {role: forecasts.answering(macs, 1) for role, (macs, _) in work.costs.items()}
+    slowness = max(each[role] / counted[role] for role in work.roles)
+    seconds = _answers(work, each) + forecasts.waiting(slowness, forecasts.START_S + _files(work))
     written = sum(_size(work, role) for role in work.roles) * (1 + work.settings.cascades)
     elastic = sum(_size(work, role) for role in work.roles)
     largest = max(params for _, params in work.costs.values())
     return Forecast(seconds, forecasts.PROGRAM + 4 * _HELD * largest, written + elastic)
 
 
-def _answers(work: Stages) -> float:
+def _answers(work: Stages, each: Mapping[str, float]) -> float:
     """Seconds of all files on the rank and the test split; a cascade's as those of all its stages."""
     examples = len(work.data.rank) + len(work.data.test)
-    alone = {role: forecasts.answering(macs, examples) for role, (macs, _) in work.costs.items()}
-    models = sum(seconds * len(_precisions(work, role)) for role, seconds in alone.items())
-    return models + work.settings.cascades * len(work.settings.cascade_precisions) * sum(alone.values())
+    models = sum(each[role] * len(_precisions(work, role)) for role in work.roles)
+    chains = work.settings.cascades * len(work.settings.cascade_precisions) * sum(each.values())
+    return examples * (models + chains)
 
 
 def _files(work: Stages) -> float:
@@ -50,12 +53,13 @@ def _size(work: Stages, role: str) -> float:
     return sum(_BYTES.get(precision, 4) * params for precision in _precisions(work, role))
 
 
-def _slowness(work: Stages) -> float:
-    """How many times as long as two server cores this machine takes, by its costliest model."""
-    if work.family is not None:
-        return forecasts.slowness(work.family)
-    role = max(work.files, key=lambda name: work.costs[name])
-    return max(1.0, _seconds(work.files[role]) / forecasts.answering(work.costs[role][0], 1))
+def _measured(work: Stages) -> dict[str, float]:
+    """Seconds that each model takes for an example here; what has no file yet as the largest network of Keras does."""
+    slowness = 1.0 if work.family is None else forecasts.slowness(work.family)
+    return {
+        role: _seconds(work.files[role]) if role in work.files else slowness * forecasts.answering(macs, 1)
+        for role, (macs, _) in work.costs.items()
+    }
 
 
 def _seconds(stage: FileStage) -> float:

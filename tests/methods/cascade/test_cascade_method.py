@@ -130,7 +130,7 @@ def test_a_stage_is_known_by_its_content(here: Path) -> None:
     assert {role: stage.classifier.name for role, stage in files.items()} == {"small": "unnamed"}
 
 
-def test_what_it_takes_is_said_first(here: Path) -> None:
+def test_what_it_takes_is_said_first_and_is_measured(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options(models=(SMALL, LARGE), data="data.npz")
     report = Silent()
     build.build("cascade", options, report)
@@ -139,6 +139,12 @@ def test_what_it_takes_is_said_first(here: Path) -> None:
     larger = replace(options, models=(SMALL, LARGE, LARGER))
     least, more = (outlook.forecast(method.open(each, Silent())) for each in (options, larger))
     assert more.disk > least.disk
+    assert least.seconds < 60  # it takes some five
+    mixed = outlook.forecast(method.open(replace(options, models=(SMALL, "large.keras")), Silent()))
+    assert mixed.seconds < 120
+    monkeypatch.setattr(outlook, "_seconds", lambda stage: 0.05)
+    examples = 180 + 300
+    assert outlook.forecast(method.open(options, Silent())).seconds > examples * 2 * 0.05
 
 
 def test_weights_are_in_the_elastic_file_once(here: Path) -> None:

@@ -31,6 +31,7 @@ from restnet_tf.records import RestnetError
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.work import sources as work
+from restnet_tf.work import times
 from tflite_export.runtime import ElasticModel
 
 # Everything of a real build, with hardly any training: what is tested here is not how well it learns.
@@ -151,6 +152,15 @@ def test_every_configuration_is_measured_and_the_anchors_have_letters_by_cost(ru
     assert all(p["reason"] for p in plans if p["status"] == "rejected")
     assert [p.name for p in found if p.kind == DISTILLED] == ["A*"]
     assert [p.name for p in found if p.kind == CONTROL] == ["random-front"]
+
+
+@pytest.mark.slow
+def test_each_configuration_is_scored_by_a_task_of_its_own_and_all_are_trained_by_one(run: Path):
+    plans = [p for p in plans_file.read_plans(run / "plans.json") if p.status == "chosen"]
+    (call,) = times.read(run / "times.json").calls
+    titles = [task.title for task in call.tasks if not task.alone]
+    assert titles.count("answers of the points on the rank and test split") == len(plans)
+    assert [task.title for task in call.tasks if task.alone] == [f"training {len(plans)} configurations together"]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from restnet_tf.anchors import zoo
 from restnet_tf.cli.main import main
 from restnet_tf.commands import report
-from restnet_tf.methods.stitchnet import branches, fragments, method, nets, outlook
+from restnet_tf.methods.stitchnet import fragments, method, outlook
 from restnet_tf.methods.stitchnet.options import Options
 from restnet_tf.points import points, select
 from restnet_tf.points.points import ANCHOR, STITCHED
@@ -28,7 +28,6 @@ from restnet_tf.records import Anchor
 from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import variant
-from restnet_tf.work import processes, start
 from tflite_export import budget
 from tflite_export.fragment import Runner
 from tflite_export.runtime import ElasticModel
@@ -105,23 +104,6 @@ def test_files_answer_as_the_same_nets_in_keras(folder, finished):
         elastic = ElasticModel(run.elastic_path("float32"))
         np.testing.assert_allclose(elastic.run(images[0], point=point.name), wanted[0], atol=1e-4)
     assert np.mean(told) > 0.8
-
-
-def test_one_process_and_two_search_the_same_bytes(folder, finished, tmp_path):
-    pool = tuple(str(folder / f"{name}.keras") for name in ("small", "large"))
-    options = Options(
-        pool=pool, data=str(folder / "colours.npz"), images=18, pool_dir=folder / "pool", least=-1.0, least_overall=0.0
-    )
-    found = []
-    for jobs in (1, 2):
-        with processes.executor(jobs, start.quietly, keras=False) as execute:
-            composition = method.open(replace(options, out=tmp_path / str(jobs)), Silent(), execute=execute)
-            with composition.run.opened({}):
-                branches.compile(composition)
-                assert nets.search_result(composition).nets
-        found.append({path.name: path.read_bytes() for path in (tmp_path / str(jobs) / "search").iterdir()})
-    assert sorted(found[0]) == ["A.json", "B.json"]
-    assert found[0] == found[1]
 
 
 def test_its_points_are_as_the_schema_says(finished):
