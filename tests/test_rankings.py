@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import rankings as bench
+from restnet_tf import methods
 from restnet_tf.records import Piece, Plan
 from restnet_tf.similarity import rankings
 
@@ -35,6 +36,10 @@ def test_the_page_has_a_row_for_each_ranking():
 @pytest.mark.parametrize(("count", "told"), [(4, {}), (5, {"CKA", "R2", "chance"})])
 def test_of_few_pairs_no_order_is_told(count: int, told: set[str]):
     assert set(rankings.foretold(PLANS[:count], 0)[1]) == set(told)
+
+
+def test_what_measurement_prefers_is_the_default():
+    assert methods.defaults("restnet")["rank_by"] == "r2"
 
 
 def test_paths_inside_an_anchor_are_no_pairs():
