@@ -1,4 +1,4 @@
-"""What rankings of plans are worth, in sentences: CKA proposes, and this says how well."""
+"""What rankings of plans are worth, in sentences: one of them proposes, and this says how well."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""ReStNet: CKA picks the stitching point between two anchors, each stitch is fitted on its own."""
+"""ReStNet: similarity picks the stitching point between two anchors, each stitch is fitted on its own."""

@@ -1,6 +1,6 @@
 """ReStNet: stitches between two anchors, each fitted on its own (Wang, Lu, Nie et al. 2025), or inside a large one.
 
-CKA proposes cuts, the KL of closed-form stitches chooses, only what a rung of the ladder names is
+R2 (or CKA) proposes cuts, the KL of closed-form stitches chooses, only what a rung of the ladder names is
 trained, and what neither anchor nor another point dominates is shipped. Every step keeps its result
 in the run directory, and a build that finds it there goes on behind it.
 """

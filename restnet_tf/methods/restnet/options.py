@@ -25,7 +25,7 @@ class Options(BuildOptions):
     small_preprocess: str = "none"
     large_classes: str = field(default="", metadata=PATH)
     small_classes: str = field(default="", metadata=PATH)
-    rank_by: str = "cka"
+    rank_by: str = "r2"  # what measurement says: docs/results/rankings.md
     fine_tune: str = AUTO
     jumps: bool = False
 

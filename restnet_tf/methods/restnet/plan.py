@@ -28,7 +28,7 @@ def propose(
     anchors: Mapping[str, Costs],
     *,
     order: str = "both",
-    rank_by: str = "cka",
+    rank_by: str = "r2",
     points: int = 8,
     refuse: Callable[[int, int], Reason | None] = lambda macs, params: None,
     within: Callable[[Sequence[Plan]], Sequence[Plan]] = tuple,
