@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tflite_export import spreads, verify
+from tflite_export import biases, spreads, verify
 from tflite_export.divergence import divergence
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only, read, write
@@ -31,7 +31,7 @@ _JUDGES = 48
 # What TensorFlow's converter stops for before it quantises.
 _SWITCH = "_experimental_calibrate_only"
 USUAL = "p99.999"
-# What another rule has to gain to be taken: so many standard errors of the mean gain, and this share of the loss.
+# What another rule, or other biases, have to gain: so many standard errors of the mean gain, and this share of all.
 _SURE, _WORTH = 1.0, 0.1
 
 
@@ -62,9 +62,12 @@ def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray
 def eight_bits(
     converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray], input_type: str, clipping: str
 ) -> Calibrated:
-    """Convert to int8, the ranges by the rule ``clipping``, or by the best for these images ``(1, h, w, c)``."""
+    """Convert to int8, the ranges by the rule ``clipping``, or by the best for these images ``(1, h, w, c)``.
+
+    Biases are corrected (``biases``) where that brings the answers surely and noticeably nearer.
+    """
     network = _float(converter)
-    seen = spreads.observed(network, images)
+    seen, means = spreads.observed(network, images), biases.means(network, images)
     files: dict[bytes, bytes] = {}
     keys: dict[str, bytes] = {}
     for rule in CLIPPINGS if clipping == BEST else (clipping,):
@@ -72,20 +75,23 @@ def eight_bits(
         keys[rule] = key = hashlib.sha256(ranged).digest()
         if key not in files:  # of small networks most rules leave out nothing, and are one
             files[key] = _eight_bits(ranged, input_type)
-    rule = clipping
-    if clipping == BEST:
-        kl = divergences(network, files, images[:: -(-len(images) // _JUDGES)])
-        by_rule = {rule: kl[key] for rule, key in keys.items() if key in kl}
-        rule = chosen(by_rule) if MIN_MAX in by_rule else MIN_MAX
-    return Calibrated(files[keys[rule]], rule)
+    judges = images[:: -(-len(images) // _JUDGES)]
+    answers = _answers(network, judges)
+    kl = divergences(files, judges, answers)
+    by_rule = {rule: kl[key] for rule, key in keys.items() if key in kl}
+    rule = clipping if clipping != BEST else chosen(by_rule) if MIN_MAX in by_rule else MIN_MAX
+    plain = files[keys[rule]]
+    corrected = biases.corrected(plain, network, means)
+    after = divergences({rule: corrected}, judges, answers)
+    nearer = rule in by_rule and rule in after and gains(by_rule[rule], after[rule])
+    return Calibrated(corrected if nearer else plain, rule)
 
 
-def divergences(network: bytes, files: Mapping[Any, bytes], images: Sequence[np.ndarray]) -> dict[Any, np.ndarray]:
-    """KL ``(n,)`` of each file's answers on images ``(1, h, w, c)`` from those of a float file, by the files' keys.
+def divergences(files: Mapping[Any, bytes], images: Sequence[np.ndarray], answers: np.ndarray) -> dict[Any, np.ndarray]:
+    """KL ``(n,)`` of each file's answers on images ``(1, h, w, c)`` from the float network's, by the files' keys.
 
     Files that LiteRT cannot run, as those of a layer that gave zeros alone, are left out.
     """
-    answers = _answers(network, images)
     kl = {}
     for name, content in files.items():
         with contextlib.suppress(TfliteError):
@@ -101,10 +107,14 @@ def chosen(kl: Mapping[str, np.ndarray]) -> str:
     """
     usual = USUAL if USUAL in kl else MIN_MAX
     best = min(kl, key=lambda rule: float(kl[rule].mean()))
-    gain = kl[usual] - kl[best]
+    return best if gains(kl[usual], kl[best]) else usual
+
+
+def gains(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether a KL ``(n,)`` is less than another, surely and noticeably."""
+    gain = before - after
     noise = gain.std() / np.sqrt(max(len(gain) - 1, 1))
-    worth = gain.mean() > max(_SURE * noise, _WORTH * kl[usual].mean())
-    return best if worth else usual
+    return bool(gain.mean() > max(_SURE * noise, _WORTH * before.mean()))
 
 
 def _answers(content: bytes, images: Sequence[np.ndarray]) -> np.ndarray:

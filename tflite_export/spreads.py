@@ -136,12 +136,25 @@ def observed(network: bytes, images: Sequence[np.ndarray]) -> list[Spread | None
     places = [place for place, spread in enumerate(spreads) if spread]
     entry = next(place for place, t in enumerate(graph.tensors) if t is graph.inputs[0])
     spreads[entry] = _beside(Spread(), images)
-    for part in _parts(graph.tensors, places):
-        for number, results in enumerate(_results(network, part, images)):
-            for place, values in zip(part, results, strict=True):
-                spread = spreads[place] or Spread()
-                spreads[place] = spread.beside(values) if number % step else spread.counting(values)
+    for number, results in held(network, places, images):
+        for place, values in results.items():
+            spread = spreads[place] or Spread()
+            spreads[place] = spread.beside(values) if number % step else spread.counting(values)
     return spreads
+
+
+def held(
+    network: bytes, places: Sequence[int], images: Sequence[np.ndarray]
+) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
+    """Number by number of the images what operators' results hold, by their places; large ones in several passes."""
+    for part in _parts(only(read(network)).tensors, places):
+        for number, results in enumerate(_results(network, part, images)):
+            yield number, dict(zip(part, results, strict=True))
+
+
+def counted(images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """The images, evenly spaced, of which values are counted."""
+    return images[:: -(-len(images) // _COUNTED)]
 
 
 def _beside(spread: Spread, images: Iterable[np.ndarray]) -> Spread:

@@ -43,7 +43,7 @@ class Rewritten:
 def word(precision: str) -> tuple[str, ...]:
     """What to call the way in which files of a precision are made integers; another word, and they are made anew."""
     if _applies(precision):
-        return ("rewritten 1",)
+        return ("rewritten 2",)
     return ("observed 1",) if precision_named(precision).calibrated else ()
 
 

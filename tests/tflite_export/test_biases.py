@@ -1,0 +1,104 @@
+"""Biases that make up for rounded weights: on the mean of what a layer reads it gives what the float one gives."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from networks import forward
+
+from tflite_export import biases, calibration
+from tflite_export.convert import convert
+from tflite_export.flatbuffer import Operator, Tensor, only, read
+
+pytestmark = pytest.mark.slow
+LAYERS = ("stem", "each", "head")
+
+
+@cache
+def network() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    x = image = keras.Input((12, 12, 3))
+    x = layers.Conv2D(8, 3, activation="relu", name="stem")(x)
+    x = layers.DepthwiseConv2D(3, activation="relu", name="each")(x)
+    model = keras.Model(image, layers.Dense(5, name="head")(layers.GlobalAveragePooling2D(name="pool")(x)))
+    rng = np.random.default_rng(2)
+    for name in LAYERS:  # TensorFlow leaves out biases of zeros
+        layer = model.get_layer(name)
+        layer.bias.assign(rng.uniform(0.1, 1, layer.bias.shape))
+    return model
+
+
+def images() -> np.ndarray:
+    return np.random.default_rng(1).uniform(0, 255, (24, 12, 12, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def files() -> tuple[bytes, bytes, dict[str, np.ndarray]]:
+    """An int8 file with the biases that it would have else, the float one that it was made of, and its means."""
+    seen = []
+
+    def spy(content: bytes, float_file: bytes, means: dict[str, np.ndarray]) -> bytes:
+        seen.append((content, float_file, means))
+        return content
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(biases, "corrected", spy)
+        convert(network(), "int8", [images()], clipping="min-max")
+    return seen[-1]
+
+
+def weighted(content: bytes) -> list[Operator]:
+    return [op for op in only(read(content)).operators if op.name in biases._WEIGHTED]
+
+
+def real(tensor: Tensor) -> np.ndarray:
+    values = tensor.values().astype(np.float64)
+    if not tensor.scales:
+        return values
+    along = np.ones(values.ndim, int)
+    along[tensor.table.quantization.quantizedDimension] = -1
+    return values * np.asarray(tensor.scales, np.float64).reshape(along if len(tensor.scales) > 1 else 1)
+
+
+def given(operator: Operator, mean: np.ndarray) -> np.ndarray:
+    """What an operator gives for the mean of what it reads, wherever."""
+    weights, bias = (real(t) for t in operator.inputs[1:3] if t is not None)
+    if operator.name == "DEPTHWISE_CONV_2D":
+        return weights.sum(axis=(0, 1, 2)) * mean + bias
+    return weights.reshape(len(weights), -1, weights.shape[-1]).sum(1) @ mean + bias
+
+
+def test_means_are_those_of_what_the_layers_read(files):
+    _, float_file, means = files
+    names = {op.outputs[0].name for op in weighted(float_file)}
+    assert means.keys() == names
+    assert len(names) == len(LAYERS)
+    for operator, name in zip(weighted(float_file), LAYERS, strict=True):
+        inner = keras.Model(network().input, network().get_layer(name).input)
+        values = forward(inner, images())
+        np.testing.assert_allclose(
+            means[operator.outputs[0].name], values.mean(axis=tuple(range(values.ndim - 1))), rtol=1e-4
+        )
+
+
+def test_on_the_mean_layers_give_what_they_give_in_float(files):
+    content, float_file, means = files
+    after = weighted(biases.corrected(*files))
+    for old, new, exact in zip(weighted(content), after, weighted(float_file), strict=True):
+        mean = means[exact.outputs[0].name]
+        step = np.max(new.inputs[2].scales)
+        assert np.abs(given(old, mean) - given(exact, mean)).max() > 2 * step
+        assert np.abs(given(new, mean) - given(exact, mean)).max() <= step
+        assert np.array_equal(old.inputs[1].values(), new.inputs[1].values())
+
+
+def test_they_are_taken_where_the_answers_gain():
+    loss = np.linspace(0.5, 1.5, 40)
+    assert calibration.gains(loss, 0.8 * loss)
+    assert not calibration.gains(loss, 0.95 * loss)  # by too little
+    assert not calibration.gains(loss, 0.5 * loss + 0.9 * np.resize([2, -1.2], 40))  # on some images alone
+    assert not calibration.gains(loss, 1.2 * loss)
