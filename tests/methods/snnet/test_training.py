@@ -12,7 +12,7 @@ import pytest
 
 from restnet_tf.fitting import cache
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.ladder import kl_divergence
+from restnet_tf.fitting.loss import kl_divergence
 from restnet_tf.graph import cuts
 from restnet_tf.methods.snnet import training
 from restnet_tf.methods.snnet.supernet import Configuration, Stretches, Supernet
