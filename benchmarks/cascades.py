@@ -221,13 +221,11 @@ def added(files: CascadeFiles, image: Mapping[str, np.ndarray], repeats: int) ->
 
 def counts(files: CascadeFiles, images: Mapping[str, np.ndarray]) -> list[tuple[int, int]]:
     """Instructions by the stage that answers: of a cascade's file, and of the files of the stages that ran."""
-    alone = np.cumsum([instructions.counted(content, images[name]) for name, content in files.stages.items()])
-    number = len(files.stages)
-    joined = [
-        instructions.counted(files.content, images[files.point.name], cascades.answering(stage, number))
-        for stage in range(number)
-    ]
-    return list(zip(joined, alone.tolist(), strict=True))
+    number, image = len(files.stages), images[files.point.name]
+    stages = [instructions.Counting(content, images[name]) for name, content in files.stages.items()]
+    joined = [instructions.Counting(files.content, image, cascades.answering(at, number)) for at in range(number)]
+    counted = instructions.counted([*stages, *joined])
+    return list(zip(counted[number:], np.cumsum(counted[:number]).tolist(), strict=True))
 
 
 def _static(listed: Sequence[OperatingPoint], point: OperatingPoint) -> OperatingPoint:

@@ -1,8 +1,8 @@
 """How many instructions TensorFlow Lite Micro takes for one image, counted by valgrind on this host.
 
-What is counted is a process that runs a file twice less one that runs it once: neither the start of Python nor the
-reading of the file is in it, and a busy machine does not change it. The kernels are the wheel's, in C++ without any
-processor's own.
+What is counted is a process that runs one of the files twice less one that runs each of them once: neither the start
+of Python nor the reading of files is in it, and a busy machine does not change it. The kernels are the wheel's, in C++
+without any processor's own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +32,26 @@ _SCRIPT = """
 import sys
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
-arena, times = map(int, sys.argv[1:3])
-with open(sys.argv[3] + "/model.tflite", "rb") as file:
-    interpreter = runtime.Interpreter.from_bytes(file.read(), arena_size=arena)
-with np.load(sys.argv[3] + "/inputs.npz") as arrays:
-    values = [arrays[name] for name in sorted(arrays.files)]
-for _ in range(times):
-    for number, value in enumerate(values):
-        interpreter.set_input(value, number)
-    interpreter.invoke()
+arena, files, twice, folder = *map(int, sys.argv[1:4]), sys.argv[4]
+for at in range(files):
+    with open(f"{folder}/{at}.tflite", "rb") as file:
+        interpreter = runtime.Interpreter.from_bytes(file.read(), arena_size=arena)
+    with np.load(f"{folder}/{at}.npz") as arrays:
+        values = [arrays[name] for name in sorted(arrays.files)]
+    for _ in range(2 if at == twice else 1):
+        for number, value in enumerate(values):
+            interpreter.set_input(value, number)
+        interpreter.invoke()
 """
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A file on a raw image ``(h, w, c)`` of the file's own type, at a cascade's ``thresholds``."""
+
+    content: bytes
+    image: np.ndarray
+    thresholds: Sequence[float] = ()
 
 
 def missing() -> str:
@@ -50,21 +61,19 @@ def missing() -> str:
     return "" if tflm_wheel.installed() else "no tflite_micro here: pip install -e '.[mcu]'"
 
 
-def counted(content: bytes, image: np.ndarray, thresholds: Sequence[float] = ()) -> int:
-    """Instructions of one run on a raw image ``(h, w, c)`` of the file's own type, at a cascade's ``thresholds``.
-
-    Raises TfliteError where the file does not run.
-    """
-    settings = [np.array([value], np.float32) for value in thresholds]
+def counted(runs: Sequence[Counting]) -> list[int]:
+    """Instructions of each of some runs; raises TfliteError where a file does not run."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "model.tflite").write_bytes(content)
-        np.savez(Path(folder) / "inputs.npz", *[image[None], *settings])
-        once, twice = (_count(folder, times) for times in (1, 2))
-    return twice - once
+        for at, run in enumerate(runs):
+            (Path(folder) / f"{at}.tflite").write_bytes(run.content)
+            settings = [np.array([value], np.float32) for value in run.thresholds]
+            np.savez(Path(folder) / f"{at}.npz", *[run.image[None], *settings])
+        once, *twice = (_count(folder, len(runs), at) for at in range(-1, len(runs)))
+    return [count - once for count in twice]
 
 
-def _count(folder: str, times: int) -> int:
-    command = [*_COUNTER, sys.executable, "-c", _SCRIPT, str(_ARENA), str(times), folder]
+def _count(folder: str, files: int, twice: int) -> int:
+    command = [*_COUNTER, sys.executable, "-c", _SCRIPT, str(_ARENA), str(files), str(twice), folder]
     try:
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", timeout=_SECONDS, env=os.environ | _STEADY, check=False

@@ -66,7 +66,8 @@ def test_a_file_answers_as_interpreters_with_an_if_between_them(files, joined) -
 @needs.programs("valgrind").mark
 def test_instructions_grow_with_the_stage_that_answers(files, joined) -> None:
     image = quantise(images(1)[0], {"name": "image", "dtype": np.int8, "quantization": (1.0, -128)})
-    alone = [instructions.counted(content, image) for content in files.values()]
-    early, late = (instructions.counted(joined, image, cascades.answering(stage, 2)) for stage in (0, 1))
+    stages = [instructions.Counting(content, image) for content in files.values()]
+    ways = [instructions.Counting(joined, image, cascades.answering(stage, 2)) for stage in (0, 1)]
+    *alone, early, late = instructions.counted([*stages, *ways])
     assert early == pytest.approx(alone[0], rel=0.1)
     assert late == pytest.approx(sum(alone), rel=0.1)

@@ -1,4 +1,7 @@
-"""Images that TensorFlow reads ahead in its own threads; what their reading raised reaches who iterates them."""
+"""Batches of images: blocks of arrays as they lie, or what TensorFlow's threads decode ahead.
+
+What their reading raised reaches who iterates them.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,28 @@ class ImageReader:
             raise
 
 
-class Batches:
-    """Batches of images ``(b, h, w, c)``, read anew whenever they are iterated; ``dataset`` is TensorFlow's own."""
+class Blocks:
+    """Batches of rows of an array ``(b, *shape)``, float32, read whenever they are iterated.
+
+    Where nothing has to be decoded, setting up a data set takes longer than a small network takes for its images.
+    """
+
+    def __init__(self, read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, batch: int) -> None:
+        self._read, self._rows, self._batch = read, rows, batch
+
+    def __iter__(self) -> Iterator[tf.Tensor]:
+        """Batch by batch."""
+        import tensorflow as tf
+
+        for at in range(0, len(self._rows), self._batch):
+            yield tf.constant(self._read(self._rows[at : at + self._batch]), tf.float32)
+
+
+class Decoded:
+    """Batches of images ``(b, h, w, c)``, read anew whenever they are iterated."""
 
     def __init__(self, dataset: tf.data.Dataset, reader: ImageReader) -> None:
-        self.dataset = dataset
-        self._reader = reader
+        self._dataset, self._reader = dataset, reader
 
     def __iter__(self) -> Iterator[tf.Tensor]:
         """Batch by batch; raises the ``DomainError`` that reading an image raised."""
@@ -45,7 +64,7 @@ class Batches:
 
         self._reader.errors.clear()
         try:
-            yield from self.dataset
+            yield from self._dataset
         except tf.errors.OpError as error:
             if self._reader.errors:
                 raise self._reader.errors[0] from error

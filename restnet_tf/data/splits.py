@@ -13,13 +13,13 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from restnet_tf.data import sources
-from restnet_tf.data.batches import Batches, ImageReader
-from restnet_tf.data.images import THREADS, Images, Pixels, fit
+from restnet_tf.data.batches import Blocks, Decoded, ImageReader
+from restnet_tf.data.images import THREADS, Encoded, Files, Images, Pixels, fit
 from restnet_tf.data.sources import ALIASES, SPLITS, ImageSet, Listing
 from restnet_tf.data.values import Values, misfit, shaped
 from restnet_tf.records import RestnetError, RestnetWarning
@@ -77,7 +77,7 @@ class Split:
         fitted = [fit(images.image(int(row)), (height, width, channels)) for row in rows]
         return np.stack(fitted).astype(np.float32)
 
-    def batches(self, shape: tuple[int, ...], batch: int, order: np.ndarray | None = None) -> Batches:
+    def batches(self, shape: tuple[int, ...], batch: int, order: np.ndarray | None = None) -> Iterable[tf.Tensor]:
         """The images in ``order`` (indices into the split; default: natural) for a model's input.
 
         Yields float32 ``(b, h, w, c)`` with whole numbers 0..255; ``b`` is ``batch``, less in the last. Values that
@@ -87,27 +87,15 @@ class Split:
         Raises RestnetError for another ``c``, ValueError for indices or a batch that make no sense; and, where
         it is iterated, RestnetError for an image that can no longer be read.
         """
-        import tensorflow as tf
-
         self.check(shape)
         if batch < 1:
             raise ValueError(f"batch must be at least 1, not {batch}")
-        images = self.images
-        rows = tf.data.Dataset.from_tensor_slices(_checked_order(order, len(self)))
+        images, rows = self.images, _checked_order(order, len(self))
         if isinstance(images, Values):
-            reader = ImageReader(lambda rows: images.block(rows).reshape(-1, *shape))
-            stream = _mapped(rows.batch(batch), reader, "float32")
-        elif isinstance(images, Pixels) and images.shape == tuple(shape):
-            reader = ImageReader(images.block)
-            stream = _mapped(rows.batch(batch), reader)
-        else:
-            height, width, channels = shape
-            reader = ImageReader(lambda row: fit(images.image(row), (height, width, channels)))
-            stream = _mapped(rows, reader).batch(batch)
-        stream = stream.map(lambda x: tf.cast(tf.ensure_shape(x, (None, *shape)), tf.float32))
-        options = tf.data.Options()
-        options.autotune.enabled = False  # it would buffer up to half of the machine's memory
-        return Batches(stream.prefetch(2).with_options(options), reader)
+            return Blocks(lambda rows: images.block(rows).reshape(-1, *shape), rows, batch)
+        if isinstance(images, Pixels) and images.shape == tuple(shape):
+            return Blocks(images.block, rows, batch)
+        return _decoded(images, (shape[0], shape[1], shape[2]), rows, batch)
 
 
 def load(spec: str, *, seed: int = 0) -> Data:
@@ -138,14 +126,17 @@ def load(spec: str, *, seed: int = 0) -> Data:
     return Data(source.name, fit, rank, test, source.class_names, whole, source.skipped, tested)
 
 
-def _mapped(stream: tf.data.Dataset, reader: ImageReader, dtype: Any = "uint8") -> tf.data.Dataset:
+def _decoded(images: Files | Encoded | Pixels, shape: tuple[int, int, int], rows: np.ndarray, batch: int) -> Decoded:
     import tensorflow as tf
 
-    return stream.map(
-        lambda rows: tf.numpy_function(reader, [rows], dtype),
-        num_parallel_calls=THREADS,
-        deterministic=True,
+    reader = ImageReader(lambda row: fit(images.image(row), shape))
+    stream = tf.data.Dataset.from_tensor_slices(rows).map(
+        lambda row: tf.numpy_function(reader, [row], "uint8"), num_parallel_calls=THREADS, deterministic=True
     )
+    stream = stream.batch(batch).map(lambda x: tf.cast(tf.ensure_shape(x, (None, *shape)), tf.float32))
+    options = tf.data.Options()
+    options.autotune.enabled = False  # it would buffer up to half of the machine's memory
+    return Decoded(stream.prefetch(2).with_options(options), reader)
 
 
 def _checked_order(order: np.ndarray | None, n: int) -> np.ndarray:

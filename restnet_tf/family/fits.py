@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.rungs import RUNGS
 from restnet_tf.fitting.stints import Contest, Standing, Stint
 from restnet_tf.graph import cuts
-from restnet_tf.records import Piece, RestnetError, Stitch
+from restnet_tf.records import Anchor, Piece, RestnetError, Stitch
 from restnet_tf.run.directory import Run
 from restnet_tf.stitches import variant
 from restnet_tf.work import sources, tasks
@@ -192,7 +193,10 @@ def _done(family: Family, work: Sequence[Task[Any, None]]) -> None:
 
 def back(source: AnchorSource, cut: str) -> Any:
     """From a cut of an anchor, or ``cache.INPUT``, to ``[penultimate features, logits]``: of an exit the logits."""
-    anchor = sources.anchor(source)
+    return sources.part(source, ("back", cut), partial(_back, cut=cut))
+
+
+def _back(anchor: Anchor, cut: str) -> Any:
     start = anchor.model.inputs[0] if cut == cache.INPUT else cuts.tensor(anchor.model, cut)
     features = anchor.logits if start is anchor.logits else anchor.features
     return cuts.between(anchor.model, start, [features, anchor.logits])
@@ -200,5 +204,8 @@ def back(source: AnchorSource, cut: str) -> Any:
 
 def stretch(source: AnchorSource, start: str, stop: str) -> Any:
     """From a cut of an anchor to a later one."""
-    anchor = sources.anchor(source)
+    return sources.part(source, (start, stop), partial(_stretch, start=start, stop=stop))
+
+
+def _stretch(anchor: Anchor, start: str, stop: str) -> Any:
     return variant.piece(anchor, start, cuts.tensor(anchor.model, stop), {})

@@ -12,7 +12,7 @@ from restnet_tf import atomic, records
 from restnet_tf.family import answering
 from restnet_tf.family.answering import Assembly, FittedVariant, WholeAnchor
 from restnet_tf.family.answers import SPLITS
-from restnet_tf.fitting.ladder import kl_divergence
+from restnet_tf.fitting.loss import kl_divergence
 from restnet_tf.points.points import ANCHOR, CONTROL, SHIPPED, STITCHED, OperatingPoint, Score
 from restnet_tf.stitches import stitch
 

@@ -28,6 +28,16 @@ class Adam:
         self._count, self._scale = tf.Variable(0, dtype=tf.int64), tf.Variable(1.0)
         self._slots = [(v.value, tf.Variable(tf.zeros(v.shape)), tf.Variable(tf.zeros(v.shape))) for v in variables]
 
+    def restart(self) -> None:
+        """Forget all steps."""
+        import tensorflow as tf
+
+        self._count.assign(0)
+        self._scale.assign(1.0)
+        for _, m, v in self._slots:
+            m.assign(tf.zeros_like(m))
+            v.assign(tf.zeros_like(v))
+
     def calm(self, factor: float) -> None:
         """Multiply the rate of all further steps."""
         self._scale.assign(self._scale * factor)

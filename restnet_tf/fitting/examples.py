@@ -43,6 +43,11 @@ class Examples:
         x = features.features(*front)[: len(logits)]
         return cls(x, logits, match, answers.labels(), (finite.features(*front), finite.logits(teacher), matched))
 
+    @property
+    def classes(self) -> int:
+        """How many classes the labels mix; 0 without labels."""
+        return 0 if self.labels is None else self.labels.shape[1]
+
     def spread(self, count: int) -> Examples:
         """So many of the rows, evenly spread."""
         rows = np.linspace(0, len(self.x) - 1, count).astype(int)

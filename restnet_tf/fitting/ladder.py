@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf.fitting import lead
-from restnet_tf.fitting.adam import Adam
+from restnet_tf.fitting import lead, trainee
 from restnet_tf.fitting.curve import Curve
 from restnet_tf.fitting.examples import Examples, orders
 from restnet_tf.fitting.lead import Joint, Lead
+from restnet_tf.fitting.loss import kl_divergence
 from restnet_tf.fitting.results import CLOSED_FORM, Fitted, RungResult
 from restnet_tf.fitting.rungs import Rung, rung_named
 from restnet_tf.fitting.stints import CHECKS, Stint
+from restnet_tf.fitting.trainee import Regimen, Trainee
 from restnet_tf.graph import costs
 from restnet_tf.records import Layout, RestnetError, Stitch
 from restnet_tf.stitches import stitch
@@ -46,7 +47,6 @@ _MACS_A_VALUE = 335
 _LEAST_WORK = 2_000_000
 _MAX_REPEATS = 6  # of the views in a rung: a small back would else see them dozens of times
 _FUSED_WORK = 9e11
-LABEL_WEIGHT = 0.1
 _HEAD = 128  # images whose features tell how high those of a front reach
 
 # Where a fit stands behind its cheap rungs: arrays alone, for ``np.savez`` and for ``proceed`` in another process.
@@ -75,10 +75,11 @@ def fit(
     gains at all. The costly rungs are tried only where the KL is still above ``enough``. Raises
     ``RestnetError`` where features or the KL are not finite.
     """
-    trainer = _Trainer(start, back, train, _judges(rank, back, before, rungs), seed, before)
     cheap, costly = _phases(rungs)
-    fitted = _climbed(trainer, _at_start(trainer), cheap, progress)
-    return _climbed(trainer, fitted, costly, progress, enough)
+    with trainee.taken(start, before, back) as net:
+        trainer = _Trainer(net, start, train, _judges(rank, back, before, rungs), seed)
+        fitted = _climbed(trainer, _at_start(trainer), cheap, progress)
+        return _climbed(trainer, fitted, costly, progress, enough)
 
 
 def begin(
@@ -97,9 +98,10 @@ def begin(
 
     ``rungs`` are all of the ladder, as ``proceed`` will be given them. Which points go on, ``stints`` says.
     """
-    trainer = _Trainer(start, back, train, _judges(rank, back, before, rungs), seed, before)
     stint = stint or Stint({rung.name: budget for rung, budget in _phases(rungs)[0]})
-    return _stint(trainer, _at_start(trainer), stint, progress), trainer.state()
+    with trainee.taken(start, before, back) as net:
+        trainer = _Trainer(net, start, train, _judges(rank, back, before, rungs), seed)
+        return _stint(trainer, _at_start(trainer), stint, progress), trainer.state()
 
 
 def proceed(
@@ -123,9 +125,10 @@ def proceed(
     left = [name for name in rungs if name not in fitted.shares]
     if not (left or stint):
         raise RestnetError(f"all rungs have been tried: {', '.join(rungs)}")
-    trainer = _Trainer(start, back, train, _judges(rank, back, before, rungs), seed, before)
-    trainer.resume(state)
-    return _stint(trainer, fitted, stint or Stint({left[0]: rungs[left[0]]}), progress), trainer.state()
+    with trainee.taken(start, before, back) as net:
+        trainer = _Trainer(net, start, train, _judges(rank, back, before, rungs), seed)
+        trainer.resume(state)
+        return _stint(trainer, fitted, stint or Stint({left[0]: rungs[left[0]]}), progress), trainer.state()
 
 
 def _phases(rungs: Mapping[str, int]) -> tuple[list[tuple[Rung, int]], list[tuple[Rung, int]]]:
@@ -195,34 +198,13 @@ def room(back: keras.Model) -> int:
     return min(_BATCH_BYTES, _BYTES_A_VALUE * _BATCH * costs.held(costs.nodes(back)))
 
 
-def kl_divergence(teacher: Any, logits: Any) -> Any:
-    """KL(teacher || student) of softmaxed logits ``(n, classes)``, in nats, a value a row."""
-    import tensorflow as tf
-
-    log_p, log_q = tf.nn.log_softmax(teacher), tf.nn.log_softmax(logits)
-    return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
-
-
 class _Trainer:
     """One stitched model in training: its variables, its data order, its best state."""
 
-    def __init__(
-        self,
-        start: Stitch | None,
-        back: keras.Model,
-        train: Examples,
-        rank: Examples,
-        seed: int,
-        before: Sequence[Joint] = (),
-    ) -> None:
-        import keras
-
-        self._start, self._train, self._rank, self._seed = start, train, rank, seed
-        self._edge = stitch.build(start) if start else keras.Sequential([keras.layers.Identity()])
-        self._infer: Callable[[Any], Any] | None = None
+    def __init__(self, net: Trainee, start: Stitch | None, train: Examples, rank: Examples, seed: int) -> None:
+        self._net, self._start, self._train, self._rank, self._seed = net, start, train, rank, seed
         self._plain: tuple[Stitch, keras.Model, list[np.ndarray]] | None = None
-        self.lead, self._back = Lead(before), lead.copied(back)
-        stretches = [*(stretch for _, stretch in before), back]
+        stretches = [*self.lead.stretches, net.back]
         calls = [node for stretch in stretches for node in costs.nodes(stretch)]
         self._macs, self._work = costs.macs(calls), work(*stretches)
         self._room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, costs.held(calls)))
@@ -230,6 +212,11 @@ class _Trainer:
         self._rng = np.random.default_rng(seed)
         self._judged = 0  # images that the validations of a rung have seen
         self._match_scale = 1 / (float(np.var(train.match)) + 1e-12)
+
+    @property
+    def lead(self) -> Lead:
+        """The joints before the last stitch."""
+        return self._net.lead
 
     @property
     def stitched(self) -> bool:
@@ -253,11 +240,10 @@ class _Trainer:
         images = min(_MAX_REPEATS * len(self._train.x), budget // (passes * self._work))
         batch = min(len(self._train.x), max(_LEAST_BATCH, min(_BATCH, self._room, images // _LEAST_STEPS)))
         steps = max(checks, images // batch)
-        variables = [*self.lead.trained(rung), *self._edge.trainable_variables, *rung.tunes(self._back)]
-        optimizer = Adam(variables, rung.rate, steps)
         # Compiling takes seconds, and on a CPU depthwise convolutions are slower in XLA (five times, of MobileNetV2).
         fused = rung.fuses and not self._depthwise and steps * batch * passes * self._work > _FUSED_WORK
-        step = tf.function(self._step(variables, optimizer), autograph=False, reduce_retracing=True, jit_compile=fused)
+        regimen = Regimen(rung, steps, batch, self._train.classes, self._match_scale, fused)
+        step, optimizer = self._net.step(regimen)
         self._judged = 0
         curve, weights, seen, matched = Curve(self.validate(), reach), self._weights(), 0, None
         for index, rows in enumerate(orders(self._rng, len(self._train.x), steps, batch)):
@@ -286,39 +272,39 @@ class _Trainer:
         assert self._start is not None  # a whole anchor has no stitch to widen
         if stitch.hidden(self._start):
             return False
-        now = stitch.trained(self._start, self._edge)
-        self._plain = now, self._edge, self._weights()
+        now = stitch.trained(self._start, self._net.edge)
+        self._plain = now, self._net.edge, self._weights()
         self._start = stitch.widened(now, self._head(), self._seed)
-        self._put(stitch.build(self._start))
+        self._net.put(stitch.build(self._start))
         return True
 
     def narrow(self) -> None:
         """Take them away again, with what was trained beside them."""
         assert self._plain is not None
         self._start, edge, weights = self._plain
-        self._put(edge)
+        self._net.put(edge)
         self._restore(weights)
 
     def validate(self) -> float:
         """Mean KL to the large anchor on the rank split; NaN where a weight is not finite, which a ReLU may hide."""
-        if not all(np.isfinite(np.asarray(v)).all() for v in self._variables()):
+        if not all(np.isfinite(np.asarray(v)).all() for v in self._net.variables):
             return float("nan")
         total = 0.0
         self._judged += len(self._rank.x)
         batch = max(_LEAST_BATCH, min(2 * _BATCH, self._room))
         for at in range(0, len(self._rank.x), batch):
             x, teacher, _ = self._rank.arrays(slice(at, at + batch))
-            total += float(np.sum(kl_divergence(teacher, self._forward(x)[1])))
+            total += float(np.sum(kl_divergence(teacher, self._net(x)[1])))
         return total / len(self._rank.x)
 
     def result(self, rung: Rung | None = None) -> Stitch:
         """The stitch as it stands, with what the rung changed in the back."""
-        tuned = lead.tuned(rung, self._back) if rung else {}
+        tuned = lead.tuned(rung, self._net.back) if rung else {}
         if self._start is None:
             whole = Layout(self._train.x.shape[1:])
             none = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
             return Stitch(*none, whole, whole, (None, None), tuned=tuned)
-        return replace(stitch.balanced(stitch.trained(self._start, self._edge), self._head()), tuned=tuned)
+        return replace(stitch.balanced(stitch.trained(self._start, self._net.edge), self._head()), tuned=tuned)
 
     def state(self) -> State:
         """All that further rungs depend on: every variable, those of rungs that were not kept too, and the chances."""
@@ -330,49 +316,15 @@ class _Trainer:
         """Go on from there."""
         if state["wide"]:
             self.widen()
-        self._restore([state[str(i)] for i in range(len(self._variables()))])
+        self._restore([state[str(i)] for i in range(len(self._net.variables))])
         self._rng.bit_generator.state = json.loads(str(state["random"]))
 
     def _head(self) -> np.ndarray:
         return np.asarray(self.lead(self._train.x[:_HEAD].astype(np.float32)))
 
-    def _put(self, edge: keras.Model) -> None:
-        self._edge = edge
-        self._infer = None  # which was traced with the other
-
-    def _forward(self, x: Any) -> Any:
-        import tensorflow as tf
-
-        if self._infer is None:
-            self._infer = tf.function(
-                lambda x: self._back(self._edge(self.lead(x)), training=False), autograph=False, reduce_retracing=True
-            )
-        return self._infer(x)
-
-    def _step(self, variables: list[Any], optimizer: Adam) -> Callable[..., None]:
-        import tensorflow as tf
-
-        def step(x: Any, teacher: Any, target: Any, labels: Any, matching: Any) -> None:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch([v.value for v in variables])
-                features, logits = self._back(self._edge(self.lead(x)), training=False)
-                match = tf.reduce_mean(tf.square(features - target)) * self._match_scale
-                task = tf.reduce_mean(kl_divergence(teacher, logits))
-                if labels.shape[1]:
-                    cross = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
-                    task += LABEL_WEIGHT * tf.reduce_mean(cross)
-                loss = tf.where(matching, match, task)
-            optimizer.apply(tape.gradient(loss, [v.value for v in variables]))
-
-        return step
-
-    def _variables(self) -> list[Any]:
-        """All that any rung may train."""
-        return [*self.lead.variables, *self._edge.trainable_variables, *self._back.trainable_variables]
-
     def _weights(self) -> list[np.ndarray]:
-        return [np.asarray(v).copy() for v in self._variables()]
+        return [np.asarray(v).copy() for v in self._net.variables]
 
     def _restore(self, weights: Iterable[np.ndarray]) -> None:
-        for variable, value in zip(self._variables(), weights, strict=True):
+        for variable, value in zip(self._net.variables, weights, strict=True):
             variable.assign(value)

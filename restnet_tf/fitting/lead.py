@@ -26,27 +26,34 @@ class Lead:
     def __init__(self, joints: Sequence[Joint]) -> None:
         self._starts = [start for start, _ in joints]
         self._edges = [stitch.build(start) for start in self._starts]
-        self._stretches = [copied(stretch) for _, stretch in joints]
+        self.stretches = [copied(stretch) for _, stretch in joints]
+
+    def reset(self, joints: Sequence[Joint]) -> None:
+        """Begin anew from other joints of the same shapes."""
+        self._starts = [start for start, _ in joints]
+        for (start, given), edge, stretch in zip(joints, self._edges, self.stretches, strict=True):
+            stitch.fill(edge, start)
+            stretch.set_weights(given.get_weights())
 
     def __call__(self, x: Any) -> Any:
         """What the last stitch reads of a batch; the features themselves where there is one stitch alone."""
-        for edge, stretch in zip(self._edges, self._stretches, strict=True):
+        for edge, stretch in zip(self._edges, self.stretches, strict=True):
             x = stretch(edge(x), training=False)
         return x
 
     def trained(self, rung: Rung) -> list[Any]:
         """What a rung trains here."""
-        tuned = [v for stretch in self._stretches for v in rung.tunes(stretch)]
+        tuned = [v for stretch in self.stretches for v in rung.tunes(stretch)]
         return [*(v for edge in self._edges for v in edge.trainable_variables), *tuned]
 
     @property
     def variables(self) -> list[Any]:
         """All that any rung may train."""
-        return [v for model in (*self._edges, *self._stretches) for v in model.trainable_variables]
+        return [v for model in (*self._edges, *self.stretches) for v in model.trainable_variables]
 
     def stitches(self, rung: Rung | None) -> tuple[Stitch, ...]:
         """The stitches as they stand, each with what the rung changed behind it."""
-        every = zip(self._starts, self._edges, self._stretches, strict=True)
+        every = zip(self._starts, self._edges, self.stretches, strict=True)
         return tuple(
             replace(stitch.trained(start, edge), tuned=tuned(rung, stretch) if rung else {})
             for start, edge, stretch in every

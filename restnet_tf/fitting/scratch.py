@@ -9,7 +9,7 @@ import numpy as np
 
 from restnet_tf.fitting.adam import Adam
 from restnet_tf.fitting.examples import Examples, orders
-from restnet_tf.fitting.ladder import LABEL_WEIGHT, kl_divergence
+from restnet_tf.fitting.loss import LABEL_WEIGHT, kl_divergence
 
 if TYPE_CHECKING:
     import keras

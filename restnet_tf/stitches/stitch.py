@@ -215,10 +215,15 @@ def build(stitch: Stitch, name: str = "stitch") -> keras.Model:
     for step in pipeline(stitch).steps:
         x = step.keras(x, front)
     model = keras.Model(front, x, name=name)
+    fill(model, stitch)
+    return model
+
+
+def fill(model: keras.Model, stitch: Stitch) -> None:
+    """Give a model of the same steps (``build``) the fitted weights of a stitch."""
     for layer, values in weights(stitch).items():
         held = model.get_layer(layer).weights
         model.get_layer(layer).set_weights([v.reshape(w.shape) for v, w in zip(values, held, strict=True)])
-    return model
 
 
 def trained(stitch: Stitch, model: keras.Model) -> Stitch:

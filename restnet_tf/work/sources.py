@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,15 @@ import numpy as np
 
 from restnet_tf.anchors import class_order, head, zoo
 from restnet_tf.data import splits
+from restnet_tf.fitting import trainee
 from restnet_tf.graph import surgery
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.stitches import variant
 from tflite_export.rewrites import centring
 
 if TYPE_CHECKING:
+    import keras
+
     from restnet_tf.data.splits import Data
 
 
@@ -75,6 +79,8 @@ class DataSource:
 
 _anchors: dict[AnchorSource, Anchor] = {}
 _data: dict[DataSource, Data] = {}
+# What was cut out of anchors, each with the anchor that it is of.
+_parts: dict[tuple[AnchorSource, tuple[str, str]], tuple[Anchor, keras.Model]] = {}
 
 
 def remember(source: AnchorSource | DataSource, value: Anchor | Data) -> None:
@@ -89,6 +95,8 @@ def forget() -> None:
     """Let go of everything."""
     _anchors.clear()
     _data.clear()
+    _parts.clear()
+    trainee.forget()
 
 
 def anchor(source: AnchorSource) -> Anchor:
@@ -107,6 +115,14 @@ def anchor(source: AnchorSource) -> Anchor:
         _check(source.model.spec, value.sha256, source.sha256)
         _anchors[source] = value
     return _anchors[source]
+
+
+def part(source: AnchorSource, name: tuple[str, str], cut: Callable[[Anchor], keras.Model]) -> keras.Model:
+    """What ``cut`` makes of an anchor, made once: what was traced of it goes by which model it is."""
+    whole = anchor(source)
+    if (source, name) not in _parts or _parts[source, name][0] is not whole:
+        _parts[source, name] = whole, cut(whole)
+    return _parts[source, name][1]
 
 
 def data(source: DataSource) -> Data:

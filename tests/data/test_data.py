@@ -686,13 +686,12 @@ def split_of_20(request, tmp_path) -> Split:
     return Split("fit", Pixels(images, np.arange(20)), np.arange(20))
 
 
-def test_batches_are_whole_float32_in_order_with_a_smaller_last(split_of_20):
-    batches = list(split_of_20.batches((6, 6, 3), 8))
-    assert [b.shape for b in batches] == [(8, 6, 6, 3), (8, 6, 6, 3), (4, 6, 6, 3)]
+@pytest.mark.parametrize("side", [6, 3])
+def test_batches_are_whole_float32_in_order_with_a_smaller_last(split_of_20, side):
+    """As they lie in the array, and resized."""
+    batches = list(split_of_20.batches((side, side, 3), 8))
+    assert [b.shape for b in batches] == [(8, side, side, 3), (8, side, side, 3), (4, side, side, 3)]
     assert all(b.dtype == "float32" for b in batches)
-    dataset = split_of_20.batches((6, 6, 3), 8).dataset
-    assert dataset.element_spec.shape.as_list() == [None, 6, 6, 3]
-    assert int(dataset.cardinality()) == 3
     whole = np.concatenate([b.numpy() for b in batches])
     np.testing.assert_array_equal(whole, np.rint(whole))
 

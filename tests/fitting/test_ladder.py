@@ -12,7 +12,7 @@ import pytest
 from cached_features import filled
 from scipy.special import log_softmax, rel_entr, softmax
 
-from restnet_tf.fitting import cache, ladder, rungs
+from restnet_tf.fitting import cache, ladder, loss, rungs, trainee
 from restnet_tf.fitting.examples import Examples
 from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.stints import Stint
@@ -67,14 +67,20 @@ def back_of(anchors: dict[str, Anchor], cut: str = BACK) -> Any:
 
 
 @pytest.fixture(scope="module")
-def run(anchors: dict[str, Anchor], caches: dict[str, cache.Cache], start: Stitch) -> Any:
+def small_back(anchors: dict[str, Anchor]) -> Any:
+    """One for all fits, which then share what is traced of it."""
+    return back_of(anchors)
+
+
+@pytest.fixture(scope="module")
+def run(small_back: Any, caches: dict[str, cache.Cache], start: Stitch) -> Any:
     """A fit of the pair; keywords replace its examples, rungs and so on."""
 
     def fitted(*rungs: str, work: int = ENOUGH_WORK, **changes: Any) -> Fitted:
         train = changes.pop("train", examples(caches["train"]))
         ranked = changes.pop("ranked", examples(caches["rank"]))
         first = changes.pop("start", start)
-        back = changes.pop("back", None) or back_of(anchors)
+        back = changes.pop("back", None) or small_back
         return ladder.fit(first, back, train, ranked, rungs=dict.fromkeys(rungs, work), **changes)
 
     return fitted
@@ -101,14 +107,14 @@ def test_kl_is_scipys() -> None:
     rng = np.random.default_rng(0)
     p, q = rng.normal(0, 4, (20, 7)).astype(np.float32), rng.normal(0, 4, (20, 7)).astype(np.float32)
     expected = rel_entr(softmax(p, axis=1), softmax(q, axis=1)).sum(axis=1)
-    np.testing.assert_allclose(ladder.kl_divergence(p, q), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(ladder.kl_divergence(p, p), 0, atol=1e-6)
-    np.testing.assert_allclose(ladder.kl_divergence(p, q + 100), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(loss.kl_divergence(p, q), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(loss.kl_divergence(p, p), 0, atol=1e-6)
+    np.testing.assert_allclose(loss.kl_divergence(p, q + 100), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_kl_of_sure_answers_is_finite_and_right() -> None:
     p, q = np.float32([[200, 0, 0]]), np.float32([[0, 200, 0]])
-    assert float(ladder.kl_divergence(p, q)[0]) == pytest.approx(200, rel=1e-5)
+    assert float(loss.kl_divergence(p, q)[0]) == pytest.approx(200, rel=1e-5)
     np.testing.assert_allclose(-log_softmax(q)[0, 0], 200)
 
 
@@ -224,7 +230,7 @@ def test_relu_features_that_do_not_help_are_taken_away(run: Any, caches: Any) ->
 
 def test_taking_relu_features_away_takes_what_was_trained_beside_them(anchors: Any, start: Stitch, bent: Any) -> None:
     """Also where they gained a little: too little to be kept."""
-    trainer = ladder._Trainer(start, back_of(anchors), bent["train"], bent["ranked"], 0)
+    trainer = ladder._Trainer(trainee.Trainee(start, (), back_of(anchors)), start, bent["train"], bent["ranked"], 0)
     before = trainer.validate()
     trainer.widen()
     assert trainer.validate() == pytest.approx(before, rel=1e-4)
@@ -381,14 +387,14 @@ def test_a_loss_that_is_not_finite_is_told(run: Any, start: Stitch) -> None:
 
 
 @pytest.fixture(scope="module")
-def halves(run: Any, anchors: Any, caches: Any, start: Stitch, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def halves(run: Any, small_back: Any, caches: Any, start: Stitch, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A fit in a call for its cheap rungs and one for each costly one, with its state in a file between them."""
     folder = tmp_path_factory.mktemp("states")
 
     def fitted(*names: str, enough: float = 0.0, **changes: Any) -> tuple[Fitted, Fitted]:
         train, ranked = (changes.pop(k, examples(caches[c])) for k, c in (("train", "train"), ("ranked", "rank")))
         given = changes.pop("start", start)
-        back = changes.pop("back", None) or back_of(anchors)
+        back = changes.pop("back", None) or small_back
         shares = dict.fromkeys(names, ENOUGH_WORK)
         first, state = ladder.begin(given, back, train, ranked, rungs=shares, **changes)
         more = first
@@ -403,9 +409,9 @@ def halves(run: Any, anchors: Any, caches: Any, start: Stitch, tmp_path_factory:
 
 
 @pytest.fixture(scope="module")
-def material(anchors: Any, caches: Any, start: Stitch) -> tuple[Any, ...]:
+def material(small_back: Any, caches: Any, start: Stitch) -> tuple[Any, ...]:
     """What a fit of the pair is made of."""
-    return start, back_of(anchors), examples(caches["train"]), examples(caches["rank"])
+    return start, small_back, examples(caches["train"]), examples(caches["rank"])
 
 
 def everything(fitted: Fitted) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import networks
 import numpy as np
 import pytest
 
-from restnet_tf.fitting import ladder
+from restnet_tf.fitting import ladder, loss
 from restnet_tf.fitting.examples import Examples
 from restnet_tf.fitting.results import Fitted
 from restnet_tf.graph import cuts
@@ -61,7 +61,7 @@ def kl_of(material: dict[str, Any], fitted: Fitted | None = None) -> float:
     stitches = material["stitches"] if fitted is None else fitted.stitches
     model = variant.assemble(material["plan"], {"large": material["anchor"]}, *stitches, logits=True)
     logits = networks.forward(model, networks.images(64, seed=2))
-    return float(np.mean(ladder.kl_divergence(material["given"][3].teacher, logits)))
+    return float(np.mean(loss.kl_divergence(material["given"][3].teacher, logits)))
 
 
 RUNGS = {"stitch": 2 * 10**10, "norm": 2 * 10**10}

@@ -34,7 +34,7 @@ from restnet_tf.family.controls import Control
 from restnet_tf.family.family import Family
 from restnet_tf.family.fits import Fit
 from restnet_tf.family.references import References, of_family
-from restnet_tf.fitting import cache, ladder, rungs, stints
+from restnet_tf.fitting import cache, ladder, loss, rungs, stints
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.stints import Contest, Entrant
@@ -262,7 +262,7 @@ def _fitted(
     if family.settings.controls and not family.options.alone:
         work = controls.median_work(e.share for e in entrants)
         lessons = [controls.lesson(family, work, train, ranked)]
-    small_kl = inf if family.options.alone else float(np.mean(ladder.kl_divergence(*answers)))
+    small_kl = inf if family.options.alone else float(np.mean(loss.kl_divergence(*answers)))
     small = family.costs[family.smallest]
     rivals = [Entrant(lesson.name, lesson.rungs, costs=(small.macs, small.params)) for lesson in lessons]
     contest = Contest([*rivals, *entrants], outlook.climbs(family.options), small_kl, (small.macs, small.params))

@@ -15,7 +15,7 @@ import numpy as np
 
 from restnet_tf.family import compute, footprints, one_pass, score
 from restnet_tf.family.family import Family
-from restnet_tf.fitting.ladder import kl_divergence
+from restnet_tf.fitting.loss import kl_divergence
 from restnet_tf.methods.restnet import heat_map, jumps, plan, search, starts, trials
 from restnet_tf.methods.restnet.jumps import Jump, Path
 from restnet_tf.methods.restnet.options import ROLES, Options

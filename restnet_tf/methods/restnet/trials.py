@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restnet_tf.fitting.ladder import kl_divergence
+from restnet_tf.fitting.loss import kl_divergence
 from restnet_tf.graph import costs, cuts, finite
 from restnet_tf.methods.restnet.plan import key
 from restnet_tf.records import Anchor, Cut, Piece, Plan, Stitch

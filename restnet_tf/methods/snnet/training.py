@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from restnet_tf.fitting import cache, ladder
+from restnet_tf.fitting import cache
 from restnet_tf.fitting.adam import SparseAdam, warmed_cosine
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.ladder import kl_divergence
+from restnet_tf.fitting.loss import LABEL_WEIGHT, kl_divergence
 from restnet_tf.fitting.results import RungResult
 from restnet_tf.graph import finite
 from restnet_tf.methods.snnet import draws
@@ -204,7 +204,7 @@ class _Trainer:
             loss = tf.reduce_mean(kl_divergence(teacher, logits))
             if labels.shape[1]:
                 cross = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
-                loss += ladder.LABEL_WEIGHT * tf.reduce_mean(cross)
+                loss += LABEL_WEIGHT * tf.reduce_mean(cross)
         rate = _RATE * warmed_cosine(min(1.0, self._spent() / self._recipe.work))
         for i, gradient in zip(places, tape.gradient(loss, variables), strict=True):
             if gradient is not None:

@@ -14,7 +14,7 @@ import pytest
 from restnet_tf.anchors import zoo
 from restnet_tf.commands import build as job
 from restnet_tf.data import splits
-from restnet_tf.fitting.ladder import kl_divergence
+from restnet_tf.fitting.loss import kl_divergence
 from restnet_tf.graph import cuts
 from restnet_tf.methods.restnet import jumps
 from restnet_tf.methods.restnet.options import Options

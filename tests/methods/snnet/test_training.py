@@ -13,7 +13,7 @@ from cached_features import filled
 
 from restnet_tf.fitting import cache
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.ladder import kl_divergence
+from restnet_tf.fitting.loss import kl_divergence
 from restnet_tf.graph import cuts
 from restnet_tf.methods.snnet import training
 from restnet_tf.methods.snnet.supernet import Configuration, Stretches, Supernet
