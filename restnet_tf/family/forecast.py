@@ -30,6 +30,8 @@ _SLOWEST = 3.0
 _INTERPRETED, _CALL_S = 5e10, 1e-4
 # Of the points that are fitted, so many come so far as to be held against twins, and have files.
 SHIPPED = 0.5
+# The work that is trained in one go at effort 1, at most: of all configurations of an SN-Net. More, larger batches.
+_TOGETHER = 44e12
 _TRIED = 6  # plans of which the closed form is tried, for each point
 # Bytes that Python and TensorFlow hold whatever the anchors, and those of a value that is summed up.
 PROGRAM, _SUMMED = 9e8, 12
@@ -181,11 +183,15 @@ def fits(family: Prospect, share: int) -> int:
 
 
 def memory(family: Prospect, trained: bool = True) -> float:
-    """At the peak, of the pass over the images or of the training of a back."""
+    """A process's own at the peak, of the pass over the images or of the training of a back.
+
+    Files that are mapped are not counted: where memory is short the system takes their pages back.
+    """
     lists = family.cut_lists.values()
     batch = features.batch_size(family.anchors.values(), lists)
     values = batch * sum(prod(cut.shape) for cut_list in lists for cut in cut_list)
-    room = max(ladder.room(anchor.model) for anchor in family.anchors.values()) if trained else 0
+    budget = family.settings.effort * _TOGETHER
+    room = max(ladder.room(anchor.model, budget) for anchor in family.anchors.values()) if trained else 0
     return PROGRAM + max(_SUMMED * values + 8 * _products(family), room)
 
 

@@ -193,9 +193,10 @@ def work(*stretches: keras.Model) -> int:
     return max(_LEAST_WORK, costs.macs(calls) + _MACS_A_VALUE * costs.values(calls))
 
 
-def room(back: keras.Model) -> int:
-    """Bytes that the values of a batch take in the training of a back, at most."""
-    return min(_BATCH_BYTES, _BYTES_A_VALUE * _BATCH * costs.held(costs.nodes(back)))
+def room(back: keras.Model, budget: float) -> int:
+    """Bytes that the values of a batch take in the training of a back, at most, where a rung has so much work."""
+    batch = max(_LEAST_BATCH, min(_BATCH, int(budget / (2 * work(back)) / _LEAST_STEPS)))
+    return min(_BATCH_BYTES, _BYTES_A_VALUE * batch * costs.held(costs.nodes(back)))
 
 
 class _Trainer:

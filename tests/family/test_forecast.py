@@ -14,6 +14,8 @@ from restnet_tf import atomic
 from restnet_tf.family import compute, forecast
 from restnet_tf.family.family import Family
 from restnet_tf.family.forecast import Forecast
+from restnet_tf.fitting import ladder
+from restnet_tf.graph import costs
 from restnet_tf.methods.restnet import method, outlook
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.progress import Silent
@@ -63,6 +65,14 @@ def test_what_is_in_closed_form_takes_no_room_to_train(family: Any) -> None:
     assert forecast.of(family, 0, 1e10).memory < forecast.of(family, 10**12, 1e10).memory
     bare = replace(family.options, data=None)
     assert outlook.share(family, bare) == 0 < outlook.share(family, family.options)
+
+
+def test_less_work_is_trained_in_smaller_batches_which_take_less_memory(family: Any) -> None:
+    large = family.anchors["large"].model
+    held = costs.held(costs.nodes(large))
+    assert [ladder.room(large, work) for work in (1e15, 0)] == [8 * 128 * held, 8 * 16 * held]
+    quick = replace(family, settings=replace(family.settings, effort=1e-6))
+    assert forecast.memory(quick) < forecast.memory(family)
 
 
 def test_the_pace_of_this_machine_is_one_that_a_machine_may_have(family: Any) -> None:
