@@ -36,6 +36,7 @@ _LOOK_S = 0.5
 _GRACE_S = 20.0
 _RESTART_S = 30.0
 _PAUSED_S = 10.0  # behind which a worker tells surely whether it is at a task
+_LIBRARIES = 5e8  # bytes of TensorFlow's own files that a worker has mapped: Dask counts them as its memory
 _FULL = 0.7  # of its limit a worker had in use when it was last seen: so it went over
 
 
@@ -99,7 +100,7 @@ class Workers:
 
     def leave_room(self, bytes_each: float) -> None:
         """Leave out workers that may not take so much memory, where others may."""
-        self._size = bytes_each
+        self._size = bytes_each + _LIBRARIES
         if self._home is not None:
             self._home.leave_room(bytes_each)
 

@@ -16,6 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,20 @@ def hold(share: float) -> None:
 
 
 held: list[bytes] = []
+
+
+def test_workers_that_a_task_does_not_fit_are_left_out_where_others_have_more(machines, tmp_path) -> None:
+    """Beside what is a process's own, Dask counts the libraries that it has mapped."""
+    report = Silent()
+    with used(machines, tmp_path, report) as execute:
+        both = execute.wait(report)
+        large, small = both[0], replace(both[1], limit=int(1.2e9))
+        execute.leave_room(1e9)
+        assert execute._roomy(both, both, report) == both  # no worker has so much
+        large = replace(large, limit=int(2e9))
+        assert execute._roomy([large, small], [large, small], report) == [large]
+    (line,) = report.lines
+    assert line.startswith(f"{small} is left out: a task takes about 1.5 GB, and it has 1.2 GB of memory")
 
 
 class Late(Roster):
