@@ -225,6 +225,15 @@ def _column(figure: Figure, cells: tuple[str, ...]) -> TableColumn:
     return TableColumn(figure.stacked, cells, tables.is_words(figure), key, gloss)
 
 
+def cuts(model: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table | Group:
+    """One row a cut of a model, whose name comes first."""
+    columns = [
+        TableColumn(head, cells, at < 2, at == 0)
+        for at, (head, cells) in enumerate(zip(heads, zip(*rows, strict=True), strict=True))
+    ]
+    return narrow.drawn(f"{model}: {len(rows)} cut{'' if len(rows) == 1 else 's'}", columns)
+
+
 def _rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table | Group:
     """A table of points and figures of their files."""
     names = len(_NAMES)
