@@ -64,14 +64,9 @@ def _print_file(path: Path, *, as_json: bool) -> None:
 
 
 def _table(inspection: Inspection) -> RenderableType:
-    from restnet_tf.report import narrow
+    from restnet_tf.report import terminal
 
-    count = len(inspection.cuts)
-    rows = [_cells(cut) for cut in inspection.cuts]
-    columns = [
-        narrow.TableColumn(head, tuple(row[at] for row in rows), at < 2, at == 0) for at, head in enumerate(_HEADS)
-    ]
-    return narrow.drawn(f"{inspection.anchor.name}: {count} cut{'' if count == 1 else 's'}", columns)
+    return terminal.cuts(inspection.anchor.name, _HEADS, [_cells(cut) for cut in inspection.cuts])
 
 
 def _cells(cut: Cut) -> tuple[str, ...]:

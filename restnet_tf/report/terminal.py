@@ -28,6 +28,14 @@ _STANDINGS = {
     DOMINATED: "dominated: beaten at no more cost, not shipped",
     CONTROL: "control: made for comparison alone",
 }
+# What heads of files that are verified mean.
+_OF_VERIFIED = {
+    "right % linked": "linked: the run's file; converted: what TensorFlow makes of the whole network",
+    "as keras % linked": "as keras: images with the same answer",
+    "SQNR dB linked": "SQNR: how far what differs lies below Keras' scores; more is nearer",
+    "time ratio": "time ratio: of linked to converted, on this host",
+    "by another stage": "by another stage: images that another stage answered than one by one",
+}
 _WIDTH = 200  # columns of lines that are told where no table can be
 
 
@@ -217,12 +225,23 @@ def _column(figure: Figure, cells: tuple[str, ...]) -> TableColumn:
     return TableColumn(figure.stacked, cells, tables.is_words(figure), key, gloss)
 
 
+def cuts(model: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table | Group:
+    """One row a cut of a model, whose name comes first."""
+    columns = [
+        TableColumn(head, cells, at < 2, at == 0)
+        for at, (head, cells) in enumerate(zip(heads, zip(*rows, strict=True), strict=True))
+    ]
+    return narrow.drawn(f"{model}: {len(rows)} cut{'' if len(rows) == 1 else 's'}", columns)
+
+
 def _rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table | Group:
     """A table of points and figures of their files."""
-    cells = zip(*rows, strict=True)
-    return narrow.drawn(
-        title, [TableColumn(h, c, at < 2, at < 2) for at, (h, c) in enumerate(zip(heads, cells, strict=True))]
-    )
+    names = len(_NAMES)
+    columns = [
+        TableColumn(head, cells, at < names, at < names, _OF_VERIFIED.get(head, ""))
+        for at, (head, cells) in enumerate(zip(heads, zip(*rows, strict=True), strict=True))
+    ]
+    return narrow.drawn(title, columns)
 
 
 def _printed(table: Table | Group) -> list[str]:
