@@ -82,11 +82,11 @@ def _answers(family: Family, networks: Sequence[Assembly], title: str) -> Iterat
     """Logits by split, kept in the run while it is built: tracing a network takes longer than loading them."""
     paths = [family.run.cache_path(f"answers-{_key(family, network)}.npz") for network in networks]
     missing = {path: network for path, network in zip(paths, networks, strict=True) if not path.exists()}
-    every = answering.of_all([*missing.values()], family.images, title, family.execute, family.report)
-    computed = zip(missing, every, strict=True)
+    if missing:
+        every = answering.of_all([*missing.values()], family.images, title, family.execute, family.report)
+        for path, logits in zip(missing, every, strict=True):
+            atomic.write_npz(path, logits)
     for path in paths:
-        while not path.exists():
-            atomic.write_npz(*next(computed))
         with np.load(path) as arrays:
             yield {name: arrays[name] for name in SPLITS}
 
