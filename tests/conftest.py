@@ -68,6 +68,34 @@ def colours(once: paths.Once) -> Path:
     return once("colours", fill)
 
 
+# Files whose tests take longest, the longest first: begun last, one of them would leave the other workers idle.
+_LONGEST = (
+    "methods/snnet/test_snnet.py",
+    "commands/test_build.py",
+    "anchors/test_public.py",
+    "anchors/test_vit.py",
+    "anchors/test_training.py",
+    "commands/test_optimize.py",
+    "test_notebooks.py",
+    "methods/restnet/test_inside.py",
+    "test_start.py",
+    "family/test_cascades.py",
+    "work/test_cluster.py",
+    "anchors/test_head.py",
+    "anchors/test_keras2.py",
+    "commands/test_link.py",
+    "work/test_tasks.py",
+    "test_documents.py",
+    "test_cascade_benchmark.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; whole files, since their tests share fixtures."""
+    places = {paths.ROOT / "tests" / name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 

@@ -259,6 +259,17 @@ def test_long_files_say_why():
     ] == []
 
 
+def test_what_conftest_begins_with_is_there():
+    tests = ROOT / "tests"
+    (listed,) = [
+        ast.literal_eval(node.value)
+        for node in ast.parse((tests / "conftest.py").read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_LONGEST"
+    ]
+    assert listed
+    assert [name for name in listed if not (tests / name).is_file()] == []
+
+
 def test_methods_hold_methods_alone():
     folder = ROOT / "restnet_tf" / "methods"
     assert [p.name for p in folder.glob("*.py")] == ["__init__.py"]

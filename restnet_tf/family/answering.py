@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 class Assembly(Protocol):
     """What names a network, so that any process can assemble it."""
 
+    @property
+    def fits(self) -> tuple[Path, ...]:
+        """Files of the run that hold weights of it."""
+
     def model(self) -> keras.Model:
         """From raw images to logits."""
 
@@ -38,6 +42,11 @@ class WholeAnchor:
     """An anchor as it is."""
 
     source: AnchorSource
+
+    @property
+    def fits(self) -> tuple[Path, ...]:
+        """None: its source names its weights."""
+        return ()
 
     def model(self) -> keras.Model:
         """From raw images to logits."""
@@ -51,6 +60,11 @@ class FittedVariant:
     run: Path
     plan: Plan
     anchors: Mapping[str, AnchorSource]
+
+    @property
+    def fits(self) -> tuple[Path, ...]:
+        """Its stitches."""
+        return (Run(self.run).stitch_path(self.plan.name),)
 
     def model(self) -> keras.Model:
         """From raw images to logits; raises ``RestnetError`` where the run has no stitches."""

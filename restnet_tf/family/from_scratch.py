@@ -57,6 +57,11 @@ class ScratchNetwork:
     anchors: Mapping[str, AnchorSource]
     seed: int
 
+    @property
+    def fits(self) -> tuple[Path, ...]:
+        """That of the point, for its shapes, and its own weights."""
+        return Run(self.run).stitch_path(self.plan.name), Run(self.run).stitch_path(FROM_SCRATCH)
+
     def model(self) -> keras.Model:
         """From raw images to logits."""
         run, anchors = Run(self.run), {p.anchor: sources.anchor(self.anchors[p.anchor]) for p in self.plan.route}

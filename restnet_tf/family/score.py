@@ -59,16 +59,9 @@ class Scorer:
 
 def of_anchors(family: Family) -> dict[str, dict[str, np.ndarray]]:
     """The logits ``(n, classes)`` of each anchor by split, kept in the run while it is built."""
-    key = hashlib.sha256("\n".join(anchor.sha256 for anchor in family.anchors.values()).encode()).hexdigest()[:16]
-    path = family.run.cache_path(f"anchors-{key}.npz")
-    if path.exists():
-        with np.load(path) as arrays:
-            return {role: {name: arrays[f"{role}:{name}"] for name in SPLITS} for role in family.anchors}
     networks = [WholeAnchor(source) for source in family.named.values()]
     every = _answers(family, networks, "answers of the anchors on the rank and test split")
-    logits = dict(zip(family.anchors, every, strict=True))
-    atomic.write_npz(path, {f"{role}:{name}": v for role, each in logits.items() for name, v in each.items()})
-    return logits
+    return dict(zip(family.anchors, every, strict=True))
 
 
 def of_variants(family: Family, plans: Sequence[Plan]) -> Iterator[dict[str, np.ndarray]]:
@@ -86,7 +79,24 @@ def besides(family: Family, scorer: Scorer, rivals: Sequence[Control]) -> Iterat
 
 
 def _answers(family: Family, networks: Sequence[Assembly], title: str) -> Iterator[dict[str, np.ndarray]]:
-    yield from answering.of_all(networks, family.images, title, family.execute, family.report)
+    """Logits by split, kept in the run while it is built: tracing a network takes longer than loading them."""
+    paths = [family.run.cache_path(f"answers-{_key(family, network)}.npz") for network in networks]
+    missing = {path: network for path, network in zip(paths, networks, strict=True) if not path.exists()}
+    if missing:
+        every = answering.of_all([*missing.values()], family.images, title, family.execute, family.report)
+        for path, logits in zip(missing, every, strict=True):
+            atomic.write_npz(path, logits)
+    for path in paths:
+        with np.load(path) as arrays:
+            yield {name: arrays[name] for name in SPLITS}
+
+
+def _key(family: Family, network: Assembly) -> str:
+    """Of all that decides the answers of a network."""
+    digest = hashlib.sha256(repr((network, family.images)).encode())
+    for path in network.fits:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def scored(

@@ -61,7 +61,7 @@ def test_a_family_between_two_unlike_transformers(anchors, tmp_path):
     np.savez(data, x=images.astype(np.uint8), y=test.labels)
     result = run(
         "build", "--large", str(anchors["large"]), "--small", str(anchors["small"]), "--data", str(data), "--out",
-        str(out), "--effort", "0.02", "--max-points", "2", "--ship-all", "--lower", "gelu",
+        str(out), "--effort", "0.005", "--max-points", "2", "--ship-all", "--lower", "gelu",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "matched" in result.output

@@ -96,6 +96,7 @@ def test_each_is_told_and_good_ones_go_on(models: Path) -> None:
     assert [line.partition(" has ")[0] for line in lines] == ["large: large", "small: small"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("small", "option"),
     [
