@@ -49,8 +49,8 @@ class Standing:
     def outlook(self) -> float:
         """The KL if it fell once more by the root of what it fell by in its last rung.
 
-        So did 34 fits of five pairs in the rest of their work, about (a slope of 0.46 among the logarithms). The KL itself
-        prefers backs that learn fast to those that learn much, and the whole fall those that begin badly.
+        So did 34 fits of five pairs in the rest of their work, about (a slope of 0.46 among the logarithms). The KL
+        itself prefers backs that learn fast to those that learn much, and the whole fall those that begin badly.
         """
         return self.kl * sqrt(self.kl / self.before) if self.before else self.kl
 
