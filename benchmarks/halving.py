@@ -23,6 +23,7 @@ from restnet_tf.fitting.stints import Contest, Standings, Stint
 from restnet_tf.points import front
 from restnet_tf.points.points import ANCHOR, STITCHED, OperatingPoint
 from restnet_tf.report import units
+from restnet_tf.work import start
 
 WAYS = ("halving", "equal shares")
 SPLITS = ("rank", "test")
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-points", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     options = vars(parser.parse_args(arguments))
+    start.tensorflow()
     folder = Path(options.pop("out"))
     print(page(*(built(way, folder / way.replace(" ", "-"), **options) for way in WAYS)))
 

@@ -16,6 +16,7 @@ import numpy as np
 from restnet_tf.progress import Silent
 from restnet_tf.records import Plan
 from restnet_tf.similarity import rankings
+from restnet_tf.work import start
 
 _INTERVALS = 4  # of cost, for each of which one is taken
 _LISTED = (1, 3)
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-points", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     options = vars(parser.parse_args(arguments))
+    start.tensorflow()
     seed = options["seed"]
     print(page(tried(**options), seed))
 

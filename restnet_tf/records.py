@@ -149,6 +149,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     "too_little_left": ("limit",),
     "thinned": ("count",),
     "dominated": ("rival",),
+    "no_better": ("rival",),
     "random_twin": ("rival",),
     "scratch_twin": ("rival",),
     "higher_loss": ("rival",),

@@ -26,6 +26,7 @@ _SENTENCES = {
     "higher_estimate": "not tried: enough plans of about its cost have a lower sum of their jumps' KLs",
     "too_little_left": "leaves less than {limit:.0%} of the network",
     "thinned": "not among the {count} points asked for, which are spread evenly by cost",
+    "no_better": "{rival} is the same network, and the lead over it is no more than noise",
     "random_twin": "{rival}, its route behind a random front, does as well up to noise",
     "scratch_twin": "{rival}, its network trained from nothing, does as well up to noise",
     "dominated": "{rival} costs no more and does no worse",

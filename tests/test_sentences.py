@@ -63,6 +63,10 @@ EVERY = {
         "not among the 5 points asked for, which are spread evenly by cost",
     ),
     "dominated": (Reason("dominated", rival="L0-S0"), "L0-S0 costs no more and does no worse"),
+    "no_better": (
+        Reason("no_better", rival="small"),
+        "small is the same network, and the lead over it is no more than noise",
+    ),
     "random_twin": (
         Reason("random_twin", rival="random-L0-S0"),
         "random-L0-S0, its route behind a random front, does as well up to noise",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, sqrt
 
 from restnet_tf.fitting import rungs
 from restnet_tf.fitting.rungs import AUTO, FINE_TUNES, rung_named
@@ -47,11 +47,12 @@ class Standing:
 
     @property
     def outlook(self) -> float:
-        """The KL if it gained once more what it gained in its last rung.
+        """The KL if it fell once more by the root of what it fell by in its last rung.
 
-        The KL itself prefers backs that learn fast to those that learn much.
+        So did 34 fits of five pairs in the rest of their work, about (a slope of 0.46 among the logarithms). The KL
+        itself prefers backs that learn fast to those that learn much, and the whole fall those that begin badly.
         """
-        return self.kl * self.kl / self.before if self.before else self.kl
+        return self.kl * sqrt(self.kl / self.before) if self.before else self.kl
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ def decide(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
     otherwise each time. Of points without files (``ratings``) the networks are held against each other, by MACs.
 
     The test split has no say, and an anchor is always shipped. What was decided of a point before does not count.
+    The small anchor taught by the large one is shipped where it is ahead of itself by more than the standard error of
+    the pair: it costs as much, and weights of its own beside.
     A stitched point on a front that does not beat its twin behind a random front so, the middle one of several, owes
     nothing to its stitch and is not shipped; it stays what others are dominated by. So does one that has a twin trained
     from nothing and does not beat that.
@@ -140,8 +142,21 @@ def _dominated(point: OperatingPoint, reason: Reason) -> OperatingPoint:
 
 def _judged(point: OperatingPoint, precision: str, family: Sequence[OperatingPoint]) -> Rating:
     others = [_in_file(p, precision) for p in family if precision in p.ratings]
-    reason = _beaten(_in_file(point, precision), others)
+    own = _in_file(point, precision)
+    reason = _beaten(own, others) or _no_better(point, own, family, precision)
     return replace(point.ratings[precision], status=DOMINATED if reason else SHIPPED, reason=reason)
+
+
+def _no_better(
+    point: OperatingPoint, own: _Contender, family: Iterable[OperatingPoint], precision: str
+) -> Reason | None:
+    """The anchor of the same network that a taught one is not ahead of by more than noise: it is shipped anyway."""
+    same = [p for p in family if p.kind == ANCHOR and (p.macs, p.params) == (point.macs, point.params)]
+    for anchor in (p for p in same if point.kind == DISTILLED and precision in p.ratings):
+        lead, error = own.rank.lead(anchor.ratings[precision].rank)
+        if lead <= error:
+            return Reason("no_better", rival=anchor.name)
+    return None
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ def test_auto_may_give_points_weights_of_their_own_where_twins_tell_what_these_o
     assert outlook.may_unshare(options)
     others = ({"controls": False}, {"small": None}, {"data": None}, {"fine_tune": "relu"})
     assert not any(outlook.may_unshare(replace(options, **other)) for other in others)
+    assert not outlook.may_unshare(type(options)())  # the demo
 
 
 def test_from_nothing_are_the_median_and_what_auto_gave_weights_of_its_own(built: Any, monkeypatch: Any) -> None:

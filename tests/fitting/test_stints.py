@@ -61,6 +61,8 @@ def test_the_candidate_of_the_best_outlook_goes_on_in_each_place():
     standing = {"a": fast, "b": steady, "c": steady, "d": fast}
     assert halved(entrants(4, 2), standing) == {"a": "b", "d": "c"}
     assert halved(entrants(4, 4), standing) == {}
+    begun_badly = Standing(0.81, 2.1, frozenset(), 0)  # it was further off to begin with, and still is
+    assert halved(entrants(2, 1), {"a": begun_badly, "b": Standing(0.45, 0.52, frozenset(), 0)}) == {"a": "b"}
 
 
 def test_a_tenth_tells_the_candidates_apart_and_the_whole_work_stays():

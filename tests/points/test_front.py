@@ -116,6 +116,16 @@ def rated(name: str, macs: int, rights: dict[str, int], kind: str = STITCHED, **
     return replace(point(name, macs, max(rights.values()), kind), ratings=ratings, **more)
 
 
+def test_the_distilled_anchor_is_shipped_where_it_is_ahead_of_itself_by_more_than_noise():
+    small = rated("small", 10, {"float32": 100, "int8": 100}, ANCHOR)
+    taught = rated("small*", 10, {"float32": 110, "int8": 101}, DISTILLED)  # by one image: within the error
+    stitched = rated("L1-S0", 10, {"int8": 101})
+    decided = {p.name: p for p in front.decide((small, taught))}["small*"]
+    assert (decided.ships("float32"), decided.ships("int8")) == (True, False)
+    assert decided.ratings["int8"].reason == Reason("no_better", rival="small")
+    assert front.decide((small, stitched))[1].ships("int8")  # another network is no copy
+
+
 def test_each_precision_has_a_front_of_its_own_by_the_scores_of_its_files():
     small = rated("small", 10, {"float32": 100, "int8": 100}, ANCHOR)
     large = rated("large", 100, {"float32": 180, "int8": 180}, ANCHOR)
