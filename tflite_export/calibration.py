@@ -146,7 +146,8 @@ def _eight_bits(network: bytes, input_type: str) -> bytes:
     except ImportError as error:
         raise TfliteError(_moved("tensorflow.lite.python.convert.mlir_quantize")) from error
     ends = tf.as_dtype(input_type), tf.int8
-    return bytes(mlir_quantize(network, False, input_data_type=ends[0], output_data_type=ends[1]))
+    content = bytes(mlir_quantize(network, False, input_data_type=ends[0], output_data_type=ends[1]))
+    return spreads.with_noted(content, network, ("L2_NORMALIZATION",))
 
 
 def _sixteen_bits(network: bytes) -> bytes:

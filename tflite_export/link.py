@@ -33,7 +33,7 @@ _CHOOSING = b"1.15.0".ljust(16, b"\0")
 # Types between which nothing is lost on the way back either; of sixteen bits at a cut, what the convention there keeps.
 _SAME_VALUES = {
     "DEQUANTIZE": (("INT8", "FLOAT32"), ("UINT8", "FLOAT32"), ("INT16", "FLOAT32")),
-    "QUANTIZE": (("UINT8", "INT8"), ("INT16", "INT8")),
+    "QUANTIZE": (("UINT8", "INT8"), ("INT16", "INT8"), ("FLOAT32", "INT8")),
 }
 # Share of weights that rounding may turn by one where the same weights were compiled twice.
 _TIES = 0.01
@@ -308,7 +308,7 @@ def leading_to(ends: Sequence[Tensor], graph: Subgraph, start: Tensor | None = N
             needed |= {id(t) for t in operator.inputs if t is not None}
     for form, earlier in reversed(list(pairwise(forms))):
         if id(earlier) in needed:
-            operators.append(emit.reshape(form, earlier) if form.type == earlier.type else emit.quantize(form, earlier))
+            operators.append(_converted(form, earlier))
             needed.add(id(form))
     if start is not None and start not in graph.inputs and any(id(t) in needed for t in graph.inputs):
         raise TfliteError(f"{start.name!r} is no cut: a path from the input runs past it")
@@ -325,6 +325,12 @@ def _forms(tensor: Tensor, graph: Subgraph) -> list[Tensor]:
         assert operator.inputs[0] is not None  # it reads what it keeps
         forms.append(operator.inputs[0])
     return forms
+
+
+def _converted(form: Tensor, earlier: Tensor) -> Operator:
+    if form.type == earlier.type:
+        return emit.reshape(form, earlier)
+    return emit.dequantize(form, earlier) if earlier.type == "FLOAT32" else emit.quantize(form, earlier)
 
 
 def _keeps_values(operator: Operator) -> bool:

@@ -50,9 +50,9 @@ _PRECISIONS = {
     ),
 }
 PRECISIONS = tuple(_PRECISIONS)  # those of the converter
-# Made of an int8 file, some of whose operators are given activations of sixteen bits (``mixed``).
+# Made of an int8 file, some of whose operators are given activations of sixteen bits, or floats (``mixed``).
 MIXED = "mixed"
-_PRECISIONS[MIXED] = replace(_PRECISIONS["int8"], activations=_INTEGERS | {"INT8", "INT16"})
+_PRECISIONS[MIXED] = replace(_PRECISIONS["int8"], activations=_INTEGERS | {"INT8", "INT16", "FLOAT32"})
 EVERY = tuple(_PRECISIONS)
 
 

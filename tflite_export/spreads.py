@@ -8,7 +8,7 @@ are observed here, each as an output of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -206,6 +206,18 @@ def ranged(network: bytes, spreads: Sequence[Spread | None], rule: Rule) -> byte
             continue
         of = _natural(makers[id(tensor)], rule(spread)) if id(tensor) in makers else whole(spread)
         noted.min, noted.max = np.array([of.low], np.float32), np.array([of.high], np.float32)
+    return write(model)
+
+
+def with_noted(content: bytes, network: bytes, makers: Collection[str]) -> bytes:
+    """An int8 file that notes the ranges, as its float file does, of what operators with steps of their own give."""
+    model = read(content)
+    ranges = {t.name: t.table.quantization for t in only(read(network)).tensors}
+    for operator in only(model).operators:
+        noted = ranges.get(operator.outputs[0].name)
+        if operator.name in makers and noted is not None:
+            record = operator.outputs[0].table.quantization
+            record.min, record.max = noted.min, noted.max
     return write(model)
 
 

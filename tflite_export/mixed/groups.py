@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tflite_export.flatbuffer import Operator, Subgraph
-from tflite_export.mixed.widening import MOVING, WEIGHTED, able
+from tflite_export.mixed.widening import MOVING, WEIGHTED, able, floating, is_sum
 
 MOST = 24  # groups, which bound what measuring takes
 _DEPTHS = 4
 _SUMS, _ENDS = "sums", "classifier and scores"
+# In floats, and in one group: what one of them gains the others lose again, and together they take less time.
+_FLOATS = "norms, their sums and attention"
 _TITLES = {
     "ADD": "additions",
     "AVERAGE_POOL_2D": "pools",
-    "BATCH_MATMUL": "products",
     "CONV_2D": "convolutions",
     "DEPTHWISE_CONV_2D": "depthwise convolutions",
     "FULLY_CONNECTED": "dense layers",
@@ -39,13 +40,14 @@ def of(graph: Subgraph) -> tuple[OperatorGroup, ...]:
     """All operators that have a form of sixteen bits: by kind, and within it by depth; at most ``MOST`` groups."""
     candidates = [op for op in graph.operators if able(op)]
     kinds = {id(op): _kind(op, graph) for op in candidates}
+    kinds |= {id(op): _FLOATS for op in floating(graph)}
     kinds |= dict.fromkeys(map(id, candidates[-2:]), _ENDS) if candidates[-1:] and _gives(candidates[-1], graph) else {}
     titles = sorted(set(kinds.values()))
     depths = max(1, min(_DEPTHS, MOST // max(1, len(titles))))
     groups: list[OperatorGroup] = []
     for title in titles[:MOST]:
         members = [op for op in candidates if kinds[id(op)] == title]
-        groups += _parts(title, members, 1 if title == _ENDS else min(depths, len(members)))
+        groups += _parts(title, members, 1 if title in (_ENDS, _FLOATS) else min(depths, len(members)))
     return tuple(groups)
 
 
@@ -59,18 +61,14 @@ def _parts(title: str, operators: Sequence[Operator], count: int) -> Iterator[Op
 
 def _kind(operator: Operator, graph: Subgraph) -> str:
     """What an operator is called among its like; what writes into a sum is another kind than what does not."""
-    if _is_sum(operator):
+    if is_sum(operator):
         return _SUMS
-    writes = operator.name in WEIGHTED and any(_is_sum(reader) for reader in _readers(operator, graph))
+    writes = operator.name in WEIGHTED and any(is_sum(reader) for reader in _readers(operator, graph))
     return _TITLES.get(operator.name, operator.name.lower()) + (" into sums" if writes else "")
 
 
 def _gives(operator: Operator, graph: Subgraph) -> bool:
     return operator.outputs[0] is graph.outputs[0]
-
-
-def _is_sum(operator: Operator) -> bool:
-    return operator.name == "ADD" and sum(t is not None and not t.constant for t in operator.inputs) > 1
 
 
 def _readers(operator: Operator, graph: Subgraph) -> Iterator[Operator]:

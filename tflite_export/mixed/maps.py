@@ -9,7 +9,7 @@ from tflite_export.errors import TfliteError
 from tflite_export.schema import Schema, SchemaError
 
 _SCHEMA = Schema()
-ABOUT = "wide says which groups have activations of sixteen bits; change it and pass the folder of this file: --mixed"
+ABOUT = "wide says which groups have more than eight bits; change it and pass the folder of this file: --mixed"
 
 
 @dataclass(frozen=True)

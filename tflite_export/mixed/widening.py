@@ -3,6 +3,10 @@
 A wide operator reads and gives int16 tensors that hold the range of their int8 ones in steps 256 times as fine; its
 weights stay the int8 ones, its bias becomes int64. QUANTIZE stands where the two widths meet. Every int8 tensor that
 anything reads, a cut or an end of the network among them, stays what it was: the calling convention holds.
+
+What has no kernel of sixteen bits, or none that is fast, computes in floats instead (``floating``): norms and the sums
+that they read, products of two tensors, and softmax between such. What a norm gives has steps of 1/128 in int8, since
+its kernel knows no others; behind one in floats the steps are as fine as its range, where the file notes that, allows.
 """
 
 from __future__ import annotations
@@ -20,9 +24,12 @@ from tflite_export.precision import MIXED, check_file
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Of which LiteRT and TensorFlow Lite Micro have kernels of int16.
 WIDENED = (*WEIGHTED, "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "LOGISTIC", "MEAN", "MUL", "RSQRT", "SOFTMAX", "SUB")
+NORM = "L2_NORMALIZATION"
 # What hands numbers on as they are, in whatever width they come.
 MOVING = ("EXPAND_DIMS", "MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE")
 _MOST = 32767
+_STEPS = 255
+_SIXTEEN, _FLOAT = "INT16", "FLOAT32"
 # By operator: the scale that its kernel gives, whatever the range.
 _GIVEN = {"LOGISTIC": 1 / 32768, "SOFTMAX": 1 / 32768, "TANH": 1 / 32768}
 
@@ -67,7 +74,34 @@ def able(operator: Operator) -> bool:
     given = [t for t in operator.inputs if t is not None and not t.constant]
     tensors = [*given, *operator.outputs]
     weights = operator.name not in WEIGHTED or len(given) == 1
-    return operator.name in WIDENED and weights and bool(given) and all(_of_eight(t) for t in tensors)
+    return operator.name in (*WIDENED, NORM) and weights and bool(given) and all(_of_eight(t) for t in tensors)
+
+
+def is_sum(operator: Operator) -> bool:
+    """Whether an operator adds up two tensors that depend on the image."""
+    return operator.name == "ADD" and sum(t is not None and not t.constant for t in operator.inputs) > 1
+
+
+def floating(graph: Subgraph) -> list[Operator]:
+    """The operators whose wide form is floats: norms with the sums that they read, and attention."""
+    read_by: dict[int, set[str]] = {}
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            read_by.setdefault(id(tensor), set()).add(operator.name)
+    weighing = {
+        id(op.outputs[0])
+        for op in graph.operators
+        if op.name == "SOFTMAX" and read_by.get(id(op.outputs[0])) == {"BATCH_MATMUL"}
+    }
+
+    def floats(operator: Operator) -> bool:
+        if operator.name in (NORM, "SOFTMAX"):
+            return operator.name == NORM or id(operator.outputs[0]) in weighing
+        if operator.name == "BATCH_MATMUL":
+            return True
+        return is_sum(operator) and NORM in read_by.get(id(operator.outputs[0]), ())
+
+    return [op for op in graph.operators if able(op) and floats(op)]
 
 
 def _of_eight(tensor: Tensor) -> bool:
@@ -92,17 +126,18 @@ class _Widening:
         self._graph = graph
         self._wide = {id(op) for op in graph.operators if op.outputs[0].name in names and able(op)}
         self._wide |= self._moved()
-        self._twins: dict[int, Tensor] = {}  # by int8 tensor
+        self._float = {id(op) for op in floating(graph)}
+        self._ends = {id(t) for t in graph.outputs}
+        self._twins: dict[tuple[int, str], Tensor] = {}  # by int8 tensor and type
         self._narrow = {id(t) for t in graph.inputs}  # int8 tensors that are there in int8
         self._done: list[Operator] = []
 
     def operators(self) -> list[Operator]:
-        ends = {id(t) for t in self._graph.outputs}
         for operator in self._graph.operators:
             if id(operator) in self._wide:
                 self._widen(operator)
                 for tensor in operator.outputs:
-                    if id(tensor) in ends:
+                    if id(tensor) in self._ends:
                         self._in_eight(tensor)
             else:
                 for given in operator.inputs:
@@ -132,29 +167,62 @@ class _Widening:
 
     def _in_eight(self, tensor: Tensor | None) -> None:
         """Make an int8 tensor of its wide twin where only that is there."""
-        if tensor is not None and id(tensor) in self._twins and id(tensor) not in self._narrow:
-            self._done.append(emit.quantize(self._twins[id(tensor)], tensor))
+        wide = None if tensor is None else self._twin_of(tensor)
+        if tensor is not None and wide is not None and id(tensor) not in self._narrow:
+            self._done.append(emit.quantize(wide, tensor))
             self._narrow.add(id(tensor))
 
-    def _in_sixteen(self, tensor: Tensor) -> Tensor:
-        if id(tensor) not in self._twins:
-            self._twins[id(tensor)] = twin = _twin(tensor)
-            self._done.append(emit.quantize(tensor, twin))
-        return self._twins[id(tensor)]
+    def _twin_of(self, tensor: Tensor) -> Tensor | None:
+        return self._twins.get((id(tensor), _FLOAT)) or self._twins.get((id(tensor), _SIXTEEN))
+
+    def _in(self, tensor: Tensor, kind: str) -> Tensor:
+        """The twin of that type; of the other twin where that is there, which is finer than int8."""
+        key = id(tensor), kind
+        if key not in self._twins:
+            source, twin = self._twin_of(tensor) or tensor, _twin(tensor, kind)
+            self._done.append(emit.dequantize(source, twin) if kind == _FLOAT else emit.quantize(source, twin))
+            self._twins[key] = twin
+        return self._twins[key]
+
+    def _kind(self, operator: Operator) -> str:
+        """The type that a wide operator computes in; what moves numbers takes them as they come."""
+        source = operator.inputs[0]
+        moved = operator.name in MOVING and source is not None and (id(source), _FLOAT) in self._twins
+        return _FLOAT if moved or id(operator) in self._float else _SIXTEEN
 
     def _widen(self, operator: Operator) -> None:
-        inputs = [self._operand(operator, place) for place in range(len(operator.inputs))]
-        outputs = [_twin(t, _step_given(operator, inputs)) for t in operator.outputs]
-        self._twins |= {id(t): wide for t, wide in zip(operator.outputs, outputs, strict=True)}
+        kind = self._kind(operator)
+        if operator.name == NORM:
+            self._refine(operator.outputs[0])
+        inputs = [self._operand(operator, place, kind) for place in range(len(operator.inputs))]
+        outputs = [_twin(t, kind, _step_given(operator, inputs)) for t in operator.outputs]
+        self._twins |= {(id(t), kind): wide for t, wide in zip(operator.outputs, outputs, strict=True)}
         if operator.name in WEIGHTED and len(inputs) > 2 and inputs[2] is not None:
             inputs[2] = _bias(inputs[2], operator.inputs[0], inputs[0])
-        self._done.append(_with_options(emit.with_inputs(operator, inputs, outputs)))
+        wide = emit.with_inputs(operator, inputs, outputs)
+        self._done.append(wide if kind == _FLOAT else _with_options(wide))
 
-    def _operand(self, operator: Operator, place: int) -> Tensor | None:
+    def _operand(self, operator: Operator, place: int, kind: str) -> Tensor | None:
         tensor = operator.inputs[place]
         if tensor is None or tensor.type != "INT8" or (operator.name in WEIGHTED and place == 1):
             return tensor
-        return in_sixteen(tensor) if tensor.constant else self._in_sixteen(tensor)
+        return in_sixteen(tensor) if tensor.constant and kind == _SIXTEEN else self._in(tensor, kind)
+
+    def _refine(self, tensor: Tensor) -> None:
+        """Let the int8 steps behind a norm in floats be those of its noted range, for whatever reads it."""
+        noted = tensor.table.quantization
+        if noted.min is None or noted.max is None or id(tensor) in self._ends:
+            return
+        low, high = min(float(noted.min[0]), 0.0), max(float(noted.max[0]), 0.0)
+        step = (high - low) / _STEPS
+        if not 0 < step < tensor.scales[0]:
+            return
+        finer = step / tensor.scales[0]
+        tensor.table.quantization = emit.quantisation(np.array([step]), np.array([round(-128 - low / step)]))
+        for reader in self._graph.operators:
+            bias = reader.inputs[2] if len(reader.inputs) > 2 else None
+            if reader.name in WEIGHTED and reader.inputs[0] is tensor and bias is not None:
+                reader.inputs[2] = _in_steps(bias, finer, np.int32)
 
 
 def _step_given(operator: Operator, inputs: Sequence[Tensor | None]) -> float | None:
@@ -169,10 +237,11 @@ def _step(tensor: Tensor) -> float:
     return max(zero + 128, 127 - zero) * tensor.scales[0] / _MOST
 
 
-def _twin(tensor: Tensor, step: float | None = None) -> Tensor:
-    twin = emit.activation(tensor.shape, "INT16", f"{tensor.name}/wide")
+def _twin(tensor: Tensor, kind: str, step: float | None = None) -> Tensor:
+    twin = emit.activation(tensor.shape, kind, f"{tensor.name}/{'wide' if kind == _SIXTEEN else 'float'}")
     twin.table.shapeSignature = tensor.table.shapeSignature
-    twin.table.quantization = emit.quantisation(np.array([step or _step(tensor)]), np.array([0]))
+    if kind == _SIXTEEN:
+        twin.table.quantization = emit.quantisation(np.array([step or _step(tensor)]), np.array([0]))
     return twin
 
 
@@ -187,10 +256,14 @@ def _bias(bias: Tensor, narrow: Tensor | None, wide: Tensor | None) -> Tensor:
     """The same offsets in units of the finer steps of what is read, in 64 bits."""
     assert narrow is not None  # a convolution reads something
     assert wide is not None
-    finer = narrow.scales[0] / wide.scales[0]
-    values = np.rint(bias.values().astype(np.float64) * finer).astype(np.int64)
+    return _in_steps(bias, wide.scales[0] / narrow.scales[0], np.int64)
+
+
+def _in_steps(bias: Tensor, finer: float, kind: type[np.int32] | type[np.int64]) -> Tensor:
+    """The same offsets in that part of their units."""
+    values = np.rint(bias.values().astype(np.float64) / finer).astype(kind)
     twin = emit.constant(values, f"{bias.name}/wide")
-    scales = np.asarray(bias.scales, np.float64) / finer
+    scales = np.asarray(bias.scales, np.float64) * finer
     twin.table.quantization = emit.quantisation(
         scales, np.zeros(len(scales)), bias.table.quantization.quantizedDimension
     )
