@@ -285,7 +285,7 @@ def test_lines_that_are_not_understood(tmp_path: Path, subject: Subject) -> None
 
 
 def test_without_a_capture_it_says_how_to_make_one(subject: Subject) -> None:
-    with pytest.raises(TfliteError, match=r"needs --log FILE: write .* build firmware by .*mcu/Makefile EXPORT=DIR"):
+    with pytest.raises(TfliteError, match=r"needs --log FILE: run .* build firmware by .*mcu/Makefile EXPORT=DIR"):
         list(mcu.measure([subject], DeviceOptions()))
 
 
