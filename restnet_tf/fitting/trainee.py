@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from restnet_tf.records import Stitch
 
 _KEPT = 4  # networks, of at most so many values each: large ones train far longer than they are traced
-_KEPT_VALUES = 2**22
+_KEPT_VALUES = 2**20
 
 
 @dataclass(frozen=True)
