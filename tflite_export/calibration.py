@@ -31,6 +31,7 @@ _JUDGES = 48
 # What TensorFlow's converter stops for before it quantises.
 _SWITCH = "_experimental_calibrate_only"
 USUAL = "p99.999"
+_ROOMY = "2 x min-max"  # of sixteen bits
 # What another rule, or other biases, have to gain: so many standard errors of the mean gain, and this share of all.
 _SURE, _WORTH = 1.0, 0.1
 
@@ -50,13 +51,13 @@ class Calibrated:
 
 
 def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray]) -> Calibrated:
-    """Convert to int16x8, the ranges from the least to the greatest value: of 65,535 steps none is worth clipping for.
+    """Convert to int16x8, the ranges twice as wide as what tensors hold on images ``(1, h, w, c)``.
 
-    ``images`` are ``(1, h, w, c)``.
+    Of 65,535 steps half are enough, and what other images hold beyond would be clipped.
     """
     network = _float(converter)
-    ranged = spreads.ranged(network, spreads.observed(network, images), CLIPPINGS[MIN_MAX])
-    return Calibrated(_sixteen_bits(ranged), MIN_MAX)
+    ranged = spreads.ranged(network, spreads.observed(network, images), spreads.roomy)
+    return Calibrated(_sixteen_bits(ranged), _ROOMY)
 
 
 def eight_bits(

@@ -82,6 +82,11 @@ def whole(spread: Spread) -> Range:
     return Range(spread.low, spread.high)
 
 
+def roomy(spread: Spread) -> Range:
+    """Twice as far as the least and the greatest value."""
+    return Range(2 * spread.low, 2 * spread.high)
+
+
 def percentile(spread: Spread, share: float) -> Range:
     """Without the outermost values on each side, as many as are beyond ``share`` of all, to the width of a bin."""
     beyond = int(spread.counts.sum() * (1 - share))

@@ -96,8 +96,8 @@ def test_sixteen_bits_have_ranges_of_the_layers_too():
     inner = keras.Model(residual().input, residual().get_layer("last").output)
     content = convert(residual(), "int16x8", [photos()])
     (scale,) = made_by(content, "last").scales
-    assert scale * 32767 == pytest.approx(np.abs(np.asarray(inner(photos()))).max(), rel=1e-4)
-    assert rule(content) == MIN_MAX
+    assert scale * 32767 == pytest.approx(2 * np.abs(np.asarray(inner(photos()))).max(), rel=1e-4)
+    assert rule(content) == "2 x min-max"
 
 
 def test_a_file_is_what_tensorflow_makes_where_nothing_is_overwritten():

@@ -32,11 +32,12 @@ def test_a_loop_is_refused_with_what_works(precision: str):
     assert str(refused.value) == f"cannot convert 'spoken' to {precision}: {line} takes the same weights"
 
 
-def test_what_is_advised_works():
+@pytest.mark.parametrize(("kind", "precision"), [(layers.LSTM, "float32"), (layers.SimpleRNN, "int8")])
+def test_what_is_advised_works(kind: type[layers.Layer], precision: str):
     keras.utils.set_random_seed(0)
-    looped = network(layers.LSTM(8))
-    model = network(layers.LSTM(8, unroll=True))
+    looped = network(kind(8))
+    model = network(kind(8, unroll=True))
     model.set_weights(looped.get_weights())
-    content = convert(model, "int8", [signals()], limits=EVERYTHING)
+    content = convert(model, precision, [signals()], limits=EVERYTHING)
     scores = verify.run(content, [signals()]).scores
     assert np.abs(scores - np.asarray(looped(signals()))).max() < 0.05
