@@ -196,7 +196,9 @@ def _chosen(
     for part in precision.split(GOES_ON):
         precision_named(part)
         if part not in best and (other := next((p for p in best if p in has), None)):
-            raise RestnetError(f"{part} does not run on {target.rules.title}; {run.path} has {other}: --precision {other}")
+            raise RestnetError(
+                f"{part} does not run on {target.rules.title}; {run.path} has {other}: --precision {other}"
+            )
     absent = tuple(
         (p.name, (f"it has no file of {precision}; ask for --precision '{next(iter(p.files))}'",))
         for p in chosen
