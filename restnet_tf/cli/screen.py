@@ -218,7 +218,7 @@ def _show(result: Done) -> None:
     from restnet_tf.report import terminal
 
     table(terminal.operating_points(result.points, result.metric, result.loss, result.one))
-    table(terminal.precisions(result.points, result.metric))
+    table(terminal.precisions(result.points, result.metric, result.one))
     if result.times is not None and result.times.waves:
         table(time_table.of(result.times))
     say(result.summary)

@@ -31,10 +31,10 @@ _STANDINGS = {
 # What heads of files that are verified mean.
 _OF_VERIFIED = {
     "right % linked": "linked: the run's file; converted: what TensorFlow makes of the whole network",
-    "as keras % linked": "as keras: images with the same answer",
+    "as keras % linked": "as keras: the share that is answered as Keras does",
     "SQNR dB linked": "SQNR: how far what differs lies below Keras' scores; more is nearer",
     "time ratio": "time ratio: of linked to converted, on this host",
-    "by another stage": "by another stage: images that another stage answered than one by one",
+    "by another stage": "by another stage: the share that another stage answered than one by one",
 }
 _WIDTH = 200  # columns of lines that are told where no table can be
 
@@ -63,14 +63,14 @@ def cascades(points: Iterable[OperatingPoint], metric: str, one: str = "image") 
     return [*_printed(_drawn(table)), *savings.saved(points, metric, f"{one}s")]
 
 
-def precisions(points: Iterable[OperatingPoint], metric: str) -> Table | Group:
+def precisions(points: Iterable[OperatingPoint], metric: str, one: str = "image") -> Table | Group:
     """One row a shipped file: score, size, planned arena and latency in every precision."""
     points = tuple(points)
     lines = tables.of_files(points, contents.ordered(points))
     host = f"; latency by {_host(file)}" if (file := next((line.file for line in lines), None)) else ""
     title = f"Shipped files ({metric} run by the interpreter on the test split{host})"
     columns = figures.shown(TERMINAL, FILE)
-    words = contents.words(metric, Wording(), points)
+    words = contents.words(metric, Wording(one=one), points)
     return _drawn(tables.filled("files", title, "", columns, lines, words))
 
 
