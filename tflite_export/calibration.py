@@ -32,6 +32,7 @@ _JUDGES = 48
 # What TensorFlow's converter stops for before it quantises.
 _SWITCH = "_experimental_calibrate_only"
 USUAL = "p99.999"
+_TRIES, _SPLITS = 20, ("SPLIT", "SPLIT_V")
 _ROOMY = "2 x min-max"  # of sixteen bits
 # What another rule, or other biases, have to gain: so many standard errors of the mean gain, and this share of all.
 _SURE, _WORTH = 1.0, 0.1
@@ -148,8 +149,17 @@ def _eight_bits(network: bytes, input_type: str) -> bytes:
     except ImportError as error:
         raise TfliteError(_moved("tensorflow.lite.python.convert.mlir_quantize")) from error
     ends = tf.as_dtype(input_type), tf.int8
-    content = bytes(mlir_quantize(network, False, input_data_type=ends[0], output_data_type=ends[1]))
+    for _ in range(_TRIES):
+        content = bytes(mlir_quantize(network, False, input_data_type=ends[0], output_data_type=ends[1]))
+        if not _splits_floats(content):
+            break
     return spreads.with_noted(content, network, ("L2_NORMALIZATION",))
+
+
+def _splits_floats(content: bytes) -> bool:
+    """Whether TensorFlow left a SPLIT in floats, which has integers: it goes by addresses, so another try differs."""
+    every = (op for graph in read(content).subgraphs for op in graph.operators if op.name in _SPLITS)
+    return any(result.type == "FLOAT32" for op in every for result in op.outputs)
 
 
 def _sixteen_bits(network: bytes) -> bytes:
