@@ -1,1 +1,1 @@
-"""The precision ``mixed``: int8 with activations of sixteen bits where measured sensitivity says so."""
+"""The precision ``mixed``: int8 with activations of sixteen bits, or floats, where measured sensitivity says so."""

@@ -1,4 +1,4 @@
-"""Which operators of a network compute in sixteen bits, and what that was decided by: a file that a person may edit."""
+"""Which operators of a network compute in more than eight bits, and what decided that: a file to read and edit."""
 
 from __future__ import annotations
 
@@ -49,20 +49,21 @@ class WidthMap:
 
     @property
     def wide(self) -> tuple[str, ...]:
-        """The operators that compute in sixteen bits."""
+        """The operators that compute in more than eight bits."""
         return tuple(name for group in self.groups if group.wide for name in group.operators)
 
     @property
     def chosen(self) -> str:
         """Which groups are wide, in words."""
         names = [group.name for group in self.groups if group.wide]
-        return f"{len(names)} of {len(self.groups)} groups in sixteen bits ({', '.join(names) or 'so it equals int8'})"
+        many = f"{len(names)} of {len(self.groups)} groups"
+        return f"{many} in more than eight bits ({', '.join(names) or 'so it equals int8'})"
 
     @property
     def told(self) -> str:
         """What was decided, in a line."""
         if not self.wide:
-            return "no operator is worth sixteen bits within the limit, so mixed equals int8"
+            return "no operator is worth more than eight bits within the limit, so mixed equals int8"
         times = self.mixed.latency_ms / self.int8.latency_ms
         nearer = f"KL to float {self.int8.kl} -> {self.mixed.kl}"
         return f"{self.chosen}: {nearer}, {times:.2f}x the CPU time of int8 on {self.images} images"

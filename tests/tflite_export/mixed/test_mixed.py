@@ -277,7 +277,7 @@ def test_a_map_brings_the_scores_nearer_within_the_limit():
     assert one.wide
     assert one.mixed.kl < 0.9 * one.int8.kl
     assert one.mixed.latency_ms <= one.limit * one.int8.latency_ms
-    assert f"of {len(one.groups)} groups in sixteen bits" in one.told
+    assert f"of {len(one.groups)} groups in more than eight bits" in one.told
     mixed = link.variant(link.Route(link.Object(widening.widened(content("large", "int8"), one.wide))), precision=MIXED)
     assert error(mixed, "large") < error(file("large", "int8"), "large")
 
@@ -285,7 +285,7 @@ def test_a_map_brings_the_scores_nearer_within_the_limit():
 def test_where_nothing_may_take_longer_mixed_equals_int8():
     one = decided(1e-6)
     assert one.wide == ()
-    assert one.told == "no operator is worth sixteen bits within the limit, so mixed equals int8"
+    assert one.told == "no operator is worth more than eight bits within the limit, so mixed equals int8"
     assert widening.widened(content("large", "int8"), one.wide) == content("large", "int8")
 
 
