@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from tflite_export import biases, spreads, verify
 from tflite_export.divergence import divergence
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import only, read, schema, write
+from tflite_export.flatbuffer import Buffer, only, read, write
 from tflite_export.precision import OUTPUT_KEY
 from tflite_export.spreads import CLIPPINGS, MIN_MAX
 
@@ -170,7 +169,8 @@ def _sixteen_bits(network: bytes) -> bytes:
     try:
         from tensorflow.lite.python.optimize.calibrator import Calibrator
 
-        job = Calibrator(_unshared(network))._calibrator
+        apart = _unshared(network)  # has to outlive the calibrator, which reads these bytes where they are
+        job = Calibrator(apart)._calibrator
         prepare, quantise = job.Prepare, job.QuantizeModel
     except (ImportError, AttributeError) as error:
         raise TfliteError(_moved("Calibrator._calibrator.QuantizeModel")) from error
@@ -181,19 +181,11 @@ def _sixteen_bits(network: bytes) -> bytes:
 
 def _unshared(network: bytes) -> bytes:
     """A file in which each constant has bytes of its own: one that becomes wider takes along all that share them."""
-    import flatbuffers
-
-    table = schema().ModelT.InitFromPackedBuf(bytearray(network), 0)
-    taken: set[int] = set()
-    for graph in table.subgraphs:
-        for tensor in graph.tensors:
-            if tensor.buffer in taken:
-                table.buffers.append(copy(table.buffers[tensor.buffer]))
-                tensor.buffer = len(table.buffers) - 1
-            taken.add(tensor.buffer)
-    builder = flatbuffers.Builder(len(network))
-    builder.Finish(table.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    model = read(network)
+    for number, tensor in enumerate(only(model).tensors, start=1):
+        if tensor.constant:
+            tensor.buffer = Buffer(tensor.buffer.data, number)
+    return write(model)
 
 
 def _moved(name: str) -> str:

@@ -70,15 +70,18 @@ _NUMPY = {"FLOAT32": "f4", "FLOAT16": "f2", "FLOAT64": "f8", "INT8": "i1", "UINT
 class Buffer:
     """The bytes of a constant: a view into the file that they came from, or an array of their own.
 
-    They never change: where a tensor's values do, it gets another buffer.
+    They never change: where a tensor's values do, it gets another buffer. Equal bytes are written once, but for those
+    that are told ``apart`` by a number.
     """
 
     data: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8), repr=False)
+    apart: int = 0
 
     @cached_property
     def digest(self) -> bytes:
         """Of the content; empty for an empty buffer. Kept, as one buffer goes into many files."""
-        return hashlib.blake2b(self.data.data).digest() if len(self.data) else b""
+        salt = self.apart.to_bytes(hashlib.blake2b.SALT_SIZE, "little")
+        return hashlib.blake2b(self.data.data, salt=salt).digest() if len(self.data) else b""
 
 
 @dataclass(eq=False)
