@@ -219,6 +219,7 @@ def test_workers_that_a_task_does_not_fit_are_left_out_where_others_have_more(ma
     """Beside what is a process's own, Dask counts the libraries that it has mapped."""
     report = Silent()
     with used(machines, tmp_path, report) as execute:
+        until(lambda: len(execute.wait(report)) == 2)
         both = execute.wait(report)
         large, small = both[0], replace(both[1], limit=int(1.2e9))
         execute.leave_room(1e9)
