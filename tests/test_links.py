@@ -23,6 +23,8 @@ DOCS = paths.ROOT / "docs"
 README = paths.ROOT / "README.md"
 PAGES = (*sorted(paths.ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+# An item right behind a paragraph within the one before it: the site takes it for more of that paragraph.
+SWALLOWED = re.compile(r"\n\n {2,4}\S[^\n]*(?:\n {2,4}\S[^\n]*)*\n(?:\d+\.|-) ")
 LONGEST = 150  # lines of the README
 # A command of a document with what follows it, over lines that end in a backslash, up to a comment.
 TYPED = re.compile(r"restnet-tf ([a-z]+)((?:\\\n|[^\n`#])*)")
@@ -61,6 +63,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_a_link_that_leads_nowhere_is_found() -> None:
     text = "[a](nowhere.md) [b](faq.md#nothing) [c](#nothing) ![d](pictures/no.png) `[e](no.md)` [f](faq.md)"
     assert broken(DOCS / "start.md", text) == ["nowhere.md", "faq.md#nothing", "#nothing", "pictures/no.png"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[p.relative_to(paths.ROOT).as_posix() for p in PAGES])
+def test_items_of_lists_stand_apart_from_paragraphs_before_them(page: Path) -> None:
+    assert not SWALLOWED.search(prose(page.read_text()))
+
+
+def test_an_item_that_is_swallowed_is_found() -> None:
+    assert SWALLOWED.search("1. One:\n\n    more\n    of it.\n2. Two")
+    assert not SWALLOWED.search("1. One:\n\n    more\n    of it.\n\n2. Two\n3. Three\n    of it\n4. Four")
 
 
 def test_every_page_is_in_the_navigation() -> None:
