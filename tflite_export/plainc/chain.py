@@ -56,7 +56,7 @@ class _Kept:
 
     def remaining(self, stage: CNetwork, entry: Tensor) -> list[CLayer | Alias]:
         """The layers of a stage whose results are not there yet; the new results are there from now on."""
-        values = _Values(stage, entry, self._numbers)
+        values = _Values(stage, self._numbers)
         replaced = {id(stage.input): entry}
         parts: list[CLayer | Alias] = []
         if (table := _to_own_scale(entry, stage.input)) is not None:
@@ -77,7 +77,7 @@ class _Kept:
 class _Values:
     """The values of a stage's tensors as numbers, equal for equal values of all stages that have one table of them."""
 
-    def __init__(self, stage: CNetwork, entry: Tensor, numbers: dict[Hashable, int]) -> None:
+    def __init__(self, stage: CNetwork, numbers: dict[Hashable, int]) -> None:
         self._all = numbers
         self._layers: dict[int, list[CLayer]] = defaultdict(list)
         self._numbers = {id(stage.input): self._new(("input", scale(stage.input), zero_point(stage.input)))}
