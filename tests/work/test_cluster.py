@@ -517,7 +517,7 @@ def test_a_build_on_machines_of_all_kinds_has_the_bytes_of_one_process(started, 
     one, other = (
         {p.relative_to(run): p.read_bytes() for pattern in names for p in sorted(run.glob(pattern))} for run in runs
     )
-    assert len(one) > 5
+    assert len(one) == 7
     assert set(one) == set(other)
     assert [str(name) for name in one if one[name] != other[name]] == []
     figures = [
