@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from restnet_tf.methods import METHODS
@@ -41,8 +42,14 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in FILES}
 
 
-def imports(source: str) -> list[Import]:
-    return list(_imports(ast.parse(source), "top"))
+@cache
+def tree(path: Path) -> ast.Module:
+    """Parsed once for all tests that read it."""
+    return ast.parse(path.read_text())
+
+
+def imports(module: ast.Module) -> list[Import]:
+    return list(_imports(module, "top"))
 
 
 def _imports(node: ast.AST, where: str) -> Iterator[Import]:
@@ -64,12 +71,14 @@ def package(target: str) -> str:
     return target.split(".")[0]
 
 
-def imports_of(path: Path) -> list[Import]:
-    return imports(path.read_text())
+@cache
+def imports_of(path: Path) -> tuple[Import, ...]:
+    return tuple(imports(tree(path)))
 
 
-def targets(path: Path) -> set[str]:
-    return {found.target for found in imports_of(path)}
+@cache
+def targets(path: Path) -> frozenset[str]:
+    return frozenset(found.target for found in imports_of(path))
 
 
 def test_the_reader_of_imports_sees_all_kinds():
@@ -77,7 +86,7 @@ def test_the_reader_of_imports_sees_all_kinds():
         "import a.b\nfrom c import d\nif TYPE_CHECKING:\n    import e\nelse:\n    import f\n"
         "def g():\n    from h import i\nclass J:\n    import k\ntry:\n    import m\nexcept ImportError:\n    pass\n"
     )
-    assert imports(source) == [
+    assert imports(ast.parse(source)) == [
         Import("a.b", "top"),
         Import("c.d", "top"),
         Import("e", "types"),
@@ -128,8 +137,9 @@ def room(name: str) -> str:
     return [*name.split("."), "__init__"][1]
 
 
-def reachable(place: str) -> set[str]:
-    return {place}.union(*(reachable(below) for below in BELOW[place]))
+@cache
+def reachable(place: str) -> frozenset[str]:
+    return frozenset({place}).union(*(reachable(below) for below in BELOW[place]))
 
 
 def against_the_rule(name: str, target: str) -> bool:
@@ -206,9 +216,9 @@ def test_names_say_what_a_module_is_about():
 OF_EVERY_METHOD = re.compile(r"restnet_tf\.methods\.\w+\.options\.Options")
 
 
-def types(name: str, source: str) -> dict[str, bool]:
+def types(name: str, module: ast.Module) -> dict[str, bool]:
     """The public types at a module's top, by their whole names: whether each is a protocol."""
-    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
     return {
         f"{name}.{node.name}": any("Protocol" in ast.dump(base) for base in node.bases)
         for node in classes
@@ -233,37 +243,32 @@ def _outside(names: list[str], protocols: dict[str, bool]) -> bool:
 
 
 def test_no_two_types_share_a_name():
-    every = {n: p for name, path in MODULES.items() for n, p in types(name, path.read_text()).items()}
+    every = {n: p for name, path in MODULES.items() for n, p in types(name, tree(path)).items()}
     assert len(every) > 150
     assert doubles({n: p for n, p in every.items() if not OF_EVERY_METHOD.fullmatch(n)}) == {}
 
 
 def test_types_that_share_a_name_are_found():
-    source = "class Joint:\n    class Inner: pass\nclass _Joint: pass\nclass Step(Protocol): pass\n"
+    source = ast.parse("class Joint:\n    class Inner: pass\nclass _Joint: pass\nclass Step(Protocol): pass\n")
+    joint, step = ast.parse("class Joint: pass"), ast.parse("class Step: pass")
     assert types("one.a", source) == {"one.a.Joint": False, "one.a.Step": True}
-    assert doubles(types("one.a", source) | types("one.b", "class Joint: pass")) == {
-        "Joint": ["one.a.Joint", "one.b.Joint"]
-    }
-    assert doubles(types("one.a", source) | types("two.b", "class Joint: pass")) != {}
-    assert doubles(types("one.a", source) | types("two.b", "class Step: pass")) == {}
-    assert doubles(types("one.a", source) | types("one.b", "class Step: pass")) == {
-        "Step": ["one.a.Step", "one.b.Step"]
-    }
+    assert doubles(types("one.a", source) | types("one.b", joint)) == {"Joint": ["one.a.Joint", "one.b.Joint"]}
+    assert doubles(types("one.a", source) | types("two.b", joint)) != {}
+    assert doubles(types("one.a", source) | types("two.b", step)) == {}
+    assert doubles(types("one.a", source) | types("one.b", step)) == {"Step": ["one.a.Step", "one.b.Step"]}
 
 
 def test_long_files_say_why():
     """In their first comment or docstring, by the word "lines"."""
     long = {n: path for n, path in MODULES.items() if len(path.read_text().splitlines()) > 400}
-    assert [
-        n for n, path in long.items() if "lines" not in (ast.get_docstring(ast.parse(path.read_text())) or "")
-    ] == []
+    assert [n for n, path in long.items() if "lines" not in (ast.get_docstring(tree(path)) or "")] == []
 
 
 def test_what_conftest_begins_with_is_there():
     tests = ROOT / "tests"
     (listed,) = [
         ast.literal_eval(node.value)
-        for node in ast.parse((tests / "conftest.py").read_text()).body
+        for node in tree(tests / "conftest.py").body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_LONGEST"
     ]
     assert listed
@@ -278,18 +283,18 @@ def test_methods_hold_methods_alone():
     assert {p.name for p in folders} == set(METHODS)
 
 
-def words(source: str) -> set[str]:
+def words(module: ast.Module) -> set[str]:
     """The texts that a program holds."""
-    return {n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return {n.value for n in ast.walk(module) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
 def test_one_table_names_the_methods():
     """A branch on the name of one would be a second table; what differs stands in the method's folder."""
     kinds = {ANCHOR, STITCHED, CONTROL, CASCADE}  # of points: one is called as the method that makes nothing else
     names = set(METHODS) - kinds
-    named = {name: names & words(path.read_text()) for name, path in MODULES.items()}
+    named = {name: names & words(tree(path)) for name, path in MODULES.items()}
     assert {name: methods for name, methods in named.items() if methods} == {"restnet_tf.methods": names}
-    assert words("if name in {'snnet', *others}: pass") == {"snnet"}
+    assert words(ast.parse("if name in {'snnet', *others}: pass")) == {"snnet"}
 
 
 def known(target: str) -> str | None:
