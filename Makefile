@@ -11,23 +11,31 @@ TOOLS := g++ valgrind gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-no
 # Kept bytecode: without it each worker, and each process that a test starts, compiles tests and sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo check test lint docs release clean
+# Types are checked beside the tests, on whichever core has nothing to do, and said behind them.
+define with_types
+@mkdir -p build; $(BIN)/mypy > build/mypy.log 2>&1 & types=$$!; \
+  $(1); tests=$$?; wait $$types; types=$$?; cat build/mypy.log; exit $$((tests ? tests : types))
+endef
+
+.PHONY: demo check test style lint docs release clean
 
 # The main job on its embedded default: two anchors trained on digits, the family between them.
 demo: $(STAMP)
 	$(BIN)/restnet-tf build
 
 # While working: all that builds no family and converts no network.
-check: lint
-	$(PYTEST) -m "not slow"
+check: style
+	$(call with_types,$(PYTEST) -m "not slow")
 
 # Everything; what cannot run here is named at the end.
-test: lint $(VENV)/tools
-	$(PYTEST)
+test: style $(VENV)/tools
+	$(call with_types,$(PYTEST))
 
-lint: $(STAMP)
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint: style
 	$(BIN)/mypy
 
 # The documents as a site that opens from disk: build/docs/index.html.
