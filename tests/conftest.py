@@ -103,8 +103,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT_OUT] = Counter()
 
 
+def pytest_collection() -> None:
+    """All that is made by collecting tests stays to the end: nothing of it is garbage."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """All modules and tests stay to the end: each full collection would else walk these half a million objects."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

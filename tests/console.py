@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from restnet_tf.cli.main import main
 from restnet_tf.family import first_looks
+from restnet_tf.records import Anchor
 
 keras = networks.keras
 layers = keras.layers
@@ -65,6 +67,12 @@ def refused_late(*words: Any) -> str:
 # ---- inputs, good and bad --------------------------------------------------------------------
 
 
+@cache
+def anchors() -> dict[str, Anchor]:
+    """Those of the inputs by role; nobody changes them."""
+    return networks.pair(2)[0]
+
+
 def build(inputs: Path, out: Path, *words: Any, **changes: Any) -> list[Any]:
     usual = {"large": inputs / "large.keras", "small": inputs / "small.keras", "data": inputs / "data.npz"}
     options = [word for name, value in {**usual, **changes}.items() for word in (f"--{name}", value)]
@@ -99,7 +107,7 @@ def with_nan(path: Path) -> Path:
 
 
 def other_weights(path: Path) -> Path:
-    networks.pair()[0]["large"].model.save_weights(path)
+    anchors()["large"].model.save_weights(path)
     return path
 
 

@@ -42,10 +42,26 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in FILES}
 
 
+@dataclass(frozen=True)
+class Source:
+    """What the tests look at of one file."""
+
+    imports: tuple[Import, ...]
+    types: dict[str, bool]
+    words: frozenset[str]
+    docstring: str
+
+    @property
+    def targets(self) -> set[str]:
+        return {found.target for found in self.imports}
+
+
 @cache
-def tree(path: Path) -> ast.Module:
-    """Parsed once for all tests that read it."""
-    return ast.parse(path.read_text())
+def source_of(path: Path) -> Source:
+    """Parsed once for all tests; the tree itself, of half a million nodes for all files, is not kept."""
+    module = ast.parse(path.read_text())
+    kinds = types(module_name(path), module)
+    return Source(tuple(imports(module)), kinds, frozenset(words(module)), ast.get_docstring(module) or "")
 
 
 def imports(module: ast.Module) -> list[Import]:
@@ -71,14 +87,8 @@ def package(target: str) -> str:
     return target.split(".")[0]
 
 
-@cache
-def imports_of(path: Path) -> tuple[Import, ...]:
-    return tuple(imports(tree(path)))
-
-
-@cache
-def targets(path: Path) -> frozenset[str]:
-    return frozenset(found.target for found in imports_of(path))
+def targets(path: Path) -> set[str]:
+    return source_of(path).targets
 
 
 def test_the_reader_of_imports_sees_all_kinds():
@@ -186,7 +196,7 @@ def test_nothing_heavy_is_imported_at_the_top():
     early = {
         f"{name} imports {found.target}"
         for name, path in MODULES.items()
-        for found in imports_of(path)
+        for found in source_of(path).imports
         if name != LAYERS
         and found.where == "top"
         and (package(found.target) in HEAVY or found.target.startswith(LAYERS))
@@ -243,7 +253,7 @@ def _outside(names: list[str], protocols: dict[str, bool]) -> bool:
 
 
 def test_no_two_types_share_a_name():
-    every = {n: p for name, path in MODULES.items() for n, p in types(name, tree(path)).items()}
+    every = {n: p for name, path in MODULES.items() for n, p in source_of(path).types.items()}
     assert len(every) > 150
     assert doubles({n: p for n, p in every.items() if not OF_EVERY_METHOD.fullmatch(n)}) == {}
 
@@ -261,14 +271,14 @@ def test_types_that_share_a_name_are_found():
 def test_long_files_say_why():
     """In their first comment or docstring, by the word "lines"."""
     long = {n: path for n, path in MODULES.items() if len(path.read_text().splitlines()) > 400}
-    assert [n for n, path in long.items() if "lines" not in (ast.get_docstring(tree(path)) or "")] == []
+    assert [n for n, path in long.items() if "lines" not in source_of(path).docstring] == []
 
 
 def test_what_conftest_begins_with_is_there():
     tests = ROOT / "tests"
     (listed,) = [
         ast.literal_eval(node.value)
-        for node in tree(tests / "conftest.py").body
+        for node in ast.parse((tests / "conftest.py").read_text()).body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_LONGEST"
     ]
     assert listed
@@ -292,7 +302,7 @@ def test_one_table_names_the_methods():
     """A branch on the name of one would be a second table; what differs stands in the method's folder."""
     kinds = {ANCHOR, STITCHED, CONTROL, CASCADE}  # of points: one is called as the method that makes nothing else
     names = set(METHODS) - kinds
-    named = {name: names & words(tree(path)) for name, path in MODULES.items()}
+    named = {name: names & source_of(path).words for name, path in MODULES.items()}
     assert {name: methods for name, methods in named.items() if methods} == {"restnet_tf.methods": names}
     assert words(ast.parse("if name in {'snnet', *others}: pass")) == {"snnet"}
 

@@ -155,7 +155,8 @@ def test_published_sizes():
         ("ViTSmall", 22_050_664, 4.61),
         ("ViTBase", 86_567_656, 17.58),
     ):
-        calls = costs.nodes(applications.construct(applications.parse(name)))
+        with keras.StatelessScope(initialize_variables=False):  # shapes are enough
+            calls = costs.nodes(applications.construct(applications.parse(name)))
         # timm's class token and its position are two rows, which are only ever added: one of ours.
         assert costs.params(calls) == params - {"DeiTTiny": 192, "ViTSmall": 384, "ViTBase": 768}[name]
         assert costs.macs(calls) / 1e9 == pytest.approx(giga, abs=0.02)
@@ -473,9 +474,9 @@ def test_published_deit_tiny_answers_as_published():
     ("precision", "least", "calibrated", "tried"),
     [
         ("float32", 1.0, slice(1, None, 50), slice(None, None, 2)),
-        ("int8", 0.75, slice(1, None, 2), slice(None, None, 2)),
+        ("int8", 0.75, slice(1, None, 8), slice(None, None, 3)),
         # Its kernels take half a second an image, and its steps are too fine to hang on the images that set them.
-        ("int16x8", 0.97, slice(1, None, 20), slice(None, None, 6)),
+        ("int16x8", 0.97, slice(1, None, 25), slice(None, None, 10)),
     ],
     ids=["float32", "int8", "int16x8"],
 )

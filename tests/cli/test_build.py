@@ -136,12 +136,14 @@ def another_run(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_budget_below_every_plan_says_so_in_the_plans(another_run: Path) -> None:
     said = [sentence(plan.reason) for plan in read_plans(another_run / "plans.json")]
     assert any(reason.startswith("over the budget macs<=1: ") for reason in said)
     assert not (another_run / "points.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "changes", "named"),
     [

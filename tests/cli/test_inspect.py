@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import networks
 import pytest
-from console import BAD, ask, refused
+from console import BAD, anchors, ask, refused
 
 from restnet_tf.graph import cuts
 
@@ -22,7 +21,7 @@ def test_an_example_is_understood(inputs: Path, monkeypatch: pytest.MonkeyPatch)
 def test_inspect_lists_the_cuts(inputs: Path) -> None:
     answer = ask("inspect", inputs / "small.keras")
     assert answer.code == 0, answer
-    for cut in cuts.find(networks.pair()[0]["small"].model):
+    for cut in cuts.find(anchors()["small"].model):
         row = next(line for line in answer.out.splitlines() if f" {cut.name} " in line)
         assert "x".join(map(str, cut.shape)) in row
         assert f"{cut.params_after:,}" in row
@@ -30,7 +29,7 @@ def test_inspect_lists_the_cuts(inputs: Path) -> None:
 
 def test_the_option_that_weights_are_told_is_one_that_inspect_takes(inputs: Path, tmp_path: Path) -> None:
     path = tmp_path / "of.weights.h5"
-    networks.pair()[0]["small"].model.save_weights(path)
+    anchors()["small"].model.save_weights(path)
     assert "inspect" in refused("inspect", path)
     assert "--arch" in refused("inspect", path)
     assert "--arch " in ask("inspect", "--help").out
@@ -40,7 +39,7 @@ def test_inspect_gives_json(inputs: Path) -> None:
     answer = ask("inspect", inputs / "small.keras", "--json")
     content = json.loads(answer.out)
     assert content["anchor"] == "small"
-    expected = cuts.find(networks.pair()[0]["small"].model)
+    expected = cuts.find(anchors()["small"].model)
     assert [c["name"] for c in content["cuts"]] == [c.name for c in expected]
     first = content["cuts"][0]
     assert (first["shape"], first["macs_before"]) == (list(expected[0].shape), expected[0].macs_before)

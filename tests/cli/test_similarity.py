@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
-from console import ask, build, few, refused
+from console import anchors, ask, build, few, refused
 from PIL import Image
+
+from restnet_tf.graph import cuts
 
 
 def test_similarity_too_says_where_it_cannot_write(inputs: Path, tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_similarity_writes_a_picture_and_the_matrix(inputs: Path, tmp_path: Path
     with Image.open(files[0]) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 100
-    _, lists = networks.pair()
+    lists = {role: cuts.find(anchor.model) for role, anchor in anchors().items()}
     with np.load(files[1]) as arrays:
         assert arrays["large"].tolist() == [c.name for c in lists["large"]]
         assert arrays["small"].tolist() == [c.name for c in lists["small"]]

@@ -38,15 +38,24 @@ def models(once: Any) -> Path:
             colours.model(role, **how).save(folder / f"{name}.keras")
         scaled().save(folder / "scaled.keras")
         scaled((1, 2, 0)).save(folder / "both.keras")
-        (folder / "turned.tflite").write_bytes(colours.file("small", order=(1, 2, 0)))
-        (folder / "scaled.tflite").write_bytes(convert(scaled(), "float32", []))
-        (folder / "large.tflite").write_bytes(colours.file("large"))
         x, truth = colours.images(400)
         np.savez(folder / "data.npz", x=x, y=truth, class_names=np.array(colours.NAMES))
         np.savez(folder / "plain.npz", x=x, y=truth)
         np.savez(folder / "noise.npz", x=x, y=np.random.default_rng(0).permutation(truth))
 
     return once("first looks", fill)
+
+
+@pytest.fixture(scope="session")
+def files(once: Any) -> Path:
+    """Three of the models as ``.tflite``."""
+
+    def fill(folder: Path) -> None:
+        (folder / "turned.tflite").write_bytes(colours.file("small", order=(1, 2, 0)))
+        (folder / "scaled.tflite").write_bytes(convert(scaled(), "float32", []))
+        (folder / "large.tflite").write_bytes(colours.file("large"))
+
+    return once("first looks at files", fill)
 
 
 def scaled(order: tuple[int, ...] = (0, 1, 2)) -> keras.Model:
@@ -158,9 +167,10 @@ def test_anchors_by_letter(models: Path, small: str, option: str) -> None:
 @pytest.mark.parametrize(
     ("small", "option"), [("scaled", "--preprocess=0to1,none:"), ("turned", "--classes=small=green,blue,red:")]
 )
-def test_stages_of_a_cascade(models: Path, small: str, option: str, suffix: str) -> None:
-    files = tuple(str(models / f"{name}.{suffix}") for name in (small, "large"))
-    options = {"models": files, "data": str(models / "data.npz"), "out": models / "none"}
+def test_stages_of_a_cascade(models: Path, files: Path, small: str, option: str, suffix: str) -> None:
+    folder = {"keras": models, "tflite": files}[suffix]
+    stages = tuple(str(folder / f"{name}.{suffix}") for name in (small, "large"))
+    options = {"models": stages, "data": str(models / "data.npz"), "out": models / "none"}
     message = stopped("cascade", **options)
     assert option in message
     opened("cascade", **options, **advised("cascade", message))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import resource
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache as once
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cached_features import filled
-from networks import CLASSES, forward, images, pair, split
+from networks import CLASSES, anchor, forward, images, pair, split
 
 from restnet_tf import atomic
 from restnet_tf.fitting import cache
@@ -22,8 +23,14 @@ CONTENTS = {
 }
 
 
+@once
+def both():
+    """Read by the tests that change none of their weights."""
+    return pair(2)[0]
+
+
 def whole(folder, batches=None, n=40, contents=CONTENTS, **more):
-    anchors, _ = pair()
+    anchors = both()
     return anchors, filled(folder, anchors, contents, batches or cache.plain(split(n), anchors, 16), n, **more)
 
 
@@ -64,7 +71,7 @@ def test_pieces_in_any_order_come_to_the_same_bytes(tmp_path):
 
 
 def test_pieces_of_other_contents_are_not_gone_on_with(tmp_path):
-    anchors, _ = pair()
+    anchors = both()
     partial = cache.claim(tmp_path / "c", anchors, CONTENTS, CLASSES, 40)
     (partial / "left over").touch()
     cache.write_piece(partial, cache.runs(anchors, CONTENTS), cache.plain(split(40), anchors, 16, 0, 16), 40, 0)
@@ -75,7 +82,7 @@ def test_pieces_of_other_contents_are_not_gone_on_with(tmp_path):
 
 def test_pieces_that_are_written_at_once_come_to_the_same_bytes(tmp_path):
     """Their rows share pages, and a piece that was given up is written a second time."""
-    anchors, contents = pair()[0], {"small": (cache.INPUT,)}
+    anchors, contents = both(), {"small": (cache.INPUT,)}
     partial = cache.claim(tmp_path / "c", anchors, contents, CLASSES, 40)
 
     def written(start):
@@ -137,13 +144,13 @@ def test_all_blocks_of_an_array_are_claimed(tmp_path):
 
 
 def test_unlabelled_images_have_no_labels(tmp_path):
-    anchors, _ = pair()
+    anchors = both()
     batches = cache.plain(split(8, labelled=False), anchors)
     assert whole(tmp_path / "c", batches, 8, labels=0)[1].labels() is None
 
 
 def test_a_pass_that_was_cut_short_leaves_no_folder_and_is_redone(tmp_path):
-    anchors, _ = pair()
+    anchors = both()
 
     def killed():
         yield from list(cache.plain(split(40), anchors, 16))[:2]
@@ -159,7 +166,7 @@ def test_a_pass_that_was_cut_short_leaves_no_folder_and_is_redone(tmp_path):
 
 
 def test_values_beyond_float16_are_clipped(tmp_path):
-    anchors, _ = pair()
+    anchors = {"large": anchor((6, 10), name="large")}
     anchors["large"].model.get_layer("stem.conv").bias.assign(np.full(6, 1e6, np.float32))
     kept = filled(tmp_path / "c", anchors, {"large": ("stem",)}, cache.plain(split(8), anchors), 8)
     grid = kept.features("large", "stem")
@@ -183,7 +190,7 @@ def test_bytes_per_image_are_those_on_disk(tmp_path):
 )
 def test_what_is_not_finite_is_not_kept(tmp_path, value, layer, names, content):
     """Looked at where it comes from, as a ReLU further on may make zeros of it."""
-    anchors, _ = pair()
+    anchors = {"large": anchor((6, 10), name="large")}
     kernel = anchors["large"].model.get_layer(layer).weights[0]
     kernel.assign(np.full(kernel.shape, value, np.float32))
     with pytest.raises(RestnetError, match=f"^{content} hold NaN or infinity: its weights are broken"):

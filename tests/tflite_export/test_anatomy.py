@@ -46,6 +46,7 @@ def file(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_cuts_of_a_file_are_those_of_its_model(model: keras.Model, file: Path) -> None:
     whole = anatomy.of(file.read_bytes(), "net")
     expected = [(cut.shape, cut.macs_before) for cut in cuts.find(model) if cut.kind == "grid"]
@@ -56,6 +57,7 @@ def test_cuts_of_a_file_are_those_of_its_model(model: keras.Model, file: Path) -
     assert whole.arena.size > 4096
 
 
+@pytest.mark.slow
 def test_inspect_tells_of_a_file(file: Path) -> None:
     answer = ask("inspect", file)
     assert answer.code == 0, answer
@@ -66,11 +68,13 @@ def test_inspect_tells_of_a_file(file: Path) -> None:
     assert content["refused"]["ethos-u55-128"] == []
 
 
+@pytest.mark.slow
 def test_inspect_knows_a_file_by_its_content(file: Path, tmp_path: Path) -> None:
     shutil.copy(file, tmp_path / "net")
     assert "net: int8, 16x16x3 to 4 classes" in ask("inspect", tmp_path / "net").out
 
 
+@pytest.mark.slow
 def test_inspect_says_which_devices_refuse_a_file(model: keras.Model, tmp_path: Path) -> None:
     path = tmp_path / "net.tflite"
     path.write_bytes(convert(model, "float32"))

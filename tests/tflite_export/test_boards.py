@@ -155,6 +155,7 @@ def test_every_program_is_tried() -> None:
     assert {*PROGRAMS} == {*IN_C, *WITH_TFLM, "points.c", "points.h"}
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 def test_a_sketch_in_c_answers_as_litert(tmp_path: Path) -> None:
     images = np.random.default_rng(3).integers(0, 256, (8, 8)).astype(np.uint8)
@@ -162,6 +163,7 @@ def test_a_sketch_in_c_answers_as_litert(tmp_path: Path) -> None:
     assert told == [answer(image)[0] for image in images]
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 @pytest.mark.parametrize("path", IN_C[1:])
 def test_a_program_in_c_answers_as_litert(path: str, tmp_path: Path) -> None:
@@ -169,6 +171,7 @@ def test_a_program_in_c_answers_as_litert(path: str, tmp_path: Path) -> None:
     assert project_in_c(tmp_path, path).run() == f"{label}, by stage {stage}\n"
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 @pytest.mark.parametrize(
     ("path", "given", "told"),
@@ -182,6 +185,7 @@ def test_a_program_with_tflm_runs(path: str, given: bytes, told: str, tmp_path: 
     assert project_with_tflm(tmp_path, path).run(given) == told
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 def test_without_an_interpreter_a_program_says_so(tmp_path: Path) -> None:
     project = project_with_tflm(tmp_path, "main/main.cc")
@@ -189,6 +193,7 @@ def test_without_an_interpreter_a_program_says_so(tmp_path: Path) -> None:
     assert project.run() == "the interpreter cannot be made: is the arena too small?\n"
 
 
+@pytest.mark.slow
 @needs.ARM.mark
 @pytest.mark.parametrize("path", [*IN_C, *WITH_TFLM])
 def test_a_program_compiles_for_a_core(path: str, tmp_path: Path) -> None:
@@ -197,6 +202,7 @@ def test_a_program_compiles_for_a_core(path: str, tmp_path: Path) -> None:
         make(tmp_path / core, path).compile("arm-none-eabi-gcc", f"-mcpu={core}", "-mthumb", "-fsyntax-only")
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 def test_points_and_cascades_in_c_are_switched(tmp_path: Path) -> None:
     project = Project(tmp_path, "main.c", POINTS_MAIN)
@@ -204,6 +210,7 @@ def test_points_and_cascades_in_c_are_switched(tmp_path: Path) -> None:
     assert project.run() == "0 0 -1 0 1"
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 def test_points_and_cascades_with_tflm_are_switched(tmp_path: Path) -> None:
     names = ("small", "middle", "large")

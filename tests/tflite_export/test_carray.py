@@ -53,6 +53,7 @@ def compiled(folder: Path, command: list[str], *sources: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", COMPILERS)
 def test_source_compiles_without_headers_of_tflm(core: str, small: bytes, tmp_path: Path):
     command = COMPILERS[core]
@@ -61,6 +62,7 @@ def test_source_compiles_without_headers_of_tflm(core: str, small: bytes, tmp_pa
     compiled(tmp_path, [*command, "-c"], *sources)
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 def test_the_compiled_array_is_the_file(small: bytes, tmp_path: Path):
     (tmp_path / "main.cc").write_text(
@@ -82,6 +84,7 @@ def test_the_compiled_array_is_the_file(small: bytes, tmp_path: Path):
     assert told.decode().split("\0")[:-1] == ODD
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 @pytest.mark.parametrize("namespace", ["tflite", "tflite::micro"])
 def test_the_resolver_registers_exactly_the_operators(namespace: str, small: bytes, tmp_path: Path):
@@ -102,6 +105,7 @@ def test_the_resolver_registers_exactly_the_operators(namespace: str, small: byt
     assert {"Conv2D", "FullyConnected", "Softmax"} <= set(found)
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 def test_kernels_for_int8_alone_are_registered_where_cmsis_nn_has_them(small: bytes, tmp_path: Path):
     tflm_stand_in.headers(tmp_path)
@@ -142,6 +146,7 @@ def test_operators_of_all_branches_are_registered_and_unknown_ones_refused():
         carray.sources(both, "elastic")
 
 
+@pytest.mark.slow
 def test_the_header_says_how_to_run_it(small: bytes):
     header = carray.sources(small, "L1-S0.int8", about="L1-S0 of demo")["L1_S0_int8.h"]
     needed, graph = tail.arena(small), read(small).subgraphs[0]
@@ -184,6 +189,7 @@ def _packed(table: Any) -> bytes:
     return bytes(builder.Output())
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_aligned_are_written_anew(small: bytes):
     packed = _packed(schema().ModelT.InitFromPackedBuf(small, 0))
     assert any(offset % 16 for offset in _offsets(packed))
@@ -267,6 +273,7 @@ def test_the_arena_is_enough_and_not_wildly_more(kind: str, precision: str):
     assert _wheel_total(content) <= needed <= 1.02 * tflm_wheel.least(content, needed) + 64
 
 
+@pytest.mark.slow
 @needs_micro
 def test_planning_takes_room_where_the_tensors_take_little(small: bytes):
     """An arena of the planned head and the true tail is too small for it."""
@@ -276,6 +283,7 @@ def test_planning_takes_room_where_the_tensors_take_little(small: bytes):
     assert tflm_wheel.fault(small, total) != ""
 
 
+@pytest.mark.slow
 @needs_micro
 def test_a_fault_in_tflm_is_told(small: bytes):
     assert "Failed to allocate" in tflm_wheel.fault(small, 2048)
@@ -290,6 +298,7 @@ def test_a_plan_in_the_file_is_taken_at_its_word():
     assert (found.head, found.planner) == (256, "by Vela")
 
 
+@pytest.mark.slow
 @needs.COMPILER.mark
 def test_the_header_of_a_cascade_names_its_thresholds_and_the_places_of_all_ends(tmp_path: Path):
     content = cascade_files.cascade("small>middle>large", "int8", (0.75, 0.5))
@@ -318,6 +327,7 @@ def test_the_header_of_a_cascade_names_its_thresholds_and_the_places_of_all_ends
 ENDS = ("input_image", "input_threshold_1", "input_threshold_2", "output_scores", "output_stage")
 
 
+@pytest.mark.slow
 def test_a_cascade_that_does_not_say_its_thresholds_has_no_header():
     model = read(cascade_files.cascade("small>large", "int8", (0.5,)))
     model.metadata.pop("restnet_tf")
@@ -325,6 +335,7 @@ def test_a_cascade_that_does_not_say_its_thresholds_has_no_header():
         carray.sources(write(model), "small-then-large")
 
 
+@pytest.mark.slow
 def test_the_arena_is_that_of_what_firmware_is_built_with(small: bytes):
     reference, every = (
         carray.sources(small, "p", builds=builds)["p.h"] for builds in (kernels.built("reference"), kernels.EVERY)

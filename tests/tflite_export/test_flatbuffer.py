@@ -77,6 +77,7 @@ def test_constants_are_the_models_weights(network):
     assert not graph.inputs[0].constant
 
 
+@pytest.mark.slow
 def test_quantisation_is_that_of_the_file(network):
     model, _ = network
     images = np.random.default_rng(0).uniform(0, 255, (8, 6, 5, 2)).astype(np.float32)
@@ -325,6 +326,7 @@ FOREIGN: dict[str, Callable[[Path], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_file_read_and_written_says_the_same(kind: str, tmp_path: Path):
     file = FOREIGN[kind](tmp_path)
@@ -367,6 +369,7 @@ def test_the_comparison_sees_every_kind_of_difference():
     assert whole(packed(model)) != expected
 
 
+@pytest.mark.slow
 def test_the_files_hold_what_they_are_to_test(tmp_path: Path):
     operators = {
         kind: [op for g in read(FOREIGN[kind](tmp_path / kind)).subgraphs for op in g.operators] for kind in FOREIGN
@@ -455,6 +458,7 @@ def placed(file: bytes) -> list[tuple[int, bytes]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in FOREIGN if kind != "open batch"])
 def test_every_constant_is_aligned_and_there_once(kind: str, tmp_path: Path):
     found = placed(write(read(FOREIGN[kind](tmp_path))))
@@ -463,6 +467,7 @@ def test_every_constant_is_aligned_and_there_once(kind: str, tmp_path: Path):
     assert len({content for _, content in found}) == len(found)
 
 
+@pytest.mark.slow
 def test_equal_weights_of_two_layers_are_stored_once():
     keras.utils.set_random_seed(3)
     image = keras.Input((6, 6, 8))
@@ -483,6 +488,7 @@ def test_equal_weights_of_two_layers_are_stored_once():
     assert sizes(changed).count(first.nbytes) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float32", "int8", "weights outside"])
 def test_constants_are_views_of_what_was_read(kind: str, tmp_path: Path):
     file = FOREIGN[kind](tmp_path)
@@ -517,6 +523,7 @@ def write_order(graph: Subgraph) -> list[Tensor]:
     return only(read(write(Model([graph])))).tensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float32", "int8", "two signatures", "control flow"])
 def test_names_are_left_out_of_all_but_the_ends(kind: str, tmp_path: Path):
     file = FOREIGN[kind](tmp_path)

@@ -35,6 +35,7 @@ def balanced(text: str) -> bool:
     return all(plain.count(one) == plain.count(other) for one, other in ("{}", "()", "[]"))
 
 
+@pytest.mark.slow
 def test_one_class_has_points_and_cascades_with_their_dial() -> None:
     text = told(elastic())
     assert balanced(text)
@@ -47,6 +48,7 @@ def test_one_class_has_points_and_cascades_with_their_dial() -> None:
     assert text.count('"small>large" to') == 1
 
 
+@pytest.mark.slow
 def test_a_file_of_one_cascade_has_no_other_points() -> None:
     text = told(cascade_files.cascade("small>middle>large", "float32", (0.75, 0.1)))
     assert balanced(text)
@@ -56,6 +58,7 @@ def test_a_file_of_one_cascade_has_no_other_points() -> None:
     assert "floatArrayOf(0.75f, 0.10000000149011612f)" in text
 
 
+@pytest.mark.slow
 def test_a_file_without_cascades_has_no_word_of_them() -> None:
     text = told(cascade_files.stage("small", "int8"))
     assert balanced(text)
@@ -63,6 +66,7 @@ def test_a_file_without_cascades_has_no_word_of_them() -> None:
     assert "fun classify" in text
 
 
+@pytest.mark.slow
 def test_a_cascade_without_thresholds_is_refused() -> None:
     model = read(elastic())
     model.metadata["restnet_tf"] = Buffer(np.frombuffer(b'{"points": []}', np.uint8))

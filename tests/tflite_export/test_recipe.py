@@ -19,6 +19,7 @@ PAGE = (paths.ROOT / "docs" / "microcontrollers.md").read_text()
 STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fno-exceptions", "-fno-rtti", "-c", "-I."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "compiler", ["g++", "arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb", "arm-none-eabi-g++ -mcpu=cortex-m55"]
 )

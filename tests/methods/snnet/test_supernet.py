@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import networks
 import numpy as np
 import pytest
@@ -20,10 +22,11 @@ def vit(width: int = 16, depth: int = 3) -> Anchor:
     return found
 
 
-ANCHORS = {
-    "cnn": {"A": networks.anchor((4, 6), 2, seed=1, name="a"), "B": networks.anchor((6, 10), 3, seed=2, name="b")},
-    "vit": {"A": vit(8, 2), "B": vit()},
-}
+@cache
+def anchors_of(kind: str) -> dict[str, Anchor]:
+    if kind == "vit":
+        return {"A": vit(8, 2), "B": vit()}
+    return {"A": networks.anchor((4, 6), 2, seed=1, name="a"), "B": networks.anchor((6, 10), 3, seed=2, name="b")}
 
 
 def plan(*pieces: Piece) -> Plan:
@@ -59,7 +62,7 @@ def logits(anchor: Anchor, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["cnn", "vit"])
 def test_a_route_from_an_anchor_to_itself_is_the_anchor_at_every_cut(kind: str):
     """Up to the last cut, in front of the head: the published code skips a ViT's last norm there."""
-    anchor, x = ANCHORS[kind]["B"], networks.images(4)
+    anchor, x = anchors_of(kind)["B"], networks.images(4)
     expected = logits(anchor, x)
     assert np.ptp(expected, axis=0).max() > 1e-3
     found = [c for c in cuts.find(anchor.model) if c.kind != "vector"]
@@ -85,7 +88,7 @@ def test_the_last_norm_of_a_transformer_matters():
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_two_stitch_route_is_its_parts_one_after_the_other(exact: bool):
-    anchors, x = ANCHORS["cnn"], np.asarray(networks.images(5), np.float32)
+    anchors, x = anchors_of("cnn"), np.asarray(networks.images(5), np.float32)
     a, b = (known(anchors[role]) for role in "AB")
     away, back = drawn(a["0.0.out"], b["0.1.out"], 1), drawn(b["1.1.out"], a["1.0.out"], 2)
     route = plan(Piece("A", None, "0.0.out"), Piece("B", "0.1.out", "1.1.out"), Piece("A", "1.0.out", None))
@@ -112,7 +115,7 @@ def test_a_two_stitch_route_is_its_parts_one_after_the_other(exact: bool):
 def test_exact_anchors_pass_gradients_on_and_have_none_of_their_own():
     import tensorflow as tf
 
-    anchors = ANCHORS["cnn"]
+    anchors = anchors_of("cnn")
     a, b = (known(anchors[role]) for role in "AB")
     route = plan(Piece("A", None, "0.0.out"), Piece("B", "0.1.out", None))
     for exact in (True, False):
@@ -131,7 +134,7 @@ def test_exact_anchors_pass_gradients_on_and_have_none_of_their_own():
 
 @pytest.mark.parametrize("kind", ["cnn", "vit"])
 def test_a_joint_of_a_rank_starts_at_its_stitch_and_stays_within_the_rank(kind: str):
-    anchors = ANCHORS[kind]
+    anchors = anchors_of(kind)
     a, b = (next(c for c in cuts.find(anchors[role].model) if c.kind != "vector") for role in "AB")
     start = drawn(a, b)
     trainable = TrainableStitch(start, 2, np.random.default_rng(0))

@@ -233,6 +233,7 @@ def test_no_binary(tmp_path: Path, subject: Subject) -> None:
         measured(subject, DeviceOptions(binary=tmp_path / "nothing"))
 
 
+@pytest.mark.slow
 def test_all_stages_of_a_cascade_run(adb: Callable[..., Path], options: DeviceOptions) -> None:
     calls = adb([PIXEL])
     content = cascade_files.cascade("small>middle>large", "int8", (0.5, 0.25))

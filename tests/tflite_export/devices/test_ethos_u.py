@@ -34,6 +34,7 @@ def failure(subject: Subject) -> str:
     return found.failures[0]
 
 
+@pytest.mark.slow
 @needs_vela
 def test_an_integer_file_has_cycles_sram_and_flash(made: dict[str, Subject]) -> None:
     (found,) = ethos_u.measure(DEVICE, [made["int8"]], DeviceOptions())
@@ -47,6 +48,7 @@ def test_an_integer_file_has_cycles_sram_and_flash(made: dict[str, Subject]) -> 
     assert found.measurements[0].tool.endswith("Ethos_U55_High_End_Embedded, Shared_Sram")
 
 
+@pytest.mark.slow
 @needs_vela
 def test_a_smaller_accelerator_takes_more_cycles(made: dict[str, Subject]) -> None:
     found = [next(ethos_u.measure(f"ethos-u55-{macs}", [made["int8"]], DeviceOptions())) for macs in (32, 256)]
@@ -54,12 +56,14 @@ def test_a_smaller_accelerator_takes_more_cycles(made: dict[str, Subject]) -> No
     assert slow > 1.5 * fast
 
 
+@pytest.mark.slow
 @needs_vela
 def test_weights_in_dram_are_not_called_flash(made: dict[str, Subject]) -> None:
     (found,) = ethos_u.measure("ethos-u65-256", [made["int8"]], DeviceOptions())
     assert {m.figure for m in found.measurements} == {"cycles", "sram", "memory"}
 
 
+@pytest.mark.slow
 @needs_vela
 @pytest.mark.parametrize("precision", ["float32", "dynamic"])
 def test_float_files_are_refused(made: dict[str, Subject], precision: str) -> None:
@@ -67,6 +71,7 @@ def test_float_files_are_refused(made: dict[str, Subject], precision: str) -> No
     assert "it computes in float, of which ethos-u55-128 runs nothing" in failure(made[precision])
 
 
+@pytest.mark.slow
 @needs_vela
 def test_float_files_would_be_seen_in_what_vela_says(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ethos_u, "is_float", lambda subject: False)
@@ -75,6 +80,7 @@ def test_float_files_would_be_seen_in_what_vela_says(made: dict[str, Subject], m
     assert "FULLY_CONNECTED" in said
 
 
+@pytest.mark.slow
 @needs_vela
 def test_operators_left_on_the_cpu_are_named() -> None:
     """Such as a bilinear resize by anything but a power of two."""
@@ -86,12 +92,14 @@ def test_operators_left_on_the_cpu_are_named() -> None:
     assert " operators of p.int8 on the CPU beside the ethos-u55-128: RESIZE_BILINEAR" in said
 
 
+@pytest.mark.slow
 @needs_vela
 def test_several_signatures_are_refused() -> None:
     """Vela would add them up."""
     assert "it has 2 signatures" in failure(elastic())
 
 
+@pytest.mark.slow
 @needs_vela
 def test_one_bad_file_does_not_cost_the_others(made: dict[str, Subject]) -> None:
     first, second = ethos_u.measure(DEVICE, [Subject("p", "int8", b"nothing"), made["int8"]], DeviceOptions())

@@ -96,6 +96,7 @@ class Firmware:
         return os.stat(path).st_mtime_ns
 
 
+@pytest.mark.slow
 @needs_arm
 @pytest.mark.parametrize(
     "core",
@@ -118,6 +119,7 @@ def test_firmware_runs_in_qemu_and_is_read(tmp_path: Path, subject: Subject, cor
     assert said["arena"].tool == f"TensorFlow Lite Micro unknown with reference kernels on {core}"
 
 
+@pytest.mark.slow
 @needs_arm
 def test_a_release_library_with_cmsis_nn_is_linked_and_named(tmp_path: Path, subject: Subject) -> None:
     firmware = Firmware(tmp_path, subject, cmsis=True, release=True)
@@ -129,6 +131,7 @@ def test_a_release_library_with_cmsis_nn_is_linked_and_named(tmp_path: Path, sub
     assert {"-DCMSIS_NN", "-DTF_LITE_STRIP_ERROR_STRINGS", "-DTF_LITE_STATIC_MEMORY"} <= set(settings.split())
 
 
+@pytest.mark.slow
 @needs_arm
 def test_cmsis_nn_is_taken_where_both_libraries_are_there(tmp_path: Path, subject: Subject) -> None:
     firmware = Firmware(tmp_path, subject)
@@ -140,6 +143,7 @@ def test_cmsis_nn_is_taken_where_both_libraries_are_there(tmp_path: Path, subjec
     assert '"kernels":"reference"' in firmware.make("run", f"TFLM_LIBRARY={reference}").stdout
 
 
+@pytest.mark.slow
 @needs_arm
 def test_headers_are_read_as_the_library_was_built(tmp_path: Path, subject: Subject) -> None:
     firmware = Firmware(tmp_path, subject)
@@ -151,6 +155,7 @@ def test_headers_are_read_as_the_library_was_built(tmp_path: Path, subject: Subj
     assert "AddOperators" in (HARNESS / "runner_tflm.cc").read_text()
 
 
+@pytest.mark.slow
 @needs_arm
 def test_firmware_that_answers_otherwise_is_refused(tmp_path: Path, subject: Subject) -> None:
     done = Firmware(tmp_path, subject).make("run", wrong=3)
@@ -163,11 +168,13 @@ def test_firmware_that_answers_otherwise_is_refused(tmp_path: Path, subject: Sub
     )
 
 
+@pytest.mark.slow
 @needs_arm
 def test_a_roundings_difference_is_no_other_answer(tmp_path: Path, subject: Subject) -> None:
     assert Firmware(tmp_path, subject).make("run", wrong=1).returncode == 0
 
 
+@pytest.mark.slow
 @needs_arm
 def test_firmware_that_fails_says_why(tmp_path: Path, subject: Subject) -> None:
     done = Firmware(tmp_path, subject).make("run", fails=True)
@@ -176,6 +183,7 @@ def test_firmware_that_fails_says_why(tmp_path: Path, subject: Subject) -> None:
     assert found.failures == ("p.int8: qemu-mps2-an386 could not run it: it could not be run",)
 
 
+@pytest.mark.slow
 @needs_arm
 def test_an_arena_that_is_too_small_is_told_by_the_runtime_and_a_setting_builds_anew(
     tmp_path: Path, subject: Subject
@@ -199,6 +207,7 @@ def test_an_arena_that_is_too_small_is_told_by_the_runtime_and_a_setting_builds_
         assert firmware.built > before, setting
 
 
+@pytest.mark.slow
 @needs_arm
 def test_entries_of_an_image_and_choices_of_a_router_are_measured_one_by_one(tmp_path: Path, subject: Subject) -> None:
     firmware = Firmware(tmp_path, subject)
@@ -219,6 +228,7 @@ def test_entries_of_an_image_and_choices_of_a_router_are_measured_one_by_one(tmp
     assert len(done.stdout.splitlines()) == 7
 
 
+@pytest.mark.slow
 @needs_arm
 def test_all_stages_of_a_cascade_run(tmp_path: Path, subject: Subject) -> None:
     """Thresholds above every confidence are written into the inputs behind the image."""
@@ -230,6 +240,7 @@ def test_all_stages_of_a_cascade_run(tmp_path: Path, subject: Subject) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @needs_arm
 def test_several_arrays_are_named_and_none_is_told(tmp_path: Path, subject: Subject) -> None:
     firmware = Firmware(tmp_path, subject)

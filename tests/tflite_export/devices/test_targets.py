@@ -53,6 +53,7 @@ def words(content: bytes, target: str, precision: str = "int8") -> str:
     return "\n".join(map(str, rules.refusals(content, devices.target(target).rules, precision)))
 
 
+@pytest.mark.slow
 def test_an_unknown_target_or_precision_lists_the_known_ones(files: dict[str, bytes]):
     with pytest.raises(TfliteError, match=r"unknown target 'stm32'; choose one of android, coral, web, tflm, ethos"):
         words(files["int8"], "stm32")
@@ -62,11 +63,13 @@ def test_an_unknown_target_or_precision_lists_the_known_ones(files: dict[str, by
         words(b"nothing of the kind", "tflm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", devices.targets())
 def test_a_small_network_is_taken_by_every_target_in_int8(target: str, files: dict[str, bytes]):
     assert words(files["int8"], target) == ""
 
 
+@pytest.mark.slow
 @needs_micro
 def test_tflm_runs_what_is_not_refused_and_nothing_of_what_is(files: dict[str, bytes]):
     for precision in ("int8", "int16x8", "float32"):
@@ -338,6 +341,7 @@ def test_only_documented_operators_pass_for_coral():
     assert "BATCH_MATMUL" not in coral.OPERATORS
 
 
+@pytest.mark.slow
 @needs_vela
 def test_vela_agrees_with_what_is_not_refused(files: dict[str, bytes]):
     for config in ("ethos-u55-32", "ethos-u65-512", "ethos-u85-2048"):
@@ -348,6 +352,7 @@ def test_vela_agrees_with_what_is_not_refused(files: dict[str, bytes]):
         assert [o.name for o in made.operators] == ["CUSTOM ethos-u"]
 
 
+@pytest.mark.slow
 @needs_vela
 def test_a_model_that_vela_leaves_on_the_cpu_is_refused(files: dict[str, bytes]):
     """Its exit code is 0 in both cases."""

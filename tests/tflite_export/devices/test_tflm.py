@@ -40,6 +40,7 @@ def failure(subject: Subject) -> str:
     return found.failures[0]
 
 
+@pytest.mark.slow
 @needs_micro
 @pytest.mark.parametrize("precision", ["int8", "int16x8", "float32"])
 def test_arena_is_what_was_planned_and_what_it_keeps_besides(made: dict[str, Subject], precision: str) -> None:
@@ -55,12 +56,14 @@ def test_arena_is_what_was_planned_and_what_it_keeps_besides(made: dict[str, Sub
         assert said["difference"] <= 2
 
 
+@pytest.mark.slow
 @needs_micro
 @pytest.mark.parametrize("precision", ["dynamic", "float16"])
 def test_weights_of_another_type_than_their_activations_are_refused(made: dict[str, Subject], precision: str) -> None:
     assert "int8 or float16 beside float activations" in failure(made[precision])
 
 
+@pytest.mark.slow
 @needs_micro
 def test_weight_only_int8_would_run_and_be_wrong(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
     """What the refusal is for; and the comparison with LiteRT would have caught it."""
@@ -68,17 +71,20 @@ def test_weight_only_int8_would_run_and_be_wrong(made: dict[str, Subject], monke
     assert "differ" in failure(made["dynamic"]) or "cannot run" in failure(made["dynamic"])
 
 
+@pytest.mark.slow
 @needs_micro
 def test_several_signatures_are_refused_before_they_take_the_process_down() -> None:
     assert "it has 2 signatures" in failure(elastic())
 
 
+@pytest.mark.slow
 @needs_micro
 def test_an_operator_that_it_lacks_is_named() -> None:
     said = failure(files(["float32"], activation="gelu")["float32"])
     assert said.endswith("cannot run it: Didn't find op for builtin opcode 'GELU'; build with --lower gelu")
 
 
+@pytest.mark.slow
 @needs_micro
 def test_a_death_is_told_and_costs_the_file_alone(made: dict[str, Subject]) -> None:
     """An int8 softmax over 512 equal classes aborts TensorFlow Lite Micro."""
@@ -87,6 +93,7 @@ def test_a_death_is_told_and_costs_the_file_alone(made: dict[str, Subject]) -> N
     assert len(second.measurements) == 4
 
 
+@pytest.mark.slow
 @needs_micro
 def test_a_head_that_was_not_planned_is_a_warning(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
     honest = memory.ranges
@@ -101,6 +108,7 @@ def test_bytes_that_are_no_file_are_a_failure() -> None:
     assert "not a .tflite file" in failure(Subject("p", "int8", b"nothing"))
 
 
+@pytest.mark.slow
 def test_without_the_wheel_it_says_what_brings_it(made: dict[str, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TfliteError, match=r"pip install 'restnet-tf\[mcu\]'"):
@@ -129,6 +137,7 @@ def test_images_are_smooth_seeded_and_fill_the_range() -> None:
     assert np.abs(np.diff(found, axis=1)).mean() < np.abs(np.diff(noise, axis=1)).mean() / 3
 
 
+@pytest.mark.slow
 @needs_micro
 def test_the_references_outputs_differ_from_image_to_image(made: dict[str, Subject]) -> None:
     """Else equal outputs would prove nothing."""
@@ -139,6 +148,7 @@ def test_the_references_outputs_differ_from_image_to_image(made: dict[str, Subje
     assert len(np.unique(expected, axis=0)) == len(np.unique(found, axis=0)) == len(inputs)
 
 
+@pytest.mark.slow
 @needs_micro
 def test_inputs_that_are_not_finite_are_refused(made: dict[str, Subject]) -> None:
     inputs = tflm._inputs(only(opened(made["float32"])).inputs[0])
@@ -165,6 +175,7 @@ def test_a_cascade_runs_in_the_arena_that_is_planned(name: str, precision: str, 
     assert verdict.reasons == ()
 
 
+@pytest.mark.slow
 @needs_micro
 def test_a_cascade_is_tried_and_compared_at_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     content = cascade_files.cascade("small>middle>large", "int8", (0.5, 0.25))
@@ -178,6 +189,7 @@ def test_a_cascade_is_tried_and_compared_at_every_stage(monkeypatch: pytest.Monk
     assert rows[0].tolist() == [list(cascades.answering(stage, 3)) for stage in (2, 1, 0)]
 
 
+@pytest.mark.slow
 @needs_micro
 def test_a_stage_that_answers_otherwise_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the last stage, which runs first, is right."""
