@@ -181,7 +181,8 @@ def main(folder: Path) -> None:
             model.save(path)
             aged(path)
         if build in FOLDERS:
-            model.save(folder / name, save_format="tf")
+            # Without them there are no functions, which nothing of ours reads; of one the file is as Keras 2 has it.
+            model.save(folder / name, save_format="tf", save_traces=build is deferred)
             noted_in_graph(folder / name, folder / f"{name}.tf24")
 
 

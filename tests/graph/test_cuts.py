@@ -41,6 +41,12 @@ def application(name: str, side: int, **more: object) -> keras.Model:
         return getattr(keras.applications, name)(input_shape=(side, side, 3), **options)
 
 
+def outline(name: str, side: int, **more: object) -> keras.Model:
+    """The same without weights, which are most of what it takes to make one: shapes are enough for its cuts."""
+    with keras.StatelessScope(initialize_variables=False):
+        return application.__wrapped__(name, side, **more)
+
+
 # --- articulation tensors -------------------------------------------------------------------------
 
 
@@ -162,11 +168,11 @@ def test_functions_of_keras_ops_clamp_too():
     ],
 )
 def test_known_networks(name, expected):
-    assert names(application(name, 32))[:5] == expected
+    assert names(outline(name, 32))[:5] == expected
 
 
 def test_all_cuts_of_mobilenet_v2():
-    found = cuts.find(application("MobileNetV2", 96, alpha=0.35))
+    found = cuts.find(outline("MobileNetV2", 96, alpha=0.35))
     added = {2, 4, 5, 7, 8, 9, 11, 12, 14, 15}  # the blocks whose input and output agree
     blocks = [f"block_{i}_{'add' if i in added else 'project_BN'}" for i in range(1, 17)]
     assert [c.name for c in found] == ["expanded_conv_project_BN", *blocks]
@@ -175,7 +181,7 @@ def test_all_cuts_of_mobilenet_v2():
 
 
 def test_range_is_kept_through_padding_and_pooling():
-    found = {cut.name: cut for cut in cuts.find(application("ResNet50", 32))}
+    found = {cut.name: cut for cut in cuts.find(outline("ResNet50", 32))}
     assert found["pool1_pool"].clamp == found["conv1_relu"].clamp == (0.0, None)
 
 
@@ -187,12 +193,12 @@ def assert_whole(model: keras.Model, chosen: list[str]) -> None:
     x = images(2, side=model.input_shape[1]) / 127.5 - 1
     expected = forward(model, x)
     assert np.isfinite(expected).all()
-    assert expected.std() > 0
+    # Two images get two answers, so a back that gives both depends on what it is given.
+    assert not np.array_equal(expected[0], expected[1])
     for name in chosen:
         middle, back = forward(cuts.front(whole, name), x), cuts.back(whole, name)
+        assert len(back.inputs) == 1, name
         np.testing.assert_array_equal(forward(back, middle), expected, err_msg=name)
-        # The back depends on what it is given: it does not look at the image behind the cut.
-        assert not np.array_equal(forward(back, middle[::-1]), expected), name
 
 
 def test_front_then_back_is_the_whole():

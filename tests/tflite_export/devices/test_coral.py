@@ -210,6 +210,7 @@ def test_the_loop_of_a_cascade_answers_as_its_file(tmp_path: Path, name: str, pr
         assert set(looped(tmp_path, name, (dial,) * len(thresholds))[1].tolist()) == {stage}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", list(confidence.CONFIDENCES))
 def test_the_confidences_of_the_loop_are_those_of_the_files(tmp_path: Path, measure: str) -> None:
     threshold = cascade_files.between("small", "int8", measure)
@@ -224,6 +225,7 @@ def test_the_loop_needs_nothing_of_the_project() -> None:
     assert imported(captures.HARNESS / "cascade.py") == {"numpy", "tflite_runtime", "ai_edge_litert"}
 
 
+@pytest.mark.slow
 def test_a_compiled_stage_goes_to_the_accelerator(tmp_path: Path) -> None:
     exported(tmp_path, "small>large", "int8", (0.5,))
     compiled = (tmp_path / "large.int8.tflite").read_bytes()
@@ -248,6 +250,7 @@ assert family.cascades["small>large"].stages == [family.points["small"], family.
 """
 
 
+@pytest.mark.slow
 def test_a_family_switches_between_points_and_cascades(tmp_path: Path) -> None:
     exported(tmp_path, "small>large", "int8", (2.0,), every=True)
     np.save(tmp_path / "images.npy", cascade_files.PIXELS)
@@ -264,6 +267,7 @@ def test_a_family_switches_between_points_and_cascades(tmp_path: Path) -> None:
         np.testing.assert_array_equal(row, expected)
 
 
+@pytest.mark.slow
 def test_all_points_are_compiled_in_one_call_in_the_order_given(tmp_path: Path) -> None:
     exported(tmp_path, "small>large", "int8", (0.5,), every=True)
     compiler = tmp_path / "bin" / "edgetpu_compiler"

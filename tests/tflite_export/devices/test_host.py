@@ -230,6 +230,7 @@ def cascade() -> bytes:
     return cascade_files.cascade("small>middle>large", "int8", cascade_files.dial("small>middle>large", "int8"))
 
 
+@pytest.mark.slow
 def test_a_cascade_answers_at_the_thresholds_that_it_says_or_at_others(cascade):
     chosen = cascades.thresholds(cascade)
     found, places = answers(cascade, [PIXELS[:5], PIXELS[5:]])
@@ -245,6 +246,7 @@ def test_a_cascade_answers_at_the_thresholds_that_it_says_or_at_others(cascade):
     assert set(stages(cascade_files.stage("small", "int8"), [PIXELS]).tolist()) == {0}
 
 
+@pytest.mark.slow
 def test_thresholds_of_another_count_are_refused(cascade):
     with pytest.raises(TfliteError, match="1 thresholds given; 'model' takes 2"):
         scores(cascade, [PIXELS], thresholds=(0.5,))
@@ -252,6 +254,7 @@ def test_thresholds_of_another_count_are_refused(cascade):
         latencies({"a": cascade_files.stage("small", "int8")}, PIXELS[0], thresholds={"a": (0.5,)})
 
 
+@pytest.mark.slow
 def test_every_stage_is_timed_in_turns_with_the_other_files(cascade):
     models = {"one": cascade_files.stage("large", "int8"), "all": cascade}
     timed = stage_latencies(models, PIXELS[0], warmup=1, repeats=40)
@@ -261,6 +264,7 @@ def test_every_stage_is_timed_in_turns_with_the_other_files(cascade):
     assert first < last
 
 
+@pytest.mark.slow
 def test_the_latency_of_a_cascade_is_its_worst_case(monkeypatch, cascade):
     from tflite_export.devices import host
 
