@@ -104,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT_OUT] = Counter()
 
 
-def pytest_collection() -> None:
+def pytest_collectstart() -> None:
     """All that is made by collecting tests stays to the end: nothing of it is garbage."""
     gc.disable()
 

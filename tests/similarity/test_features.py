@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def collected():
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     return anchors, cut_lists, features.collect(anchors, cut_lists, split(40))
 
 
@@ -86,7 +86,7 @@ def test_cka_is_that_of_flattened_features(collected):
 
 
 def test_batches_add_up_and_a_last_one_is_left_out(monkeypatch):
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     monkeypatch.setattr(features, "batch_size", lambda *given: 16)
     steps = []
     statistics = features.collect(anchors, cut_lists, split(40), lambda done, total: steps.append((done, total)))
@@ -120,7 +120,7 @@ def test_an_anchor_against_itself_is_the_identity():
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_too_few_images_are_refused(n):
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     with pytest.raises(RestnetError, match=f"{n} images are too few .*at least 4"):
         features.collect(anchors, cut_lists, split(n))
 
@@ -143,7 +143,7 @@ def test_observer_gives_a_list_even_of_one():
 
 
 def test_batch_size_keeps_features_within_half_a_gibibyte():
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     assert features.batch_size(anchors.values(), cut_lists.values()) == 128
     from dataclasses import replace
 
@@ -161,7 +161,7 @@ def test_many_positions_are_sampled_evenly():
 
 
 def test_pooled_solutions_are_those_of_all_rows_together_and_no_average():
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     group = [("small", 1, 1), ("small", 1, 2), ("small", 0, 1)]
     assert {cut_lists["small"][i].shape for _, i, _ in group} == {(8, 8, 4)}
     assert {cut_lists["large"][j].shape for _, _, j in group} == {(8, 8, 6)}
@@ -210,7 +210,7 @@ def close(one, other) -> None:
 
 
 def test_shards_of_one_batch_add_up_to_one_pass_to_the_bit(tmp_path):
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     images = split(48)
     whole = features.sums(anchors, cut_lists, images, batch=16)
     shards = [
@@ -231,7 +231,7 @@ def test_shards_of_one_batch_add_up_to_one_pass_to_the_bit(tmp_path):
 
 
 def test_larger_shards_add_up_to_one_pass_in_float64(tmp_path):
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     images = split(70)  # six are left out, as of a whole pass
     whole = features.sums(anchors, cut_lists, images, batch=16)
     parts = [features.sums(anchors, cut_lists, features.shard(images, *at), batch=16) for at in ((0, 32), (32, 70))]
@@ -247,7 +247,7 @@ def test_collect_solves_the_sums(collected):
 
 
 def test_shards_that_do_not_belong_together_are_refused():
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     sums = features.sums(anchors, cut_lists, split(32), batch=16)
     with pytest.raises(RestnetError, match="batches of 16 images cannot take those over batches of 8"):
         sums + features.sums(anchors, cut_lists, split(16), batch=8)
@@ -261,7 +261,7 @@ def test_shards_that_do_not_belong_together_are_refused():
 
 
 def test_stored_sums_that_lack_something_are_refused():
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     sums = features.sums(anchors, cut_lists, split(16))
     without = {name: array for name, array in sums.arrays().items() if name not in ("n", "pairs.about")}
     with pytest.raises(RestnetError, match="stored sums lack n; there are batch, "):
@@ -276,7 +276,7 @@ def test_stored_sums_that_lack_something_are_refused():
 
 def test_sums_of_windows_add_up(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "batch_size", lambda *given: 16)
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     groups = {"window": [("small", 1, 1), ("small", 1, 2), ("small", 0, 1)], "one": [("large", 3, 1)]}
     images = split(40)  # the last batch is not full
     assert features.window_batch(anchors, cut_lists, groups) == 16
@@ -318,7 +318,7 @@ def test_sums_of_tokens_and_of_a_bias_for_each_place_add_up(tmp_path):
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_features_that_are_not_finite_are_refused(value):
-    anchors, cut_lists = pair()
+    anchors, cut_lists = pair(2)
     kernel = anchors["small"].model.get_layer("0.0.conv2").weights[0]
     kernel.assign(np.full(kernel.shape, value, np.float32))
     name = "0.0.add"

@@ -19,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import needs
 import numpy as np
+import paths
 import pytest
 from keras import layers
 from networks import forward, stirred
@@ -912,9 +913,15 @@ def long_members(name: str, folder: Path) -> Members:
     return Members(long_family(folder), {name: long_plan(name)}, {name: fit})
 
 
+@pytest.fixture(scope="module")
+def objects(once: paths.Once) -> Path:
+    """Where the anchors are compiled, once in each precision for all routes through them."""
+    return once("objects of test_link", lambda folder: None)
+
+
 @pytest.mark.parametrize("name", LONG)
-def test_any_number_of_pieces_is_keras(name: str, tmp_path: Path):
-    members = long_members(name, tmp_path)
+def test_any_number_of_pieces_is_keras(name: str, objects: Path):
+    members = long_members(name, objects)
     side = members.input_shape(name)[0]
     x = digits(side, 400, 430)
     expected = by_hand(name, x)
@@ -926,17 +933,17 @@ def test_any_number_of_pieces_is_keras(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize("name", [n for n in LONG if n != "through a whole anchor"])
 @pytest.mark.parametrize("precision", INTEGERS)
-def test_any_number_of_pieces_in_integers(name: str, precision: str, tmp_path: Path):
-    members = long_members(name, tmp_path)
+def test_any_number_of_pieces_in_integers(name: str, precision: str, objects: Path):
+    members = long_members(name, objects)
     linker, x = anchor_pieces.linker(members, precision), digits(members.input_shape(name)[0], 0, 60)
     assert sqnr(scores(linker.variant(name), [x]), by_hand(name, x)) > (
         17 if precision == "int8" else 25
     )  # random stitches leave the ranges
 
 
-def test_pieces_share_their_weights_in_an_elastic_file(tmp_path: Path):
+def test_pieces_share_their_weights_in_an_elastic_file(objects: Path):
     name = "there and back"
-    linker = anchor_pieces.linker(long_members(name, tmp_path), "float32")
+    linker = anchor_pieces.linker(long_members(name, objects), "float32")
     alone = sum(len(linker.variant(point)) for point in ("resnet", "mobile"))
     made = linker.elastic(["resnet", "mobile", name], {}, {})
     assert len(made) < alone + 4 * sum(s.kernel.size + s.bias.size for s in long_stitches(name)) + 12_000
