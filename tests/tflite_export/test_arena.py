@@ -173,12 +173,14 @@ def test_unknown_builds_are_refused_with_those_that_there_are():
     assert set(kernels.CORES.values()) == {PLAIN, DSP, HELIUM}
 
 
+@pytest.mark.slow
 @needs_micro
 def test_a_file_that_no_arena_helps_is_told():
     with pytest.raises(TfliteError, match="makes no interpreter of it: not even in"):
         tflm_wheel.least(file(operator("GELU", [tensor()], tensor(name="y"))), 1024)
 
 
+@pytest.mark.slow
 @needs_micro
 @pytest.mark.parametrize("guess", [16, 5_888, 60_000])
 def test_the_least_arena_does_not_depend_on_the_guess(guess: int):

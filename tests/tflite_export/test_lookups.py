@@ -56,6 +56,7 @@ def test_every_integer_is_that_of_the_operator(steps):
         np.testing.assert_array_equal(in_litert(looked_up, EVERY, reference=reference), expected)
 
 
+@pytest.mark.slow
 @needs.MICRO.mark
 def test_tensorflow_lite_micro_gives_the_same_integers():
     for steps in STEPS[:3]:

@@ -42,6 +42,7 @@ def test_what_roundings_explain_is_allowed(scores: np.ndarray, tolerance: float)
     assert float(said) == pytest.approx(tolerance)
 
 
+@pytest.mark.slow
 @needs.MICRO.mark
 def test_the_runs_own_inputs_go_along_with_what_the_wheel_answers() -> None:
     content = convolutions(4, 1, ((2, 1),))
@@ -57,6 +58,7 @@ def test_the_runs_own_inputs_go_along_with_what_the_wheel_answers() -> None:
     assert tflm_trials.sources(PointFile("p", "int8", content), parcel) == {}
 
 
+@pytest.mark.slow
 @needs.MICRO.mark
 def test_each_entry_of_an_image_has_a_floor_of_its_own() -> None:
     nets = [convolutions(4, 1, ((2, 1),)), convolutions(4, 1, ((64, 1), (64, 1), (2, 1)))]

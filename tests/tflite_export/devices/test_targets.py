@@ -91,6 +91,7 @@ def test_the_operators_of_tflm_are_those_that_its_wheel_registers():
     assert len(tflm_kernels.OPERATORS) == 100
 
 
+@pytest.mark.slow
 @needs_micro
 def test_tflm_has_no_kernel_for_the_types_that_are_refused_and_has_one_for_others():
     import base64
@@ -121,6 +122,7 @@ def test_tflm_has_no_kernel_for_the_types_that_are_refused_and_has_one_for_other
     assert ran | {("ZEROS_LIKE", "INT8")} == allowed
 
 
+@pytest.mark.slow
 @needs_micro
 @pytest.mark.parametrize("how", ["REDUCE_MAX", "REDUCE_MIN"])
 def test_tflm_takes_the_largest_and_the_least_of_all_but_sixteen_bits(how: str):
@@ -134,6 +136,7 @@ def test_tflm_takes_the_largest_and_the_least_of_all_but_sixteen_bits(how: str):
     assert {"FLOAT32", "INT8", "INT16"} - ran == tflm_kernels.LACKS[how]
 
 
+@pytest.mark.slow
 @needs_vela
 def test_the_ethos_targets_are_those_that_vela_takes():
     told = subprocess.run([sys.executable, "-m", "ethosu.vela", "--help"], capture_output=True, text=True).stdout
@@ -143,6 +146,7 @@ def test_the_ethos_targets_are_those_that_vela_takes():
     assert choices == {name for name in devices.targets() if name.startswith("ethos")}
 
 
+@pytest.mark.slow
 @needs_vela
 def test_the_operators_of_vela_are_those_of_its_report(tmp_path: Path):
     # It writes into the current folder, whatever --output-dir says.
@@ -364,6 +368,7 @@ def test_a_model_that_vela_leaves_on_the_cpu_is_refused(files: dict[str, bytes])
         ethos_u.compiled(partly, "ethos-u55-128", "resized")
 
 
+@pytest.mark.slow
 @needs_vela
 def test_vela_refuses_what_is_no_model():
     with pytest.raises(TfliteError, match="Vela cannot compile broken for ethos-u55-128"):
