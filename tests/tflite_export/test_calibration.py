@@ -12,10 +12,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tflite_export.calibration import BEST, KEY, USUAL, check_clipping, chosen, eight_bits
+from tflite_export.calibration import BEST, USUAL, check_clipping, chosen, eight_bits
 from tflite_export.convert import compile_object, convert
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, only, read
+from tflite_export.precision import RULE
 from tflite_export.spreads import CLIPPINGS, MIN_MAX
 
 pytestmark = pytest.mark.slow
@@ -66,7 +67,7 @@ def file(clipping: str) -> bytes:
 
 
 def rule(content: bytes) -> str:
-    return bytes(read(content).metadata[KEY].data).decode()
+    return bytes(read(content).metadata[RULE].data).decode()
 
 
 def reach(tensor: Tensor) -> tuple[float, float]:
