@@ -58,7 +58,7 @@ def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray
     Of 65,535 steps half are enough, and what other images hold beyond would be clipped.
     """
     network = _float(converter)
-    ranged = spreads.ranged(network, spreads.observed(network, images), spreads.roomy)
+    ranged = spreads.ranged(network, spreads.observed(network, images), spreads.roomy, floors=False)
     return Calibrated(_sixteen_bits(ranged), _ROOMY, network)
 
 
