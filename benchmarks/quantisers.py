@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import labelled
-from tflite_export import calibration, convert, spreads, verify
+from tflite_export import convert, spreads, verify
 from tflite_export.chatter import captured
 from tflite_export.devices import host
 from tflite_export.divergence import divergence
 from tflite_export.flatbuffer import read
 from tflite_export.mixed import sensitivity
 from tflite_export.mixed.widening import widened
-from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE
+from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, RULE, SIGNATURE
 
 if TYPE_CHECKING:
     from restnet_tf.records import Anchor
@@ -169,7 +169,7 @@ def _answers(case: Case, file: Quantised, reference: verify.Outputs) -> str:
 
 
 def _rule(content: bytes) -> str:
-    named = read(content).metadata.get(calibration.KEY)
+    named = read(content).metadata.get(RULE)
     return f" ({named.data.tobytes().decode()})" if named else ""
 
 

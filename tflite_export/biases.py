@@ -49,6 +49,14 @@ def corrected(content: bytes, network: bytes, of: Mapping[str, np.ndarray]) -> b
     return write(model)
 
 
+def moved(operator: Operator, exact: Operator, mean: np.ndarray) -> np.ndarray | None:
+    """What each channel ``(c,)`` lacks of its float result, on the mean of what is read; None of other weights."""
+    weights, twin = _weights(operator), _weights(exact)
+    if weights is None or twin is None or weights.shape != twin.shape:
+        return None
+    return _moved(operator.name, weights, twin, mean)
+
+
 def _by_channel(values: np.ndarray) -> np.ndarray:
     return np.asarray(values.reshape(-1, values.shape[-1]).mean(0, dtype=np.float64))
 
@@ -60,16 +68,12 @@ def _weights(operator: Operator) -> Tensor | None:
 
 
 def _correct(operator: Operator, exact: Operator, mean: np.ndarray) -> None:
-    weights, twin = _weights(operator), _weights(exact)
     bias = operator.inputs[2] if len(operator.inputs) > 2 else None
-    if weights is None or twin is None or bias is None or not bias.scales or weights.shape != twin.shape:
-        return
-    moved = _moved(operator.name, weights, twin, mean)
-    if moved is None:
+    if bias is None or not bias.scales or (by := moved(operator, exact, mean)) is None:
         return
     kind = bias.values().dtype
     room = emit.BIAS_ROOM[kind.type]
-    integers = bias.values() + np.rint(moved / np.asarray(bias.scales, np.float64))
+    integers = bias.values() + np.rint(by / np.asarray(bias.scales, np.float64))
     fresh = emit.constant(np.clip(integers, -room, room).astype(kind), bias.name)
     fresh.table.quantization = bias.table.quantization
     operator.inputs[2] = fresh

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 BEST = "best"
-# What the file's metadata names the rule under.
-KEY = "calibration"
 _JUDGES = 48
 # What TensorFlow's converter stops for before it quantises.
 _SWITCH = "_experimental_calibrate_only"
@@ -35,6 +33,8 @@ _TRIES, _SPLITS = 20, ("SPLIT", "SPLIT_V")
 _ROOMY = "2 x min-max"  # of sixteen bits
 # What another rule, or other biases, have to gain: so many standard errors of the mean gain, and this share of all.
 _SURE, _WORTH = 1.0, 0.1
+# Nats, below which no answers change (of a thousand images one or two, at most).
+LEAST_GAIN = 0.002
 
 
 def check_clipping(clipping: str) -> None:
@@ -45,10 +45,11 @@ def check_clipping(clipping: str) -> None:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A file of integers, and the rule by which the ranges of its tensors were made."""
+    """A file of integers, the rule by which the ranges of its tensors were made, and the float file it was made of."""
 
     content: bytes
     rule: str
+    network: bytes
 
 
 def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray]) -> Calibrated:
@@ -57,8 +58,8 @@ def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray
     Of 65,535 steps half are enough, and what other images hold beyond would be clipped.
     """
     network = _float(converter)
-    ranged = spreads.ranged(network, spreads.observed(network, images), spreads.roomy)
-    return Calibrated(_sixteen_bits(ranged), _ROOMY)
+    ranged = spreads.ranged(network, spreads.observed(network, images), spreads.roomy, floors=False)
+    return Calibrated(_sixteen_bits(ranged), _ROOMY, network)
 
 
 def eight_bits(
@@ -86,7 +87,7 @@ def eight_bits(
     corrected = biases.corrected(plain, network, means)
     after = divergences({rule: corrected}, judges, answers)
     nearer = rule in by_rule and rule in after and gains(by_rule[rule], after[rule])
-    return Calibrated(corrected if nearer else plain, rule)
+    return Calibrated(corrected if nearer else plain, rule, network)
 
 
 def divergences(files: Mapping[Any, bytes], images: Sequence[np.ndarray], answers: np.ndarray) -> dict[Any, np.ndarray]:
@@ -117,6 +118,11 @@ def gains(before: np.ndarray, after: np.ndarray) -> bool:
     gain = before - after
     noise = gain.std() / np.sqrt(max(len(gain) - 1, 1))
     return bool(gain.mean() > max(_SURE * noise, _WORTH * before.mean()))
+
+
+def worth_own(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether what a file alone has besides what it shares is worth its bytes, by KL ``(n,)`` without and with it."""
+    return gains(before, after) and float((before - after).mean()) > LEAST_GAIN
 
 
 def _answers(content: bytes, images: Sequence[np.ndarray]) -> np.ndarray:

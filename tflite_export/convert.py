@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tflite_export import lowering, recurrence
-from tflite_export.calibration import BEST, KEY, Calibrated, check_clipping, eight_bits, sixteen_bits
+from tflite_export.calibration import BEST, Calibrated, check_clipping, eight_bits, sixteen_bits
 from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, read, write
 from tflite_export.inputs import RAW
 from tflite_export.integers import check_finite
-from tflite_export.precision import INPUT_KEY, MIXED, OUTPUT_KEY, check_file, precision_named
+from tflite_export.precision import EXACT, INPUT_KEY, MIXED, OUTPUT_KEY, RULE, check_file, precision_named
 from tflite_export.rewrites.holding import HOLDINGS, Holding, holdings_note
 from tflite_export.rewrites.rewritten import rewritten
 
@@ -185,7 +185,8 @@ def _run(
             _configure(converter, precision, input_type, ready.images)
             if not precision_named(precision).calibrated:
                 return bytes(converter.convert())
-            return _noted(_integers(converter, precision, ready.images, input_type, clipping), ready.holdings)
+            file = _integers(converter, precision, ready.images, input_type, clipping)
+            return _noted(file, ready.holdings, keep=precision == "int8" and bool(cuts))
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
         except Exception as error:
             log = f"{printed()}\n{error}"
@@ -204,10 +205,14 @@ def _integers(
     return sixteen_bits(converter, images)
 
 
-def _noted(file: Calibrated, holdings: Mapping[str, Holding]) -> bytes:
-    """A file whose metadata name the rule of its ranges, and the holdings of its cuts where they have some."""
+def _noted(file: Calibrated, holdings: Mapping[str, Holding], *, keep: bool) -> bytes:
+    """A file whose metadata name the rule of its ranges, and the holdings of its cuts where they have some.
+
+    ``keep``: and hold the float file that it was made of.
+    """
     model = read(file.content)
-    notes = {KEY: file.rule.encode()} | ({HOLDINGS: holdings_note(holdings)} if holdings else {})
+    notes = {RULE: file.rule.encode()} | ({HOLDINGS: holdings_note(holdings)} if holdings else {})
+    notes |= {EXACT: file.network} if keep else {}
     model.metadata |= {name: Buffer(np.frombuffer(note, np.uint8)) for name, note in notes.items()}
     return write(model)
 

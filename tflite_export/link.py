@@ -12,16 +12,18 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from tflite_export import emit, entries, retune, stitching
+from tflite_export import emit, entries, requantising, retune, stitching
 from tflite_export.entries import Point
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Model, Operator, Signature, Subgraph, Tensor, called, only, read, write
-from tflite_export.precision import INPUT_KEY, OUTPUT_KEY, SIGNATURE, precision_named
+from tflite_export.precision import EXACT, INPUT_KEY, OUTPUT_KEY, RULE, SIGNATURE, precision_named
+from tflite_export.requantising import Requantisation
 from tflite_export.retune import Retuned
 from tflite_export.rewrites.holding import HOLDINGS, Holding, holdings_in
 from tflite_export.stitching import Stitch
@@ -61,6 +63,22 @@ class Object:
         if weights_of is not None:
             _adopt(self.graph, weights_of.graph)
 
+    @property
+    def rule(self) -> str:
+        """By which the ranges of its tensors were made; empty where it does not say."""
+        note = self.model.metadata.get(RULE)
+        return note.data.tobytes().decode() if note else ""
+
+    @cached_property
+    def exact(self) -> Object | None:
+        """The float network that its integers were made of; None where its file does not keep that."""
+        note = self.model.metadata.get(EXACT)
+        if note is None:
+            return None
+        one = Object(note.data.tobytes())
+        one.holdings = self.holdings
+        return one
+
     def cut(self, name: str) -> Tensor:
         """The tensor at a cut; raises TfliteError that lists the cuts where it is none."""
         if name not in self.cuts:
@@ -82,6 +100,8 @@ class Route:
     back: Object | None = None
     start: str | None = None
     retuned: Sequence[Retuned] = field(default=())
+    # Of the back: steps and biases of its own.
+    requantised: Requantisation | None = None
 
     @property
     def objects(self) -> tuple[Object, ...]:
@@ -208,10 +228,7 @@ def _pieces(route: Route, end: Tensor, precision: str, share: bool) -> tuple[lis
         return leading_to([end], route.objects[0].graph), end
     lead = route.front if isinstance(route.front, Route) else Route(route.front)
     done, source = _pieces(lead, lead.objects[-1].cut(route.stop), precision, share)
-    target = route.back.image if route.start is None else route.back.cut(route.start)
-    tail = leading_to([end], route.back.graph, target)
-    for tuned in route.retuned:
-        tail = retune.apply(tail, tuned, share=share)
+    tail, target, end = _behind(route, end, share)
     written = [route.objects[0].image, *(t for op in done for t in op.outputs)]
     tail, fresh = _apart(tail, target, written)
     before, behind = held_before(route), held_behind(route)
@@ -220,6 +237,24 @@ def _pieces(route: Route, end: Tensor, precision: str, share: bool) -> tuple[lis
         stitch = stitch.held(None if before is None else before.reads, None if behind is None else behind.writes)
     joint = stitching.operators(stitch, source, fresh.get(id(target), target), precision)
     return [*done, *joint, *tail], fresh.get(id(end), end)
+
+
+def tail(route: Route) -> list[Operator]:
+    """The operators behind a route's last stitch, each with weights of its own where norms were tuned."""
+    return _behind(route, route.objects[-1].scores, share=False)[0]
+
+
+def _behind(route: Route, end: Tensor, share: bool) -> tuple[list[Operator], Tensor, Tensor]:
+    """The operators of a route's back to a tensor, what they read, and what stands for that tensor in them."""
+    assert route.back is not None  # a route with a stitch has one
+    target = route.back.image if route.start is None else route.back.cut(route.start)
+    operators = leading_to([end], route.back.graph, target)
+    for tuned in route.retuned:
+        operators = retune.apply(operators, tuned, share=share)
+    if route.requantised is None:
+        return operators, target, end
+    operators, fresh = requantising.apply(operators, route.requantised, [route.back.scores])
+    return operators, fresh.get(id(target), target), fresh.get(id(end), end)
 
 
 def _apart(

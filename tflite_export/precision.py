@@ -13,6 +13,8 @@ from tflite_export.flatbuffer import FLOATS, Model, Operator, Subgraph, Tensor, 
 SIGNATURE = "serving_default"
 INPUT_KEY = "image"
 OUTPUT_KEY = "scores"
+# Of a file's metadata: the rule of its ranges, and of an object the float file that its integers were made of.
+RULE, EXACT = "calibration", "restnet_tf.float"
 
 _INTEGERS = frozenset({"INT32", "INT64", "BOOL"})
 # TensorFlow leaves smaller weights in float for ``dynamic``: they cost more than they save.

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from tflite_export.flatbuffer import Tensor, only, read, write
+from tflite_export.flatbuffer import Operator, Subgraph, Tensor, only, read, write
 
 # Half of them for values below zero. A power of two, as its pairs are joined where values come to lie beyond.
 _BINS = 8192
@@ -70,6 +70,10 @@ class Spread:
             reach *= 2
         return replace(self, reach=reach, counts=counts)
 
+
+# Below it a function gives less than a hundredth of any value that it reads: nothing, at the steps of eight bits.
+# Swish is a factor of its own sigmoid.
+_FLOORS = {"GELU": -3.0, "HARD_SWISH": -3.0, "LOGISTIC": -7.0}
 
 # Where a function's values lie, whatever the images.
 _NATURAL = {"SOFTMAX": Range(0.0, 1.0), "LOGISTIC": Range(0.0, 1.0), "TANH": Range(-1.0, 1.0)}
@@ -200,16 +204,22 @@ def _results(network: bytes, places: Sequence[int], images: Iterable[np.ndarray]
         yield [interpreter.get_tensor(end) for end in ends]
 
 
-def ranged(network: bytes, spreads: Sequence[Spread | None], rule: Rule) -> bytes:
-    """The same file with the range that a rule makes of each tensor noted, as TensorFlow's calibrator notes it."""
+def ranged(network: bytes, spreads: Sequence[Spread | None], rule: Rule, *, floors: bool = True) -> bytes:
+    """The same file with the range that a rule makes of each tensor noted, as TensorFlow's calibrator notes it.
+
+    ``floors``: in which what only swish, GELU or hard swish reads goes no further down than they heed.
+    """
     model = read(network)
     graph = only(model)
     makers = {id(t): op.name for op in graph.operators for t in op.outputs}
+    least = _floors(graph) if floors else {}
     for tensor, spread in zip(graph.tensors, spreads, strict=True):
         noted = tensor.table.quantization
         if spread is None or noted is None or noted.min is None:
             continue
         of = _natural(makers[id(tensor)], rule(spread)) if id(tensor) in makers else whole(spread)
+        low = least.get(id(tensor), of.low)
+        of = replace(of, low=max(of.low, low)) if of.high > low else of
         noted.min, noted.max = np.array([of.low], np.float32), np.array([of.high], np.float32)
     return write(model)
 
@@ -224,6 +234,33 @@ def with_noted(content: bytes, network: bytes, makers: Collection[str]) -> bytes
             record = operator.outputs[0].table.quantization
             record.min, record.max = noted.min, noted.max
     return write(model)
+
+
+def _floors(graph: Subgraph) -> dict[int, float]:
+    """By ``id`` the tensors that nothing but these functions reads, and the least value that they heed."""
+    readers: dict[int, list[Operator]] = {}
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            readers.setdefault(id(tensor), []).append(operator)
+    ends = {id(t) for t in graph.outputs}
+    return {
+        key: _FLOORS[function.name]
+        for key, behind in readers.items()
+        if key not in ends and (function := _activation(behind)) is not None
+    }
+
+
+def _activation(readers: Sequence[Operator]) -> Operator | None:
+    """The function that alone reads a tensor; of a swish the sigmoid, whose one factor the tensor itself is."""
+    functions = [op for op in readers if op.name in _FLOORS]
+    others = [op for op in readers if op.name not in _FLOORS]
+    if len(functions) != 1:
+        return None
+    (function,) = functions
+    if function.name != "LOGISTIC":
+        return None if others else function
+    swish = [op for op in others if op.name == "MUL" and any(t is function.outputs[0] for t in op.inputs)]
+    return function if len(others) == len(swish) == 1 else None
 
 
 def _natural(maker: str, of: Range) -> Range:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restnet_tf.family import mixing, objects
+from restnet_tf.family.fidelity import Fidelity
 from restnet_tf.family.linker import Joint, Linker, Maker
 from restnet_tf.family.objects import BackCompilation, Compilation, Form, MixedCompilation
 from restnet_tf.graph import cuts, infer, norms
@@ -25,7 +26,7 @@ from restnet_tf.records import RestnetError
 from restnet_tf.stitches import stitch, variant
 from restnet_tf.work import sources, tasks
 from restnet_tf.work.tasks import Task
-from tflite_export import convert, link, lowering, verify
+from tflite_export import convert, link, verify
 from tflite_export.cascades import Stage
 from tflite_export.errors import UnsharedError
 from tflite_export.flatbuffer import Subgraph, only, read
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from restnet_tf.work.sources import AnchorSource
 
 CONVERTERS = ("link", "tf")
-_CHECKED_IMAGES = 4
-# Scores of a linked float32 file may differ from Keras' by the order of sums, not by more.
-_FLOAT_ERROR = 1e-4
 # A cut that loses more of what a stitch delivers is worth a word.
 _CLIPPED = 0.01
 # Below it a route is calibrated on its own, if that gains something; what the anchors' ranges suit has 25 to 35.
@@ -176,12 +174,13 @@ class AnchorPieces:
         self._lower = members.family.settings.lower
         self._objects: dict[str, link.Object] = {}
         self._places: dict[str, ObjectPlace] = {}
+        self._fidelity = Fidelity(members, precision)
 
     def file(self, point: str, route: link.Route) -> bytes:
         """One point's own file; a float32 one has been run beside Keras."""
         content = link.variant(route, precision=self._precision)
         if self._precision == "float32":
-            self._check(point, content)
+            self._fidelity.check(point, content)
         return content
 
     def graph(self, point: str, route: link.Route) -> Subgraph:
@@ -198,7 +197,9 @@ class AnchorPieces:
         if not self._integers:
             return route
         route = self._refitted(joint, route)
-        return self._best_calibrated(joint, route, lead) if joint.last else route
+        return (
+            self._fidelity.nearest(joint.plan.name, self._best_calibrated(joint, route, lead)) if joint.last else route
+        )
 
     def _shared(self, joint: Joint, lead: link.Route) -> link.Route | None:
         """The route with the anchor's own back; None where what was tuned cannot be told from its weights."""
@@ -217,7 +218,7 @@ class AnchorPieces:
         for. The second calibration shares the anchor's integer weights as well.
         """
         name = joint.plan.name
-        before = self._sqnr(name, route)
+        before = self._fidelity.sqnr(name, route)
         if before >= _LEAST_SQNR_DB:
             lost = self._lost(joint, route)
             if lost > _CLIPPED:
@@ -227,20 +228,13 @@ class AnchorPieces:
                 )
             return route
         anew = self._refitted(joint, replace(lead, back=self._own_back(joint)))
-        after = self._sqnr(name, anew)
+        after = self._fidelity.sqnr(name, anew)
         worth = after > before + _WORTH_DB
         self._family.report.say(
             f"{name} {self._precision}: logits {before:.1f} dB above the error in the anchor's ranges,"
             f" {after:.1f} dB in its own; {'calibrated anew' if worth else 'kept as it was'}"
         )
         return anew if worth else route
-
-    def _sqnr(self, point: str, route: link.Route) -> float:
-        """Decibels of a route's logits over their error against Keras, on calibration images."""
-        images = list(self._members.calibration(self._members.input_shape(point)))[:1]
-        outputs = verify.run(link.variant(route, precision=self._precision), images)
-        exact = np.concatenate(list(objects.run(self._members.model(point, logits=True), iter(images))))
-        return verify.compare(outputs, verify.Outputs(exact, exact)).sqnr_db
 
     def _retuned(self, joint: Joint) -> tuple[Refolded, ...]:
         if not joint.stitch.tuned:
@@ -386,15 +380,3 @@ class AnchorPieces:
         way = [*self._lower, self._precision, *rewritten.word(self._precision)]
         whole = "\n".join([*parts, *way, self._family.data.sha256, str(objects.CALIBRATION_IMAGES), *tools])
         return self._family.run.object_path(name, self._precision, hashlib.sha256(whole.encode()).hexdigest()[:16])
-
-    def _check(self, point: str, content: bytes) -> None:
-        """Refuse a file that does not answer as the point does in Keras."""
-        model = lowering.lowered(self._members.model(point), self._lower)
-        images = next(iter(self._members.calibration(model.input_shape[1:])))[:_CHECKED_IMAGES]
-        scores, expected = verify.run(content, [images]).scores, np.asarray(model(images, training=False))
-        difference = float(np.abs(scores - expected).max())
-        if not difference <= _FLOAT_ERROR:
-            raise RestnetError(
-                f"the linked file of {point} differs from Keras by {difference:.2g} in a score, above {_FLOAT_ERROR};"
-                " build with --converter tf and report this pair of anchors"
-            )

@@ -197,8 +197,9 @@ def memory(family: Prospect, trained: bool = True) -> float:
 
 def _disk(family: Prospect, fitting: Fitting) -> float:
     """Features of all views and rank images, and the files."""
-    weights = 5 * sum(c.params for c in family.costs.values())  # in float32 and in int8
-    return kept(family, fitting.features) + weights * (2 + fitting.files)
+    values = sum(c.params for c in family.costs.values())
+    # In float32 and in int8; once more the floats that integers were made of.
+    return kept(family, fitting.features) + 5 * values * (2 + fitting.files) + 4 * values
 
 
 def _always(family: Prospect) -> dict[str, list[str]]:

@@ -12,10 +12,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tflite_export.calibration import BEST, KEY, USUAL, check_clipping, chosen, eight_bits
+from tflite_export.calibration import BEST, USUAL, check_clipping, chosen, eight_bits
 from tflite_export.convert import compile_object, convert
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, only, read
+from tflite_export.precision import RULE
 from tflite_export.spreads import CLIPPINGS, MIN_MAX
 
 pytestmark = pytest.mark.slow
@@ -66,7 +67,7 @@ def file(clipping: str) -> bytes:
 
 
 def rule(content: bytes) -> str:
-    return bytes(read(content).metadata[KEY].data).decode()
+    return bytes(read(content).metadata[RULE].data).decode()
 
 
 def reach(tensor: Tensor) -> tuple[float, float]:
@@ -171,6 +172,35 @@ def test_gelu_keeps_its_least_value():
     low, _ = reach(next(t for op in only(read(convert(model, "int8", [photos()[:, :8, :8]]))).operators
                         if op.name == "GELU" for t in op.outputs))  # fmt: skip
     assert abs(low + 0.17) < 0.002
+
+
+def unheeded(function: str, *, read_twice: bool = False) -> keras.Model:
+    """A convolution that reaches from -40 to 20, in front of a function."""
+    image = keras.Input((8, 8, 3))
+    x = curve = layers.Conv2D(4, 1, name="curve")(layers.Rescaling(1 / 255)(image))
+    x = layers.Activation(function)(x)
+    x = layers.Add()([x, curve]) if read_twice else x
+    model = keras.Model(image, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+    kernel = np.zeros((1, 1, 3, 4), np.float32)
+    kernel[0, 0, 0, :2] = -80, 40
+    model.get_layer("curve").set_weights([kernel, np.zeros(4, np.float32)])
+    return model
+
+
+@pytest.mark.parametrize(("function", "least"), [("silu", -7), ("gelu", -3), ("hard_silu", -3), ("sigmoid", -40)])
+def test_what_a_function_does_not_heed_takes_no_steps(function: str, least: float):
+    images = photos()[:, :8, :8]
+    content = convert(unheeded(function), "int8", [images], clipping=MIN_MAX)
+    low, high = reach(made_by(content, "curve"))
+    assert low == pytest.approx(least, abs=0.3)
+    assert high == pytest.approx(20, abs=1)
+    low, _ = reach(made_by(convert(unheeded(function, read_twice=True), "int8", [images], clipping=MIN_MAX), "curve"))
+    assert low == pytest.approx(-40, abs=1)
+
+
+def test_sixteen_bits_hold_what_functions_do_not_heed_too():
+    (scale,) = made_by(convert(unheeded("silu"), "int16x8", [photos()[:, :8, :8]]), "curve").scales
+    assert scale * 32767 == pytest.approx(80, rel=0.03)
 
 
 def test_unknown_rules_are_refused():

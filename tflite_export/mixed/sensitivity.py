@@ -2,7 +2,8 @@
 
 A group is worth it by how much nearer the scores come to the float network's (KL), for the CPU time that it takes in
 LiteRT; one that alone takes longer than all may is run on a few images only. Groups join in the order of that ratio,
-each kept where the whole file gets better and stays within the limit. CPU time is that of one thread, the least of all
+each kept where the whole file gets better and stays within the limit; floats may leave room for those that alone had
+none, which join last, the quickest first. CPU time is that of one thread, the least of all
 images, so that what else a machine does counts little; a map is decided once and read from then on.
 """
 
@@ -79,8 +80,7 @@ def decide(
     int8 = measured(())
     most_ms = limit * int8.latency_ms
     alone = {group.name: measured((group,), most_ms) for group in tried}
-    affordable = [group for group in tried if len(alone[group.name].kl)]
-    chosen, best = _joined(affordable, alone, int8, most_ms, measured)
+    chosen, best = _joined(tried, alone, int8, most_ms, measured)
     if float(best.kl.mean()) > (1 - _WORTH) * float(int8.kl.mean()):
         chosen, best = [], int8
     entries = tuple(MapGroup(g.name, g in chosen, g.operators, alone[g.name].trial) for g in tried)
@@ -102,9 +102,11 @@ def _joined(
     def worth(group: OperatorGroup) -> float:
         return float((int8.kl - alone[group.name].kl).mean()) / cost(group)
 
+    affordable = [group for group in tried if len(alone[group.name].kl)]
+    slow = sorted((group for group in tried if group not in affordable), key=cost)
     chosen: list[OperatorGroup] = []
     best = int8
-    for group in _ROUNDS * sorted(tried, key=worth, reverse=True):
+    for group in (*_ROUNDS * sorted(affordable, key=worth, reverse=True), *slow):
         if group in chosen or best.latency_ms + (1 - _MARGIN) * cost(group) > most_ms:
             continue
         more = measured([*chosen, group], most_ms)

@@ -19,7 +19,7 @@ import numpy as np
 from tflite_export import emit
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Subgraph, Tensor, only, read, schema, write
-from tflite_export.precision import MIXED, check_file
+from tflite_export.precision import EXACT, MIXED, check_file
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Of which LiteRT and TensorFlow Lite Micro have kernels of int16.
@@ -45,6 +45,7 @@ def widened(content: bytes, names: Collection[str]) -> bytes:
     graph = only(model)
     _check(graph, names)
     graph.operators = _Widening(graph, names).operators()
+    model.metadata.pop(EXACT, None)  # of eight bits alone
     content = write(model)
     check_file(content, MIXED, list(model.signatures[0].outputs))
     return content
