@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _NAME = "name"  # what tells these from other texts
 _MARK = 5.0  # half the side of a point, in pixels
+_OUTSIDE = 20.0  # what lies outside the frame counts so many times: there are the numbers and names of the axes
 # Where a name may stand from its point, in points of type, and which of its ends is there: the usual place is first.
 _PLACES = ((4, 4, "left"), (4, -10, "left"), (-4, 4, "right"), (-4, -10, "right"), (0, 9, "center"), (0, -15, "center"))
 
@@ -61,8 +62,9 @@ def _put(name: Annotation, place: Any) -> Bbox:
 
 
 def _covered(room: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
-    """The area of what a name covers, and of what lies outside the frame, in pixels."""
-    return sum(_both(room, other) for other in taken) + room.width * room.height - _both(room, frame)
+    """The area of what a name covers, in pixels, and that of what lies outside the frame, which weighs more."""
+    outside = room.width * room.height - _both(room, frame)
+    return sum(_both(room, other) for other in taken) + _OUTSIDE * outside
 
 
 def _both(one: Bbox, other: Bbox) -> float:

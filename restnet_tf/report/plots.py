@@ -27,6 +27,7 @@ _LINES = 8  # channels of a signal that can be told apart as lines
 _BLUE, _ORANGE, _GREY, _LIGHT = "#1f5fa8", "#d9731a", "#777777", "#b9c4d0"
 _DIALS = ("#7b3fa0", "#11806a", "#c2185b", "#7a6a00", "#00838f", "#5d4037")  # of chains, one after the other
 _LISTED = 2  # in a line below the scores
+_LEGEND = 1.1  # what a figure has room for below its axes, in inches
 _NAMED = 12  # dominated points at most; names of more of them cover each other
 
 
@@ -80,17 +81,23 @@ def _macs(axes: Any, points: Sequence[OperatingPoint], metric: str, one: str) ->
     _scatter(axes, points, _MACS)
     mean = "mean " if savings.shipped(points) else ""
     axes.set_xlabel(f"{mean}MACs of one {one}, millions (counted in the graph)")
-    axes.set_ylabel(f"{metric}, % of {points[0].test.n} test {one}s; bars: 95 % interval", fontsize=9)
+    axes.set_ylabel(f"{metric}, % of {points[0].test.n} test {one}s\nbars: 95 % interval", fontsize=9)
     _legend(axes)
     _frame(axes, points)
 
 
 def _legend(axes: Any) -> None:
-    """Below the axes, in as many columns as have room: inside it would cover points, or names of them."""
+    """Below the axes, in as many columns as have room: inside it would cover points, or names of them.
+
+    Where it takes many lines, the figure grows by them: the axes are no lower for it.
+    """
     for columns in (4, 3, 2, 1):
         legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=columns, fontsize=8, frameon=False)
         if legend.get_window_extent().width <= axes.bbox.width:
-            return
+            break
+    more = legend.get_window_extent().height / axes.figure.dpi - _LEGEND
+    width, height = axes.figure.get_size_inches()
+    axes.figure.set_size_inches(width, height + max(0.0, more))
 
 
 def heat_map(

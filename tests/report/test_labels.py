@@ -50,3 +50,11 @@ def test_a_name_that_covers_nothing_stays() -> None:
     whole, axes = figure([(0.2, 0.2), (0.8, 0.8)])
     labels.spread(whole)
     assert [text.xyann for text in axes.texts] == [(4, 4), (4, 4)]
+
+
+def test_a_long_name_covers_others_rather_than_the_axes() -> None:
+    whole, axes = figure([(0.1, 0.5), (0.12, 0.52), (0.11, 0.54), (0.13, 0.48), (0.1, 0.46)])
+    for text in axes.texts:
+        text.set_text("L2-L3-L4-L6-L8-L9-L10-L13-L14-L17")
+    labels.spread(whole)
+    assert [room for room in rooms(axes) if room.x0 < axes.bbox.x0 or room.x1 > axes.bbox.x1] == []

@@ -119,6 +119,14 @@ def test_cascades_are_drawn_along_their_dials(count):
     assert drawn((*POINTS, replace(joined[0], status=DOMINATED, files={}))) != png
 
 
+def test_a_legend_of_long_names_makes_the_picture_higher() -> None:
+    one, name = cascade(SMALL, LARGE, (0.25, 0.5)), "L2-L3-L4-L6-L8-L9-L10-L13-L14-L17-L25-L27"
+    long = (replace(one, name=f"{name}>{number}") for number in range(3))
+    width, height = size(plots.by_macs((*POINTS, *long), "title", "accuracy"))
+    assert width == 902
+    assert height > 506
+
+
 def test_a_curve_leads_through_what_was_chosen_on_it():
     point = cascade(SMALL, LARGE, (0.25, 0.5))
     own = point.cascade
