@@ -68,8 +68,12 @@ def imports(module: ast.Module) -> list[Import]:
     return list(_imports(module, "top"))
 
 
+# Where statements, which imports are, hold others; nine of ten nodes are expressions.
+HELD = {"body", "orelse", "finalbody", "handlers", "cases"}
+
+
 def _imports(node: ast.AST, where: str) -> Iterator[Import]:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         where = "function" if where == "top" else where
     if isinstance(node, ast.Import):
         yield from (Import(alias.name, where) for alias in node.names)
@@ -77,10 +81,9 @@ def _imports(node: ast.AST, where: str) -> Iterator[Import]:
         assert not node.level, "relative imports hide where they go"
         yield from (Import(f"{node.module}.{alias.name}", where) for alias in node.names)
     typed = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-    for name, value in ast.iter_fields(node):
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
-                yield from _imports(child, "types" if typed and name == "body" else where)
+    for name in (field for field in node._fields if field in HELD):
+        for child in getattr(node, name):
+            yield from _imports(child, "types" if typed and name == "body" else where)
 
 
 def package(target: str) -> str:

@@ -70,6 +70,12 @@ def anchor(folder: Path, classes: int | None = 5, seed: int = 0, names: tuple[st
     return replace(zoo.load(str(folder / f"net{seed}.keras")), class_names=names)
 
 
+@pytest.fixture
+def two_penalties(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To choose from: each is a fit of every fold."""
+    monkeypatch.setattr(head, "PENALTIES", (1e-3, 1.0))
+
+
 @pytest.mark.parametrize("classes", [2, 3, 6])
 def test_dense_weights_are_scikit_learns_probabilities(classes: int) -> None:
     from sklearn.linear_model import LogisticRegression
@@ -88,6 +94,7 @@ def test_dense_weights_are_scikit_learns_probabilities(classes: int) -> None:
     assert kernel.dtype == bias.dtype == np.float32
 
 
+@pytest.mark.usefixtures("two_penalties")
 @pytest.mark.parametrize("classes", [5, None])
 def test_a_new_head_classifies_and_leaves_the_rest_alone(tmp_path: Path, classes: int | None) -> None:
     old, images = anchor(tmp_path, classes), data(names=("a", "b", "c"))
@@ -117,6 +124,7 @@ def saved(anchor: Anchor, folder: Path) -> str:
     return str(folder / "head.keras")
 
 
+@pytest.mark.usefixtures("two_penalties")
 def test_the_same_seed_gives_the_same_head_and_few_images_are_drawn_by_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +171,7 @@ def test_anchors_of_the_datas_classes_stay_as_they_are(tmp_path: Path) -> None:
         assert fits == ()
 
 
+@pytest.mark.usefixtures("two_penalties")
 def test_only_the_anchor_of_other_classes_gets_a_new_head(tmp_path: Path) -> None:
     large, small = anchor(tmp_path, 5, 0), anchor(tmp_path, 3, 1)
     (one, two), fits = head.match_labels((large, small), data(), seed=0)
@@ -174,6 +183,7 @@ def test_only_the_anchor_of_other_classes_gets_a_new_head(tmp_path: Path) -> Non
     assert one.logits is not None
 
 
+@pytest.mark.usefixtures("two_penalties")
 def test_a_head_that_is_known_is_not_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large, small, run = anchor(tmp_path, 5, 0), anchor(tmp_path, 3, 1), Run(tmp_path / "run")
     (one, _), (fitted,) = head.match_labels((large, small), data(), 0, run.load_head)
@@ -188,6 +198,7 @@ def test_a_head_that_is_known_is_not_fitted_again(tmp_path: Path, monkeypatch: p
         head.match_labels((anchor(tmp_path, 5, 2), small), data(), 0, run.load_head)
 
 
+@pytest.mark.usefixtures("two_penalties")
 def test_equal_numbers_of_differently_named_classes_get_new_heads(tmp_path: Path) -> None:
     names = ("cat", "dog", "cow")
     large = small = anchor(tmp_path, 3, 0, names)
