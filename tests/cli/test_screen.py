@@ -39,10 +39,15 @@ def ran(work: Callable[[], None]) -> Result:
 # ---- warnings --------------------------------------------------------------------------------
 
 
+def similarity(inputs: Path, out: Path, data: Path) -> list[object]:
+    """The command on a small network and itself: what is told here is of the data."""
+    return ["similarity", *build(inputs, out, large=inputs / "small.keras", data=data)[1:]]
+
+
 def test_images_in_two_splits_are_told(inputs: Path, tmp_path: Path) -> None:
     x = networks.images(60)
     np.savez(tmp_path / "twice.npz", x_train=x, x_val=networks.images(8, seed=1), x_test=x[:10])
-    words = ["similarity", *build(inputs, tmp_path / "map", data=tmp_path / "twice.npz")[1:]]
+    words = similarity(inputs, tmp_path / "map", tmp_path / "twice.npz")
     for _ in range(2):  # told each time, also where one process runs two commands
         answer = ask(*words)
         assert answer.code == 0, answer
@@ -55,11 +60,11 @@ def test_images_in_two_splits_are_told(inputs: Path, tmp_path: Path) -> None:
 def test_files_and_arrays_that_are_not_used_are_told(inputs: Path, tmp_path: Path) -> None:
     images_in(tmp_path / "photos", 3, 20)
     (tmp_path / "photos" / "class0" / "notes.txt").write_text("mine")
-    answer = ask("similarity", *build(inputs, tmp_path / "map", data=tmp_path / "photos")[1:])
+    answer = ask(*similarity(inputs, tmp_path / "map", tmp_path / "photos"))
     assert "restnet-tf: warning: " in answer.err
     assert "1 files without an image suffix left out" in answer.err
     np.savez(tmp_path / "more.npz", x=networks.images(60), lables=np.zeros(60))
-    answer = ask("similarity", *build(inputs, tmp_path / "map", data=tmp_path / "more.npz")[1:])
+    answer = ask(*similarity(inputs, tmp_path / "map", tmp_path / "more.npz"))
     assert f"restnet-tf: warning: {tmp_path / 'more.npz'}: not used: lables" in answer.err.splitlines()
 
 
