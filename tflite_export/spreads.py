@@ -72,8 +72,8 @@ class Spread:
 
 
 # Below it a function gives less than a hundredth of any value that it reads: nothing, at the steps of eight bits.
-# Swish is a factor of its own sigmoid.
-_FLOORS = {"GELU": -3.0, "HARD_SWISH": -3.0, "LOGISTIC": -7.0}
+# Swish is a factor of its own sigmoid. GELU is none of these: DeiT-Tiny did not gain (docs/results/quantisers.md).
+_FLOORS = {"HARD_SWISH": -3.0, "LOGISTIC": -7.0}
 
 # Where a function's values lie, whatever the images.
 _NATURAL = {"SOFTMAX": Range(0.0, 1.0), "LOGISTIC": Range(0.0, 1.0), "TANH": Range(-1.0, 1.0)}
@@ -207,7 +207,7 @@ def _results(network: bytes, places: Sequence[int], images: Iterable[np.ndarray]
 def ranged(network: bytes, spreads: Sequence[Spread | None], rule: Rule, *, floors: bool = True) -> bytes:
     """The same file with the range that a rule makes of each tensor noted, as TensorFlow's calibrator notes it.
 
-    ``floors``: in which what only swish, GELU or hard swish reads goes no further down than they heed.
+    ``floors``: in which what only swish or hard swish reads goes no further down than they heed.
     """
     model = read(network)
     graph = only(model)
