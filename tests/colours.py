@@ -82,14 +82,14 @@ def written(folder: Path) -> None:
     data(folder / "data.npz")
 
 
-def stitchable(folder: Path) -> None:
+def stitchable(folder: Path, convolutions: int = 2) -> None:
     """``large.keras`` and ``small.keras`` with blocks to cut behind, and ``data.npz`` of images without labels.
 
     Of random weights, scaled so that every class is as frequent: a stitched point agrees with the large one where it
     is sure, so a cascade of both is worth having, and the large one goes on from their front.
     """
     x = _patches(900)
-    for role, anchor in networks.pair()[0].items():
+    for role, anchor in networks.pair(convolutions=convolutions)[0].items():
         logits = networks.forward(keras.Model(anchor.model.inputs, anchor.logits), x[:300])
         last = anchor.model.get_layer("logits")
         kernel, bias = last.get_weights()

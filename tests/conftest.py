@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,23 @@ def colours(once: paths.Once) -> Path:
         colours.written(folder)
 
     return once("colours", fill)
+
+
+@pytest.fixture(scope="session")
+def _standing() -> Iterator[Any]:
+    from standing import Standing  # and NumPy
+
+    process = Standing()
+    yield process
+    process.end()
+
+
+@pytest.fixture
+def one_process(_standing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``optimize`` trains, one process trains for all tests that ask for it."""
+    from restnet_tf.commands import optimize
+
+    monkeypatch.setattr(optimize, "_work", _standing.work)
 
 
 # Files whose tests take longest, the longest first: begun last, one of them would leave the other workers idle.

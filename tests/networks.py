@@ -29,13 +29,13 @@ def split(n: int = 40, *, side: int = SIDE, channels: int = 3, labelled: bool = 
     return Split("fit", Pixels(images(n, side=side, channels=channels, seed=seed), np.arange(n)), labels)
 
 
-def block(x: Any, width: int, name: str, stride: int = 1) -> Any:
-    """A residual block that ends in the ReLU ``name``."""
+def block(x: Any, width: int, name: str, stride: int = 1, convolutions: int = 2) -> Any:
+    """A residual block that ends in the ReLU ``name``; of one convolution, a build takes half as long."""
     y = layers.Conv2D(width, 3, strides=stride, padding="same", name=f"{name}.conv1")(x)
-    y = layers.ReLU(name=f"{name}.relu1")(layers.BatchNormalization(name=f"{name}.norm1")(y))
-    y = layers.BatchNormalization(name=f"{name}.norm2")(
-        layers.Conv2D(width, 3, padding="same", name=f"{name}.conv2")(y)
-    )
+    y = layers.BatchNormalization(name=f"{name}.norm1")(y)
+    for i in range(2, convolutions + 1):
+        y = layers.Conv2D(width, 3, padding="same", name=f"{name}.conv{i}")(layers.ReLU(name=f"{name}.relu{i - 1}")(y))
+        y = layers.BatchNormalization(name=f"{name}.norm{i}")(y)
     if stride > 1 or x.shape[-1] != width:
         x = layers.Conv2D(width, 1, strides=stride, name=f"{name}.down")(x)
     return layers.ReLU(name=f"{name}.out")(layers.Add(name=f"{name}.add")([x, y]))
@@ -45,6 +45,7 @@ def anchor(
     widths: tuple[int, ...] = (4, 6),
     blocks: int = 1,
     *,
+    convolutions: int = 2,
     side: int = SIDE,
     channels: int = 3,
     seed: int = 0,
@@ -57,7 +58,7 @@ def anchor(
     x = layers.ReLU(name="stem")(layers.Conv2D(widths[0], 3, padding="same", name="stem.conv")(x))
     for s, width in enumerate(widths):
         for b in range(blocks):
-            x = block(x, width, f"{s}.{b}", stride=2 if s and not b else 1)
+            x = block(x, width, f"{s}.{b}", 2 if s and not b else 1, convolutions)
     features = layers.GlobalAveragePooling2D(name="pool")(x)
     logits = layers.Dense(CLASSES, name="logits")(features)
     model = keras.Model(image, layers.Softmax(name="probabilities")(logits), name=name)
@@ -75,11 +76,11 @@ def stirred(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
-def pair(blocks: int = 3) -> tuple[dict[str, Anchor], dict[str, tuple[Cut, ...]]]:
+def pair(blocks: int = 3, convolutions: int = 2) -> tuple[dict[str, Anchor], dict[str, tuple[Cut, ...]]]:
     """A large anchor, of so many blocks a stage, and a small one by role, and their cuts."""
     anchors = {
-        "large": anchor((6, 10), blocks, seed=1, name="large"),
-        "small": anchor((4, 6), 1, seed=2, name="small"),
+        "large": anchor((6, 10), blocks, convolutions=convolutions, seed=1, name="large"),
+        "small": anchor((4, 6), 1, convolutions=convolutions, seed=2, name="small"),
     }
     return anchors, {role: cuts.find(a.model) for role, a in anchors.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -95,9 +96,10 @@ def some_digits(n: int = 20) -> np.ndarray:
 
 
 class Interrupted(Silent):
-    """Presses Ctrl-C in the middle of every stage that has not been interrupted before.
+    """Presses Ctrl-C in the middle of every stage that has not been interrupted before, nor one of its kind.
 
-    In the middle is at the stage's first sign of progress, or where it gives none, when the next begins.
+    In the middle is at the stage's first sign of progress, or where it gives none, when the next begins. Stages are
+    of a kind whose titles differ in numbers alone: the fits of two stitches from the small anchor to the large one.
     """
 
     def __init__(self, known: set[str]) -> None:
@@ -106,7 +108,7 @@ class Interrupted(Silent):
 
     def stage(self, title: str) -> None:
         self._strike()
-        self._now = title
+        self._now = re.sub(r"\d+", "#", title)
 
     def progress(self, done: int, total: int) -> None:
         self._strike()
@@ -137,10 +139,12 @@ def small_family(once: paths.Once) -> Options:
     """
 
     def fill(folder: Path) -> None:
-        anchors, images = networks.pair(2)[0], networks.images(90)
-        labels = networks.decisive(anchors["large"].model, images)
-        for role, anchor in anchors.items():
-            anchor.model.save(folder / f"{role}.keras")
+        large = networks.anchor((6, 10), 2, convolutions=1, seed=6, name="large").model
+        small = networks.anchor((4, 6), 1, convolutions=1, seed=2, name="small").model
+        images = networks.images(90)
+        labels = networks.decisive(large, images)
+        for model in (large, small):
+            model.save(folder / f"{model.name}.keras")
         np.savez(folder / "data.npz", x=images, y=labels)
 
     folder = once("small family", fill)
@@ -427,7 +431,7 @@ def test_interrupted_at_every_step_and_killed_it_ends_the_same(
         for plans in out.glob("plans.json"):
             json.loads(plans.read_text())
         assert not list(out.rglob("*.tmp*")), stage
-        if stage.startswith("features") and len(hit) < 8:
+        if stage.startswith("features of # views"):
             killed_at(small_family, out, "fitting")
             assert not (out / "points.json").exists()
     words = (

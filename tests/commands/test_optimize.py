@@ -65,8 +65,8 @@ def built(once: paths.Once) -> Path:
 
 
 def build_in(folder: Path) -> None:
-    mobile(12, 4, "large", 1).save(folder / "large.keras")
-    mobile(8, 2, "small", 2).save(folder / "small.keras")
+    mobile(12, 3, "large", 1).save(folder / "large.keras")
+    mobile(8, 1, "small", 2).save(folder / "small.keras")
     np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
     inputs = {name: str(folder / name) for name in ("large.keras", "small.keras", "data.npz")}
     options = Options(
@@ -145,10 +145,14 @@ def test_pruning_holds_and_touches_the_stitch_alone(run: Path) -> None:
     linked = CliRunner().invoke(main, ["link", str(run), "--point", name], catch_exceptions=False)
     assert linked.exit_code == 0, linked.output
     assert set(files(run)) - set(after) == {f"tflite/{name}.float32.tflite"}
+    # What tfmot does to its process, it did not do to ours.
+    assert not {"tf_keras", "tensorflow_model_optimization"} & set(sys.modules)
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
 
 
 @pytest.mark.slow
 @needs_tfmot
+@pytest.mark.usefixtures("one_process")
 def test_clustering_and_its_seed(run: Path) -> None:
     point = points(run)[0]
     wanted = Treatment("cluster", 4, epochs=1, seed=3)
@@ -163,6 +167,7 @@ def test_clustering_and_its_seed(run: Path) -> None:
 
 @pytest.mark.slow
 @needs_tfmot
+@pytest.mark.usefixtures("one_process")
 def test_quantised_kernels_are_on_the_grid(run: Path) -> None:
     done = optimize.optimize(run, points(run)[0], Treatment("qat", epochs=1), Silent())
     new, old = (Run(run).load_fitted(n) for n in (done.name, points(run)[0]))
@@ -188,6 +193,7 @@ def test_quantised_kernels_are_on_the_grid(run: Path) -> None:
 
 @pytest.mark.slow
 @needs_tfmot
+@pytest.mark.usefixtures("one_process")
 def test_relu_features_of_a_stitch_are_trained_with_it(run: Path) -> None:
     point = points(run)[0]
     plain = Run(run).load_fitted(point)
@@ -206,6 +212,7 @@ def test_relu_features_of_a_stitch_are_trained_with_it(run: Path) -> None:
 
 @pytest.mark.slow
 @needs_tfmot
+@pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize(
     ("method", "amount", "suffix"), [("prune", 0.5, "prune50.back"), ("qat", 0, "qat.back")], ids=["prune", "qat"]
 )
@@ -301,6 +308,7 @@ def work_folder(folder: Path, **changes: Any) -> Path:
 
 @pytest.mark.slow
 @needs_tfmot
+@pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize(("method", "amount"), [("prune", 0.75), ("qat", 0), ("cluster", 2)])
 def test_the_worker_changes_its_targets_alone(tmp_path: Path, method: str, amount: float) -> None:
     heard = Heard()
@@ -315,13 +323,11 @@ def test_the_worker_changes_its_targets_alone(tmp_path: Path, method: str, amoun
         "cluster": len(np.unique(kernel)) == 2,
         "qat": len(np.unique(kernel)) > 12,
     }[method]
-    # What tfmot does to its process, it did not do to ours.
-    assert not {"tf_keras", "tensorflow_model_optimization"} & set(sys.modules)
-    assert "TF_USE_LEGACY_KERAS" not in os.environ
 
 
 @pytest.mark.slow
 @needs_tfmot
+@pytest.mark.usefixtures("one_process")
 def test_a_transformer_is_trained_behind_rounding(tmp_path: Path) -> None:
     """Maps to heads on their grids, norms beside them; whatever the file holds is rounded, before heads and in them."""
     folder = tmp_path / "w"

@@ -47,7 +47,7 @@ def run(once: paths.Once) -> Path:
     """A family of one network, of two exits that a person chose: one of them behind a block that is left out."""
 
     def fill(folder: Path) -> None:
-        colours.stitchable(folder)
+        colours.stitchable(folder, convolutions=1)
         network = zoo.load(str(folder / "large.keras"))
         places = {"large": cuts.places(network)}
         calls, last = costs.nodes(network.model), len(places["large"]) - 1
@@ -146,6 +146,7 @@ def test_verify_takes_exits(run: Path):
 
 
 @needs.TFMOT.mark
+@pytest.mark.usefixtures("one_process")
 def test_the_last_map_of_a_route_of_several_is_trained_behind_rounding(run: Path, tmp_path: Path):
     """All before it stays; behind an exit's nothing is left to train."""
     copy = shutil.copytree(run, tmp_path / "run")

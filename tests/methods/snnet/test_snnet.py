@@ -50,9 +50,9 @@ def save_sources(folder: Path) -> None:
     widths = {"small": ((4, 6), 1), "middle": ((6, 8), 1), "large": ((8, 12), 1), "deep": ((8, 12), 2)}
     for seed, (name, (width, blocks)) in enumerate(widths.items()):
         (folder / f"{name}.keras").write_bytes(
-            training.as_file(networks.anchor(width, blocks, seed=seed, name=name).model)
+            training.as_file(networks.anchor(width, blocks, convolutions=1, seed=seed, name=name).model)
         )
-    twin = networks.anchor((4, 6), 1, seed=9, name="twin")
+    twin = networks.anchor((4, 6), 1, convolutions=1, seed=9, name="twin")
     (folder / "twin.keras").write_bytes(training.as_file(twin.model))
     images, labels = networks.images(160), np.arange(160) % networks.CLASSES
     np.savez(folder / "data.npz", x=images, y=labels)

@@ -43,7 +43,7 @@ def folder(tmp_path_factory) -> Path:
     """Two small networks as files, and labelled images of three colours."""
     path = tmp_path_factory.mktemp("compose")
     for name, widths, seed in (("small", (4, 6), 1), ("large", (6, 10), 2)):
-        networks.anchor(widths, 2, seed=seed, name=name).model.save(path / f"{name}.keras")
+        networks.anchor(widths, 2, convolutions=1, seed=seed, name=name).model.save(path / f"{name}.keras")
     rng = np.random.default_rng(0)
     labels = np.arange(90) % 3
     images = rng.integers(0, 120, (90, SIDE, SIDE, 3))
