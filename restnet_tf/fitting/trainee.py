@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 # while together they have no more values than these may, and of what was traced so many operators, some 10 KB each.
 _KEPT, _KEPT_ALWAYS, _KEPT_VALUES = 16, 4, 2**20
 _KEPT_OPERATIONS = 6000
-_REGIMENS = 6  # of a network, each with the averages of what it trains
+_REGIMENS = 4  # of a network, each with the averages of what it trains
 
 
 @dataclass(frozen=True)
 class Regimen:
-    """All that a traced training step holds as constants: a batch, by how many classes it is labelled, the weights."""
+    """How a rung trains: its batches, by how many classes these are labelled, the weights of the loss."""
 
     rung: Rung
     steps: int
@@ -43,6 +43,11 @@ class Regimen:
     classes: int
     match_scale: float
     fused: bool
+
+    @property
+    def constants(self) -> Regimen:
+        """What a traced step holds as constants: how many there will be only where XLA compiles it."""
+        return self if self.fused else replace(self, steps=0)
 
 
 class Trainee:
@@ -52,6 +57,8 @@ class Trainee:
         import keras
 
         self.lead, self.back = Lead(before), lead.copied(back)
+        first = before[0][0] if before else start
+        self._reads = first.source.shape if first else back.input_shape[1:]
         self.put(stitch.build(start) if start else keras.Sequential([keras.layers.Identity()]))
 
     def put(self, edge: keras.Model) -> None:
@@ -95,24 +102,30 @@ class Trainee:
 
     def step(self, regimen: Regimen) -> tuple[Callable[..., None], Adam]:
         """What takes ``x, teacher, target, labels, matching`` and trains, and its optimizer at its start."""
-        if regimen in self._steps:
-            step, optimizer = self._steps[regimen] = self._steps.pop(regimen)
-            optimizer.restart()
-            return step, optimizer
+        constants = regimen.constants
+        if constants not in self._steps:
+            self._steps[constants] = self._traceable(regimen)
+            if len(self._steps) > _REGIMENS:
+                del self._steps[next(iter(self._steps))]
+        step, optimizer = self._steps[constants] = self._steps.pop(constants)
+        optimizer.restart(regimen.steps)
+        return step, optimizer
+
+    def _traceable(self, regimen: Regimen) -> tuple[Any, Adam]:
         import tensorflow as tf
 
         tuned = regimen.rung.tunes(self.back)
         variables = [*self.lead.trained(regimen.rung), *self.edge.trainable_variables, *tuned]
-        optimizer = Adam(variables, regimen.rung.rate, regimen.steps)
+        optimizer = Adam(variables, regimen.rung.rate, regimen.steps, fixed=regimen.fused)
+        features, logits = (end.shape[1:] for end in self.back.outputs)
+        shapes = [self._reads, logits, features, (regimen.classes,)]
+        arrays = [tf.TensorSpec((regimen.batch, *shape), tf.float32) for shape in shapes]
         step = tf.function(
             self._step(variables, optimizer, regimen.match_scale),
+            [*arrays, tf.TensorSpec((), tf.bool)],
             autograph=False,
-            reduce_retracing=True,
             jit_compile=regimen.fused,
         )
-        self._steps[regimen] = step, optimizer
-        if len(self._steps) > _REGIMENS:
-            del self._steps[next(iter(self._steps))]
         return step, optimizer
 
     def _forward(self, x: Any) -> Any:

@@ -11,9 +11,10 @@ import networks
 import numpy as np
 import pytest
 
-from restnet_tf.fitting import ladder, trainee
+from restnet_tf.fitting import ladder, rungs, trainee
 from restnet_tf.fitting.examples import Examples
 from restnet_tf.fitting.results import Fitted
+from restnet_tf.fitting.trainee import Regimen
 from restnet_tf.graph import cuts, structure
 from restnet_tf.records import Stitch
 from restnet_tf.stitches import stitch
@@ -144,3 +145,15 @@ def test_what_failed_large_networks_and_old_ones_are_not_kept(
     with trainee.taken(start, (), back):
         pass
     assert not trainee._kept
+
+
+def test_a_step_is_traced_once_for_fits_of_any_length(start: Stitch, back: Any) -> None:
+    few = examples(start, 0)
+    with trainee.taken(start, (), back) as net:
+        trainer = ladder._Trainer(net, start, few, few, 0)
+        for steps in (3, 5):
+            step, _ = net.step(Regimen(rungs.rung_named("stitch"), steps, 4, 3, 1.0, fused=False))
+            step(*few.tensors(np.arange(4)), False)
+        assert step.experimental_get_tracing_count() == 1
+        assert len(net._steps) == 1
+        assert np.isfinite(trainer.validate())
