@@ -16,22 +16,25 @@ _WARM_UP = 20  # a part of the steps
 
 
 class Adam:
-    """For variables that every step trains, inside a ``tf.function``."""
+    """For variables that every step trains, inside a ``tf.function``.
 
-    def __init__(self, variables: list[Any], rate: float, steps: int) -> None:
-        import keras
+    How many steps there will be may change after that is traced (``restart``), unless that is ``fixed``.
+    """
+
+    def __init__(self, variables: list[Any], rate: float, steps: int, *, fixed: bool = False) -> None:
         import tensorflow as tf
 
-        self._schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, steps, warmup_target=rate, warmup_steps=max(1, steps // _WARM_UP)
-        )
-        self._count, self._scale = tf.Variable(0, dtype=tf.int64), tf.Variable(1.0)
+        self._fixed = _schedule(rate, steps) if fixed else None
+        self._span = [tf.Variable(number) for number in _span(steps)]
+        self._rate, self._count, self._scale = rate, tf.Variable(0, dtype=tf.int64), tf.Variable(1.0)
         self._slots = [(v.value, tf.Variable(tf.zeros(v.shape)), tf.Variable(tf.zeros(v.shape))) for v in variables]
 
-    def restart(self) -> None:
-        """Forget all steps."""
+    def restart(self, steps: int) -> None:
+        """Forget all steps; so many are to come."""
         import tensorflow as tf
 
+        for held, number in zip(self._span, _span(steps), strict=True):
+            held.assign(number)
         self._count.assign(0)
         self._scale.assign(1.0)
         for _, m, v in self._slots:
@@ -46,11 +49,36 @@ class Adam:
         """One step, from a gradient, or None, for each variable."""
         import tensorflow as tf
 
-        rate, count = self._scale * self._schedule(self._count), tf.cast(self._count + 1, tf.float32)
+        rate, count = self._scale * self._decayed(), tf.cast(self._count + 1, tf.float32)
+        numbers = _numbers(count)
         for (variable, m, v), gradient in zip(self._slots, gradients, strict=True):
             if gradient is not None:
-                _update(variable, m, v, rate, count, gradient)
+                _update(variable, m, v, rate, numbers, gradient)
         self._count.assign_add(1)
+
+    def _decayed(self) -> Any:
+        """Keras' ``CosineDecay``; to the bit where steps are no constants, without a graph for each of its branches."""
+        import tensorflow as tf
+
+        if self._fixed is not None:
+            return self._fixed(self._count)
+        steps, warm = map(tf.convert_to_tensor, self._span)
+        step = tf.minimum(tf.cast(self._count, tf.float32), steps + warm)
+        decayed = self._rate * (0.5 * (1.0 + tf.cos(np.float32(pi) * ((step - warm) / steps))))
+        return tf.where(step < warm, self._rate * (step / warm), decayed)
+
+
+def _schedule(rate: float, steps: int) -> Any:
+    import keras
+
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps, warmup_target=rate, warmup_steps=max(1, steps // _WARM_UP)
+    )
+
+
+def _span(steps: int) -> tuple[float, float]:
+    """The steps of the decay, and those of the warm-up."""
+    return float(steps), float(max(1, steps // _WARM_UP))
 
 
 class SparseAdam:
@@ -72,7 +100,7 @@ class SparseAdam:
 
         self._counts[index] += 1
         (m, v), count = self._slots[index], tf.constant(float(self._counts[index]))
-        _update(self._variables[index], m, v, tf.constant(rate), count, gradient)
+        _update(self._variables[index], m, v, tf.constant(rate), _numbers(count), gradient)
 
     def state(self) -> list[np.ndarray]:
         """All that its next step depends on, beside the variables."""
@@ -91,19 +119,16 @@ def warmed_cosine(share: float) -> float:
     return share / warm if share < warm else (1 + cos(pi * (share - warm) / (1 - warm))) / 2
 
 
-def _update(variable: Any, m: Any, v: Any, rate: Any, count: Any, gradient: Any) -> None:
+def _numbers(count: Any) -> dict[str, Any]:
+    """What an update of any variable takes at its ``count``th step, as tensors."""
     import tensorflow as tf
 
-    beta1, beta2 = _BETAS
-    tf.raw_ops.ResourceApplyAdam(
-        var=variable.handle,
-        m=m.handle,
-        v=v.handle,
-        beta1_power=tf.pow(beta1, count),
-        beta2_power=tf.pow(beta2, count),
-        lr=rate,
-        beta1=beta1,
-        beta2=beta2,
-        epsilon=_EPSILON,
-        grad=gradient,
-    )
+    first, second, epsilon = (tf.constant(number) for number in (*_BETAS, _EPSILON))
+    powers = {"beta1_power": tf.pow(first, count), "beta2_power": tf.pow(second, count)}
+    return {**powers, "beta1": first, "beta2": second, "epsilon": epsilon}
+
+
+def _update(variable: Any, m: Any, v: Any, rate: Any, numbers: dict[str, Any], gradient: Any) -> None:
+    import tensorflow as tf
+
+    tf.raw_ops.ResourceApplyAdam(var=variable.handle, m=m.handle, v=v.handle, lr=rate, grad=gradient, **numbers)

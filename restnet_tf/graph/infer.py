@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf.graph import structure as structures
+from restnet_tf.graph.structure import Structure
+
 if TYPE_CHECKING:
     import keras
 
 _BATCH, _LEAST_BATCH = 128, 8
 _TIMED, _TIMED_S = 4, 1.0  # batches that are timed, and seconds after which no more are
+_KEPT_OPERATIONS = 4000  # of all that is kept of what was traced: some 10 KB each
 _VALUES = 2**22  # of the images of a batch: 27 of 224x224, as many as fit a batch of 32x32
 
 
@@ -26,13 +30,71 @@ def compiled(model: keras.Model) -> Callable[[Any], Any]:
     """The model as one function for inference.
 
     Called layer by layer, Keras holds what every layer puts out until the last is done: 20 GB for 128 images in
-    EfficientNetB4. TensorFlow's graph frees what nothing needs any more. It is traced once, for batches of any size.
+    EfficientNetB4. TensorFlow's graph frees what nothing needs any more. It is traced at its first call, for batches of
+    any size, unless one of its structure has been: tracing a small network takes longer than running it.
     """
     import tensorflow as tf
 
+    structure = structures.of(model)
+    if structure is None:
+        return tf.function(lambda x: model(x, training=False), [_images(model)], autograph=False)
+    return _Shared(model, structure)
+
+
+class _Shared:
+    """A model that is run by what was traced of any of its structure, with its own variables."""
+
+    def __init__(self, model: keras.Model, structure: Structure) -> None:
+        self._model, self._structure = model, structure
+        self._handles = [v.value.handle for v in structure.variables]
+
+    def __call__(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        key = self._structure.key
+        run = _kept.pop(key, None) or _traced(self._model, self._structure)
+        _kept[key] = run
+        while sum(map(_operations, _kept.values())) > _KEPT_OPERATIONS and len(_kept) > 1:
+            del _kept[next(iter(_kept))]
+        return run(self._handles, tf.convert_to_tensor(x, tf.float32))
+
+
+# By structure, the last that ran last. They hold no weights: those are given to each call.
+_kept: dict[str, Any] = {}
+
+
+def forget() -> None:
+    """Let go of all that is kept."""
+    _kept.clear()
+
+
+def _traced(model: keras.Model, structure: Structure) -> Any:
+    """A function of the variables' handles and of images."""
+    import keras
+    import tensorflow as tf
+
+    values = [v.value for v in structure.variables]
+    kinds = [(v.dtype, v.shape) for v in values]
+
+    def run(handles: list[Any], x: Any) -> Any:
+        read = [tf.raw_ops.ReadVariableOp(resource=h, dtype=d) for h, (d, _) in zip(handles, kinds, strict=True)]
+        shaped = [tf.ensure_shape(value, shape) for value, (_, shape) in zip(read, kinds, strict=True)]
+        with keras.StatelessScope(list(zip(structure.variables, shaped, strict=True))):
+            return model(x, training=False)
+
+    given = [tf.TensorSpec([], tf.resource)] * len(kinds)
+    return tf.function(run, autograph=False).get_concrete_function(given, _images(model))
+
+
+def _operations(run: Any) -> int:
+    return len(run.graph.get_operations())
+
+
+def _images(model: keras.Model) -> Any:
+    import tensorflow as tf
+
     (given,) = model.inputs
-    signature = [tf.TensorSpec([None, *given.shape[1:]], tf.float32)]
-    return tf.function(lambda x: model(x, training=False), signature, autograph=False)
+    return tf.TensorSpec([None, *given.shape[1:]], tf.float32)
 
 
 def seconds(model: keras.Model, shape: tuple[int, ...], most: int = _BATCH) -> float:

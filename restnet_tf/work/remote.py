@@ -17,6 +17,8 @@ from typing import Any
 
 from restnet_tf import atomic
 from restnet_tf.atomic import Held
+from restnet_tf.fitting import trainee
+from restnet_tf.graph import infer
 from restnet_tf.records import RestnetError, RestnetWarning
 from restnet_tf.work import sources, start
 from restnet_tf.work.tasks import Task
@@ -135,6 +137,8 @@ def hello(probe: Path, mark: str, inputs: Sequence[Path]) -> Hello:
 def forget() -> None:
     """Let go of what tasks have loaded, in whatever of our modules it is kept."""
     sources.forget()
+    trainee.forget()
+    infer.forget()
     for name, module in list(sys.modules.items()):
         if name.startswith("restnet_tf."):
             for value in list(vars(module).values()):

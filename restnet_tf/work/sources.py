@@ -11,7 +11,6 @@ import numpy as np
 
 from restnet_tf.anchors import class_order, head, zoo
 from restnet_tf.data import splits
-from restnet_tf.fitting import trainee
 from restnet_tf.graph import surgery
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.stitches import variant
@@ -92,11 +91,10 @@ def remember(source: AnchorSource | DataSource, value: Anchor | Data) -> None:
 
 
 def forget() -> None:
-    """Let go of everything."""
+    """Let go of everything; what was traced of networks holds none of it and stays for the next ones."""
     _anchors.clear()
     _data.clear()
     _parts.clear()
-    trainee.forget()
 
 
 def anchor(source: AnchorSource) -> Anchor:

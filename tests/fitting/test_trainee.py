@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import keras
 import networks
 import numpy as np
 import pytest
 
-from restnet_tf.fitting import ladder, trainee
+from restnet_tf.fitting import ladder, rungs, trainee
 from restnet_tf.fitting.examples import Examples
 from restnet_tf.fitting.results import Fitted
-from restnet_tf.graph import cuts
+from restnet_tf.fitting.trainee import Regimen
+from restnet_tf.graph import cuts, structure
 from restnet_tf.records import Stitch
 from restnet_tf.stitches import stitch
 
@@ -87,15 +89,45 @@ def test_labels_and_what_the_teacher_says_are_those_of_the_fit_itself(start: Sti
     assert alike(fit(start, back, 0), alone)
 
 
-def test_a_network_is_no_other_back_s_and_not_taken_twice_at_once(start: Stitch, back: Any) -> None:
+def test_a_network_is_no_other_structure_s_and_not_taken_twice_at_once(start: Stitch, back: Any) -> None:
     with trainee.taken(start, (), back) as one, trainee.taken(start, (), back) as two:
         assert one is not two
-    again = networks.anchor(seed=1)
-    other = cuts.between(again.model, cuts.tensor(again.model, CUT), [again.features, again.logits])
-    with trainee.taken(start, (), other) as another:
-        assert another not in (one, two)
-        weights = zip(another.back.get_weights(), other.get_weights(), strict=True)
-        assert all(np.array_equal(a, b) for a, b in weights)
+    for again, shares in ((networks.anchor(seed=1), True), (networks.anchor((4, 8)), False)):
+        other = cuts.between(again.model, cuts.tensor(again.model, CUT), [again.features, again.logits])
+        with trainee.taken(start, (), other) as another:
+            assert (another in (one, two)) == shares
+            weights = zip(another.back.get_weights(), other.get_weights(), strict=True)
+            assert all(np.array_equal(a, b) for a, b in weights)
+
+
+def test_what_a_rung_tunes_goes_by_the_names_of_the_fit_itself(start: Stitch, back: Any) -> None:
+    """One structure under other names."""
+    renamed = keras.models.clone_model(back, clone_function=_renamed)
+    with trainee.taken(start, (), back) as one:
+        pass
+    with trainee.taken(start, (), renamed) as other:
+        assert other is not one
+    assert structure.of(back).key == structure.of(renamed).key  # type: ignore[union-attr]
+
+
+def _renamed(layer: Any) -> Any:
+    return type(layer).from_config({**layer.get_config(), "name": f"{layer.name}_other"})
+
+
+def test_more_small_networks_are_kept_than_large_ones(
+    start: Stitch, back: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept() -> int:
+        trainee.forget()
+        for side in range(trainee._KEPT_ALWAYS + 2):
+            with trainee.taken(replace(start, clamp=(0.0, float(side))), (), back) as one:
+                one(np.zeros((2, *start.source.shape), np.float32))
+        return len(trainee._kept)
+
+    assert kept() == trainee._KEPT_ALWAYS + 2
+    assert all(one.trainee.operations > 20 for one in trainee._kept.values())
+    monkeypatch.setattr(trainee, "_KEPT_OPERATIONS", 1)
+    assert kept() == trainee._KEPT_ALWAYS
 
 
 def test_what_failed_large_networks_and_old_ones_are_not_kept(
@@ -113,3 +145,15 @@ def test_what_failed_large_networks_and_old_ones_are_not_kept(
     with trainee.taken(start, (), back):
         pass
     assert not trainee._kept
+
+
+def test_a_step_is_traced_once_for_fits_of_any_length(start: Stitch, back: Any) -> None:
+    few = examples(start, 0)
+    with trainee.taken(start, (), back) as net:
+        trainer = ladder._Trainer(net, start, few, few, 0)
+        for steps in (3, 5):
+            step, _ = net.step(Regimen(rungs.rung_named("stitch"), steps, 4, 3, 1.0, fused=False))
+            step(*few.tensors(np.arange(4)), False)
+        assert step.experimental_get_tracing_count() == 1
+        assert len(net._steps) == 1
+        assert np.isfinite(trainer.validate())
