@@ -61,7 +61,7 @@ def kind(seed: int) -> str:
 def test_the_arena_of_200_networks_suffices_and_is_the_least():
     contents = [generated(seed, kind(seed)) for seed in range(200)]
     stated = [tail.one(content, HOST).size for content in contents]
-    least = tflm_wheel.leasts(list(zip(contents, stated, strict=True)))
+    least = [tflm_wheel.least(content, guess) for content, guess in zip(contents, stated, strict=True)]
     assert {size - needed for size, needed in zip(stated, least, strict=True)} <= {0, 16}
 
 
@@ -176,7 +176,7 @@ def test_unknown_builds_are_refused_with_those_that_there_are():
 @pytest.mark.slow
 @needs_micro
 def test_a_file_that_no_arena_helps_is_told():
-    with pytest.raises(TfliteError, match="makes no interpreter of it: not even in"):
+    with pytest.raises(TfliteError, match=r"makes no interpreter of it: not even in .*GELU"):
         tflm_wheel.least(file(operator("GELU", [tensor()], tensor(name="y"))), 1024)
 
 

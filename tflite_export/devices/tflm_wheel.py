@@ -1,4 +1,4 @@
-"""Run files in TensorFlow Lite Micro itself, where its wheel is installed, in a process of its own: it may crash.
+"""Run files in TensorFlow Lite Micro itself, where its wheel is installed, each in a process of its own: it may crash.
 
 Its kernels are the reference ones and its arena is a 64-bit host's; a device's own may differ.
 """
@@ -9,74 +9,18 @@ import importlib.util
 import io
 import re
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from tflite_export.devices import tflm_processes, tflm_worker
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Tensor, read
 from tflite_export.integers import check_finite
 
 _SECONDS = 600
-# Reads a file, images and settings; answers with all outputs of each setting, and on descriptor 2 with what the arena
-# holds.
-_SCRIPT = """
-import io, sys
-import numpy as np
-from tflite_micro.python.tflite_micro import runtime
-arena, size, ends = map(int, sys.argv[1:4])
-interpreter = runtime.Interpreter.from_bytes(sys.stdin.buffer.read(size), arena_size=arena)
-with np.load(io.BytesIO(sys.stdin.buffer.read())) as arrays:
-    images, settings = arrays["images"], [arrays[name] for name in sorted(arrays.files) if name != "images"]
-outputs = []
-for values in zip(*settings) if settings else [()]:
-    for one in images:
-        interpreter.set_input(one[None], 0)
-        for number, value in enumerate(values, start=1):
-            interpreter.set_input(value, number)
-        interpreter.invoke()
-        outputs.append([interpreter.get_output(number)[0].copy() for number in range(ends)])
-interpreter.print_allocations()
-np.savez(sys.stdout.buffer, *map(np.stack, zip(*outputs)))
-"""
-# Makes interpreters of a file in larger and smaller arenas, each in a process of its own: too small a one may end it.
-_LEAST = """
-import os, sys
-from tflite_micro.python.tflite_micro import runtime
-step = int(sys.argv[1])
-def made(content, steps):
-    if steps < 1:
-        return False
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1] == 0
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    try:
-        runtime.Interpreter.from_bytes(content, arena_size=step * steps)
-    except BaseException:
-        os._exit(1)
-    os._exit(0)
-def least(content, high):
-    low, width, most = 0, 1, 2 * high + (64 << 20) // step
-    while high < most and not made(content, high):
-        low, high, width = high, high + width, 2 * width
-    if high >= most:
-        sys.exit("not even in %d bytes" % (step * most))
-    low = low or high - 1
-    while made(content, low):
-        low, high, width = low - width, low, 2 * width
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if made(content, middle) else (middle, high)
-    return high
-for pair in sys.argv[2:]:
-    size, guess = map(int, pair.split(":"))
-    print(step * least(sys.stdin.buffer.read(size), guess))
-"""
 _STEP = 16  # bytes: the arena's ends are rounded to it
 
 
@@ -109,19 +53,19 @@ def run(content: bytes, inputs: np.ndarray, arena_size: int, settings: Sequence[
     signal or ``did not finish``; ``log`` is all that it printed.
     """
     check_finite(inputs, "TensorFlow Lite Micro")
-    done = _ended(content, inputs, arena_size, settings)
+    done = _ending(content, inputs, arena_size, settings)
     if done is None:
         raise TfliteError(f"TensorFlow Lite Micro did not finish within {_SECONDS} s")
-    told = done.stderr.decode(errors="replace")
-    if done.returncode < 0:
-        why = f"died of {signal.Signals(-done.returncode).name} on it; {first_line(told)}".rstrip("; ")
+    told = done.told
+    if done.code < 0:
+        why = f"died of {signal.Signals(-done.code).name} on it; {first_line(told)}".rstrip("; ")
         raise TfliteError(f"TensorFlow Lite Micro {why}", log=told)
-    if done.returncode:
+    if done.code:
         raise TfliteError(f"TensorFlow Lite Micro cannot run it: {first_line(told)}", log=told)
     sizes = {part: int(size) for part, size in re.findall(r"Arena allocation (head|tail) (\d+)", told)}
     if sizes.keys() != {"head", "tail"}:
         raise TfliteError(f"TensorFlow Lite Micro did not say what its arena holds: {first_line(told)!r}", log=told)
-    with np.load(io.BytesIO(done.stdout)) as arrays:
+    with np.load(io.BytesIO(done.outputs)) as arrays:
         outputs = tuple(arrays[name].reshape(-1, len(inputs), *arrays[name].shape[1:]) for name in arrays.files)
     return Ran(outputs, sizes["head"], sizes["tail"])
 
@@ -133,14 +77,17 @@ def fault(content: bytes, arena_size: int, settings: Sequence[np.ndarray] = ()) 
     """
     # Not zeros: on these some networks give all classes one number, on which TFLM's softmax aborts.
     image = noise(read(content).subgraphs[0].inputs[0], 1)
-    done = _ended(content, image, arena_size, settings)
+    done = _ending(content, image, arena_size, settings)
     if done is None:
         return f"it does not answer within {_SECONDS} seconds"
-    if done.returncode < 0:
-        return f"it ends by {signal.Signals(-done.returncode).name}"
-    if done.returncode:
-        return first_line(done.stderr.decode(errors="replace")) or f"it ends with exit code {done.returncode}"
-    return ""
+    return _why(done)
+
+
+def _why(done: tflm_processes.Ending) -> str:
+    """Why a process failed; empty where it did not."""
+    if done.code < 0:
+        return f"it ends by {signal.Signals(-done.code).name}"
+    return (first_line(done.told) or f"it ends with exit code {done.code}") if done.code else ""
 
 
 def least(content: bytes, guess: int) -> int:
@@ -148,24 +95,31 @@ def least(content: bytes, guess: int) -> int:
 
     A ``guess`` near it makes the search short. Raises TfliteError where no arena will do.
     """
-    return leasts([(content, guess)])[0]
+    late = time.monotonic() + _SECONDS
+    high = max(1, -(-guess // _STEP))
+    low, width, most = 0, 1, 2 * high + (64 << 20) // _STEP
+    while refusal := _refusal(content, high, late):
+        low, high, width = high, high + width, 2 * width
+        if high >= most:
+            told = f"not even in {_STEP * most} bytes; {refusal}"
+            raise TfliteError(f"TensorFlow Lite Micro makes no interpreter of it: {told}")
+    low = low or high - 1
+    while low > 0 and not _refusal(content, low, late):
+        low, high, width = low - width, low, 2 * width
+    low = max(low, 0)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _refusal(content, middle, late) else (low, middle)
+    return _STEP * high
 
 
-def leasts(files: Sequence[tuple[bytes, int]]) -> list[int]:
-    """The same of several files, each with a guess."""
-    pairs = (f"{len(content)}:{max(1, -(-guess // _STEP))}" for content, guess in files)
-    command, contents = [sys.executable, "-c", _LEAST, str(_STEP), *pairs], b"".join(content for content, _ in files)
-    try:
-        done = subprocess.run(command, input=contents, capture_output=True, timeout=_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise TfliteError(f"TensorFlow Lite Micro's least arena was not found within {_SECONDS} s") from None
-    if done.returncode:
-        raise TfliteError(f"TensorFlow Lite Micro makes no interpreter of it: {_last(done.stderr)}")
-    return [int(line) for line in done.stdout.split()]
-
-
-def _last(told: bytes) -> str:
-    return told.decode(errors="replace").strip().rpartition("\n")[2]
+def _refusal(content: bytes, steps: int, late: float) -> str:
+    """Why no interpreter is made in an arena of so many steps, which is tried until ``late``; empty where one is."""
+    job = tflm_worker.packed(content, _STEP * steps, 0, np.empty(0), ())
+    done = tflm_processes.ending(job, max(0.0, late - time.monotonic()))
+    if done is None:
+        raise TfliteError(f"TensorFlow Lite Micro's least arena was not found within {_SECONDS} s")
+    return _why(done)
 
 
 def noise(image: Tensor, count: int) -> np.ndarray:
@@ -185,16 +139,9 @@ def first_line(told: str) -> str:
     return first[0] if first else last[-1] if last else ""
 
 
-def _ended(
+def _ending(
     content: bytes, inputs: np.ndarray, arena_size: int, settings: Sequence[np.ndarray]
-) -> subprocess.CompletedProcess[bytes] | None:
-    """The process that ran a file; None where it took too long."""
-    held = io.BytesIO()
-    arrays: dict[str, Any] = {f"setting_{number}": values for number, values in enumerate(settings)}
-    np.savez(held, images=inputs, **arrays)
-    numbers = [arena_size, len(content), len(read(content).subgraphs[0].outputs)]
-    command = [sys.executable, "-c", _SCRIPT, *map(str, numbers)]
-    try:
-        return subprocess.run(command, input=content + held.getvalue(), capture_output=True, timeout=_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
+) -> tflm_processes.Ending | None:
+    """How the process that ran a file ended; None where it took too long."""
+    ends = len(read(content).subgraphs[0].outputs)
+    return tflm_processes.ending(tflm_worker.packed(content, arena_size, ends, inputs, settings), _SECONDS)
