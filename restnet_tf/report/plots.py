@@ -22,6 +22,7 @@ from restnet_tf.points.points import (
 )
 from restnet_tf.report import labels, savings
 
+_DPI = 110  # dots per inch, of the layout as of the file
 _EXAMPLES = 12  # in a strip
 _LINES = 8  # channels of a signal that can be told apart as lines
 _BLUE, _ORANGE, _GREY, _LIGHT = "#1f5fa8", "#d9731a", "#777777", "#b9c4d0"
@@ -272,14 +273,15 @@ def _figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, width_ratios=widths)
 
 
 def _png(figure: Any) -> bytes:
     labels.spread(figure)
+    figure.set_layout_engine("none")  # all lies where it is to be: what has been laid out once stays there
     buffer = io.BytesIO()
     # No software or date tag, so that equal figures are equal bytes.
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()
