@@ -41,11 +41,14 @@ def corrected(content: bytes, network: bytes, of: Mapping[str, np.ndarray]) -> b
     Operators that the float file does not have by the same name, and those without a bias, stay as they are.
     """
     model = read(content)
+    graph = only(model)
     exact = {op.outputs[0].name: op for op in only(read(network)).operators}
-    for operator in only(model).operators:
+    for operator in graph.operators:
         name = operator.outputs[0].name
         if name in of and exact[name].name == operator.name:
             _correct(operator, exact[name], of[name])
+    touched = {id(t) for op in graph.operators for t in (*op.inputs, *op.outputs)}
+    graph.tensors = [t for t in graph.tensors if not t.constant or id(t) in touched]  # the old biases go
     return write(model)
 
 

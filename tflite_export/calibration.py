@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BEST = "best"
 _JUDGES = 48
+_SLOW_JUDGES = 16  # of sixteen bits, whose convolutions LiteRT computes tens of times slower
 # What TensorFlow's converter stops for before it quantises.
 _SWITCH = "_experimental_calibrate_only"
 USUAL = "p99.999"
@@ -55,11 +56,17 @@ class Calibrated:
 def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray]) -> Calibrated:
     """Convert to int16x8, the ranges twice as wide as what tensors hold on images ``(1, h, w, c)``.
 
-    Of 65,535 steps half are enough, and what other images hold beyond would be clipped.
+    Of 65,535 steps half are enough, and what other images hold beyond would be clipped. Biases are corrected as those
+    of ``eight_bits`` are: the weights are the same.
     """
     network = _float(converter)
-    ranged = spreads.ranged(network, spreads.observed(network, images), spreads.roomy, floors=False)
-    return Calibrated(_sixteen_bits(ranged), _ROOMY, network)
+    seen, means = spreads.observed(network, images), biases.means(network, images)
+    plain = _sixteen_bits(spreads.ranged(network, seen, spreads.roomy, floors=False))
+    judges = images[:: -(-len(images) // _SLOW_JUDGES)]
+    answers = _answers(network, judges)
+    before = divergences({_ROOMY: plain}, judges, answers).get(_ROOMY)
+    corrected = biases.corrected(plain, network, means)
+    return Calibrated(_nearer(plain, before, corrected, judges, answers), _ROOMY, network)
 
 
 def eight_bits(
@@ -85,9 +92,7 @@ def eight_bits(
     rule = clipping if clipping != BEST else chosen(by_rule) if MIN_MAX in by_rule else MIN_MAX
     plain = files[keys[rule]]
     corrected = biases.corrected(plain, network, means)
-    after = divergences({rule: corrected}, judges, answers)
-    nearer = rule in by_rule and rule in after and gains(by_rule[rule], after[rule])
-    return Calibrated(corrected if nearer else plain, rule, network)
+    return Calibrated(_nearer(plain, by_rule.get(rule), corrected, judges, answers), rule, network)
 
 
 def divergences(files: Mapping[Any, bytes], images: Sequence[np.ndarray], answers: np.ndarray) -> dict[Any, np.ndarray]:
@@ -123,6 +128,14 @@ def gains(before: np.ndarray, after: np.ndarray) -> bool:
 def worth_own(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether what a file alone has besides what it shares is worth its bytes, by KL ``(n,)`` without and with it."""
     return gains(before, after) and float((before - after).mean()) > LEAST_GAIN
+
+
+def _nearer(
+    plain: bytes, before: np.ndarray | None, other: bytes, judges: Sequence[np.ndarray], answers: np.ndarray
+) -> bytes:
+    """A file of the KL ``before`` ``(n,)``, or the other where that gains; the first where LiteRT cannot run either."""
+    after = divergences({"other": other}, judges, answers)
+    return other if before is not None and "other" in after and gains(before, after["other"]) else plain
 
 
 def _answers(content: bytes, images: Sequence[np.ndarray]) -> np.ndarray:

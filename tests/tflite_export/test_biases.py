@@ -10,8 +10,9 @@ import pytest
 from keras import layers
 from networks import forward
 
-from tflite_export import biases, calibration
+from tflite_export import biases, calibration, verify
 from tflite_export.convert import convert
+from tflite_export.divergence import divergence
 from tflite_export.flatbuffer import Operator, Tensor, only, read
 
 pytestmark = pytest.mark.slow
@@ -94,6 +95,37 @@ def test_on_the_mean_layers_give_what_they_give_in_float(files):
         assert np.abs(given(old, mean) - given(exact, mean)).max() > 2 * step
         assert np.abs(given(new, mean) - given(exact, mean)).max() <= step
         assert np.array_equal(old.inputs[1].values(), new.inputs[1].values())
+
+
+def test_a_file_holds_no_bias_twice(files):
+    before, after = (only(read(one)) for one in (files[0], biases.corrected(*files)))
+    assert len(after.tensors) == len(before.tensors)
+
+
+def coarse() -> keras.Model:
+    """In each channel of the weights one is far larger than the others, whose steps it makes coarse."""
+    model = keras.models.clone_model(network())
+    rng = np.random.default_rng(5)
+    for name, reach in zip(LAYERS, (1 / 2000, 1 / 9, 1 / 20), strict=True):
+        shape = model.get_layer(name).kernel.shape
+        kernel = rng.uniform(-reach, reach, shape)
+        kernel[(0, *(0,) * (len(shape) - 2))] *= 300
+        model.get_layer(name).set_weights([kernel, rng.uniform(0.1, 1, model.get_layer(name).bias.shape)])
+    return model
+
+
+def test_sixteen_bits_answer_nearer_with_them():
+    model = coarse()
+    fresh = np.random.default_rng(6).uniform(0, 255, (64, 12, 12, 3)).astype(np.float32)
+    exact = forward(model, fresh)
+    files = [convert(model, "int16x8", [images()])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(biases, "corrected", lambda content, float_file, means: content)
+        files.append(convert(model, "int16x8", [images()]))
+    assert {op.inputs[2].type for op in weighted(files[0])} == {"INT64"}
+    assert len(files[0]) <= len(files[1])
+    with_them, without = (divergence(verify.run(one, fresh[:, None]).logits, exact).mean() for one in files)
+    assert with_them < 0.2 * without
 
 
 def test_they_are_taken_where_the_answers_gain():

@@ -35,8 +35,8 @@ from restnet_tf.records import Anchor, Layout, Piece, Plan, RestnetError, Stitch
 from restnet_tf.stitches import steps, stitch, variant
 from restnet_tf.work import tasks
 from restnet_tf.work.sources import AnchorSource, DataSource, ModelSource, remember
+from tflite_export import biases, link, recalibration
 from tflite_export import convert as convert_module
-from tflite_export import link, recalibration
 from tflite_export.convert import compile_object, convert
 from tflite_export.devices.host import scores
 from tflite_export.errors import TfliteError
@@ -234,6 +234,13 @@ def own(name: str, precision: str) -> bytes:
     return convert(model, precision, [calibration(model.input_shape[1])])
 
 
+def as_rounded(name: str, precision: str) -> bytes:
+    """``own`` without corrected biases."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(biases, "corrected", lambda content, network, means: content)
+        return own.__wrapped__(name, precision)
+
+
 def unseen(name: str) -> np.ndarray:
     return digits(anchor(CASES[name].front).input_shape[0], 400, 520)
 
@@ -304,7 +311,9 @@ def test_reduced_weights_come_close_to_keras(name: str, precision: str, least: f
 def test_integers_lose_little_more_than_the_converters_own(name: str, precision: str, margin: float):
     x = unseen(name)
     expected = forward(keras_variant(name), x)
-    found, others = (scores(file, [x]) for file in (linked(name, precision), own(name, precision)))
+    # In int16x8 little but the weights errs, and biases corrected on the variant's own features would show that alone.
+    twin = own(name, precision) if precision == "int8" else as_rounded(name, precision)
+    found, others = (scores(file, [x]) for file in (linked(name, precision), twin))
     assert sqnr(found, expected) > sqnr(others, expected) - margin
     assert agreement(found, expected) >= agreement(others, expected) - 0.08
 
