@@ -107,8 +107,9 @@ def test_nothing_outlives_the_process_that_runs_files(number: signal.Signals, tm
     job = tmp_path / "job"
     job.write_bytes(ENDLESS)
     script = (
-        "import sys, pathlib\n"
+        "import pathlib, signal, sys\n"
         "from tflite_export.devices import tflm_processes\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell in the background has it ignored
         "tflm_processes.ending(pathlib.Path(sys.argv[1]).read_bytes(), 600)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(job)], stderr=subprocess.DEVNULL) as parent:
