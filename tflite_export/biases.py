@@ -14,8 +14,6 @@ import numpy as np
 from tflite_export import emit, spreads
 from tflite_export.flatbuffer import Operator, Tensor, only, read, write
 
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-
 
 def means(network: bytes, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The mean of each channel ``(c,)`` that operators with weights read in a float file, by what they give.
@@ -66,7 +64,7 @@ def _by_channel(values: np.ndarray) -> np.ndarray:
 
 def _weights(operator: Operator) -> Tensor | None:
     """An operator's constant weights; None where it has none."""
-    weights = operator.inputs[1] if operator.name in _WEIGHTED else None
+    weights = operator.inputs[1] if operator.name in emit.WEIGHTED else None
     return weights if weights is not None and weights.constant else None
 
 
@@ -75,9 +73,8 @@ def _correct(operator: Operator, exact: Operator, mean: np.ndarray) -> None:
     if bias is None or not bias.scales or (by := moved(operator, exact, mean)) is None:
         return
     kind = bias.values().dtype
-    room = emit.BIAS_ROOM[kind.type]
     integers = bias.values() + np.rint(by / np.asarray(bias.scales, np.float64))
-    fresh = emit.constant(np.clip(integers, -room, room).astype(kind), bias.name)
+    fresh = emit.constant(emit.bias_integers(integers, kind), bias.name)
     fresh.table.quantization = bias.table.quantization
     operator.inputs[2] = fresh
 

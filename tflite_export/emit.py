@@ -14,6 +14,8 @@ import numpy as np
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, Operator, Subgraph, Tensor, schema
 
+# What sums products of constant weights, and adds a bias.
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 LEAST_SCALE = float(np.finfo(np.float32).tiny) * 1e6
 # The largest bias that integer kernels can take: of 64 bits they use 48, and round factors below 2**-31 to 0.
 BIAS_ROOM: dict[type, int] = {np.int32: 2**30, np.int64: 2**40}
@@ -77,6 +79,18 @@ def quantisation(scales: np.ndarray, zero_points: np.ndarray, axis: int = 0) -> 
     return schema().QuantizationParametersT(
         scale=np.asarray(scales, np.float32), zeroPoint=np.asarray(zero_points, np.int64), quantizedDimension=axis
     )
+
+
+def steps(low: float, high: float, room: np.iinfo[Any]) -> tuple[float, int]:
+    """Scale and zero point by which integers of a type cover a range that is wider than zero."""
+    scale = (high - low) / (room.max - room.min)
+    return scale, int(np.clip(np.rint(room.min - low / scale), room.min, room.max))
+
+
+def bias_integers(values: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
+    """Whole numbers as integers of a bias's type, within what kernels can add to."""
+    room = BIAS_ROOM[kind.type]
+    return np.clip(values, -room, room).astype(kind)
 
 
 def activation(shape: Sequence[int], type_: str, name: str, like: Tensor | None = None) -> Tensor:

@@ -52,7 +52,6 @@ def _covering(ends: Sequence[Tensor], name: str) -> Tensor:
         choose(float(end.scales[0]) * (limit - end.zero_points[0]) for end in ends)
         for choose, limit in ((min, int(room.min)), (max, int(room.max)))
     )
-    scale = (high - low) / (room.max - room.min)
-    zero = np.clip(np.rint(room.min - low / scale), room.min, room.max)
-    shared.table.quantization = emit.quantisation(np.array([scale]), np.array([zero]).astype(int))
+    scale, zero = emit.steps(low, high, room)
+    shared.table.quantization = emit.quantisation(np.array([scale]), np.array([zero]))
     return shared

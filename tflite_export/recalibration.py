@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tflite_export import biases, calibration, link, spreads, verify
+from tflite_export import biases, calibration, emit, link, spreads, verify
 from tflite_export.divergence import divergence
 from tflite_export.flatbuffer import Operator, Tensor, only, read
 from tflite_export.link import Route
-from tflite_export.requantising import WEIGHTED, Requantisation, Steps
+from tflite_export.requantising import Requantisation, Steps
 
-_LOW, _HIGH = -128, 127
+_ROOM = np.iinfo(np.int8)
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,13 @@ def _steps(tensor: Tensor) -> Steps | None:
     if noted is None or noted.min is None:
         return None
     low, high = min(float(noted.min[0]), 0.0), max(float(noted.max[0]), 0.0)  # zero has an integer of its own
-    scale = (high - low) / (_HIGH - _LOW)
-    if not np.isfinite(scale) or scale <= 0:
-        return None
-    return Steps(scale, int(np.clip(np.rint(_LOW - low / scale), _LOW, _HIGH)))
+    return Steps(*emit.steps(low, high, _ROOM)) if 0 < high - low < np.inf else None
 
 
 def _bias(operator: Operator, exact: Operator | None, means: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """An operator's bias with what rounding its weights moves taken back; None where there is none to tell by."""
     name = operator.outputs[0].name
-    bias = exact.inputs[2] if exact is not None and operator.name in WEIGHTED and len(exact.inputs) > 2 else None
+    bias = exact.inputs[2] if exact is not None and operator.name in emit.WEIGHTED and len(exact.inputs) > 2 else None
     if exact is None or bias is None or exact.name != operator.name or name not in means:
         return None
     moved = biases.moved(operator, exact, means[name])

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tflite_export import emit
+from tflite_export.emit import WEIGHTED
 from tflite_export.flatbuffer import Operator, Tensor
 
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # What rounds its result to any steps.
 _FREE = (*WEIGHTED, "ADD", "BATCH_MATMUL", "GELU", "HARD_SWISH", "MEAN", "MUL", "SUB", "SUM")
 # What gives the steps of its kernel, whatever it reads.
@@ -107,6 +107,5 @@ def _biased(old: Operator, new: Operator, biases: Mapping[str, np.ndarray]) -> O
         real = bias.values() * np.asarray(bias.scales, np.float64)
     kind = bias.values().dtype
     units = np.asarray(source.scales[0] * np.asarray(weights.scales, np.float64), np.float32)
-    room = emit.BIAS_ROOM[kind.type]
-    integers = np.clip(np.rint(real / units), -room, room).astype(kind)
+    integers = emit.bias_integers(np.rint(real / units), kind)
     return emit.with_inputs(new, [source, weights, emit.constant(integers, bias.name, units)])

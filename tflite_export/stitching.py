@@ -166,11 +166,11 @@ def _placed(values: np.ndarray, total: Tensor) -> tuple[Tensor, Any]:
     low, high = (float(total.scales[0]) * (end - int(total.zero_points[0])) for end in (room.min, room.max))
     low, high = low - float(values.max()), high - float(values.min())
     if total.type == "INT16":  # symmetric
-        wide, zero = np.array([max(-low, high) / steps]), np.array([0])
+        wide, zero = max(-low, high) / steps, 0
     else:
-        wide = np.array([(high - low) / (room.max - room.min)])
-        zero = np.clip(np.rint(room.min - low / wide), room.min, room.max).astype(int)
-    return emit.constant(integers, "stitch/positions", np.array([scale])), emit.quantisation(wide, zero)
+        wide, zero = emit.steps(low, high, room)
+    held = emit.quantisation(np.array([wide]), np.array([zero]))
+    return emit.constant(integers, "stitch/positions", np.array([scale])), held
 
 
 def conv_weights(kernel: np.ndarray, bias: np.ndarray, source: Tensor, precision: str) -> tuple[Tensor, Tensor]:

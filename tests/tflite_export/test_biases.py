@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 from networks import forward
 
-from tflite_export import biases, calibration, verify
+from tflite_export import biases, calibration, emit, verify
 from tflite_export.convert import convert
 from tflite_export.divergence import divergence
 from tflite_export.flatbuffer import Operator, Tensor, only, read
@@ -53,7 +53,7 @@ def files() -> tuple[bytes, bytes, dict[str, np.ndarray]]:
 
 
 def weighted(content: bytes) -> list[Operator]:
-    return [op for op in only(read(content)).operators if op.name in biases._WEIGHTED]
+    return [op for op in only(read(content)).operators if op.name in emit.WEIGHTED]
 
 
 def real(tensor: Tensor) -> np.ndarray:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tflite_export.emit import WEIGHTED
 from tflite_export.flatbuffer import Operator, Subgraph
-from tflite_export.mixed.widening import MOVING, WEIGHTED, able, floating, is_sum
+from tflite_export.mixed.widening import MOVING, able, floating, is_sum
 
 MOST = 24  # groups, which bound what measuring takes
 _DEPTHS = 4

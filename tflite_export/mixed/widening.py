@@ -17,11 +17,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from tflite_export import emit
+from tflite_export.emit import WEIGHTED
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, Subgraph, Tensor, only, read, schema, write
 from tflite_export.precision import EXACT, MIXED, check_file
 
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Of which LiteRT and TensorFlow Lite Micro have kernels of int16.
 WIDENED = (*WEIGHTED, "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "LOGISTIC", "MEAN", "MUL", "RSQRT", "SOFTMAX", "SUB")
 NORM = "L2_NORMALIZATION"

@@ -138,11 +138,11 @@ def test_sixteen_bits_come_nearer_to_float_and_share_every_weight():
     check_file(mixed, MIXED)
     assert error(mixed, "large") < 0.5 * error(eight, "large")
     weights = [
-        {t.buffer.digest for op in operators(one) if op.name in widening.WEIGHTED for t in op.inputs[1:2] if t}
+        {t.buffer.digest for op in operators(one) if op.name in emit.WEIGHTED for t in op.inputs[1:2] if t}
         for one in (eight, mixed)
     ]
     assert weights[0] == weights[1]
-    biases = {op.inputs[2].type for op in operators(mixed) if op.name in widening.WEIGHTED and op.inputs[2]}
+    biases = {op.inputs[2].type for op in operators(mixed) if op.name in emit.WEIGHTED and op.inputs[2]}
     assert biases == {"INT64"}
 
 
@@ -207,7 +207,7 @@ def test_a_route_keeps_the_calling_convention_and_both_anchors_weights():
     stitch = [op for op in operators(mixed) if any(t and t.name.startswith("stitch/kernel") for t in op.inputs)]
     assert [(op.inputs[0].type, op.inputs[2].type, op.outputs[0].type) for op in stitch] == [("INT8", "INT32", "INT8")]
     weights = [
-        {t.buffer.digest for op in operators(one) for t in op.inputs[1:2] if t and op.name in widening.WEIGHTED}
+        {t.buffer.digest for op in operators(one) for t in op.inputs[1:2] if t and op.name in emit.WEIGHTED}
         for one in (mixed, eight)
     ]
     assert weights[0] == weights[1]
