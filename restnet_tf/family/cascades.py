@@ -124,9 +124,8 @@ def added(
     there = {p.name: [name for name in p.files if p.ships(name)] for p in statics}
     stock = _Stock(shop, scope, _labels(candidates, scope), meta, {p.name: p for p in earlier}, there)
     chains = stock.filled(planned(candidates, statics, scope, shop.report))
-    for point in chains:
-        assert point.cascade is not None
-        strips.draw(shop, point, scope.of(scope.precisions[0], point.cascade.stages)[0], noted(meta))
+    first = {p.name: scope.of(scope.precisions[0], p.cascade.stages)[0] for p in chains if p.cascade}
+    strips.draw(shop, first, chains, noted(meta))
     return chains
 
 

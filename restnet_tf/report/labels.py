@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.text import Annotation
-    from matplotlib.transforms import Bbox
 
 _NAME = "name"  # what tells these from other texts
 _MARK = 5.0  # half the side of a point, in pixels
+_POINTS = 72  # of type, in an inch
+_NOWHERE = (0.0, 0.0, 0.0, 0.0)  # the room of a name that has no place yet: left, bottom, right, top, in pixels
+_ENDS = {"left": 0.0, "center": 0.5, "right": 1.0}  # how far along a name the end is that stands at its place
 _OUTSIDE = 20.0  # what lies outside the frame counts so many times: there are the numbers and names of the axes
 # Where a name may stand from its point, in points of type, and which of its ends is there: the usual place is first.
 _PLACES = ((4, 4, "left"), (4, -10, "left"), (-4, 4, "right"), (-4, -10, "right"), (0, 9, "center"), (0, -15, "center"))
@@ -41,41 +45,46 @@ def spread(figure: Any) -> None:
     for axes in figure.axes:
         names = [text for text in axes.texts if text.get_gid() == _NAME]
         marks = [_mark(axes.transData.transform(name.xy)) for name in names]
-        taken = list(marks)
-        for name in names:
-            taken.append(_freest(name, taken, axes.bbox))
+        taken = np.array([*marks, *[_NOWHERE] * len(names)])
+        frame = np.array(axes.bbox.extents)
+        for number, name in enumerate(names, start=len(marks)):
+            taken[number] = _freest(name, taken[:number], frame)
 
 
-def _freest(name: Annotation, taken: Sequence[Bbox], frame: Bbox) -> Bbox:
+def _freest(name: Annotation, taken: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """Put a name where it covers least; returns the room that it takes there."""
     usual = (*name.xyann, name.get_horizontalalignment())
-    places = [usual, *(place for place in _PLACES if place != usual)]
-    best = min(places, key=lambda place: _covered(_put(name, place), taken, frame))
-    return _put(name, best)
-
-
-def _put(name: Annotation, place: Any) -> Bbox:
-    *offset, side = place
+    places: list[Any] = [usual, *(place for place in _PLACES if place != usual)]
+    rooms = _rooms(name, places)
+    best = int(np.argmin([_covered(room, taken, frame) for room in rooms]))
+    right, up, side = places[best]
     name.set_horizontalalignment(side)
-    name.xyann = tuple(offset)
-    return name.get_window_extent()
+    name.xyann = (right, up)
+    return rooms[best]
 
 
-def _covered(room: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
+def _rooms(name: Annotation, places: Sequence[tuple[float, float, str]]) -> np.ndarray:
+    """What a name takes in each place ``(n, 4)``, from its room in the first; its own size it keeps."""
+    offsets = np.array([place[:2] for place in places]) * name.figure.dpi / _POINTS
+    ends = np.array([_ENDS[side] for *_, side in places])
+    room = np.array(name.get_window_extent().extents)
+    shifts = offsets - offsets[0]
+    shifts[:, 0] -= (ends - ends[0]) * (room[2] - room[0])
+    return room + np.tile(shifts, 2)
+
+
+def _covered(room: np.ndarray, taken: np.ndarray, frame: np.ndarray) -> float:
     """The area of what a name covers, in pixels, and that of what lies outside the frame, which weighs more."""
-    outside = room.width * room.height - _both(room, frame)
-    return sum(_both(room, other) for other in taken) + _OUTSIDE * outside
+    outside = np.prod(room[2:] - room[:2]) - _both(room, frame)
+    return float(_both(room, taken).sum() + _OUTSIDE * outside)
 
 
-def _both(one: Bbox, other: Bbox) -> float:
-    from matplotlib.transforms import Bbox
+def _both(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The area that a room has in common with each of others."""
+    sides = np.minimum(one[2:], others[..., 2:]) - np.maximum(one[:2], others[..., :2])
+    return np.prod(np.clip(sides, 0, None), axis=-1)
 
-    common = Bbox.intersection(one, other)
-    return 0.0 if common is None else float(common.width * common.height)
 
-
-def _mark(centre: Any) -> Bbox:
-    from matplotlib.transforms import Bbox
-
+def _mark(centre: Any) -> list[float]:
     x, y = centre
-    return Bbox([[x - _MARK, y - _MARK], [x + _MARK, y + _MARK]])
+    return [x - _MARK, y - _MARK, x + _MARK, y + _MARK]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from restnet_tf.report import labels, savings
 
 _DPI = 110  # dots per inch, of the layout as of the file
 _EXAMPLES = 12  # in a strip
+_LEAST = 5.0  # inches that the two lines above a strip take side by side
+_PARTING = 0.12  # between those that are answered and those that go on, in inches
 _LINES = 8  # channels of a signal that can be told apart as lines
 _BLUE, _ORANGE, _GREY, _LIGHT = "#1f5fa8", "#d9731a", "#777777", "#b9c4d0"
 _DIALS = ("#7b3fa0", "#11806a", "#c2185b", "#7a6a00", "#00838f", "#5d4037")  # of chains, one after the other
@@ -138,32 +140,47 @@ def examples(
     """
     confidences, shown = np.asarray(confidences), exemplary(confidences, size)
     answered = int(np.sum(confidences[shown] >= threshold))
-    widths = np.insert(np.ones(len(shown)), answered, 0.12)
-    figure, every = _figure(1, len(widths), (len(shown), 1.5), widths.tolist())
-    mark, places = every[answered], np.delete(every, answered)
-    mark.axvline(0.5, color=_ORANGE, linestyle="--")
-    mark.axis("off")
-    for at, (axes, index) in enumerate(zip(places, shown, strict=True)):
-        _example(axes, images[index], float(confidences[index]), _BLUE if at < answered else _ORANGE)
+    figure, axes = _strip(max(len(shown) + _PARTING, _LEAST))
+    for at, index in enumerate(shown):
+        left, colour = (at, _BLUE) if at < answered else (at + _PARTING, _ORANGE)
+        _example(axes, left, images[index], float(confidences[index]), colour)
+    axes.plot([answered + _PARTING / 2] * 2, [0, 1.2], color=_ORANGE, linestyle="--")
     share = 100 * float(np.mean(confidences < threshold))
     figure.text(0.005, 0.985, f"the first stage answers {100 - share:.0f} %", va="top", fontsize=9, color=_BLUE)
     gone = f"{share:.0f} % go on, as it is less sure than {threshold:.3g}"
     figure.text(0.995, 0.985, gone, ha="right", va="top", fontsize=9, color=_ORANGE)
-    figure.get_layout_engine().set(rect=(0, 0, 1, 0.85), w_pad=0.03, h_pad=0.02)
-    return _png(figure)
+    return _drawn(figure)
 
 
-def _example(axes: Any, image: np.ndarray, confidence: float, colour: str) -> None:
-    if image.dtype == np.uint8:
-        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-    elif image.ndim == 2 and image.shape[1] <= _LINES:
-        axes.plot(image, linewidth=0.7)
+def _strip(width: float) -> tuple[Any, Any]:
+    """A figure of cells of one by one inch, and axes over all of it in inches: axes for each cell take longer."""
+    height = 1.4
+    figure = _canvas((width, height), None)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), autoscale_on=False)
+    axes.axis("off")
+    return figure, axes
+
+
+def _example(axes: Any, left: float, image: np.ndarray, confidence: float, colour: str) -> None:
+    """An image in its frame, in the cell that begins at ``left``, with the confidence above it."""
+    photo = image.dtype == np.uint8
+    tall, wide = image.shape[:2] if photo else (1, 1)
+    half = 0.46 * np.array((wide, tall)) / max(wide, tall)
+    (x0, y0), (x1, y1) = (sign * half + (left + 0.5, 0.5) for sign in (-1, 1))
+    if image.ndim == 2 and image.shape[1] <= _LINES:
+        low, high = image.min(), image.max()
+        heights = y0 + 0.05 + (y1 - y0 - 0.1) * (image - low) / max(high - low, np.finfo(np.float32).tiny)
+        axes.set_prop_cycle(None)  # the same colours in each
+        axes.plot(np.linspace(x0, x1, len(image)), heights, linewidth=0.7)
+    elif photo:
+        shown = image[..., 0] if image.shape[-1] == 1 else image
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=255, extent=(x0, x1, y0, y1), aspect="auto")
     else:  # time from left to right
         grid = image if image.ndim == 2 else image.mean(axis=-1)
-        axes.imshow(grid.T, cmap="viridis", aspect="auto", origin="lower", interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(color=colour, linewidth=2)
-    axes.set_title(f"{confidence:.3f}", fontsize=8, color=colour, pad=3)
+        extent = (x0, x1, y0, y1)
+        axes.imshow(grid.T, cmap="viridis", origin="lower", interpolation="nearest", extent=extent, aspect="auto")
+    axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=colour, linewidth=2, solid_joinstyle="miter")
+    axes.text(left + 0.5, y1 + 0.03, f"{confidence:.3f}", fontsize=8, color=colour, ha="center", va="bottom")
 
 
 def _latency(precision: str) -> _Cost:
@@ -267,21 +284,29 @@ def _coordinates(
     return [cost(p) for p in points], [100 * p.test.value for p in points]
 
 
-def _figure(
-    rows: int, columns: int, size: tuple[float, float], widths: Sequence[float] | None = None
-) -> tuple[Any, Any]:
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    figure = _canvas(size, "constrained")
+    return figure, figure.subplots(rows, columns)
+
+
+def _canvas(size: tuple[float, float], layout: Literal["constrained"] | None) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=size, dpi=_DPI, layout=layout)
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, width_ratios=widths)
+    return figure
 
 
 def _png(figure: Any) -> bytes:
     labels.spread(figure)
     figure.set_layout_engine("none")  # all lies where it is to be: what has been laid out once stays there
+    return _drawn(figure)
+
+
+def _drawn(figure: Any) -> bytes:
+    """``savefig`` would lay the figure out once more."""
     buffer = io.BytesIO()
     # No software or date tag, so that equal figures are equal bytes.
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    figure.canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
