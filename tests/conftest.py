@@ -23,9 +23,13 @@ def _share_of_cores() -> int:
     return max(1, len(os.sched_getaffinity(0)) // workers)
 
 
-# Read where TensorFlow and OpenMP are loaded, so they are set before; processes that tests start have them too.
-for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, str(_share_of_cores()))
+# Read where TensorFlow and OpenMP are loaded, so they are set before; processes that tests start have them too. A worker
+# inherits those of the process that shares the tests out, all of the cores: its own share stands instead.
+_THREADS = dict.fromkeys(
+    ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    str(_share_of_cores()),
+)
+os.environ |= _THREADS if "PYTEST_XDIST_WORKER" in os.environ else _THREADS | os.environ
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The workers have the cores; tests that are about processes say how many.
 os.environ.setdefault("RESTNET_TF_JOBS", "0")
