@@ -80,8 +80,9 @@ def whole(spread: Spread) -> Range:
 
 
 def roomy(spread: Spread) -> Range:
-    """Twice as far as the least and the greatest value."""
-    return Range(2 * spread.low, 2 * spread.high)
+    """Twice as far as the least and the greatest value; to 1 where all values were 0, as steps of 0 stand for nothing."""
+    low, high = 2 * spread.low, 2 * spread.high
+    return Range(low, high) if low < 0 or high > 0 else Range(low, 1.0)
 
 
 def percentile(spread: Spread, share: float) -> Range:
