@@ -80,7 +80,7 @@ def whole(spread: Spread) -> Range:
 
 
 def roomy(spread: Spread) -> Range:
-    """Twice as far as the least and the greatest value; to 1 where all values were 0, as steps of 0 stand for nothing."""
+    """Twice as far as the least and the greatest value; to 1 where all values were 0: a step has a size."""
     low, high = 2 * spread.low, 2 * spread.high
     return Range(low, high) if low < 0 or high > 0 else Range(low, 1.0)
 
