@@ -60,10 +60,14 @@ SUBJECTS = {
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A network with images to calibrate and others to answer, ``(n, h, w, c)``, and the labels of these."""
+    """A network with images to calibrate, to decide what is wider, and to answer ``(n, h, w, c)``, and labels of these.
+
+    No image is among two of the three.
+    """
 
     anchor: Anchor
     calibrating: np.ndarray
+    deciding: np.ndarray
     images: np.ndarray
     labels: np.ndarray
 
@@ -86,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", action="append", choices=SUBJECTS, help="one of the networks; all of them else")
     parser.add_argument("--images", type=int, default=400, help="to answer; others than those that calibrate")
     parser.add_argument("--calibrating", type=int, default=32, help="images to calibrate on")
+    parser.add_argument("--deciding", type=int, default=sensitivity.IMAGES, help="more images, which decide mixed")
     parser.add_argument(
         "--mixed", action="store_true", help="also int8 with 16 bits where that pays: many runs to decide"
     )
@@ -99,8 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if missing:
             print(f"\n{name}: left out, as {' and '.join(map(str, missing))} is not there", flush=True)
             continue
-        case = _case(subject, options.shared, options.calibrating, options.images)
-        print(f"\n{name}, {len(case.images)} images of {subject.data}, {len(case.calibrating)} others to calibrate")
+        deciding = options.deciding if options.mixed else 0
+        case = _case(subject, options.shared, options.calibrating, deciding, options.images)
+        print(f"\n{name}, {len(case.images)} images of {subject.data}, {_others(case)}", flush=True)
         measure(case, recipes)
     print(f"\n{_machine()}")
 
@@ -132,27 +138,32 @@ def measure(case: Case, recipes: Mapping[str, Recipe]) -> None:
         print(f"| {row} |", flush=True)
 
 
+def _others(case: Case) -> str:
+    decide = f", {len(case.deciding)} to decide what is wider" if len(case.deciding) else ""
+    return f"{len(case.calibrating)} others to calibrate{decide}"
+
+
 def _places(subject: Origin, shared: Path) -> list[Path]:
     return [shared / "anchors" / subject.anchor, shared / "data" / subject.data]
 
 
-def _case(subject: Origin, shared: Path, calibrating: int, count: int) -> Case:
+def _case(subject: Origin, shared: Path, calibrating: int, deciding: int, count: int) -> Case:
     from restnet_tf.anchors import head, zoo
     from restnet_tf.data import splits
 
     path, place = _places(subject, shared)
     anchor = zoo.load(path, arch=subject.arch)
     if labelled.named(place):
-        x, y = labelled.images(place, anchor.input_shape, calibrating + count)
-        x = x.astype(np.float32)
-        return Case(anchor, x[:calibrating], x[calibrating:], y[calibrating:])
+        x, y = labelled.images(place, anchor.input_shape, calibrating + count + deciding)
+        x, end = x.astype(np.float32), len(x) - deciding
+        return Case(anchor, x[:calibrating], x[end:], x[calibrating:end], y[calibrating:end])
     data = splits.load(str(place))
     (anchor,), _ = head.match_labels([anchor], data, seed=0)
     shape = anchor.input_shape
-    fit = np.concatenate([np.asarray(x) for x in data.fit.head(calibrating).batches(shape, calibrating)])
+    fit = np.concatenate([np.asarray(x) for x in data.fit.head(calibrating + deciding).batches(shape, calibrating)])
     others = [np.asarray(x) for split in (data.test, data.rank) for x in split.batches(shape, 64)]
     labels = np.concatenate([np.asarray(split.labels) for split in (data.test, data.rank)])
-    return Case(anchor, fit, np.concatenate(others)[:count], labels[:count])
+    return Case(anchor, fit[:calibrating], fit[calibrating:], np.concatenate(others)[:count], labels[:count])
 
 
 def _answers(case: Case, file: Quantised, reference: verify.Outputs) -> str:
@@ -195,8 +206,8 @@ def _by_us(precision: str, case: Case, network: bytes, **options: Any) -> bytes:
 
 def _mixed_by_us(case: Case, network: bytes) -> bytes:
     content = _by_us("int8", case, network)
-    exact = verify.run(network, case.calibrating[:, None], threads=1).scores
-    return widened(content, sensitivity.decide(content, case.calibrating, exact).wide)
+    exact = verify.run(network, case.deciding[:, None], threads=1).scores
+    return widened(content, sensitivity.decide(content, case.deciding, exact).wide)
 
 
 def _by_tensorflow(case: Case, network: bytes) -> bytes:

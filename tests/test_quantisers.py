@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def case() -> quantisers.Case:
     x = images(24).astype(np.float32)
-    return quantisers.Case(anchor((4, 6), 1, seed=3), x[:8], x[8:], np.zeros(16, int))
+    return quantisers.Case(anchor((4, 6), 1, seed=3), x[:8], x[:8], x[8:], np.zeros(16, int))
 
 
 def rows(text: str) -> dict[str, list[str]]:

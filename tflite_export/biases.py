@@ -7,34 +7,16 @@ with measured means).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from tflite_export import emit, spreads
+from tflite_export import emit
 from tflite_export.flatbuffer import Operator, Tensor, only, read, write
 
 
-def means(network: bytes, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """The mean of each channel ``(c,)`` that operators with weights read in a float file, by what they give.
-
-    Of some of the images ``(1, h, w, c)``, evenly spaced.
-    """
-    graph = only(read(network))
-    few = spreads.counted(images)
-    reads = {op.outputs[0].name: op.inputs[0] for op in graph.operators if _weights(op) is not None}
-    results = {id(t) for op in graph.operators for t in op.outputs} & {id(t) for t in reads.values()}
-    places = [place for place, t in enumerate(graph.tensors) if id(t) in results]
-    totals = {id(graph.inputs[0]): np.sum([_by_channel(image) for image in few], axis=0)}
-    for _, values in spreads.held(network, places, few):
-        for place, one in values.items():
-            key = id(graph.tensors[place])
-            totals[key] = totals.get(key, 0) + _by_channel(one)
-    return {name: totals[id(t)] / len(few) for name, t in reads.items() if id(t) in totals}
-
-
 def corrected(content: bytes, network: bytes, of: Mapping[str, np.ndarray]) -> bytes:
-    """A file of integers with other biases, by the float file that it was made of and the ``means`` of that.
+    """A file of integers with other biases, by the float file that it was made of and what is read there on average.
 
     Operators that the float file does not have by the same name, and those without a bias, stay as they are.
     """
@@ -56,10 +38,6 @@ def moved(operator: Operator, exact: Operator, mean: np.ndarray) -> np.ndarray |
     if weights is None or twin is None or weights.shape != twin.shape:
         return None
     return _moved(operator.name, weights, twin, mean)
-
-
-def _by_channel(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values.reshape(-1, values.shape[-1]).mean(0, dtype=np.float64))
 
 
 def _weights(operator: Operator) -> Tensor | None:

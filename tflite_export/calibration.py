@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tflite_export import biases, spreads, verify
+from tflite_export import biases, observation, spreads, verify
 from tflite_export.divergence import divergence
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Buffer, only, read, write
@@ -60,12 +60,12 @@ def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray
     of ``eight_bits`` are: the weights are the same.
     """
     network = _float(converter)
-    seen, means = spreads.observed(network, images), biases.means(network, images)
-    plain = _sixteen_bits(spreads.ranged(network, seen, spreads.roomy, floors=False))
+    seen = observation.observed(network, images, counting=False)
+    plain = _sixteen_bits(spreads.ranged(network, seen.spreads, spreads.roomy, floors=False))
     judges = images[:: -(-len(images) // _SLOW_JUDGES)]
     answers = _answers(network, judges)
     before = divergences({_ROOMY: plain}, judges, answers).get(_ROOMY)
-    corrected = biases.corrected(plain, network, means)
+    corrected = biases.corrected(plain, network, seen.means)
     return Calibrated(_nearer(plain, before, corrected, judges, answers), _ROOMY, network)
 
 
@@ -77,11 +77,11 @@ def eight_bits(
     Biases are corrected (``biases``) where that brings the answers surely and noticeably nearer.
     """
     network = _float(converter)
-    seen, means = spreads.observed(network, images), biases.means(network, images)
+    seen = observation.observed(network, images, counting=clipping != MIN_MAX)
     files: dict[bytes, bytes] = {}
     keys: dict[str, bytes] = {}
     for rule in CLIPPINGS if clipping == BEST else (clipping,):
-        ranged = spreads.ranged(network, seen, CLIPPINGS[rule])
+        ranged = spreads.ranged(network, seen.spreads, CLIPPINGS[rule])
         keys[rule] = key = hashlib.sha256(ranged).digest()
         if key not in files:  # of small networks most rules leave out nothing, and are one
             files[key] = _eight_bits(ranged, input_type)
@@ -91,7 +91,7 @@ def eight_bits(
     by_rule = {rule: kl[key] for rule, key in keys.items() if key in kl}
     rule = clipping if clipping != BEST else chosen(by_rule) if MIN_MAX in by_rule else MIN_MAX
     plain = files[keys[rule]]
-    corrected = biases.corrected(plain, network, means)
+    corrected = biases.corrected(plain, network, seen.means)
     return Calibrated(_nearer(plain, by_rule.get(rule), corrected, judges, answers), rule, network)
 
 

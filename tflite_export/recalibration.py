@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tflite_export import biases, calibration, emit, link, spreads, verify
+from tflite_export import biases, calibration, emit, link, observation, spreads, verify
 from tflite_export.divergence import divergence
 from tflite_export.flatbuffer import Operator, Tensor, only, read
 from tflite_export.link import Route
@@ -31,24 +31,24 @@ class Recalibrated:
     after: float
 
 
-def best(route: Route, images: np.ndarray, exact: np.ndarray) -> Recalibrated:
+def best(route: Route, images: np.ndarray, exact: np.ndarray, logits: np.ndarray | None = None) -> Recalibrated:
     """The int8 route as it is, or with steps and biases of its own where its answers gain by what those take.
 
-    By raw images ``(n, h, w, c)`` and the float network's logits ``(n, classes)``. A route whose answers cannot gain
-    as much is not measured.
+    By raw images ``(n, h, w, c)`` and the float network's logits ``(n, classes)``; ``logits`` are what the route
+    gives, where that is there already. A route whose answers cannot gain as much is not measured.
     """
-    before = _kl(route, images, exact)
+    before = divergence(_logits(route, images) if logits is None else logits, exact)
     own = of(route, [*images[:, None]]) if before.mean() > calibration.LEAST_GAIN else None
     if own is None:
         return Recalibrated(route, float(before.mean()), float(before.mean()))
     other = replace(route, requantised=own)
-    after = _kl(other, images, exact)
+    after = divergence(_logits(other, images), exact)
     taken = calibration.worth_own(before, after)
     return Recalibrated(other if taken else route, float(before.mean()), float((after if taken else before).mean()))
 
 
-def _kl(route: Route, images: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    return divergence(verify.run(link.variant(route, precision="int8"), [images]).logits, exact)
+def _logits(route: Route, images: np.ndarray) -> np.ndarray:
+    return verify.run(link.variant(route, precision="int8"), [images]).logits
 
 
 def of(route: Route, images: Sequence[np.ndarray]) -> Requantisation | None:
@@ -59,16 +59,15 @@ def of(route: Route, images: Sequence[np.ndarray]) -> Requantisation | None:
     exact = _exact(route)
     if exact is None or route.back is None or exact.back is None:
         return None
-    content = link.variant(exact, precision="float32")
+    content, many = link.variant(exact, precision="float32"), len(link.tail(exact))
     rule = spreads.CLIPPINGS.get(route.back.rule, spreads.whole)
-    noted = spreads.ranged(content, spreads.observed(content, images), rule)
-    tail = only(read(noted)).operators[-len(link.tail(exact)) :]
+    seen = observation.observed(content, images, last=many, counting=rule is not spreads.whole)
+    tail = only(read(spreads.ranged(content, seen.spreads, rule))).operators[-many:]
     exact_by_name = {op.outputs[0].name: op for op in tail}
-    means = biases.means(content, images)
     own = {
         op.outputs[0].name: bias
         for op in link.tail(route)
-        if (bias := _bias(op, exact_by_name.get(op.outputs[0].name), means)) is not None
+        if (bias := _bias(op, exact_by_name.get(op.outputs[0].name), seen.means)) is not None
     }
     return Requantisation({t.name: steps for t in _tensors(tail) if (steps := _steps(t)) is not None}, own)
 

@@ -1,20 +1,17 @@
-"""What values a float network's tensors take on images, and the range that each rule makes of them.
+"""What values a tensor takes, and the range that each rule makes of them.
 
-Eight bits give a tensor 255 steps, so one value far from all others makes every step coarser. TensorFlow's own
-calibrator reads some tensors after the operator behind them has written over them (a convolution's result after the
-residual sum that is made in its place), which gave DeiT-Tiny's attention outputs seven times their range; so tensors
-are observed here, each as an output of its own.
+Eight bits give a tensor 255 steps, so one value far from all others makes every step coarser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from tflite_export.flatbuffer import Operator, Subgraph, Tensor, only, read, write
+from tflite_export.flatbuffer import Operator, Subgraph, only, read, write
 
 # Half of them for values below zero. A power of two, as its pairs are joined where values come to lie beyond.
 _BINS = 8192
@@ -22,10 +19,6 @@ _LEAST_REACH = 2.0**-40
 _STEPS = 255
 # By what each end is multiplied in search of the least squared error.
 _SHRUNK = np.geomspace(1.0, 0.05, 48)
-# Tensors observed together are all in memory; those of large networks are observed in several parts.
-_BYTES = 512 << 20
-# The images whose values are counted; the least and the greatest are of all.
-_COUNTED = 32
 # The least that a function gives, whatever the images.
 _LEAST = {"GELU": -0.16997121, "HARD_SWISH": -0.375}
 
@@ -87,8 +80,9 @@ def whole(spread: Spread) -> Range:
 
 
 def roomy(spread: Spread) -> Range:
-    """Twice as far as the least and the greatest value."""
-    return Range(2 * spread.low, 2 * spread.high)
+    """Twice as far as the least and the greatest value; to 1 where all values were 0: a step has a size."""
+    low, high = 2 * spread.low, 2 * spread.high
+    return Range(low, high) if low < 0 or high > 0 else Range(low, 1.0)
 
 
 def percentile(spread: Spread, share: float) -> Range:
@@ -130,78 +124,6 @@ CLIPPINGS: dict[str, Rule] = {
     "p99.99": partial(percentile, share=0.9999),
     "mse": least_error,
 }
-
-
-def observed(network: bytes, images: Sequence[np.ndarray]) -> list[Spread | None]:
-    """What every tensor of a float file with one graph holds on images ``(1, h, w, c)``, in the file's order.
-
-    None for constants, and for tensors that are not float32. Each image is run alone, in LiteRT; the least and the
-    greatest value are of all images, counts of at most 32 evenly spaced ones.
-    """
-    graph = only(read(network))
-    made = {id(t) for op in graph.operators for t in op.outputs}
-    spreads: list[Spread | None] = [Spread() if id(t) in made and t.type == "FLOAT32" else None for t in graph.tensors]
-    step = -(-len(images) // _COUNTED)
-    places = [place for place, spread in enumerate(spreads) if spread]
-    entry = next(place for place, t in enumerate(graph.tensors) if t is graph.inputs[0])
-    spreads[entry] = _beside(Spread(), images)
-    for number, results in held(network, places, images):
-        for place, values in results.items():
-            spread = spreads[place] or Spread()
-            spreads[place] = spread.beside(values) if number % step else spread.counting(values)
-    return spreads
-
-
-def held(
-    network: bytes, places: Sequence[int], images: Sequence[np.ndarray]
-) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
-    """Number by number of the images what operators' results hold, by their places; large ones in several passes."""
-    for part in _parts(only(read(network)).tensors, places):
-        for number, results in enumerate(_results(network, part, images)):
-            yield number, dict(zip(part, results, strict=True))
-
-
-def counted(images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    """The images, evenly spaced, of which values are counted."""
-    return images[:: -(-len(images) // _COUNTED)]
-
-
-def _beside(spread: Spread, images: Iterable[np.ndarray]) -> Spread:
-    for image in images:
-        spread = spread.beside(image)
-    return spread
-
-
-def _parts(tensors: Sequence[Tensor], places: Sequence[int]) -> Iterator[list[int]]:
-    """Places of tensors that together take no more memory than may be taken; a larger one is alone."""
-    part: list[int] = []
-    size = 0
-    for place in places:
-        if part and size + tensors[place].nbytes > _BYTES:
-            yield part
-            part, size = [], 0
-        part.append(place)
-        size += tensors[place].nbytes
-    if part:
-        yield part
-
-
-def _results(network: bytes, places: Sequence[int], images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """For each image the values of these tensors, made outputs, so that no operator writes over them."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    model = read(network)
-    graph = only(model)
-    graph.outputs = [graph.tensors[place] for place in places]
-    model.signatures = []
-    interpreter = Interpreter(model_content=write(model), num_threads=1)
-    interpreter.allocate_tensors()
-    entry = interpreter.get_input_details()[0]["index"]
-    ends = [end["index"] for end in interpreter.get_output_details()]
-    for image in images:
-        interpreter.set_tensor(entry, image)
-        interpreter.invoke()
-        yield [interpreter.get_tensor(end) for end in ends]
 
 
 def ranged(network: bytes, spreads: Sequence[Spread | None], rule: Rule, *, floors: bool = True) -> bytes:

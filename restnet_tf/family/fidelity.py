@@ -44,6 +44,7 @@ class Fidelity:
     def __init__(self, members: Networks, precision: str) -> None:
         self._members, self._precision = members, precision
         self._answered: tuple[Any, ...] = ()
+        self._last: tuple[link.Route, verify.Outputs] | None = None
 
     def nearest(self, point: str, route: link.Route) -> link.Route:
         """A route, or the same with steps and biases of its own behind its last stitch, where the answers gain by it.
@@ -52,7 +53,7 @@ class Fidelity:
         """
         if self._precision != "int8":
             return route
-        own = recalibration.best(route, *self._exact(point))
+        own = recalibration.best(route, *self._exact(point), self._outputs(point, route).logits)
         if own.route is not route:
             self._members.family.report.say(
                 f"{point} int8: KL to float {own.before:.2g} -> {own.after:.2g} with ranges and biases of its own"
@@ -61,9 +62,8 @@ class Fidelity:
 
     def sqnr(self, point: str, route: link.Route) -> float:
         """Decibels of a route's logits over their error against Keras."""
-        images, exact = self._exact(point)
-        outputs = verify.run(link.variant(route, precision=self._precision), [images])
-        return verify.compare(outputs, verify.Outputs(exact, exact)).sqnr_db
+        _, exact = self._exact(point)
+        return verify.compare(self._outputs(point, route), verify.Outputs(exact, exact)).sqnr_db
 
     def check(self, point: str, content: bytes) -> None:
         """Refuse a float32 file that does not answer as the point does in Keras."""
@@ -76,6 +76,13 @@ class Fidelity:
                 f"the linked file of {point} differs from Keras by {difference:.2g} in a score, above {_FLOAT_ERROR};"
                 " build with --converter tf and report this pair of anchors"
             )
+
+    def _outputs(self, point: str, route: link.Route) -> verify.Outputs:
+        """What a route answers on the calibration images; that of the last route is kept."""
+        if self._last is None or self._last[0] is not route:
+            images, _ = self._exact(point)
+            self._last = route, verify.run(link.variant(route, precision=self._precision), [images])
+        return self._last[1]
 
     def _exact(self, point: str) -> tuple[np.ndarray, np.ndarray]:
         """Calibration images, and the logits of a point in Keras on them; those of the last point are kept."""

@@ -64,7 +64,7 @@ def parse(text: str) -> Mixing:
 
 def title(role: str, given: Path | None) -> str:
     """What a stage says of itself: where no map is given, what deciding one takes."""
-    cost = f", at most {sensitivity.RUNS} runs of {sensitivity.IMAGES} inputs to see what 16 bits are worth"
+    cost = f", at most {sensitivity.RUNS} runs of {sensitivity.SEARCHED} inputs to see what 16 bits are worth"
     return f"compiling {role} to {MIXED}{'' if given else cost}"
 
 

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from tflite_export import verify
 from tflite_export.calibration import BEST, USUAL, check_clipping, chosen, eight_bits
 from tflite_export.convert import compile_object, convert
 from tflite_export.errors import TfliteError
@@ -99,6 +100,17 @@ def test_sixteen_bits_have_ranges_of_the_layers_too():
     (scale,) = made_by(content, "last").scales
     assert scale * 32767 == pytest.approx(2 * np.abs(np.asarray(inner(photos()))).max(), rel=1e-4)
     assert rule(content) == "2 x min-max"
+
+
+def test_a_branch_of_zeros_has_steps_in_sixteen_bits():
+    """As the last block of EfficientNetB4 has one, whose norm scales it by nothing."""
+    model = keras.models.clone_model(residual())
+    model.set_weights(residual().get_weights())
+    model.get_layer("last").set_weights([np.zeros((1, 1, 8, 8)), np.zeros(8)])
+    content = convert(model, "int16x8", [photos()])
+    assert made_by(content, "last").scales[0] > 0
+    scores = verify.run(content, [photos()]).scores
+    np.testing.assert_allclose(scores, np.asarray(model(photos())), atol=0.02)
 
 
 def test_a_file_is_what_tensorflow_makes_where_nothing_is_overwritten():

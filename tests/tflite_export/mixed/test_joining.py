@@ -24,7 +24,7 @@ def joined(most_ms: float, effects: dict[str, tuple[float, float]]) -> tuple[lis
 
     tried = [OperatorGroup(name, (name,)) for name in effects]
     alone = {group.name: measured((group,), most_ms) for group in tried}
-    chosen, best = sensitivity._joined(tried, alone, INT8, most_ms, measured)
+    chosen, best = sensitivity._joined(tried, alone, INT8, most_ms, measured)[-1]
     return [group.name for group in chosen], best
 
 
@@ -41,3 +41,12 @@ def test_nothing_that_is_too_slow_joins_where_none_leaves_room():
 
 def test_all_join_that_the_limit_has_room_for():
     assert joined(17.0, GROUPS)[0] == ["floats", "dense 2/2", "dense 1/2"]
+
+
+def test_the_file_that_keeps_most_answers_is_taken_and_of_equal_ones_the_nearest():
+    few, many, far = (_Measured(share * INT8.kl, 9.0, kept) for share, kept in ((0.1, 13), (0.5, 14), (0.8, 14)))
+    steps = [([OperatorGroup(name, (name,))], one) for name, one in (("far", far), ("many", many), ("few", few))]
+    assert sensitivity._best([([], INT8), *steps]) == steps[1]
+    assert sensitivity._best([([], INT8), steps[2]]) == steps[2]
+    as_int8 = ([OperatorGroup("as int8", ())], _Measured(0.99 * INT8.kl, 10.0, 16))
+    assert sensitivity._best([([], INT8), as_int8]) == ([], INT8)  # whatever it keeps, it is no nearer

@@ -24,6 +24,7 @@ from tflite_export.cascades import Stage
 from tflite_export.convert import compile_object, convert
 from tflite_export.devices import devices, tflm_wheel
 from tflite_export.devices.rules import refusals
+from tflite_export.divergence import divergence
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import Operator, only, read
 from tflite_export.integers import quantise
@@ -267,8 +268,16 @@ def test_a_stage_goes_on_from_a_cut():
 
 @cache
 def decided(limit: float = 50.0) -> maps.WidthMap:
-    x = images(16, seed=7).astype(np.float32)
+    x = decisive()
     return sensitivity.decide(content("large", "int8"), x, forward(member("large").model, x), limit)
+
+
+def decisive() -> np.ndarray:
+    return images(16, seed=7).astype(np.float32)
+
+
+def wider(one: maps.WidthMap) -> link.Object:
+    return link.Object(widening.widened(content("large", "int8"), one.wide))
 
 
 def test_a_map_brings_the_scores_nearer_within_the_limit():
@@ -278,8 +287,17 @@ def test_a_map_brings_the_scores_nearer_within_the_limit():
     assert one.mixed.kl < 0.9 * one.int8.kl
     assert one.mixed.latency_ms <= one.limit * one.int8.latency_ms
     assert f"of {len(one.groups)} groups in more than eight bits" in one.told
-    mixed = link.variant(link.Route(link.Object(widening.widened(content("large", "int8"), one.wide))), precision=MIXED)
+    mixed = link.variant(link.Route(wider(one)), precision=MIXED)
     assert error(mixed, "large") < error(file("large", "int8"), "large")
+
+
+def test_images_that_the_search_does_not_need_choose_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sensitivity, "SEARCHED", 12)
+    one = decided.__wrapped__()
+    assert one.images == 16
+    mixed = verify.run(link.variant(link.Route(wider(one)), precision=MIXED), [decisive()])
+    exact = forward(member("large").model, decisive())
+    assert one.mixed.kl == pytest.approx(float(divergence(mixed.logits, np.log(exact)).mean()), rel=1e-3)
 
 
 def test_where_nothing_may_take_longer_mixed_equals_int8():
