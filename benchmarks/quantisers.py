@@ -94,10 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--mixed", action="store_true", help="also int8 with 16 bits where that pays: many runs to decide"
     )
-    parser.add_argument("--recipe", action="append", help="part of a row's name, such as ai8; all rows else")
+    parser.add_argument("--recipe", action="append", help="a row's name, or a part such as ai8; all rows else")
     options = parser.parse_args(arguments)
-    rows = options.recipe or [""]
-    recipes = {name: way for name, way in _recipes(options.mixed).items() if any(part in name for part in rows)}
+    recipes = _chosen(_recipes(options.mixed), options.recipe or [""])
     for name in options.model or SUBJECTS:
         subject = SUBJECTS[name]
         missing = [p for p in _places(subject, options.shared) if not p.exists()]
@@ -136,6 +135,15 @@ def measure(case: Case, recipes: Mapping[str, Recipe]) -> None:
         latency = f"{medians[name]:.0f} ({medians[name] / medians.get(_OURS, np.nan):.2f})"
         row = f"{name}{_rule(file.content)} | {_answers(case, file, reference)} | {latency} | {file.seconds:.1f}"
         print(f"| {row} |", flush=True)
+
+
+def _chosen(recipes: Mapping[str, Recipe], rows: Sequence[str]) -> dict[str, Recipe]:
+    """Those of these names; what is no name is a part of some."""
+
+    def taken(name: str) -> bool:
+        return any(name == row if row in recipes else row in name for row in rows)
+
+    return {name: way for name, way in recipes.items() if taken(name)}
 
 
 def _others(case: Case) -> str:

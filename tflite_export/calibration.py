@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,11 @@ _ROOMY = "2 x min-max"  # of sixteen bits
 _SURE, _WORTH = 1.0, 0.1
 # Nats, below which no answers change (of a thousand images one or two, at most).
 LEAST_GAIN = 0.002
+# Sixteen bits are taken for what is nearer than that.
+_LEAST_GAINS = {"int16x8": LEAST_GAIN / 10}
+
+
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def check_clipping(clipping: str) -> None:
@@ -57,16 +62,16 @@ def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray
     """Convert to int16x8, the ranges twice as wide as what tensors hold on images ``(1, h, w, c)``.
 
     Of 65,535 steps half are enough, and what other images hold beyond would be clipped. Biases are corrected as those
-    of ``eight_bits`` are: the weights are the same.
+    of ``eight_bits`` are, the weights are the same; by ``errors``, as so few images do not tell such KLs apart.
     """
     network = _float(converter)
     seen = observation.observed(network, images, counting=False)
     plain = _sixteen_bits(spreads.ranged(network, seen.spreads, spreads.roomy, floors=False))
-    judges = images[:: -(-len(images) // _SLOW_JUDGES)]
-    answers = _answers(network, judges)
-    before = divergences({_ROOMY: plain}, judges, answers).get(_ROOMY)
+    few = images[judges(len(images), "int16x8")]
+    answers = _answers(network, few)
+    before = divergences({_ROOMY: plain}, few, answers, errors).get(_ROOMY)
     corrected = biases.corrected(plain, network, seen.means)
-    return Calibrated(_nearer(plain, before, corrected, judges, answers), _ROOMY, network)
+    return Calibrated(_nearer(plain, before, corrected, few, answers, errors), _ROOMY, network)
 
 
 def eight_bits(
@@ -85,25 +90,33 @@ def eight_bits(
         keys[rule] = key = hashlib.sha256(ranged).digest()
         if key not in files:  # of small networks most rules leave out nothing, and are one
             files[key] = _eight_bits(ranged, input_type)
-    judges = images[:: -(-len(images) // _JUDGES)]
-    answers = _answers(network, judges)
-    kl = divergences(files, judges, answers)
+    few = images[:: -(-len(images) // _JUDGES)]
+    answers = _answers(network, few)
+    kl = divergences(files, few, answers)
     by_rule = {rule: kl[key] for rule, key in keys.items() if key in kl}
     rule = clipping if clipping != BEST else chosen(by_rule) if MIN_MAX in by_rule else MIN_MAX
     plain = files[keys[rule]]
     corrected = biases.corrected(plain, network, seen.means)
-    return Calibrated(_nearer(plain, by_rule.get(rule), corrected, judges, answers), rule, network)
+    return Calibrated(_nearer(plain, by_rule.get(rule), corrected, few, answers), rule, network)
 
 
-def divergences(files: Mapping[Any, bytes], images: Sequence[np.ndarray], answers: np.ndarray) -> dict[Any, np.ndarray]:
+def errors(answers: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """The mean squared error ``(n,)`` of logits ``(n, classes)``."""
+    return np.asarray(np.square(answers - exact, dtype=np.float64).mean(1))
+
+
+def divergences(
+    files: Mapping[Any, bytes], images: Sequence[np.ndarray], answers: np.ndarray, measure: Measure = divergence
+) -> dict[Any, np.ndarray]:
     """KL ``(n,)`` of each file's answers on images ``(1, h, w, c)`` from the float network's, by the files' keys.
 
-    Files that LiteRT cannot run, as those of a layer that gave zeros alone, are left out.
+    Or another measure of the two. Files that LiteRT cannot run, as those of a layer that gave zeros alone, are left
+    out.
     """
     kl = {}
     for name, content in files.items():
         with contextlib.suppress(TfliteError):
-            kl[name] = divergence(_answers(content, images), answers)
+            kl[name] = measure(_answers(content, images), answers)
     return kl
 
 
@@ -125,16 +138,31 @@ def gains(before: np.ndarray, after: np.ndarray) -> bool:
     return bool(gain.mean() > max(_SURE * noise, _WORTH * before.mean()))
 
 
+def least_gain(precision: str) -> float:
+    """Nats, below which nothing is worth bytes in a file of this precision."""
+    return _LEAST_GAINS.get(precision, LEAST_GAIN)
+
+
+def judges(count: int, precision: str) -> slice:
+    """Of so many images those that answers are compared on: all, or few where the kernels are slow."""
+    return slice(None, None, -(-count // _SLOW_JUDGES) if precision == "int16x8" else 1)
+
+
 def worth_own(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether what a file alone has besides what it shares is worth its bytes, by KL ``(n,)`` without and with it."""
     return gains(before, after) and float((before - after).mean()) > LEAST_GAIN
 
 
 def _nearer(
-    plain: bytes, before: np.ndarray | None, other: bytes, judges: Sequence[np.ndarray], answers: np.ndarray
+    plain: bytes,
+    before: np.ndarray | None,
+    other: bytes,
+    images: Sequence[np.ndarray],
+    answers: np.ndarray,
+    measure: Measure = divergence,
 ) -> bytes:
-    """A file of the KL ``before`` ``(n,)``, or the other where that gains; the first where LiteRT cannot run either."""
-    after = divergences({"other": other}, judges, answers)
+    """A file that is ``before`` ``(n,)`` away, or the other where that gains; the first where LiteRT runs neither."""
+    after = divergences({"other": other}, images, answers, measure)
     return other if before is not None and "other" in after and gains(before, after["other"]) else plain
 
 

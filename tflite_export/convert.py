@@ -186,7 +186,7 @@ def _run(
             if not precision_named(precision).calibrated:
                 return bytes(converter.convert())
             file = _integers(converter, precision, ready.images, input_type, clipping)
-            return _noted(file, ready.holdings, keep=precision == "int8" and bool(cuts))
+            return _noted(file, ready.holdings, keep=bool(cuts))
         # TensorFlow raises errors of any kind here; what a user needs is which model and why.
         except Exception as error:
             log = f"{printed()}\n{error}"

@@ -228,6 +228,25 @@ def _pieces(route: Route, end: Tensor, precision: str, share: bool) -> tuple[lis
         return leading_to([end], route.objects[0].graph), end
     lead = route.front if isinstance(route.front, Route) else Route(route.front)
     done, source = _pieces(lead, lead.objects[-1].cut(route.stop), precision, share)
+    own, end = _own(route, done, source, end, precision, share)
+    return [*done, *own], end
+
+
+def behind(route: Route, precision: str) -> tuple[list[Operator], list[Operator]]:
+    """The operators of a route's last stitch, and those behind it, with weights of their own where norms were tuned."""
+    assert route.stop is not None  # a route with a stitch has one
+    lead = route.front if isinstance(route.front, Route) else Route(route.front)
+    done, source = _pieces(lead, lead.objects[-1].cut(route.stop), precision, share=False)
+    own, _ = _own(route, done, source, route.objects[-1].scores, precision, share=False)
+    many = len(_behind(route, route.objects[-1].scores, share=False)[0])
+    return own[:-many], own[-many:]
+
+
+def _own(
+    route: Route, done: Sequence[Operator], source: Tensor, end: Tensor, precision: str, share: bool
+) -> tuple[list[Operator], Tensor]:
+    """What a route's stitch and back add to the operators before them, and what stands for a tensor of its back."""
+    assert route.stitch is not None  # what has a back has one
     tail, target, end = _behind(route, end, share)
     written = [route.objects[0].image, *(t for op in done for t in op.outputs)]
     tail, fresh = _apart(tail, target, written)
@@ -236,12 +255,9 @@ def _pieces(route: Route, end: Tensor, precision: str, share: bool) -> tuple[lis
     if before or behind:
         stitch = stitch.held(None if before is None else before.reads, None if behind is None else behind.writes)
     joint = stitching.operators(stitch, source, fresh.get(id(target), target), precision)
-    return [*done, *joint, *tail], fresh.get(id(end), end)
-
-
-def tail(route: Route) -> list[Operator]:
-    """The operators behind a route's last stitch, each with weights of its own where norms were tuned."""
-    return _behind(route, route.objects[-1].scores, share=False)[0]
+    if route.requantised is not None:
+        joint = requantising.biased(joint, route.requantised.biases)
+    return [*joint, *tail], fresh.get(id(end), end)
 
 
 def _behind(route: Route, end: Tensor, share: bool) -> tuple[list[Operator], Tensor, Tensor]:

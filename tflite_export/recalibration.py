@@ -31,45 +31,63 @@ class Recalibrated:
     after: float
 
 
-def best(route: Route, images: np.ndarray, exact: np.ndarray, logits: np.ndarray | None = None) -> Recalibrated:
-    """The int8 route as it is, or with steps and biases of its own where its answers gain by what those take.
+def best(
+    route: Route, images: np.ndarray, exact: np.ndarray, logits: np.ndarray | None = None, *, precision: str = "int8"
+) -> Recalibrated:
+    """The route as it is, or with steps and biases of its own where its answers gain by what those take.
 
     By raw images ``(n, h, w, c)`` and the float network's logits ``(n, classes)``; ``logits`` are what the route
-    gives, where that is there already. A route whose answers cannot gain as much is not measured.
+    gives on ``calibration.judges`` of the images, where that is there already. A route whose answers cannot gain as
+    much is not measured. ``precision`` is int8 or int16x8.
     """
-    before = divergence(_logits(route, images) if logits is None else logits, exact)
-    own = of(route, [*images[:, None]]) if before.mean() > calibration.LEAST_GAIN else None
+    judges = calibration.judges(len(images), precision)
+    exact, few = exact[judges], images[judges]
+    now = _logits(route, few, precision) if logits is None else logits
+    before = float(divergence(now, exact).mean())
+    own = of(route, [*images[:, None]]) if before > calibration.least_gain(precision) else None
     if own is None:
-        return Recalibrated(route, float(before.mean()), float(before.mean()))
+        return Recalibrated(route, before, before)
     other = replace(route, requantised=own)
-    after = divergence(_logits(other, images), exact)
-    taken = calibration.worth_own(before, after)
-    return Recalibrated(other if taken else route, float(before.mean()), float((after if taken else before).mean()))
+    then = _logits(other, few, precision)
+    if not _gains(now, then, exact, precision):
+        return Recalibrated(route, before, before)
+    return Recalibrated(other, before, float(divergence(then, exact).mean()))
 
 
-def _logits(route: Route, images: np.ndarray) -> np.ndarray:
-    return verify.run(link.variant(route, precision="int8"), [images]).logits
+def _gains(before: np.ndarray, after: np.ndarray, exact: np.ndarray, precision: str) -> bool:
+    """Whether logits ``(n, classes)`` are surely nearer to the float network's, by what its own takes."""
+    if precision == "int16x8":
+        return calibration.gains(*(calibration.errors(one, exact) for one in (before, after)))
+    return calibration.worth_own(*(divergence(one, exact) for one in (before, after)))
+
+
+def _logits(route: Route, images: np.ndarray, precision: str) -> np.ndarray:
+    return verify.run(link.variant(route, precision=precision), [images]).logits
 
 
 def of(route: Route, images: Sequence[np.ndarray]) -> Requantisation | None:
-    """What suits a route's last back on raw images ``(1, h, w, c)``.
+    """What suits a route's last back on raw images ``(1, h, w, c)``; in sixteen bits biases alone: steps have room.
 
     None where one of its objects has no float form, or what was tuned in it cannot be told from that form's weights.
     """
     exact = _exact(route)
     if exact is None or route.back is None or exact.back is None:
         return None
-    content, many = link.variant(exact, precision="float32"), len(link.tail(exact))
+    content, parts = link.variant(exact, precision="float32"), link.behind(exact, "float32")
+    many = len(parts[0]) + len(parts[1])
     rule = spreads.CLIPPINGS.get(route.back.rule, spreads.whole)
     seen = observation.observed(content, images, last=many, counting=rule is not spreads.whole)
-    tail = only(read(spreads.ranged(content, seen.spreads, rule))).operators[-many:]
-    exact_by_name = {op.outputs[0].name: op for op in tail}
+    floats = only(read(spreads.ranged(content, seen.spreads, rule))).operators[-many:]
+    eight = route.back.scores.type == "INT8"
+    stitch, tail = link.behind(route, "int8" if eight else "int16x8")
+    exact_by_name = {op.outputs[0].name: op for op in floats}
     own = {
         op.outputs[0].name: bias
-        for op in link.tail(route)
+        for op in (tail if eight else (*stitch, *tail))  # in eight bits what a stitch reads is not so near its mean
         if (bias := _bias(op, exact_by_name.get(op.outputs[0].name), seen.means)) is not None
     }
-    return Requantisation({t.name: steps for t in _tensors(tail) if (steps := _steps(t)) is not None}, own)
+    kept = _tensors(floats[len(parts[0]) :]) if eight else ()
+    return Requantisation({t.name: steps for t in kept if (steps := _steps(t)) is not None}, own)
 
 
 def _exact(route: Route) -> Route | None:

@@ -63,6 +63,11 @@ def apply(
     return [_biased(old, new, requantisation.biases) for old, new in zip(operators, moved, strict=True)], fresh
 
 
+def biased(operators: Sequence[Operator], biases: Mapping[str, np.ndarray]) -> list[Operator]:
+    """The operators with these biases, as ``Requantisation`` has them; none given is changed."""
+    return [_biased(op, op, biases) for op in operators]
+
+
 def changeable(operators: Sequence[Operator], ends: Sequence[Tensor]) -> Iterator[Tensor]:
     """The int8 tensors that operators read or give and that may have any steps: nothing that keeps steps fixes them."""
     held = {id(t) for t in ends}

@@ -1,4 +1,4 @@
-"""How near the files of routes are to the points in Keras, on calibration images, and what brings int8 ones nearer."""
+"""How near the files of routes are to the points in Keras, on calibration images, and what brings integers nearer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from restnet_tf.family import objects
 from restnet_tf.records import RestnetError
-from tflite_export import link, lowering, recalibration, verify
+from tflite_export import calibration, link, lowering, recalibration, verify
 
 if TYPE_CHECKING:
     import keras
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from restnet_tf.family.family import Family
 
 _CHECKED_IMAGES = 4
+# What a route may have of its own, in words; sixteen bits have steps to spare.
+_OWN = {"int8": "ranges and biases", "int16x8": "biases"}
 # Scores of a linked float32 file may differ from Keras' by the order of sums, not by more.
 _FLOAT_ERROR = 1e-4
 
@@ -47,22 +49,22 @@ class Fidelity:
         self._last: tuple[link.Route, verify.Outputs] | None = None
 
     def nearest(self, point: str, route: link.Route) -> link.Route:
-        """A route, or the same with steps and biases of its own behind its last stitch, where the answers gain by it.
-
-        Of int8 alone: sixteen bits would gain, too, but take twice the runs of slow kernels.
-        """
-        if self._precision != "int8":
+        """A route, or the same with steps and biases of its own behind its last stitch, where the answers gain."""
+        if self._precision not in _OWN:
             return route
-        own = recalibration.best(route, *self._exact(point), self._outputs(point, route).logits)
+        logits = self._outputs(point, route).logits
+        own = recalibration.best(route, *self._exact(point), logits, precision=self._precision)
         if own.route is not route:
             self._members.family.report.say(
-                f"{point} int8: KL to float {own.before:.2g} -> {own.after:.2g} with ranges and biases of its own"
+                f"{point} {self._precision}: KL to float {own.before:.2g} -> {own.after:.2g} with"
+                f" {_OWN[self._precision]} of its own"
             )
         return own.route
 
     def sqnr(self, point: str, route: link.Route) -> float:
         """Decibels of a route's logits over their error against Keras."""
-        _, exact = self._exact(point)
+        images, exact = self._exact(point)
+        exact = exact[calibration.judges(len(images), self._precision)]
         return verify.compare(self._outputs(point, route), verify.Outputs(exact, exact)).sqnr_db
 
     def check(self, point: str, content: bytes) -> None:
@@ -78,10 +80,11 @@ class Fidelity:
             )
 
     def _outputs(self, point: str, route: link.Route) -> verify.Outputs:
-        """What a route answers on the calibration images; that of the last route is kept."""
+        """What a route answers on those of the calibration images that judge; that of the last route is kept."""
         if self._last is None or self._last[0] is not route:
             images, _ = self._exact(point)
-            self._last = route, verify.run(link.variant(route, precision=self._precision), [images])
+            few = images[calibration.judges(len(images), self._precision)]
+            self._last = route, verify.run(link.variant(route, precision=self._precision), [few])
         return self._last[1]
 
     def _exact(self, point: str) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from restnet_tf.fitting import cache, ladder, stints
 from restnet_tf.graph import infer
 from restnet_tf.progress import Reporter
 from restnet_tf.similarity import features, pair_sums
+from tflite_export.precision import MIXED, precision_named
 
 # Two server cores do so much work in a second, and there take so many seconds beside it: at the start, for each fit,
 # for each anchor that is compiled to a precision and for each file.
@@ -198,8 +199,9 @@ def memory(family: Prospect, trained: bool = True) -> float:
 def _disk(family: Prospect, fitting: Fitting) -> float:
     """Features of all views and rank images, and the files."""
     values = sum(c.params for c in family.costs.values())
-    # In float32 and in int8; once more the floats that integers were made of.
-    return kept(family, fitting.features) + 5 * values * (2 + fitting.files) + 4 * values
+    # In float32 and in int8; once more the floats that objects of integers were made of.
+    objects = {"int8" if p == MIXED else p for p in family.settings.precisions if precision_named(p).calibrated}
+    return kept(family, fitting.features) + 5 * values * (2 + fitting.files) + 4 * values * len(objects)
 
 
 def _always(family: Prospect) -> dict[str, list[str]]:

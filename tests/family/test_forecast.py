@@ -88,6 +88,15 @@ def test_disk_and_memory_grow_with_what_is_kept(family: Any, monkeypatch: pytest
     assert after.memory == before.memory > 5e8
 
 
+def test_each_object_of_integers_keeps_the_floats_that_it_was_made_of(family: Any) -> None:
+    def disk(*precisions: str) -> float:
+        return forecast.of(replace(family, settings=replace(family.settings, precisions=precisions)), 10**12).disk
+
+    weights = sum(c.params for c in family.costs.values())
+    assert disk("float32", "int8") - disk("float32") == disk("int8", "int16x8") - disk("int8") == 4 * weights
+    assert disk("int8", "mixed") == disk("int8")  # which is made of it
+
+
 def test_what_the_machine_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atomic, "free_memory", lambda: int(2e9))
     monkeypatch.setattr(atomic, "room", lambda folder: (int(5e9), Path("/")))

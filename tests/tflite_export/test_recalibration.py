@@ -18,6 +18,7 @@ from tflite_export import link, recalibration, spreads, verify
 from tflite_export.calibration import LEAST_GAIN, worth_own
 from tflite_export.convert import compile_object, convert
 from tflite_export.divergence import divergence
+from tflite_export.emit import WEIGHTED
 from tflite_export.flatbuffer import only, read
 from tflite_export.precision import EXACT, check_file
 from tflite_export.requantising import Requantisation, Steps, apply, changeable
@@ -53,15 +54,15 @@ def place() -> Cut:
 
 
 @cache
-def anchor() -> link.Object:
+def anchor(precision: str = "int8") -> link.Object:
     ends = {place().name: cuts.tensor(network(), place().name)}
-    return link.Object(compile_object(network(), ends, "int8", [images()]))
+    return link.Object(compile_object(network(), ends, precision, [images()]))
 
 
-def route() -> link.Route:
+def route(precision: str = "int8") -> link.Route:
     cut, name = place(), place().name
     shrinking = Stitch(SHRUNK * np.eye(8, dtype="f4"), np.zeros(8, "f4"), cut.layout, cut.layout, cut.clamp)
-    return link.Route(anchor(), name, stitch.pipeline(shrinking), anchor(), name)
+    return link.Route(anchor(precision), name, stitch.pipeline(shrinking), anchor(precision), name)
 
 
 @cache
@@ -82,8 +83,8 @@ def own() -> Requantisation:
     return result
 
 
-def loss(one: link.Route, seed: int = 1) -> float:
-    outputs = verify.run(link.variant(one, precision="int8"), [images(seed)])
+def loss(one: link.Route, seed: int = 1, precision: str = "int8") -> float:
+    outputs = verify.run(link.variant(one, precision=precision), [images(seed)])
     return float(np.square(outputs.logits - exact(seed)).mean() / np.square(exact(seed)).mean())
 
 
@@ -151,6 +152,34 @@ def test_it_is_taken_where_the_answers_gain():
     assert suits.before == suits.after
 
 
+def test_sixteen_bits_have_biases_of_their_own_by_the_same_kernels():
+    one = route("int16x8")
+    result = recalibration.of(one, [*images()[:, None]])
+    assert result is not None
+    assert not result.steps
+    stitched, behind = link.behind(one, "int16x8")
+    assert set(result.biases) == {op.outputs[0].name for op in (*stitched, *behind) if op.name in WEIGHTED}
+    other = replace(one, requantised=result)
+    check_file(link.variant(other, precision="int16x8"), "int16x8")
+    assert loss(other, 3, "int16x8") < loss(one, 3, "int16x8") / 2
+    before, after = (read(link.elastic({"p": each}, precision="int16x8")) for each in (one, other))
+    kernels = [
+        {t.values().tobytes() for t in only(f).tensors if t.constant and t.type == "INT8"} for f in (before, after)
+    ]
+    assert kernels[0] == kernels[1]
+
+
+def test_sixteen_bits_take_their_own_where_logits_surely_gain():
+    taken = recalibration.best(route("int16x8"), images(), exact(1), precision="int16x8")
+    assert taken.route.requantised is not None
+    few = images()[::2]
+    logits = verify.run(link.variant(taken.route, precision="int16x8"), [few]).logits
+    assert taken.after == pytest.approx(float(divergence(logits, exact(1)[::2]).mean()))
+    again = recalibration.best(taken.route, images(), exact(1), logits, precision="int16x8")
+    assert again.route is taken.route
+    assert again.before == taken.after
+
+
 @pytest.mark.parametrize(("scale", "least"), [(1.0, True), (0.01, False)])
 def test_less_than_answers_show_is_no_gain(scale: float, least: bool):
     before = scale * np.linspace(0.02, 0.03, 40)
@@ -164,7 +193,7 @@ def test_files_without_a_float_form_stay_as_they_are():
 
 
 def test_what_an_operator_holds_to_keeps_its_steps():
-    operators = link.tail(route())
+    _, operators = link.behind(route(), "int8")
     free = {t.name for t in changeable(operators, [anchor().scores])}
     logits = next(op.inputs[0] for op in operators if op.name == "SOFTMAX")
     pooled = next(op for op in operators if op.name == "MAX_POOL_2D")
