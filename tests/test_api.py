@@ -156,7 +156,12 @@ def half() -> Any:
     return keras.Model(image, layers.Dense(3, dtype="float32", name="classes")(x), name="half")
 
 
-MODELS = {"nested": nested, "sequential": sequential, "half": half, "anchor": lambda: networks.anchor((6, 10), 2, convolutions=1)}
+MODELS = {
+    "nested": nested,
+    "sequential": sequential,
+    "half": half,
+    "anchor": lambda: networks.anchor((6, 10), 2, convolutions=1),
+}
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
