@@ -16,20 +16,6 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-
-def _share_of_cores() -> int:
-    """Threads that a worker of several may use, so that together they have as many as there are cores."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return max(1, len(os.sched_getaffinity(0)) // workers)
-
-
-# Read where TensorFlow and OpenMP are loaded, so they are set before; processes that tests start have them too. A worker
-# inherits those of the process that shares the tests out, all of the cores: its own share stands instead.
-_THREADS = dict.fromkeys(
-    ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
-    str(_share_of_cores()),
-)
-os.environ |= _THREADS if "PYTEST_XDIST_WORKER" in os.environ else _THREADS | os.environ
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The workers have the cores; tests that are about processes say how many.
 os.environ.setdefault("RESTNET_TF_JOBS", "0")
@@ -121,8 +107,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
+def _share_threads() -> None:
+    """Threads of a worker of several: together they have as many as there are cores.
+
+    TensorFlow and OpenMP read it where they are loaded; processes that tests start have it too.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT_OUT] = Counter()
+    # What starts workers hands its environment on: they would keep its own share, all cores.
+    if hasattr(config, "workerinput") or not config.getoption("tx", None):
+        _share_threads()
 
 
 def pytest_collectstart() -> None:
@@ -141,12 +141,22 @@ def _without_names_of_variables() -> None:
     ops.var_handle_op = lambda *args, **options: handle(*args, **{**options, "debug_name": ""})
 
 
+def _with_kernels_kept() -> None:
+    """Each seed that is set makes eager TensorFlow forget its kernels, which then are made anew for every network.
+
+    Keras draws by operators that are told their seed as a value: a kernel that stays gives the same numbers.
+    """
+    from tensorflow.python.eager import context
+
+    context.pywrap_tfe.TFE_ContextClearCaches = lambda handle: None
+
+
 def pytest_collection_finish() -> None:
     """All modules and tests stay to the end: each full collection would else walk these half a million objects."""
     if "tensorflow" in sys.modules:
         _without_names_of_variables()
+        _with_kernels_kept()
     gc.enable()
-    gc.collect()
     gc.freeze()
 
 

@@ -156,7 +156,12 @@ def half() -> Any:
     return keras.Model(image, layers.Dense(3, dtype="float32", name="classes")(x), name="half")
 
 
-MODELS = {"nested": nested, "sequential": sequential, "half": half, "anchor": lambda: networks.anchor((6, 10), 2)}
+MODELS = {
+    "nested": nested,
+    "sequential": sequential,
+    "half": half,
+    "anchor": lambda: networks.anchor((6, 10), 2, convolutions=1),
+}
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
@@ -235,7 +240,7 @@ def test_models_inside_with_layers_of_one_name_are_refused() -> None:
 
 
 def test_similarity_is_that_of_the_build() -> None:
-    anchors, lists = networks.pair(1)
+    anchors, lists = networks.pair(1, convolutions=1)
     split = networks.split(70)
     expected = features.collect(anchors, lists, split)
     seen: list[tuple[int, int]] = []
@@ -247,7 +252,7 @@ def test_similarity_is_that_of_the_build() -> None:
 
 
 def test_similarity_of_arrays_and_of_data_is_the_same(tmp_path: Path) -> None:
-    anchors, _ = networks.pair(1)
+    anchors, _ = networks.pair(1, convolutions=1)
     np.savez(tmp_path / "x.npz", x=networks.images(64))
     by_name = restnet_tf.similarity(*anchors.values(), tmp_path / "x.npz")
     fit = restnet_tf.similarity(*anchors.values(), str(tmp_path / "x.npz"), seed=0)

@@ -62,10 +62,10 @@ class Optimisation:
 
 def main(folder: Path) -> None:
     """Port, check, optimise, check again, leave the weights."""
-    import tf_keras
-
     content = json.loads((folder / JOB).read_text(encoding="utf-8"))
     job = Optimisation(**content | {name: tuple(content[name]) for name in ("targets", "beside")})
+    import tf_keras  # seconds, which a job that cannot be read is not worth
+
     tf_keras.utils.set_random_seed(job.seed)
     model = _ported(folder)
     with np.load(folder / CHECK) as check:

@@ -12,7 +12,7 @@ import pytest
 from restnet_tf.anchors import demo, epochs
 from restnet_tf.data import splits
 
-NET = demo.DemoNet(widths=(4, 6), blocks=(1, 1), epochs=2, batch=16, rate=0.01)
+NET = demo.DemoNet(widths=(4,), blocks=(1,), epochs=2, batch=16, rate=0.01)
 SHAPE, CLASSES, ROWS = (8, 8, 1), 3, np.random.default_rng(1).permutation(96).reshape(6, 16)
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(256, size=(96, *SHAPE)).astype(np.float32), RNG.integers(CLASSES, size=96)

@@ -37,6 +37,7 @@ def network(side: tuple[int, int] = (8, 12), *, width: int = 8, depth: int = 2, 
     return model
 
 
+@cache
 def anchor(**options) -> Anchor:
     model = network(**options)
     logits = model.get_layer("head").output

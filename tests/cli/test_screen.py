@@ -58,7 +58,7 @@ def test_images_in_two_splits_are_told(inputs: Path, tmp_path: Path) -> None:
 
 
 def test_files_and_arrays_that_are_not_used_are_told(inputs: Path, tmp_path: Path) -> None:
-    images_in(tmp_path / "photos", 3, 20)
+    images_in(tmp_path / "photos", 2, 15)
     (tmp_path / "photos" / "class0" / "notes.txt").write_text("mine")
     answer = ask(*similarity(inputs, tmp_path / "map", tmp_path / "photos"))
     assert "restnet-tf: warning: " in answer.err

@@ -278,6 +278,7 @@ def cascading(run: Run) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_a_device_that_runs_no_if_leaves_cascades_out_with_a_word(cascading: Run, monkeypatch: Any) -> None:
     given: list[str] = []
 
@@ -294,6 +295,7 @@ def test_a_device_that_runs_no_if_leaves_cascades_out_with_a_word(cascading: Run
     assert bench.bench(cascading.path, ["d"], DeviceOptions(), report, only_points=["small>large"]).failures == ()
 
 
+@pytest.mark.slow
 @needs.MICRO.mark
 def test_cascades_are_measured_where_they_run_in_every_precision_of_their_stages(cascading: Run) -> None:
     words = ["--device", "tflm", "--device", "host", "--repeats", "3", "--point", "small>large"]

@@ -27,6 +27,11 @@ def images() -> np.ndarray:
     return np.random.default_rng(4).uniform(0, 255, (20, 8, 8, 3)).astype(np.float32)
 
 
+@pytest.fixture(scope="module")
+def files(model: keras.Model, images: np.ndarray) -> dict[str, bytes]:
+    return {precision: convert(model, precision, [images]) for precision in ("float32", "int8")}
+
+
 def softmax(x: np.ndarray) -> np.ndarray:
     e = np.exp(x - x.max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
@@ -49,8 +54,10 @@ def test_outputs_of_other_images_are_refused():
 
 
 @pytest.mark.parametrize(("precision", "error"), [("float32", 1e-5), ("int8", 0.05)])
-def test_logits_are_what_the_softmax_reads(model: keras.Model, images: np.ndarray, precision: str, error: float):
-    found = run(convert(model, precision, [images]), [images[:15], images[15:]])
+def test_logits_are_what_the_softmax_reads(
+    model: keras.Model, files: dict[str, bytes], images: np.ndarray, precision: str, error: float
+):
+    found = run(files[precision], [images[:15], images[15:]])
     exact = forward(keras.Model(model.inputs[0], model.get_layer("logits").output), images)
     np.testing.assert_allclose(found.logits, exact, atol=error)
     np.testing.assert_allclose(found.scores, softmax(exact), atol=error)
@@ -63,15 +70,15 @@ def test_without_a_softmax_scores_are_the_logits(model: keras.Model, images: np.
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_an_image_that_is_not_finite_is_refused(model: keras.Model, images: np.ndarray, precision: str):
+def test_an_image_that_is_not_finite_is_refused(files: dict[str, bytes], images: np.ndarray, precision: str):
     broken = images.copy()
     broken[2, 0, 0] = np.nan
     with pytest.raises(TfliteError, match=r"3 of 3840 values for .* are not finite"):
-        run(convert(model, precision, [images]), [broken])
+        run(files[precision], [broken])
 
 
-def test_no_images_and_no_file_are_refused(model: keras.Model):
-    file = convert(model, "float32")
+def test_no_images_and_no_file_are_refused(files: dict[str, bytes]):
+    file = files["float32"]
     with pytest.raises(TfliteError, match="no images to run"):
         run(file, [])
     with pytest.raises(TfliteError, match="not a"):

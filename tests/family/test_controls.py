@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import keras
 import networks
 import numpy as np
 import pytest
 
-from restnet_tf.family import controls, fits, from_scratch
+from restnet_tf.family import compute, controls, fits, from_scratch
+from restnet_tf.fitting import ladder, scratch
 from restnet_tf.graph import cuts
 from restnet_tf.methods.restnet import jumps, method, outlook, routes
 from restnet_tf.methods.restnet.options import Options
@@ -80,6 +82,28 @@ def test_a_path_inside_an_anchor_has_twins_whose_front_alone_is_random(
         )
     np.testing.assert_allclose(networks.forward(twins[1].model, x), features, rtol=1e-3, atol=1e-3)
 
+    before = {cut.name: cut.macs_before for cut in family.cut_lists["large"]}[str(front.stop)]
+    assert twins[1].spent == saved.spent + compute.views(family) * before
+
+
+@pytest.mark.parametrize("kind", ["inside", "out"])
+def test_a_twin_starts_at_what_fits_its_own_front(built: Any, kind: str) -> None:
+    family, plans, jobs, fit = built
+    job, plan = jobs[plans[kind].name], replace(plans[kind], name="another")
+    twin = controls._twins(family, plan, job, fit[job.name])[1]
+    [own] = controls._jobs(family, twin.untaught, [twin])
+    large, images = family.anchors["large"], family.data.fit.images
+    x = images.block(np.arange(len(images)))
+    features = networks.forward(_until(variant.randomised(large, 1), str(plan.route[0].stop)), x)
+    start = plan.route[1].start
+    target = keras.Model(large.model.inputs[0], cuts.tensor(large.model, start) if kind == "inside" else large.logits)
+
+    def missed(given: Any) -> float:
+        first = given.before[0].stitch if given.before else given.start
+        return float(np.mean((variant.stitch.applied(first, features) - networks.forward(target, x)) ** 2))
+
+    assert missed(own) < missed(job)
+
 
 def _until(anchor: Any, cut: str) -> Any:
     return variant.piece(anchor, None, cuts.tensor(anchor.model, cut), {})
@@ -91,12 +115,15 @@ def test_the_network_of_a_point_is_trained_from_nothing_and_its_anchors_stay(fit
     control = from_scratch.control(family, plan, job, fit[plan.name])
     assert (control.macs, control.unshared, control.twin_of) == (plan.macs, plan.params, "")
     assert control.spent > 0
+    seen, pieces = control.spent / (scratch.PASSES * plan.macs), from_scratch._pieces(plan, family.anchors)
+    assert seen * scratch.PASSES * ladder.work(*pieces) <= sum(r.work for r in fit[plan.name].rungs)
     for was, now in zip(before, family.anchors["large"].model.get_weights(), strict=True):
         np.testing.assert_array_equal(was, now)
     x = networks.images(8, seed=3)
     answers = networks.forward(control.model, x)
-    drawn = networks.forward(from_scratch._untaught(plan, family.anchors, fit[plan.name], 0), x)
-    assert np.abs(answers - drawn).max() > 1e-3  # it has learned something
+    untaught = from_scratch._untaught(plan, family.anchors, fit[plan.name], 0)
+    assert np.abs(answers - networks.forward(untaught, x)).max() > 1e-3  # it has learned something
+    assert not {w.tobytes() for w in untaught.get_weights() if w.ndim == 4} & {w.tobytes() for w in before}
     saved = family.run.stitch_path(FROM_SCRATCH).read_bytes()
     again = from_scratch.control(family, plan, job, fit[plan.name])
     np.testing.assert_array_equal(networks.forward(again.model, x), answers)

@@ -25,7 +25,7 @@ from restnet_tf.records import RestnetError
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Family[Any]:
     folder = tmp_path_factory.mktemp("family")
-    for role, anchor in networks.pair()[0].items():
+    for role, anchor in networks.pair(convolutions=1)[0].items():
         anchor.model.save(folder / f"{role}.keras")
     np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
     inputs = {name: str(folder / f"{name}.keras") for name in ("large", "small")}

@@ -26,7 +26,7 @@ CONTENTS = {
 @once
 def both():
     """Read by the tests that change none of their weights."""
-    return pair(2)[0]
+    return pair(2, convolutions=1)[0]
 
 
 def whole(folder, batches=None, n=40, contents=CONTENTS, **more):

@@ -25,14 +25,14 @@ WORK = {"stitch": 10**9, "norm": 10**9}
 
 @pytest.fixture(scope="module")
 def start() -> Stitch:
-    anchor = networks.anchor()
+    anchor = networks.anchor(convolutions=1)
     (cut,) = (cut for cut in cuts.find(anchor.model) if cut.name == CUT)
     return replace(stitch.blank(cut, cut), bias=np.ones(4, np.float32))
 
 
 @pytest.fixture(scope="module")
 def back() -> Any:
-    anchor = networks.anchor()
+    anchor = networks.anchor(convolutions=1)
     return cuts.between(anchor.model, cuts.tensor(anchor.model, CUT), [anchor.features, anchor.logits])
 
 
@@ -92,7 +92,10 @@ def test_labels_and_what_the_teacher_says_are_those_of_the_fit_itself(start: Sti
 def test_a_network_is_no_other_structure_s_and_not_taken_twice_at_once(start: Stitch, back: Any) -> None:
     with trainee.taken(start, (), back) as one, trainee.taken(start, (), back) as two:
         assert one is not two
-    for again, shares in ((networks.anchor(seed=1), True), (networks.anchor((4, 8)), False)):
+    for again, shares in (
+        (networks.anchor(convolutions=1, seed=1), True),
+        (networks.anchor((4, 8), convolutions=1), False),
+    ):
         other = cuts.between(again.model, cuts.tensor(again.model, CUT), [again.features, again.logits])
         with trainee.taken(start, (), other) as another:
             assert (another in (one, two)) == shares
@@ -124,6 +127,7 @@ def test_more_small_networks_are_kept_than_large_ones(
                 one(np.zeros((2, *start.source.shape), np.float32))
         return len(trainee._kept)
 
+    monkeypatch.setattr(trainee, "_KEPT_ALWAYS", 2)
     assert kept() == trainee._KEPT_ALWAYS + 2
     assert all(one.trainee.operations > 20 for one in trainee._kept.values())
     monkeypatch.setattr(trainee, "_KEPT_OPERATIONS", 1)
@@ -136,6 +140,7 @@ def test_what_failed_large_networks_and_old_ones_are_not_kept(
     with pytest.raises(KeyboardInterrupt), trainee.taken(start, (), back):
         raise KeyboardInterrupt
     assert not trainee._kept
+    monkeypatch.setattr(trainee, "_KEPT", trainee._KEPT_ALWAYS + 1)
     for side in range(trainee._KEPT + 2):
         with trainee.taken(replace(start, clamp=(0.0, float(side))), (), back):
             pass

@@ -202,7 +202,7 @@ def assert_whole(model: keras.Model, chosen: list[str]) -> None:
 
 
 def test_front_then_back_is_the_whole():
-    model = anchor((4, 6), 2).model
+    model = anchor((4, 6), 2, convolutions=1).model
     assert_whole(model, names(model))
 
 
@@ -273,7 +273,7 @@ def test_features_beside_the_path_to_the_output():
 
 
 def test_between_two_tensors_in_the_middle():
-    whole = anchor((4, 6), 2)
+    whole = anchor((4, 6), 2, convolutions=1)
     start, stop = (cuts.tensor(whole.model, name) for name in ("0.0.out", "1.0.out"))
     x = images(3).astype(np.float32)
     part = cuts.between(whole.model, start, stop)
@@ -298,7 +298,7 @@ def test_an_ambiguous_cut_is_refused():
 
 
 def test_the_model_is_left_as_it_was():
-    whole = anchor((4, 6), 2)
+    whole = anchor((4, 6), 2, convolutions=1)
     x = images(4)
     before = whole.model.to_json(), surgery.fingerprint(whole.model), forward(whole.model, x), cuts.find(whole.model)
     for cut in before[-1]:

@@ -54,6 +54,7 @@ def test_a_network_parted_at_a_cut_gives_what_it_gave(anchor: Anchor) -> None:
     assert np.allclose(back(front(X)), anchor.model(X), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "target"), [("out1", "pool1"), ("pool2", "pool1"), ("pool1", "out2")], ids=["pool", "resize", "same"]
 )
@@ -72,6 +73,7 @@ def test_steps_in_time_are_resampled(anchor: Anchor, compiled: link.Object, sour
     assert np.allclose(scores, whole, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_integers_are_calibrated_on_the_data(anchor: Anchor) -> None:
     content = convert.convert(anchor.model, "int8", [X], limits=WIDE)
     scale, zero = verify_input(content)
@@ -86,6 +88,7 @@ def verify_input(content: bytes) -> tuple[float, int]:
     return float(tensor.scales[0]), int(tensor.zero_points[0])
 
 
+@pytest.mark.slow
 def test_tuned_norms_over_time_are_told_by_the_weights_of_the_file(anchor: Anchor, compiled: link.Object) -> None:
     before = cuts.back(anchor, "pool1")
     after = keras.models.clone_model(before)

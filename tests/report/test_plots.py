@@ -59,10 +59,12 @@ def test_operating_points(usual):
     assert usual == drawn()
 
 
-def test_by_macs_takes_no_latency():
-    def alone(points: tuple[OperatingPoint, ...]) -> bytes:
-        return plots.by_macs(points, "title", "accuracy")
+def alone(points: tuple[OperatingPoint, ...]) -> bytes:
+    """The left half, in two thirds of the time."""
+    return plots.by_macs(points, "title", "accuracy")
 
+
+def test_by_macs_takes_no_latency():
     png = alone(POINTS)
     assert size(png) == (902, 506)
     assert png == alone(tuple(replace(p, files={}) for p in POINTS))
@@ -89,10 +91,10 @@ def test_what_is_given_is_what_is_drawn(usual, other):
 def test_of_many_networks_far_below_the_scores_alone_are_told():
     def below(name: str, worst: int) -> bytes:
         twins = (point(f"{name}{i}", 50_000_000, worst + i, CONTROL, files={}) for i in range(6))
-        return drawn((*POINTS[:4], *twins))
+        return alone((*POINTS[:4], *twins))
 
     png = below("random", 10)
-    assert size(png) == (1430, 572)
+    assert size(png) == (902, 506)
     assert png == below("a-very-long-name-of-a-twin-that-no-line-has-room-for", 10)
     assert png != below("random", 12)
 
@@ -100,23 +102,36 @@ def test_of_many_networks_far_below_the_scores_alone_are_told():
 SMALL, LARGE = POINTS[:2]
 
 
-@pytest.mark.parametrize("count", [1, 4])
-def test_cascades_are_drawn_along_their_dials(count):
-    joined = tuple(
-        replace(cascade(SMALL, LARGE, (0.25, 0.5)), name=f"small>large{i}", macs=100_000_000 + i) for i in range(count)
-    )
-    png = drawn((*POINTS, *joined))
+def along(count: int) -> tuple[OperatingPoint, ...]:
+    """So many cascades of two anchors."""
+    one = cascade(SMALL, LARGE, (0.25, 0.5))
+    return tuple(replace(one, name=f"small>large{i}", macs=100_000_000 + i) for i in range(count))
+
+
+def test_a_cascade_is_drawn_along_its_dial():
+    (one,) = along(1)
+    png = drawn((SMALL, LARGE, one))
     assert size(png) == (1430, 572)
-    own = joined[0].cascade
+    assert drawn((SMALL, LARGE, replace(one, files={}))) != png
+    own = one.cascade
     others = [
         replace(own, curve=own.curve[::2]),
         replace(own, notches=own.notches[1:]),
         replace(own, macs=(20_000_000, 90_000_000)),
     ]
-    changed = [replace(joined[0], cascade=other) for other in others]
-    changed += [replace(joined[0], macs=150_000_000), replace(joined[0], files={})]
-    assert len({png, *(drawn((*POINTS, one, *joined[1:])) for one in changed)}) == 1 + len(changed)
-    assert drawn((*POINTS, replace(joined[0], status=DOMINATED, files={}))) != png
+    changed = [replace(one, cascade=other) for other in others]
+    changed += [replace(one, macs=150_000_000), replace(one, status=DOMINATED, files={})]
+    assert len({alone((SMALL, LARGE, point)) for point in (one, *changed)}) == 1 + len(changed)
+
+
+@pytest.mark.parametrize("which", [0, 3])
+def test_each_of_four_cascades_is_drawn(which):
+    four = along(4)
+    png = alone((SMALL, LARGE, *four))
+    own = four[which].cascade
+    other = replace(four[which], cascade=replace(own, curve=own.curve[::2]))
+    assert png != alone((SMALL, LARGE, *four[:which], other, *four[which + 1 :]))
+    assert png != alone((SMALL, LARGE, *four[:which], *four[which + 1 :]))
 
 
 def test_a_legend_of_long_names_makes_the_picture_higher() -> None:
@@ -133,20 +148,19 @@ def test_a_curve_leads_through_what_was_chosen_on_it():
     bare = tuple(s for s in own.curve if s.thresholds not in {n.thresholds for n in own.notches})
     full = (*bare, *own.notches)
     assert own.notches
-    assert drawn((*POINTS, replace(point, cascade=replace(own, curve=bare)))) == drawn(
-        (*POINTS, replace(point, cascade=replace(own, curve=full)))
-    )
+    one, other = (drawn((*POINTS[:2], replace(point, cascade=replace(own, curve=c)))) for c in (bare, full))
+    assert one == other
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_strip_of_examples_goes_from_sure_to_unsure(channels):
-    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, channels), np.uint8)
-    sure = np.linspace(1, 0.1, 40)
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), np.uint8)
+    sure = np.linspace(1, 0.1, 6)
     strip = plots.examples(images, sure, 0.5)
     size(strip)
     assert strip == plots.examples(images[::-1], sure[::-1], 0.5)  # whatever order they come in
     assert len({strip, *(plots.examples(images, sure, t) for t in (0.0, 0.9, 1.1))}) == 4
-    assert size(plots.examples(images, sure, 0.5, size=6))[0] < size(strip)[0]
+    assert size(plots.examples(images, sure, 0.5, size=3))[0] < size(strip)[0]
     size(plots.examples(images[:1], sure[:1], 0.5))
 
 

@@ -260,27 +260,31 @@ def test_a_damaged_record_is_refused(tmp_path, text):
         Run(tmp_path / "nowhere").inputs()
 
 
-def _try(path: str, answers) -> None:
-    try:
-        with Run(Path(path)).opened(INPUTS):
-            answers.put("opened")
-    except RestnetError as error:
-        answers.put(str(error))
+def _tries(path: str, turns, answers) -> None:
+    """Opens the run at every turn, and says what came of it."""
+    while turns.get(timeout=300):
+        try:
+            with Run(Path(path)).opened(INPUTS):
+                answers.put("opened")
+        except RestnetError as error:
+            answers.put(str(error))
 
 
 def test_a_second_builder_is_refused_until_the_first_is_done(tmp_path):
     context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
+    turns, answers = context.Queue(), context.Queue()
+    process = context.Process(target=_tries, args=(str(tmp_path), turns, answers))
+    process.start()
 
     def other() -> str:
-        process = context.Process(target=_try, args=(str(tmp_path), answers))
-        process.start()
-        process.join(300)
-        return answers.get(timeout=30)
+        turns.put(True)
+        return answers.get(timeout=300)
 
     with Run(tmp_path).opened(INPUTS):
         assert "another build is writing" in other()
     assert other() == "opened"
+    turns.put(False)
+    process.join(30)
 
 
 def test_a_path_that_cannot_be_written_is_refused(tmp_path):

@@ -15,7 +15,7 @@ FRONT, BACK = "0.1.out", "1.0.out"  # (8, 8, 6) of the large anchor, (4, 4, 6) o
 
 @pytest.fixture(scope="module")
 def anchors() -> dict[str, Anchor]:
-    return networks.pair()[0]
+    return networks.pair(convolutions=1)[0]
 
 
 def plan(front: str = FRONT, back: str = BACK) -> Plan:

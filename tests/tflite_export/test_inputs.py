@@ -23,6 +23,7 @@ def test_a_kind_is_what_its_note_says() -> None:
         inputs.noted({"input": {"photos": False}})
 
 
+@pytest.mark.slow
 def test_code_for_values_tells_of_no_pixels_and_says_their_range() -> None:
     stages = [StageFile(cascade_files.stage(name, "int8"), f"{name}.int8") for name in ("small", "large")]
     texts = stage_loop.sources(stages, "max", [0.5], "both", "of a run", WAVES)
@@ -35,6 +36,7 @@ def test_code_for_values_tells_of_no_pixels_and_says_their_range() -> None:
         assert not any(word in text for word in ("pixel", "RGB", "0..255"))
 
 
+@pytest.mark.slow
 def test_headers_say_scale_and_zero_point_of_the_input() -> None:
     header = carray.sources(cascade_files.stage("small", "int8"), "small", kind=WAVES)["small.h"]
     assert "model_small_input_scale" in header

@@ -124,6 +124,7 @@ def test_plan_is_the_head_that_tflite_micro_measures(build: Callable[[], keras.M
     assert arena.size == _head(file)
 
 
+@pytest.mark.slow
 def test_greedy_can_need_more_than_the_bound():
     """Keeps the comparison above honest: where every plan fits the bound, any planner would pass."""
     keras.utils.set_random_seed(0)
@@ -142,6 +143,7 @@ def test_ranges_of_a_network_worked_out_by_hand():
     assert found == [(0, 1, 128), (1, 3, 192), (2, 3, 192), (3, 4, 192), (4, 4, 192)]
 
 
+@pytest.mark.slow
 def test_scratch_of_a_mean_worked_out_by_hand():
     keras.utils.set_random_seed(0)
     scratch = [item for item in ranges(_int8(_pooled())) if item.name.startswith("scratch")]

@@ -23,6 +23,7 @@ from tflite_export.fragment import Runner, stretch
 from tflite_export.link import Object
 from tflite_export.trunk import Trunk
 
+pytestmark = pytest.mark.slow
 layers = keras.layers
 IMAGES = networks.images(6)
 # By precision of a file: types of ends that its object can have, and how far its features are from the model's.

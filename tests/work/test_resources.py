@@ -54,3 +54,9 @@ def test_pages_of_a_mapped_file_are_not_memory_of_a_process(tmp_path: Path) -> N
     with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
         assert sum(pages[at] for at in range(0, len(pages), 4096)) > 0  # all are there
         assert resources.held(os.getpid()) - before < 5e6
+
+
+def test_workers_that_run_these_tests_have_no_more_threads_than_cores() -> None:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        assert workers * int(os.environ[name]) <= max(workers, len(os.sched_getaffinity(0))), name

@@ -130,6 +130,8 @@ def test_a_cascade_goes_on_from_the_cut_of_an_exit(run: Path, x: np.ndarray):
     own = fitted(run, "L5-exit").stitch
     assert point.cascade.macs == (first.macs, large.macs - (first.macs - stitch.macs(own.source, own.target)))
     for precision, file in point.files.items():
+        alone = {name: _convolutions(run / f"tflite/{name}.{precision}.tflite") for name in CHAIN.split(">")}
+        assert alone["large"] <= _convolutions(run / file.path) < sum(alone.values())  # none is computed twice
         apart = [host.scores(Run(run).tflite_path(name, precision).read_bytes(), [x]) for name in CHAIN.split(">")]
         assert file.dial is not None
         for thresholds in (file.dial.thresholds, (0.0,), (1.01,)):
@@ -137,6 +139,11 @@ def test_a_cascade_goes_on_from_the_cut_of_an_exit(run: Path, x: np.ndarray):
             expected, place = hand(apart, thresholds, point.cascade.confidence)
             np.testing.assert_array_equal(stage, place)
             np.testing.assert_array_equal(scores, expected)
+
+
+def _convolutions(path: Path) -> int:
+    """Those of all graphs of a file."""
+    return sum(op.name == "CONV_2D" for graph in read(path.read_bytes()).subgraphs for op in graph.operators)
 
 
 def test_verify_takes_exits(run: Path):

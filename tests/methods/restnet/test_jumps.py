@@ -65,9 +65,13 @@ PATHS = {
 }
 
 
+@pytest.fixture(scope="module")
+def anchors():
+    return {"large": networks.anchor((4, 6), 4), "small": networks.anchor((4, 6), 1, seed=1)}
+
+
 @pytest.mark.parametrize("name", PATHS)
-def test_a_path_costs_what_its_network_costs(name):
-    anchors = {"large": networks.anchor((4, 6), 4), "small": networks.anchor((4, 6), 1, seed=1)}
+def test_a_path_costs_what_its_network_costs(anchors, name):
     places = {role: cuts.places(anchor) for role, anchor in anchors.items()}
     calls = {role: costs.nodes(anchor.model) for role, anchor in anchors.items()}
     whole = {role: Costs(costs.macs(each), costs.params(each)) for role, each in calls.items()}

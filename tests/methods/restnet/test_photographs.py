@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import networks
 import numpy as np
 import pytest
+from sklearn import datasets
 
 from restnet_tf.commands import build
 from restnet_tf.data import photographs, splits
@@ -20,13 +23,23 @@ from restnet_tf.records import RestnetError
 from restnet_tf.run.directory import Run
 
 
-def test_crops_are_the_same_every_time_and_no_two_splits_share_one() -> None:
-    one, other = photographs.arrays(), photographs.arrays()
-    assert all(np.array_equal(one[name], other[name]) for name in one)
+def test_crops_are_the_same_every_time_and_no_two_splits_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
     data = splits.load("photographs")
     assert [len(s) for s in (data.fit, data.rank, data.test)] == [160, 64, 64]
     assert not data.labelled
-    assert {x.shape[1:] for x in one.values()} == {(224, 224, 3)}
+    assert {s.images.shape for s in (data.fit, data.rank, data.test)} == {(224, 224, 3)}
+    monkeypatch.setattr(photographs, "SIDE", 16)
+    one, other = photographs.arrays(), photographs.arrays()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_no_split_sees_a_column_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a photograph whose values are its columns."""
+    image = np.tile(np.arange(250, dtype=np.uint8)[None, :, None], (100, 1, 3))
+    monkeypatch.setattr(datasets, "load_sample_images", lambda: SimpleNamespace(images=[image]))
+    monkeypatch.setattr(photographs, "SIDE", 8)
+    columns = [(x.min(), x.max()) for x in photographs.arrays().values()]
+    assert all(last <= first for (_, last), (first, _) in pairwise(columns))
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def test_routes_of_real_anchors_cost_what_their_models_do():
     from restnet_tf.records import Stitch
     from restnet_tf.stitches import variant
 
-    anchors, _ = networks.pair()
+    anchors, _ = networks.pair(convolutions=1)
     roles = {"A": anchors["small"], "B": anchors["large"]}
     cut_lists = {role: cuts.find(a.model) for role, a in roles.items()}
     calls = {role: costs.nodes(a.model) for role, a in roles.items()}

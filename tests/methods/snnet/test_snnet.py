@@ -22,7 +22,7 @@ from restnet_tf.commands import build as job
 from restnet_tf.commands import verify
 from restnet_tf.family import opening
 from restnet_tf.family.references import of_family
-from restnet_tf.methods.snnet import method, outlook
+from restnet_tf.methods.snnet import method, outlook, steps
 from restnet_tf.methods.snnet.options import Options
 from restnet_tf.points import points
 from restnet_tf.points.points import ANCHOR, CONTROL, DISTILLED, SHIPPED, STITCHED
@@ -249,6 +249,10 @@ def test_separate_training_gives_every_configuration_a_stitch_of_its_own(sources
     assert len(kernels) >= 3
     values = [k.tobytes() for k in kernels.values()]
     assert len(set(values)) == len(values)
+    # Of the same compute each has an equal share.
+    shares = [sum(r.work for r in fit.rungs) for name in kernels if (fit := Run(out).load_fitted(name)) is not None]
+    assert sum(shares) <= QUICK.effort * steps._WORK
+    assert len(set(shares)) == 1
 
 
 def command(*words: str) -> Result:
