@@ -113,7 +113,10 @@ class Processes:
         titles: set[str] = set()
         self._tell(work, numbers, titles, report)  # before the first process is there, which takes seconds
         pool, board = self._started()
-        left = {pool.submit(_done, work[number], number, board.folder): number for number in numbers}
+        try:
+            left = {pool.submit(_done, work[number], number, board.folder): number for number in numbers}
+        except (EOFError, OSError) as error:  # what processes are forked from was killed
+            raise BrokenProcessPool(str(error)) from None
         while left:
             self._tell(work, left.values(), titles, report)
             report.progress(len(work) - len(left), len(work))

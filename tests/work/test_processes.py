@@ -200,6 +200,12 @@ def killed(_, progress):
         (HERE / "tried").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return "done"
+def orphaned(_, progress):
+    if not (HERE / "orphan").exists():
+        (HERE / "orphan").write_text(str(os.getpid()))
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    return "done"
 def slow(_, progress):
     print("slow", flush=True)
     time.sleep(60)
@@ -224,6 +230,7 @@ if __name__ == "__main__":
 ENDS = {
     "ended": "pass",
     "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "orphaned": "print(next(execute([Task('four', orphaned, 0)], report)), len(report.lines))",
     "interrupted": "[*execute([Task('three', slow, 0)], report)]",
 }
 
@@ -254,12 +261,13 @@ def test_processes_are_forks_of_one_that_has_tensorflow(tmp_path, end):
     assert first[2:] == ("1", None, "then", "1")
     assert later[2:] == ("1", "now", None, "1")
     assert lines[2:] == ["done done done\n", "1 1\n"]
-    assert rest == ("interrupted\n" if end == "interrupted" else "")
+    assert rest == {"interrupted": "interrupted\n", "orphaned": "done 2\n"}.get(end, "")
     assert end == "killed" or error == ""  # Python tells of semaphores that a killed process left
+    left = [*later[:2], *(int(path.read_text()) for path in tmp_path.glob("orphan"))]
     until = time.monotonic() + 60
-    while any(map(_alive, later[:2])) and time.monotonic() < until:
+    while any(map(_alive, left)) and time.monotonic() < until:
         time.sleep(0.1)
-    assert not any(map(_alive, later[:2]))
+    assert not any(map(_alive, left))
 
 
 def _alive(number: int) -> bool:
