@@ -25,7 +25,7 @@ from typing import Any
 from restnet_tf import atomic
 from restnet_tf.progress import Reporter
 from restnet_tf.records import RestnetError, RestnetWarning
-from restnet_tf.work import board, resources, start, tasks
+from restnet_tf.work import board, forks, resources, start, tasks
 from restnet_tf.work.board import Board
 from restnet_tf.work.tasks import Executor, Task
 
@@ -110,20 +110,28 @@ class Processes:
         self, work: Sequence[Task[Any, Any]], numbers: Sequence[int], report: Reporter
     ) -> Iterator[tuple[int, Any]]:
         """Tasks by their numbers in ``work``, as they are done."""
-        pool, board = self._started()
-        left = {pool.submit(_done, work[number], number, board.folder): number for number in numbers}
         titles: set[str] = set()
+        self._tell(work, numbers, titles, report)  # before the first process is there, which takes seconds
+        pool, board = self._started()
+        try:
+            left = {pool.submit(_done, work[number], number, board.folder): number for number in numbers}
+        except (EOFError, OSError) as error:  # what processes are forked from was killed
+            raise BrokenProcessPool(str(error)) from None
         while left:
-            for title in _running(work, left.values(), self.jobs):
-                if title not in titles:
-                    report.stage(title)
-                titles.add(title)
+            self._tell(work, left.values(), titles, report)
             report.progress(len(work) - len(left), len(work))
             for future in self._first_done(left, work, board, report):
                 result, said = future.result()
                 for message in said:
                     warnings.warn(message, RestnetWarning, stacklevel=2)
                 yield left.pop(future), result
+
+    def _tell(self, work: Sequence[Task[Any, Any]], left: Iterable[int], titles: set[str], report: Reporter) -> None:
+        """Titles of what is under way that have not been told."""
+        for title in _running(work, left, self.jobs):
+            if title not in titles:
+                report.stage(title)
+            titles.add(title)
 
     def _first_done(
         self, left: Mapping[Future[Any], int], work: Sequence[Task[Any, Any]], board: Board, report: Reporter
@@ -138,12 +146,12 @@ class Processes:
     def _started(self) -> tuple[futures.ProcessPoolExecutor, Board]:
         if self._pool is None or self._board is None:
             self._others, self._board = set(multiprocessing.active_children()), Board()
-            # Spawned: TensorFlow does not survive a fork.
+            heavy = self._prepare is start.tensorflow
             self._pool = futures.ProcessPoolExecutor(
                 self.jobs,
-                mp_context=multiprocessing.get_context("spawn"),
+                mp_context=forks.context() if heavy else multiprocessing.get_context("spawn"),
                 initializer=_begin,
-                initargs=(self._prepare,),
+                initargs=(self._prepare, dict(os.environ)),
             )
         return self._pool, self._board
 
@@ -195,8 +203,9 @@ def _running(work: Sequence[Task[Any, Any]], left: Iterable[int], jobs: int) -> 
     return list(dict.fromkeys(work[number].title for number in sorted(left)[:jobs]))
 
 
-def _begin(prepare: Callable[[], None]) -> None:
+def _begin(prepare: Callable[[], None], environment: dict[str, str]) -> None:
     """What a process does first: take one thread, leave Ctrl-C to the build, and end with it."""
+    forks.inherit(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     start.one_thread(prepare)

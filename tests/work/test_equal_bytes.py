@@ -37,7 +37,7 @@ QUICK = {"effort": 0.0005, "precision": "float32", "controls": False, "anyway": 
 
 def inputs(folder: Path) -> None:
     """Two anchors, and labelled images."""
-    for role, anchor in networks.pair(1)[0].items():
+    for role, anchor in networks.pair(1, convolutions=1)[0].items():
         anchor.model.save(folder / f"{role}.keras")
     np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
 
@@ -48,7 +48,8 @@ def works(folder: Path, colours: Path) -> dict[str, Options]:
     small, large = (str(folder / f"{name}.keras") for name in ("small", "large"))
     asked: dict[str, dict[str, Any]] = {
         "restnet": QUICK | {"large": large, "small": small, "max_points": 2, "fine_tune": "norm"},
-        "snnet": QUICK | {"anchor": (small, large)},
+        # Joint training is one task: more steps of it show no more.
+        "snnet": QUICK | {"anchor": (small, large), "effort": 0.0001},
         "stitchnet": {"pool": (small, large), "images": 18, "pool_dir": folder / "made" / "pool", "nets": 8}
         | {"least": -1.0, "least_overall": 0.0, "anyway": True},
         "cascade": {"models": tuple(str(colours / name) for name in ("small.keras", "large.int8.tflite"))},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 import warnings
 from pathlib import Path
 
+import paths
 import pytest
 from stages import Stages
 
@@ -179,6 +181,93 @@ def test_no_process_is_left_by_a_build_that_ends_or_is_killed(tmp_path, last):
     while _alive(child) and time.monotonic() < until:
         time.sleep(0.1)
     assert not _alive(child)
+
+
+FORKED = """
+import os, signal, sys, time
+from pathlib import Path
+from restnet_tf.progress import Silent
+from restnet_tf.work import processes
+from restnet_tf.work.tasks import Task
+HERE = Path(__file__).parent
+def seen(_, progress):
+    folder = f"/proc/{os.getppid()}"
+    there = Path(folder, "status").read_text().split("Threads:")[1].split()[0]
+    said = [os.environ.get(name) for name in ("SAID", "GONE", "OMP_NUM_THREADS")]
+    return os.getpid(), os.getppid(), there, *said
+def killed(_, progress):
+    if not (HERE / "tried").exists():
+        (HERE / "tried").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+def orphaned(_, progress):
+    if not (HERE / "orphan").exists():
+        (HERE / "orphan").write_text(str(os.getpid()))
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    return "done"
+def slow(_, progress):
+    print("slow", flush=True)
+    time.sleep(60)
+def main():
+    report = Silent()
+    os.environ["GONE"] = "then"
+    with processes.executor(2) as execute:
+        print([*execute([Task("one", seen, n) for n in range(2)], report)][0])
+    os.environ["SAID"] = "now"
+    del os.environ["GONE"]
+    with processes.executor(2) as execute:
+        print(next(execute([Task("one", seen, 0)], report)))
+        print(*execute([Task("two", killed, n) for n in range(3)], report), flush=True)
+        print(len(report.lines), (HERE / "imported").read_text().count("once"), flush=True)
+        {last}
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+ENDS = {
+    "ended": "pass",
+    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "orphaned": "print(next(execute([Task('four', orphaned, 0)], report)), len(report.lines))",
+    "interrupted": "[*execute([Task('three', slow, 0)], report)]",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no fork server")
+@pytest.mark.parametrize("end", ENDS)
+def test_processes_are_forks_of_one_that_has_tensorflow(tmp_path, end):
+    """Of one thread, which a fork survives; whatever ends the build ends all of them, and nothing is said of it."""
+    (tmp_path / "tensorflow.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write('once ')")
+    (tmp_path / "build.py").write_text(FORKED.replace("{last}", ENDS[end]))
+    search = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "build.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **search, "OMP_NUM_THREADS": "7"},
+        cwd=paths.ROOT,
+        start_new_session=True,
+    ) as build:
+        lines = [build.stdout.readline() for _ in range(4)]
+        if end == "interrupted":
+            assert build.stdout.readline() == "slow\n"
+            os.killpg(build.pid, signal.SIGINT)
+        rest, error = build.communicate(timeout=60)
+    first, later = map(ast.literal_eval, lines[:2])
+    assert first[1] == later[1] != build.pid  # one process is forked all along
+    assert first[2:] == ("1", None, "then", "1")
+    assert later[2:] == ("1", "now", None, "1")
+    assert lines[2:] == ["done done done\n", "1 1\n"]
+    assert rest == {"interrupted": "interrupted\n", "orphaned": "done 2\n"}.get(end, "")
+    assert end == "killed" or error == ""  # Python tells of semaphores that a killed process left
+    left = [*later[:2], *(int(path.read_text()) for path in tmp_path.glob("orphan"))]
+    until = time.monotonic() + 60
+    while any(map(_alive, left)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(_alive, left))
 
 
 def _alive(number: int) -> bool:

@@ -144,6 +144,8 @@ class _Trainer:
         recipe: Recipe,
         rivals: Mapping[str, int],
     ) -> None:
+        import tensorflow as tf
+
         self._net, self._all, self._train, self._rank, self._recipe = net, list(configurations), train, rank, recipe
         passes = 2 if net.stretches.exact else 3  # forwards, and backwards to the features, and to the weights
         pieces = [net.pieces(c) for c in self._all]
@@ -163,6 +165,8 @@ class _Trainer:
         self.phase, self._alive = 0, list(range(len(self._all)))
         self._drawn = np.zeros(len(self._all), np.int64)  # steps of each
         self._best, self._kls, self._before = self._values(), np.zeros(len(self._all)), np.zeros(len(self._all))
+        # Its dozen operators and their gradients, run one by one, take as long as the stretches of a small network.
+        self._loss = tf.function(_loss, autograph=False, reduce_retracing=True)
 
     @property
     def steps(self) -> tuple[int, int]:
@@ -200,11 +204,7 @@ class _Trainer:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in variables:
                 tape.watch(variable)
-            logits = self._net.logits(configuration, x)
-            loss = tf.reduce_mean(kl_divergence(teacher, logits))
-            if labels.shape[1]:
-                cross = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
-                loss += LABEL_WEIGHT * tf.reduce_mean(cross)
+            loss = self._loss(teacher, self._net.logits(configuration, x), labels)
         rate = _RATE * warmed_cosine(min(1.0, self._spent() / self._recipe.work))
         for i, gradient in zip(places, tape.gradient(loss, variables), strict=True):
             if gradient is not None:
@@ -290,6 +290,17 @@ class _Trainer:
     def _put(self, values: Sequence[np.ndarray]) -> None:
         for variable, value in zip(self._net.variables, values, strict=True):
             variable.assign(value)
+
+
+def _loss(teacher: Any, logits: Any, labels: Any) -> Any:
+    """The mean KL to a teacher and, where there are labels ``(n, classes)``, the cross-entropy to these."""
+    import tensorflow as tf
+
+    loss = tf.reduce_mean(kl_divergence(teacher, logits))
+    if labels.shape[1]:
+        cross = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
+        loss += LABEL_WEIGHT * tf.reduce_mean(cross)
+    return loss
 
 
 def _apart(held: Sequence[Sequence[int]]) -> list[tuple[list[int], list[int]]]:
