@@ -154,13 +154,13 @@ def test_a_curve_leads_through_what_was_chosen_on_it():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_strip_of_examples_goes_from_sure_to_unsure(channels):
-    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), np.uint8)
-    sure = np.linspace(1, 0.1, 6)
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, channels), np.uint8)
+    sure = np.linspace(1, 0.1, 40)
     strip = plots.examples(images, sure, 0.5)
     size(strip)
     assert strip == plots.examples(images[::-1], sure[::-1], 0.5)  # whatever order they come in
     assert len({strip, *(plots.examples(images, sure, t) for t in (0.0, 0.9, 1.1))}) == 4
-    assert size(plots.examples(images, sure, 0.5, size=3))[0] < size(strip)[0]
+    assert size(plots.examples(images, sure, 0.5, size=6))[0] < size(strip)[0]
     size(plots.examples(images[:1], sure[:1], 0.5))
 
 
