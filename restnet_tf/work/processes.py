@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -35,6 +36,8 @@ _LEAST_BYTES = 1.5e9
 _LOSSES = 3
 # So many seconds after each other a person hears who is at what.
 _TICK_S = 0.5
+# What a process that was killed takes to be gone, with room.
+_DYING = 0.2
 
 
 class Processes:
@@ -112,11 +115,7 @@ class Processes:
         """Tasks by their numbers in ``work``, as they are done."""
         titles: set[str] = set()
         self._tell(work, numbers, titles, report)  # before the first process is there, which takes seconds
-        pool, board = self._started()
-        try:
-            left = {pool.submit(_done, work[number], number, board.folder): number for number in numbers}
-        except (EOFError, OSError) as error:  # what processes are forked from was killed
-            raise BrokenProcessPool(str(error)) from None
+        left, board = self._begun(work, numbers)
         while left:
             self._tell(work, left.values(), titles, report)
             report.progress(len(work) - len(left), len(work))
@@ -125,6 +124,17 @@ class Processes:
                 for message in said:
                     warnings.warn(message, RestnetWarning, stacklevel=2)
                 yield left.pop(future), result
+
+    def _begun(self, work: Sequence[Task[Any, Any]], numbers: Sequence[int]) -> tuple[dict[Future[Any], int], Board]:
+        """Tasks, handed to processes."""
+        for pause in (_DYING, 0.0):
+            pool, board = self._started()
+            try:
+                return {pool.submit(_done, work[number], number, board.folder): number for number in numbers}, board
+            except (EOFError, OSError):  # what processes are forked from was killed, or is about to end
+                self.close()
+                time.sleep(pause)
+        raise BrokenProcessPool
 
     def _tell(self, work: Sequence[Task[Any, Any]], left: Iterable[int], titles: set[str], report: Reporter) -> None:
         """Titles of what is under way that have not been told."""
