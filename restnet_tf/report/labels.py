@@ -41,7 +41,7 @@ def add(axes: Any, name: str, place: tuple[float, float], *, below: bool = False
 
 def spread(figure: Any) -> None:
     """Move the names that cover something; what is free stays where it is."""
-    figure.draw_without_rendering()  # only then is known where anything lies
+    figure.get_layout_engine().execute(figure)  # only then is known where anything lies
     for axes in figure.axes:
         names = [text for text in axes.texts if text.get_gid() == _NAME]
         marks = [_mark(axes.transData.transform(name.xy)) for name in names]
