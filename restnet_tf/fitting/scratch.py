@@ -9,7 +9,7 @@ import numpy as np
 
 from restnet_tf.fitting.adam import Adam
 from restnet_tf.fitting.examples import Examples, orders
-from restnet_tf.fitting.loss import LABEL_WEIGHT, kl_divergence
+from restnet_tf.fitting.loss import distillation
 
 if TYPE_CHECKING:
     import keras
@@ -50,10 +50,7 @@ def _step(model: keras.Model, optimizer: Adam) -> Any:
     def step(x: Any, teacher: Any, labels: Any) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
-            logits = model(x, training=True)
-            loss = tf.reduce_mean(kl_divergence(teacher, logits))
-            if labels.shape[1]:
-                loss -= LABEL_WEIGHT * tf.reduce_mean(tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1))
+            loss = distillation(teacher, model(x, training=True), labels)
         optimizer.apply(tape.gradient(loss, [v.value for v in variables]))
 
     return step

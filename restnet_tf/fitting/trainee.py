@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from restnet_tf.fitting import lead
 from restnet_tf.fitting.adam import Adam
 from restnet_tf.fitting.lead import Joint, Lead
-from restnet_tf.fitting.loss import LABEL_WEIGHT, kl_divergence
+from restnet_tf.fitting.loss import distillation
 from restnet_tf.graph import structure as structures
 from restnet_tf.graph.structure import Structure
 from restnet_tf.stitches import stitch
@@ -139,11 +139,7 @@ class Trainee:
                 tape.watch([v.value for v in variables])
                 features, logits = self._forward(x)
                 match = tf.reduce_mean(tf.square(features - target)) * match_scale
-                task = tf.reduce_mean(kl_divergence(teacher, logits))
-                if labels.shape[1]:
-                    cross = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
-                    task += LABEL_WEIGHT * tf.reduce_mean(cross)
-                loss = tf.where(matching, match, task)
+                loss = tf.where(matching, match, distillation(teacher, logits, labels))
             optimizer.apply(tape.gradient(loss, [v.value for v in variables]))
 
         return step

@@ -16,7 +16,7 @@ import numpy as np
 from restnet_tf.fitting import cache
 from restnet_tf.fitting.adam import SparseAdam, warmed_cosine
 from restnet_tf.fitting.cache import Cache
-from restnet_tf.fitting.loss import LABEL_WEIGHT, kl_divergence
+from restnet_tf.fitting.loss import distillation, kl_divergence
 from restnet_tf.fitting.results import RungResult
 from restnet_tf.graph import finite
 from restnet_tf.methods.snnet import draws
@@ -166,7 +166,7 @@ class _Trainer:
         self._drawn = np.zeros(len(self._all), np.int64)  # steps of each
         self._best, self._kls, self._before = self._values(), np.zeros(len(self._all)), np.zeros(len(self._all))
         # Its dozen operators and their gradients, run one by one, take as long as the stretches of a small network.
-        self._loss = tf.function(_loss, autograph=False, reduce_retracing=True)
+        self._loss = tf.function(distillation, autograph=False, reduce_retracing=True)
 
     @property
     def steps(self) -> tuple[int, int]:
@@ -290,17 +290,6 @@ class _Trainer:
     def _put(self, values: Sequence[np.ndarray]) -> None:
         for variable, value in zip(self._net.variables, values, strict=True):
             variable.assign(value)
-
-
-def _loss(teacher: Any, logits: Any, labels: Any) -> Any:
-    """The mean KL to a teacher and, where there are labels ``(n, classes)``, the cross-entropy to these."""
-    import tensorflow as tf
-
-    loss = tf.reduce_mean(kl_divergence(teacher, logits))
-    if labels.shape[1]:
-        cross = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
-        loss += LABEL_WEIGHT * tf.reduce_mean(cross)
-    return loss
 
 
 def _apart(held: Sequence[Sequence[int]]) -> list[tuple[list[int], list[int]]]:
