@@ -112,9 +112,11 @@ def _share_threads() -> None:
 
     TensorFlow and OpenMP read it where they are loaded; processes that tests start have it too.
     """
+    from restnet_tf.work import resources
+
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in resources.THREADS:
         os.environ.setdefault(name, str(threads))
 
 

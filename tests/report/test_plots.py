@@ -59,12 +59,10 @@ def test_operating_points(usual):
     assert usual == drawn()
 
 
-def alone(points: tuple[OperatingPoint, ...]) -> bytes:
-    """The left half, in two thirds of the time."""
-    return plots.by_macs(points, "title", "accuracy")
-
-
 def test_by_macs_takes_no_latency():
+    def alone(points: tuple[OperatingPoint, ...]) -> bytes:
+        return plots.by_macs(points, "title", "accuracy")
+
     png = alone(POINTS)
     assert size(png) == (902, 506)
     assert png == alone(tuple(replace(p, files={}) for p in POINTS))
@@ -91,10 +89,10 @@ def test_what_is_given_is_what_is_drawn(usual, other):
 def test_of_many_networks_far_below_the_scores_alone_are_told():
     def below(name: str, worst: int) -> bytes:
         twins = (point(f"{name}{i}", 50_000_000, worst + i, CONTROL, files={}) for i in range(6))
-        return alone((*POINTS[:4], *twins))
+        return drawn((*POINTS[:4], *twins))
 
     png = below("random", 10)
-    assert size(png) == (902, 506)
+    assert size(png) == (1430, 572)
     assert png == below("a-very-long-name-of-a-twin-that-no-line-has-room-for", 10)
     assert png != below("random", 12)
 
@@ -102,36 +100,33 @@ def test_of_many_networks_far_below_the_scores_alone_are_told():
 SMALL, LARGE = POINTS[:2]
 
 
-def along(count: int) -> tuple[OperatingPoint, ...]:
-    """So many cascades of two anchors."""
-    one = cascade(SMALL, LARGE, (0.25, 0.5))
-    return tuple(replace(one, name=f"small>large{i}", macs=100_000_000 + i) for i in range(count))
-
-
-def test_a_cascade_is_drawn_along_its_dial():
-    (one,) = along(1)
-    png = drawn((SMALL, LARGE, one))
+@pytest.mark.parametrize("count", [1, 4])
+def test_cascades_are_drawn_along_their_dials(count):
+    joined = tuple(
+        replace(cascade(SMALL, LARGE, (0.25, 0.5)), name=f"small>large{i}", macs=100_000_000 + i) for i in range(count)
+    )
+    png = drawn((*POINTS, *joined))
     assert size(png) == (1430, 572)
-    assert drawn((SMALL, LARGE, replace(one, files={}))) != png
-    own = one.cascade
+    own = joined[0].cascade
     others = [
         replace(own, curve=own.curve[::2]),
         replace(own, notches=own.notches[1:]),
         replace(own, macs=(20_000_000, 90_000_000)),
     ]
-    changed = [replace(one, cascade=other) for other in others]
-    changed += [replace(one, macs=150_000_000), replace(one, status=DOMINATED, files={})]
-    assert len({alone((SMALL, LARGE, point)) for point in (one, *changed)}) == 1 + len(changed)
+    changed = [replace(joined[0], cascade=other) for other in others]
+    changed += [replace(joined[0], macs=150_000_000), replace(joined[0], files={})]
+    assert len({png, *(drawn((*POINTS, one, *joined[1:])) for one in changed)}) == 1 + len(changed)
+    assert drawn((*POINTS, replace(joined[0], status=DOMINATED, files={}))) != png
 
 
-@pytest.mark.parametrize("which", [0, 3])
-def test_each_of_four_cascades_is_drawn(which):
-    four = along(4)
-    png = alone((SMALL, LARGE, *four))
-    own = four[which].cascade
-    other = replace(four[which], cascade=replace(own, curve=own.curve[::2]))
-    assert png != alone((SMALL, LARGE, *four[:which], other, *four[which + 1 :]))
-    assert png != alone((SMALL, LARGE, *four[:which], *four[which + 1 :]))
+def test_each_of_four_cascades_is_drawn():
+    one = cascade(SMALL, LARGE, (0.25, 0.5))
+    four = tuple(replace(one, name=f"small>large{i}", macs=100_000_000 + i) for i in range(4))
+    thinner = replace(four[3], cascade=replace(four[3].cascade, curve=four[3].cascade.curve[::2]))
+    pictures = {
+        plots.by_macs((SMALL, LARGE, *some), "title", "accuracy") for some in (four, four[:3], (*four[:3], thinner))
+    }
+    assert len(pictures) == 3
 
 
 def test_a_legend_of_long_names_makes_the_picture_higher() -> None:
@@ -148,8 +143,9 @@ def test_a_curve_leads_through_what_was_chosen_on_it():
     bare = tuple(s for s in own.curve if s.thresholds not in {n.thresholds for n in own.notches})
     full = (*bare, *own.notches)
     assert own.notches
-    one, other = (drawn((*POINTS[:2], replace(point, cascade=replace(own, curve=c)))) for c in (bare, full))
-    assert one == other
+    assert drawn((*POINTS, replace(point, cascade=replace(own, curve=bare)))) == drawn(
+        (*POINTS, replace(point, cascade=replace(own, curve=full)))
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
