@@ -21,7 +21,7 @@ from restnet_tf.methods.restnet.jumps import Jump, Path
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.search import JumpGraph
 from restnet_tf.methods.restnet.starts import Starts
-from restnet_tf.methods.restnet.trials import Trial
+from restnet_tf.methods.restnet.trials import Joint, Trial
 from restnet_tf.points import select
 from restnet_tf.records import Plan, Reason, RestnetError, Stitch
 from restnet_tf.similarity import rankings
@@ -231,10 +231,15 @@ def _losses(family: Build, first: Starts, plans: Sequence[Plan], what: str) -> d
     named = {role: source for role, source in family.sources.items() if role in roles}
     count = compute.trial_images(family, sum(p.macs for p in plans))
     lots = [tuple(plans[at : at + _LOT]) for at in range(0, len(plans), _LOT)]
-    each = [Trial(named, family.images, count, lot, {p.name: first.of(p) for p in lot}) for lot in lots]
+    each = [Trial(named, family.images, count, lot, _stitches(first, lot)) for lot in lots]
     work = [Task(f"closed form of {what}", trials.tried, trial, kind=TRIALS) for trial in each]
     results = family.execute(work, family.report)
     return {name: kl for kls in results for name, kl in kls.items()}
+
+
+def _stitches(first: Starts, plans: Sequence[Plan]) -> dict[Joint, Stitch]:
+    """What joins the pieces of these plans in closed form; plans share joints."""
+    return {joint: start for p in plans for joint, start in zip(trials.joints(p), first.of(p), strict=True)}
 
 
 def _between(family: Build) -> Iterator[Jump]:

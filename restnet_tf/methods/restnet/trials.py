@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,17 +27,19 @@ if TYPE_CHECKING:
 # Backs are called layer by layer, since each is used for few images and compiling takes seconds: what all layers put
 # out, with as much again inside them, is held.
 _MOST, _LEAST, _ROOM, _BYTES_A_VALUE = 64, 4, 2**32, 8
+# Where one piece of a route ends and the next begins: anchors and cuts.
+Joint = tuple[str, str | None, str, str | None]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What tries plans out: their closed-form stitches by name, on the first ``count`` rank images."""
+    """What tries plans out: the closed-form stitches of their joints, on the first ``count`` rank images."""
 
     anchors: Mapping[str, AnchorSource]
     images: DataSource
     count: int
     plans: tuple[Plan, ...]
-    starts: Mapping[str, tuple[Stitch, ...]]  # one for each joint
+    starts: Mapping[Joint, Stitch]
 
 
 def tried(trial: Trial, progress: Progress) -> dict[str, float]:
@@ -47,11 +50,17 @@ def tried(trial: Trial, progress: Progress) -> dict[str, float]:
     return losses(trial.plans, anchors, cut_lists, trial.starts, split, progress)
 
 
+def joints(plan: Plan) -> list[Joint]:
+    """Where the pieces of a plan meet, one after another."""
+    return [(a.anchor, a.stop, b.anchor, b.start) for a, b in pairwise(plan.route)]
+
+
 def starts(
     plans: Sequence[Plan], cut_lists: Mapping[str, tuple[Cut, ...]], statistics: Statistics
-) -> dict[str, tuple[Stitch, ...]]:
-    """The closed-form stitch of each candidate, by name."""
-    return {p.name: (initial(key(p, cut_lists), cut_lists, statistics),) for p in plans if p.status == "candidate"}
+) -> dict[Joint, Stitch]:
+    """The closed-form stitches of the candidates, of one joint each."""
+    candidates = [p for p in plans if p.status == "candidate"]
+    return {joints(p)[0]: initial(key(p, cut_lists), cut_lists, statistics) for p in candidates}
 
 
 def with_losses(plans: Sequence[Plan], kls: Mapping[str, float]) -> tuple[Plan, ...]:
@@ -63,17 +72,16 @@ def losses(
     plans: Sequence[Plan],
     anchors: Mapping[str, Anchor],
     cut_lists: Mapping[str, tuple[Cut, ...]],
-    starts: Mapping[str, Sequence[Stitch]],
+    starts: Mapping[Joint, Stitch],
     split: Split,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
     """The mean KL (nats) of each plan by name; plans may be tried apart, each gets what it gets beside others.
 
-    ``starts`` are the stitches of each, one for a joint. Front features stream: a batch is computed once for all plans
+    ``starts`` are the stitches of all their joints. Front features stream: a batch is computed once for all plans
     and dropped. Raises ``RestnetError`` where what the anchors put out is not finite.
     """
-    pieces = {piece: _piece(anchors[piece.anchor], piece) for p in plans for piece in p.route[1:]}
-    behind = {p.name: _behind(p, pieces, starts[p.name]) for p in plans}
+    behind = _behind(plans, anchors, starts)
     left = {(p.route[0].anchor, p.route[0].stop) for p in plans}
     fronts = {role: [cut for cut in cut_lists[role] if (role, cut.name) in left] for role in anchors}
     observe = {role: observer(anchors[role], fronts[role], [anchors[role].logits]) for role in anchors}
@@ -102,10 +110,21 @@ def _piece(anchor: Anchor, piece: Piece) -> keras.Model:
     return variant.piece(anchor, piece.start, end, {})
 
 
-def _behind(plan: Plan, pieces: Mapping[Piece, keras.Model], stitches: Sequence[Stitch]) -> list[keras.Model]:
-    """What runs behind a plan's front, to its logits: a stitch and a piece in turns."""
-    joints = zip(stitches, plan.route[1:], strict=True)
-    return [model for joint, piece in joints for model in (stitch.build(joint), pieces[piece])]
+def _behind(
+    plans: Sequence[Plan], anchors: Mapping[str, Anchor], starts: Mapping[Joint, Stitch]
+) -> dict[str, list[keras.Model]]:
+    """What runs behind each plan's front, to its logits: a stitch and a piece in turns.
+
+    Each is made once for all plans: that takes longer than running it.
+    """
+    stitches = {joint: stitch.build(starts[joint]) for joint in dict.fromkeys(j for p in plans for j in joints(p))}
+    every = dict.fromkeys(piece for p in plans for piece in p.route[1:])
+    pieces = {piece: _piece(anchors[piece.anchor], piece) for piece in every}
+    steps = {p.name: zip(joints(p), p.route[1:], strict=True) for p in plans}
+    return {
+        name: [model for joint, piece in pairs for model in (stitches[joint], pieces[piece])]
+        for name, pairs in steps.items()
+    }
 
 
 def _contents(role: str, fronts: Sequence[Cut]) -> list[str]:

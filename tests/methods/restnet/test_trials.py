@@ -39,7 +39,7 @@ def with_kl(
 ) -> tuple[Plan, ...]:
     """The plans, the candidates tried by their closed-form stitches."""
     starts = trials.starts(plans, cut_lists, statistics)
-    candidates = [p for p in plans if p.name in starts]
+    candidates = [p for p in plans if p.status == "candidate"]
     return trials.with_losses(plans, trials.losses(candidates, anchors, cut_lists, starts, images, progress))
 
 
@@ -113,6 +113,19 @@ def test_plans_that_are_tried_apart_get_what_they_get_together(family: Family):
     for p in candidates[:3]:
         apart = trials.losses([p], anchors, cut_lists, starts, split(20))
         assert apart == {p.name: pytest.approx(together[p.name], rel=1e-6)}
+
+
+def test_a_piece_that_plans_share_is_made_once(family: Family, monkeypatch: pytest.MonkeyPatch):
+    anchors, cut_lists, statistics = family
+    proposed = plan.propose(cut_lists, statistics, {"large": Costs(10**9, 1), "small": Costs(0, 1)}, points=2)
+    candidates = [p for p in proposed if p.status == "candidate"]
+    pieces = {p.route[1] for p in candidates}
+    assert len(candidates) > len(pieces)
+    made: list[Piece] = []
+    one = trials._piece
+    monkeypatch.setattr(trials, "_piece", lambda anchor, piece: made.append(piece) or one(anchor, piece))
+    with_kl(candidates, anchors, cut_lists, statistics, split(8))
+    assert sorted(map(str, made)) == sorted(map(str, pieces))
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
