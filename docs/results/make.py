@@ -39,6 +39,7 @@ LEFT_OUT = {
 }
 FACTS = {
     *("points between the anchors", "from the chord, on average", "below a rival on the test split"),
+    "shipped for their memory",
     *("cascades", "cascades from the chord, on average", "compute saved", "lost by rounding", "elastic files"),
     *("rankings", "settings", "versions", "training", "finished"),
 }

@@ -163,6 +163,8 @@ def _standing(listed: tuple[OperatingPoint, ...], metric: str) -> dict[str, str]
         return count
     below = rivals.beaten(listed, metric) or ["none by more than the standard error of the pair"]
     told = count | {"below a rival on the test split": "; ".join(below)}
+    if frugal := rivals.frugal(listed):
+        told["shipped for their memory"] = frugal
     return told | ({"from the chord, on average": _chord(listed, STITCHED)} if front.chorded(listed) else {})
 
 

@@ -41,7 +41,12 @@ class Footprint:
     def within(self, other: Footprint) -> bool:
         """Whether it takes no more than another, or so little more that nobody would choose by it."""
         pairs = ((self.flash, other.flash), (self.arena, other.arena))
-        return all(own * (1 - _SAVING) <= theirs for own, theirs in pairs)
+        return not any(spares(theirs, own) for own, theirs in pairs)
+
+
+def spares(own: int, theirs: int) -> bool:
+    """Whether one takes so much less of flash or arena than another that somebody would choose by it."""
+    return own < theirs * (1 - _SAVING)
 
 
 def rivals(point: T, others: Iterable[T], cost: Callable[[T], float], better: Callable[[T, T], bool]) -> list[T]:

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from restnet_tf.points import front
 from restnet_tf.points.points import (
+    ANCHOR,
     CASCADE,
     DISTILLED,
     FROM_SCRATCH,
@@ -14,6 +15,10 @@ from restnet_tf.points.points import (
     STITCHED,
     OperatingPoint,
 )
+from restnet_tf.report.units import KILOBYTES
+
+_DECIDED = (STITCHED, DISTILLED)  # an anchor ships anyway
+_NAMED = 8  # at most; the table of files has all
 
 
 def sentences(points: Sequence[OperatingPoint], metric: str) -> list[str]:
@@ -55,9 +60,34 @@ def unshared(points: Sequence[OperatingPoint]) -> str:
     return f"{', '.join(names)} {one if len(names) == 1 else many} {both}"
 
 
+def frugal(points: Sequence[OperatingPoint]) -> str:
+    """Which points ship for their memory alone: on the rank split, what costs no more MACs answers better."""
+    named = [line for p in points if p.kind in _DECIDED and p.status == SHIPPED for line in _spared(p, points)]
+    return ", ".join(named[:_NAMED]) + (f", and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
+
+
+def _spared(point: OperatingPoint, points: Sequence[OperatingPoint]) -> Iterator[str]:
+    """In each precision that it ships in, the memory that it takes less of than the best of such rivals."""
+    cheaper = [p for p in points if p.kind in (ANCHOR, *_DECIDED) and p.macs <= point.macs]
+    for precision, own in point.ratings.items():
+        ratings = {p.name: p.ratings[precision] for p in cheaper if precision in p.ratings}
+        better = {
+            n: r for n, r in ratings.items() if SHIPPED == r.status == own.status and r.rank.lead(own.rank)[0] > 0
+        }
+        if better:
+            name, rival = max(better.items(), key=lambda named: named[1].rank.value)
+            sizes = {"flash": (own.flash_bytes, rival.flash_bytes), "arena": (own.arena_bytes, rival.arena_bytes)}
+            less = (
+                f"{what} {KILOBYTES.phrase(its)}, {name}'s {KILOBYTES.phrase(theirs)}"
+                for what, (its, theirs) in sizes.items()
+                if front.spares(its, theirs)
+            )
+            yield f"{point.name} in {precision} ({'; '.join(less)})"
+
+
 def beaten(points: Sequence[OperatingPoint], metric: str) -> list[str]:
     """Which shipped points the test split puts below a rival of no more cost, by more than the error of the pair."""
-    shipped = [p for p in points if p.kind in (STITCHED, DISTILLED) and p.status == SHIPPED]
+    shipped = [p for p in points if p.kind in _DECIDED and p.status == SHIPPED]
     return [line for p in shipped for line in _below(p, points, metric)]
 
 

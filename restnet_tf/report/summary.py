@@ -59,6 +59,7 @@ def family(
         *losses.sentences(points, str(meta["metric"])),
         *_distilled(points, nouns, noted(meta).many),
         *rivals.sentences(points, str(meta["metric"])),
+        *_frugal(points),
         *(f"on the test split {line}" for line in rivals.beaten(points, str(meta["metric"]))),
         *_files(path),
         *shared.sentences(meta),
@@ -171,6 +172,11 @@ def _beaten(points: Sequence[OperatingPoint], nouns: Nouns) -> list[str]:
     counts = [f"{kinds[kind]} {what}" for kind, what in words.items() if kinds[kind]]
     counted = " and ".join(filter(None, (", ".join(counts[:-1]), *counts[-1:])))
     return [f"not shipped, as they are beaten at no more cost: {counted}"] if counted else []
+
+
+def _frugal(points: Sequence[OperatingPoint]) -> list[str]:
+    told = rivals.frugal(points)
+    return [f"shipped for their memory, as what costs no more MACs answers better: {told}"] if told else []
 
 
 def _distilled(points: Sequence[OperatingPoint], nouns: Nouns, many: str) -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from measured_points import point
+from measured_points import point, scored
 from rich.console import Console
 
-from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, FROM_SCRATCH
+from restnet_tf.points.points import ANCHOR, CONTROL, DOMINATED, FROM_SCRATCH, Rating
 from restnet_tf.report import foretold, rivals, terminal
 
 ONE, TWO = point("L1-S0", 5_000_000, 160), point("S0-L1", 7_000_000, 180)
@@ -79,6 +79,28 @@ def test_what_the_test_split_puts_below_a_rival_of_no_more_cost_is_named():
     assert rivals.beaten([ONE, of_another], "accuracy") == []
     assert rivals.beaten([ONE, *twins("L1-S0", 20, 190, 30)], "accuracy") == []  # one of three was lucky
     assert len(rivals.beaten([ONE, *twins("L1-S0", 20, 190, 180)], "accuracy")) == 2  # in both of its files
+
+
+def test_points_that_ship_for_their_memory_are_named():
+    def rated(name, macs, right, flash, arena, **more):
+        return point(name, macs, right, ratings={"int8": Rating(flash, arena, scored(right))}, **more)
+
+    small = rated("small", 1_000_000, 150, 4_000, 1_700, kind=ANCHOR)
+    low = rated("L1-S0", 5_000_000, 120, 5_000, 900)
+    listed = "L1-S0 in int8 (arena 0.9 KB, small's 1.7 KB)"
+    assert rivals.frugal([small, low]) == listed
+    better = replace(low, ratings={"int8": replace(low.ratings["int8"], rank=scored(160))})
+    assert rivals.frugal([small, better]) == ""  # it ships for what it answers
+    assert rivals.frugal([replace(small, macs=6_000_000), low]) == ""  # what is better costs more
+    assert rivals.frugal([small, replace(low, status=DOMINATED)]) == ""
+    control = replace(small, name="twin", kind=CONTROL, status=CONTROL, macs=1, twin_of="L1-S0")
+    assert rivals.frugal([control, low]) == ""  # nobody can have it
+    both = rated("S0-L1", 2_000_000, 160, 7_000, 1_690)
+    assert rivals.frugal([small, both, low]) == (
+        "L1-S0 in int8 (flash 5.0 KB, S0-L1's 7.0 KB; arena 0.9 KB, S0-L1's 1.7 KB)"  # the best of two
+    )
+    many = [replace(low, name=f"L{i}-S0") for i in range(10)]
+    assert rivals.frugal([small, *many]).endswith("L7-S0 in int8 (arena 0.9 KB, small's 1.7 KB), and 2 more")
 
 
 def test_rankings_are_told_where_enough_was_tried():
