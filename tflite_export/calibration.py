@@ -17,8 +17,7 @@ import numpy as np
 from tflite_export import biases, observation, spreads, verify
 from tflite_export.divergence import divergence
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Buffer, only, read, write
-from tflite_export.precision import OUTPUT_KEY
+from tflite_export.flatbuffer import Buffer, Model, only, read, write
 from tflite_export.spreads import CLIPPINGS, MIN_MAX
 
 if TYPE_CHECKING:
@@ -85,11 +84,13 @@ def eight_bits(
     seen = observation.observed(network, images, counting=clipping != MIN_MAX)
     files: dict[bytes, bytes] = {}
     keys: dict[str, bytes] = {}
+    noted = read(network)
     for rule in CLIPPINGS if clipping == BEST else (clipping,):
-        ranged = spreads.ranged(network, seen.spreads, CLIPPINGS[rule])
+        spreads.note(noted, seen.spreads, CLIPPINGS[rule])
+        ranged = write(noted)
         keys[rule] = key = hashlib.sha256(ranged).digest()
         if key not in files:  # of small networks most rules leave out nothing, and are one
-            files[key] = _eight_bits(ranged, input_type)
+            files[key] = _eight_bits(ranged, noted, input_type)
     few = images[:: -(-len(images) // _JUDGES)]
     answers = _answers(network, few)
     kl = divergences(files, few, answers)
@@ -168,11 +169,7 @@ def _nearer(
 
 def _answers(content: bytes, images: Sequence[np.ndarray]) -> np.ndarray:
     """What a file's scores are made of ``(n, classes)``; other outputs, its cuts, are left out."""
-    model = read(content)
-    signature = model.signatures[0]
-    scores = signature.outputs[OUTPUT_KEY]
-    only(model).outputs, signature.outputs = [scores], {OUTPUT_KEY: scores}
-    return verify.run(write(model), images, threads=1).logits
+    return verify.run(content, images, threads=1, alone=True).logits
 
 
 def _float(converter: tf.lite.TFLiteConverter) -> bytes:
@@ -186,8 +183,8 @@ def _float(converter: tf.lite.TFLiteConverter) -> bytes:
     return bytes(converter.convert())
 
 
-def _eight_bits(network: bytes, input_type: str) -> bytes:
-    """Quantise a float file by the ranges noted in it, as TensorFlow's QuantizationDebugger does."""
+def _eight_bits(network: bytes, noted: Model, input_type: str) -> bytes:
+    """Quantise a float file, also given as it reads, by its noted ranges, as TensorFlow's QuantizationDebugger does."""
     import tensorflow as tf
 
     try:
@@ -197,14 +194,15 @@ def _eight_bits(network: bytes, input_type: str) -> bytes:
     ends = tf.as_dtype(input_type), tf.int8
     for _ in range(_TRIES):
         content = bytes(mlir_quantize(network, False, input_data_type=ends[0], output_data_type=ends[1]))
-        if not _splits_floats(content):
+        model = read(content)
+        if not _splits_floats(model):
             break
-    return spreads.with_noted(content, network, ("L2_NORMALIZATION",))
+    return write(model) if spreads.note_own(model, noted, ("L2_NORMALIZATION",)) else content
 
 
-def _splits_floats(content: bytes) -> bool:
+def _splits_floats(model: Model) -> bool:
     """Whether TensorFlow left a SPLIT in floats, which has integers: it goes by addresses, so another try differs."""
-    every = (op for graph in read(content).subgraphs for op in graph.operators if op.name in _SPLITS)
+    every = (op for graph in model.subgraphs for op in graph.operators if op.name in _SPLITS)
     return any(result.type == "FLOAT32" for op in every for result in op.outputs)
 
 

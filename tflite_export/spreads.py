@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from tflite_export.flatbuffer import Operator, Subgraph, only, read, write
+from tflite_export.flatbuffer import Model, Operator, Subgraph, only, read, write
 
 # Half of them for values below zero. A power of two, as its pairs are joined where values come to lie beyond.
 _BINS = 8192
@@ -132,6 +132,12 @@ def ranged(network: bytes, spreads: Sequence[Spread | None], rule: Rule, *, floo
     ``floors``: in which what only swish or hard swish reads goes no further down than they heed.
     """
     model = read(network)
+    note(model, spreads, rule, floors=floors)
+    return write(model)
+
+
+def note(model: Model, spreads: Sequence[Spread | None], rule: Rule, *, floors: bool = True) -> None:
+    """Note them in a file that was read, in the place of those that were noted before."""
     graph = only(model)
     makers = {id(t): op.name for op in graph.operators for t in op.outputs}
     least = _floors(graph) if floors else {}
@@ -143,19 +149,21 @@ def ranged(network: bytes, spreads: Sequence[Spread | None], rule: Rule, *, floo
         low = least.get(id(tensor), of.low)
         of = replace(of, low=max(of.low, low)) if of.high > low else of
         noted.min, noted.max = np.array([of.low], np.float32), np.array([of.high], np.float32)
-    return write(model)
 
 
-def with_noted(content: bytes, network: bytes, makers: Collection[str]) -> bytes:
-    """An int8 file that notes the ranges, as its float file does, of what operators with steps of their own give."""
-    model = read(content)
-    ranges = {t.name: t.table.quantization for t in only(read(network)).tensors}
-    for operator in only(model).operators:
-        noted = ranges.get(operator.outputs[0].name)
-        if operator.name in makers and noted is not None:
-            record = operator.outputs[0].table.quantization
+def note_own(model: Model, network: Model, makers: Collection[str]) -> bool:
+    """Note in an int8 file the ranges, as its float file does, of what operators with steps of their own give.
+
+    Whether it has any.
+    """
+    own = [op.outputs[0] for op in only(model).operators if op.name in makers]
+    ranges = {t.name: t.table.quantization for t in only(network).tensors} if own else {}
+    for tensor in own:
+        noted = ranges.get(tensor.name)
+        if noted is not None:
+            record = tensor.table.quantization
             record.min, record.max = noted.min, noted.max
-    return write(model)
+    return bool(own)
 
 
 def _floors(graph: Subgraph) -> dict[int, float]:

@@ -45,8 +45,10 @@ class Agreement:
     sqnr_db: float
 
 
-def run(content: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> Outputs:
+def run(content: bytes, batches: Iterable[np.ndarray], threads: int = 2, *, alone: bool = False) -> Outputs:
     """Run a file on raw images ``(b, h, w, c)`` of 0..255, one at a time, in LiteRT.
+
+    ``alone``: without its outputs beside the scores, of which an object has one a cut.
 
     Raises TfliteError for a file that LiteRT cannot run, no images, and values that are not finite.
     """
@@ -54,7 +56,7 @@ def run(content: bytes, batches: Iterable[np.ndarray], threads: int = 2) -> Outp
 
     with captured():
         try:
-            interpreter = Interpreter(model_content=with_logits(content), num_threads=threads)
+            interpreter = Interpreter(model_content=with_logits(content, alone=alone), num_threads=threads)
             interpreter.allocate_tensors()  # here, since LiteRT speaks of its delegate
             runner = interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
@@ -85,16 +87,20 @@ def compare(outputs: Outputs, reference: Outputs) -> Agreement:
     )
 
 
-def with_logits(content: bytes) -> bytes:
-    """The same file with what its last softmax reads as a second output."""
+def with_logits(content: bytes, *, alone: bool = False) -> bytes:
+    """The same file with what its last softmax reads as a second output; ``alone`` drops all but the scores."""
     model = read(content)
     graph = only(model)
+    if alone:
+        signature = model.signatures[0]
+        graph.outputs = [signature.outputs[OUTPUT_KEY]]
+        signature.outputs = {OUTPUT_KEY: graph.outputs[0]}
     makers = {id(t): op for op in graph.operators for t in op.outputs}
     last = makers.get(id(graph.outputs[0]))
     while last is not None and last.name in _CASTS:
         last = makers.get(id(last.inputs[0]))
     if last is None or last.name != "SOFTMAX":
-        return content
+        return write(model) if alone else content
     logits: Any = last.inputs[0]
     graph.outputs.append(logits)
     model.signatures[0].outputs[_LOGITS] = logits
