@@ -16,7 +16,7 @@ from restnet_tf.records import Anchor, Cut, Piece, Plan, Stitch
 from restnet_tf.stitches import variant
 
 
-def vit(width: int = 16, depth: int = 3) -> Anchor:
+def vit(width: int = 16, depth: int = 2) -> Anchor:
     found = zoo.load(f"ViT:input=8,patch=4,width={width},depth={depth},heads=2,classes=3", weights="none")
     networks.stirred(found.model)  # a norm that does nothing could be skipped unseen
     return found
@@ -25,8 +25,8 @@ def vit(width: int = 16, depth: int = 3) -> Anchor:
 @cache
 def anchors_of(kind: str) -> dict[str, Anchor]:
     if kind == "vit":
-        return {"A": vit(8, 2), "B": vit()}
-    return {"A": networks.anchor((4, 6), 2, seed=1, name="a"), "B": networks.anchor((6, 10), 3, seed=2, name="b")}
+        return {"A": vit(8, 1), "B": vit()}
+    return {"A": networks.anchor((4, 6), 2, seed=1, name="a"), "B": networks.anchor((6, 10), 2, seed=2, name="b")}
 
 
 def plan(*pieces: Piece) -> Plan:

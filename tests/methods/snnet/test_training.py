@@ -67,7 +67,7 @@ def configurations(cut_lists: dict[str, tuple[Cut, ...]]) -> list[Configuration]
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(anchors, cut_lists, caches, starts, configurations) -> Callable[..., TrainingResult]:
     """Training of fresh stitches, and of copies of the anchors where these are trained."""
 
@@ -84,31 +84,44 @@ def trained(anchors, cut_lists, caches, starts, configurations) -> Callable[...,
     return run
 
 
-def test_training_lowers_the_kl_of_all_configurations_together(trained, configurations):
-    done = trained()
+@pytest.fixture(scope="module")
+def plain(trained) -> TrainingResult:
+    """Of stitches alone by the usual recipe."""
+    return trained()
+
+
+@pytest.fixture(scope="module")
+def changed_by_norms(trained, anchors) -> tuple[TrainingResult, list[np.ndarray]]:
+    """Training that tunes norms, and by how much it changed each weight of the anchor behind the stitches."""
+    before = [np.asarray(v).copy() for v in anchors["B"].model.weights]
+    done = trained(norms=True)
+    return done, [np.asarray(now) - old for old, now in zip(before, anchors["B"].model.weights, strict=True)]
+
+
+def test_training_lowers_the_kl_of_all_configurations_together(plain, configurations):
+    done = plain
     before, after = (np.mean(list(kls)) for kls in (done.before.values(), (r.kl for r in done.spent.values())))
     assert after < 0.9 * before
     assert set(done.before) == {c.name for c in configurations}
     assert not done.weights
 
 
-def test_configurations_of_a_window_share_one_stitch_that_both_train(trained, starts):
-    done = trained()
+def test_configurations_of_a_window_share_one_stitch_that_both_train(plain, starts):
+    done = plain
     kernels = {name: made.kernel for name, (made,) in done.stitches.items()}
     np.testing.assert_array_equal(kernels["A0-B1"], kernels["A1-B2"])
     assert np.abs(kernels["A0-B1"] - starts["v"].kernel).max() > 1e-3
     assert all(r.images > 0 for r in done.spent.values())
 
 
-def test_work_is_spent_up_to_what_was_given(trained):
-    for work in (WORK // 8, WORK):
-        done = trained(work=work)
+def test_work_is_spent_up_to_what_was_given(trained, plain):
+    for work, done in ((WORK // 8, trained(work=WORK // 8)), (WORK, plain)):
         spent = sum(r.work for r in done.spent.values())
         assert work - 2 * spent / done.steps < spent <= work
 
 
-def test_the_same_seed_gives_the_same_stitches_and_another_one_others(trained):
-    one, again, other = (trained(seed=seed) for seed in (0, 0, 1))
+def test_the_same_seed_gives_the_same_stitches_and_another_one_others(trained, plain):
+    one, again, other = plain, trained(seed=0), trained(seed=1)
     for name, (made,) in one.stitches.items():
         np.testing.assert_array_equal(made.kernel, again.stitches[name][0].kernel)
     assert np.abs(one.stitches["A0-B1"][0].kernel - other.stitches["A0-B1"][0].kernel).max() > 1e-4
@@ -150,8 +163,8 @@ def test_training_all_changes_copies_of_the_anchors_and_no_anchor(trained, ancho
     assert max(moved) > 1e-4
 
 
-def test_what_gains_nothing_stays_as_it_was_whatever_others_gain(trained, starts):
-    done = trained()
+def test_what_gains_nothing_stays_as_it_was_whatever_others_gain(plain, starts):
+    done = plain
     assert done.spent["A2-B4"].kl == pytest.approx(done.before["A2-B4"], rel=1e-6)
     np.testing.assert_array_equal(done.stitches["A2-B4"][0].kernel, starts["w"].kernel)
 
@@ -163,17 +176,14 @@ def test_a_low_rank_is_all_that_training_adds(trained, starts):
     assert np.linalg.matrix_rank(change, tol=1e-4) == 1
 
 
-def test_norms_are_tuned_for_what_runs_behind_a_stitch_and_the_anchor_keeps_its_own(trained, anchors, cut_lists):
-    anchor = anchors["B"]
-    before = [np.asarray(v).copy() for v in anchor.model.weights]
-    done = trained(norms=True)
-    for old, now in zip(before, anchor.model.weights, strict=True):
-        np.testing.assert_array_equal(old, now)
+def test_norms_are_tuned_for_what_runs_behind_a_stitch_and_the_anchor_keeps_its_own(changed_by_norms, anchors):
+    done, changes = changed_by_norms
+    assert not any(change.any() for change in changes)
     assert {r.rung for r in done.spent.values()} == {"norm"}
     assert sum(r.kl for r in done.spent.values()) < 0.9 * sum(done.before.values())
     behind = {name: made.tuned for name, (made,) in done.stitches.items()}
     assert set(behind["A2-B4"]) < set(behind["A1-B2"]) < set(behind["A0-B1"])
-    start = {v.path: np.asarray(v) for v in anchor.model.trainable_variables}
+    start = {v.path: np.asarray(v) for v in anchors["B"].model.trainable_variables}
     for tuned in (behind["A0-B1"], behind["A1-B2"]):
         assert max(np.abs(value - start[path]).max() for path, value in tuned.items()) > 1e-3
     # Of a window that two share, both train the same ones.
@@ -181,8 +191,10 @@ def test_norms_are_tuned_for_what_runs_behind_a_stitch_and_the_anchor_keeps_its_
         np.testing.assert_array_equal(value, behind["A0-B1"][path])
 
 
-def test_the_kl_that_is_told_is_that_of_the_variant_with_its_tuned_norms(trained, anchors, caches, configurations):
-    done, split = trained(norms=True), networks.split(64, seed=2)
+def test_the_kl_that_is_told_is_that_of_the_variant_with_its_tuned_norms(
+    changed_by_norms, anchors, caches, configurations
+):
+    done, split = changed_by_norms[0], networks.split(64, seed=2)
     teacher = caches["rank"].logits("B")
     for c in configurations:
         model = variant.assemble(c.plan, anchors, *done.stitches[c.name], logits=True)
@@ -195,11 +207,11 @@ def test_what_shares_no_variable_is_apart():
     assert training._apart([[0, 1], [2], [1, 3], [4, 2], [5]]) == [([0, 2], [0, 1, 3]), ([1, 3], [2, 4]), ([4], [5])]
 
 
-def test_what_cannot_reach_the_front_is_drawn_no_more(trained, configurations):
+def test_what_cannot_reach_the_front_is_drawn_no_more(trained, plain):
     """``B`` answers as itself: where it costs no more than any, it beats all three, of which one stays to the end."""
     even, free, beaten = (
-        [r.images for r in trained(**options).spent.values()]
-        for options in ({}, {"sampling": "front"}, {"sampling": "front", "rivals": {"B": 100}})
+        [r.images for r in done.spent.values()]
+        for done in (plain, trained(sampling="front"), trained(sampling="front", rivals={"B": 100}))
     )
     assert free == even  # each costs more and is nearer to B than the one before
     assert sum(images < 0.9 * was for images, was in zip(beaten, even, strict=True)) == 2
