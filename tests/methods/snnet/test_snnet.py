@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from restnet_tf.work import times
 from tflite_export.runtime import ElasticModel
 
 # Everything of a real build, with hardly any training: what is tested here is not how well it learns.
-QUICK = Options(effort=0.0005, precision="float32", ship_all=True)
+QUICK = Options(effort=0.0002, precision="float32", ship_all=True)
 FAMILY: tuple[str, ...] = ("large", "small", "middle")
 ROUTES: dict[str, Any] = {"two_stitch": True}
 
@@ -181,8 +182,11 @@ def test_one_elastic_file_holds_every_shipped_point(run: Path):
 
 
 @pytest.mark.slow
-def test_a_build_that_is_stopped_in_every_stage_ends_in_the_same_bytes(sources: Path, tmp_path: Path):
-    """Of two anchors and few routes, which go through all stages."""
+def test_a_build_that_is_stopped_in_every_stage_ends_in_the_same_bytes(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of two anchors and few routes, which go through all stages; the anchors are read once for all attempts."""
+    monkeypatch.setattr(work.ModelSource, "load", cache(work.ModelSource.load))
     known: set[str] = set()
     few: dict[str, Any] = {**ROUTES, "max_points": 2}
     build(asked(sources, tmp_path / "whole", "small", "middle", **few))
@@ -224,7 +228,7 @@ def test_training_all_keeps_its_anchors_and_lists_the_old_ones(sources: Path, tm
 def test_tuned_norms_are_linked_behind_every_stitch_of_a_route(sources: Path, tmp_path: Path):
     """Routes of three pieces have two sets of them; the anchors answer as they did."""
     out = tmp_path / "run"
-    changes = {"train": "norms", "sampling": "front", "precision": "float32,int8", "effort": 0.001}
+    changes = {"train": "norms", "sampling": "front", "precision": "float32,int8", "max_points": 3}
     build(asked(sources, out, "small", "middle", controls=False, **ROUTES, **changes))
     image = networks.images(1)[0]
     with job.reopened(out, Silent()) as family:
