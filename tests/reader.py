@@ -28,7 +28,7 @@ def belongings(folder: Path) -> None:
     photos(folder / "photos")
 
 
-def photos(folder: Path, n: int = 700) -> None:
+def photos(folder: Path, n: int = 400) -> None:
     """PNG files, easy and hard to tell, in a sub-folder a colour."""
     x, truth = colours.images(n)
     for name in colours.NAMES:
@@ -41,7 +41,7 @@ def digits(folder: Path) -> None:
     """``small.int8.tflite`` and ``large.int8.tflite``, which tell cluttered digits, one better than the other."""
     folder.mkdir(parents=True)
     arrays = cluttered.arrays()
-    images, truth = arrays["x_train"][:6000, ..., None].astype(np.float32), arrays["y_train"][:6000]
+    images, truth = arrays["x_train"][:4000, ..., None].astype(np.float32), arrays["y_train"][:4000]
     for role, filters in {"small": 16, "large": 320}.items():
         content = convert(_solved(_patches(filters, images), images, truth), "int8", [images[:100]])
         (folder / f"{role}.int8.tflite").write_bytes(content)
