@@ -43,7 +43,7 @@ def options(folder: Path) -> Options:
 
 
 def filled(folder: Path) -> None:
-    for role, anchor in networks.pair()[0].items():
+    for role, anchor in networks.pair(2, convolutions=1)[0].items():
         anchor.model.save(folder / f"{role}.keras")
     np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
     build.build("restnet", options(folder), Silent())
