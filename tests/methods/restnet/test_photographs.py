@@ -44,7 +44,7 @@ def test_no_split_sees_a_column_of_another(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.slow
 def test_anchors_alone_are_stitched_in_closed_form_and_said_to_be(tmp_path: Path) -> None:
-    for role, anchor in networks.pair(convolutions=1)[0].items():
+    for role, anchor in networks.pair(2, convolutions=1)[0].items():
         anchor.model.save(tmp_path / f"{role}.keras")
     files = {role: str(tmp_path / f"{role}.keras") for role in ("large", "small")}
     quick = Options(**files, out=tmp_path / "run", max_points=2, precision="float32", cascades=0, ship_all=True)

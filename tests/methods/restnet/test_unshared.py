@@ -22,10 +22,8 @@ pytestmark = pytest.mark.slow
 def test_a_point_behind_its_rival_is_trained_whole_and_so_are_its_twins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for role, (widths, blocks) in {"large": ((6, 10), 3), "small": ((4, 6), 1)}.items():
-        networks.anchor(widths, blocks, convolutions=1, seed=len(role), name=role).model.save(
-            tmp_path / f"{role}.keras"
-        )
+    for role, (widths, blocks, seed) in {"large": ((6, 10), 2, 7), "small": ((4, 6), 1, 5)}.items():
+        networks.anchor(widths, blocks, convolutions=1, seed=seed, name=role).model.save(tmp_path / f"{role}.keras")
     np.savez(tmp_path / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
     # So far ahead is the rival of each that none can reach it; nothing is given up for that.
     monkeypatch.setattr(Contest, "_nearest", lambda self, standing: dict.fromkeys(standing, 1e-9))
