@@ -70,7 +70,7 @@ def test_another_process_finds_the_heads_that_were_fitted(tmp_path: Path) -> Non
 def test_one_process_and_two_come_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Statistics, trials, features in pieces, fits in both halves, compilations and answers of a whole small build."""
     monkeypatch.setattr(caches, "_PIECE_WORK", 1)
-    for role, anchor in networks.pair(1)[0].items():
+    for role, anchor in networks.pair(1, convolutions=1)[0].items():
         anchor.model.save(tmp_path / f"{role}.keras")
     np.savez(tmp_path / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
     inputs = {name: str(tmp_path / f"{name}.keras") for name in ("large", "small")}
