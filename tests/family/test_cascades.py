@@ -43,11 +43,23 @@ def built(folder: Path, out: Path, **options: Any) -> Done:
 
 @pytest.fixture(scope="session")
 def stitched(once: paths.Once) -> Path:
-    """A folder with two models to cut, images, and a finished ``run`` with a stitched point as a first stage."""
+    """A folder with two models to cut, images, and a finished ``run`` with a stitched point as a first stage.
+
+    ``killed`` is the run as it was when its cascades were about to be timed.
+    """
 
     def fill(folder: Path) -> None:
         colours.stitchable(folder)
-        built(folder, folder / "run")
+        timed = host.stage_latencies
+
+        def kept(*args: Any, **how: Any) -> Any:
+            if not (folder / "killed").exists():
+                shutil.copytree(folder / "run", folder / "killed")
+            return timed(*args, **how)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(host, "stage_latencies", kept)
+            built(folder, folder / "run")
 
     return once("stitched", fill)
 
@@ -268,9 +280,12 @@ def test_cascades_are_left_out_and_come_back(stitched: Path, run: Path) -> None:
 def test_an_interrupted_build_goes_on_and_makes_the_same_files(
     stitched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """First killed, then stopped by a person at the same place."""
+
     def stopped(*args: object, **how: object) -> None:
         raise KeyboardInterrupt
 
+    shutil.copytree(stitched / "killed", tmp_path / "run")
     with monkeypatch.context() as patched:
         patched.setattr(host, "stage_latencies", stopped)
         with pytest.raises(KeyboardInterrupt):
