@@ -51,7 +51,7 @@ def _correct(operator: Operator, exact: Operator, mean: np.ndarray) -> None:
     if bias is None or not bias.scales or (by := moved(operator, exact, mean)) is None:
         return
     kind = bias.values().dtype
-    integers = bias.values() + np.rint(by / np.asarray(bias.scales, np.float64))
+    integers = bias.values() + emit.in_units(by, np.asarray(bias.scales, np.float64))
     fresh = emit.constant(emit.bias_integers(integers, kind), bias.name)
     fresh.table.quantization = bias.table.quantization
     operator.inputs[2] = fresh

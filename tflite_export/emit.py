@@ -93,6 +93,11 @@ def bias_integers(values: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
     return np.clip(values, -room, room).astype(kind)
 
 
+def in_units(real: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """The whole numbers of units that come nearest; 0 of a channel whose unit is 0, as all its weights are."""
+    return np.rint(np.divide(real, units, out=np.zeros(np.shape(real)), where=units > 0))
+
+
 def activation(shape: Sequence[int], type_: str, name: str, like: Tensor | None = None) -> Tensor:
     """A tensor without values, with the quantisation of another."""
     number = getattr(schema().TensorType, type_)

@@ -112,5 +112,5 @@ def _biased(old: Operator, new: Operator, biases: Mapping[str, np.ndarray]) -> O
         real = bias.values() * np.asarray(bias.scales, np.float64)
     kind = bias.values().dtype
     units = np.asarray(source.scales[0] * np.asarray(weights.scales, np.float64), np.float32)
-    integers = emit.bias_integers(np.rint(real / units), kind)
+    integers = emit.bias_integers(emit.in_units(real, units), kind)
     return emit.with_inputs(new, [source, weights, emit.constant(integers, bias.name, units)])

@@ -134,3 +134,25 @@ def test_they_are_taken_where_the_answers_gain():
     assert not calibration.gains(loss, 0.95 * loss)  # by too little
     assert not calibration.gains(loss, 0.5 * loss + 0.9 * np.resize([2, -1.2], 40))  # on some images alone
     assert not calibration.gains(loss, 1.2 * loss)
+
+
+def test_a_channel_of_zeros_keeps_a_bias_of_zero():
+    """Its unit is 0: divided by it a bias was no number, and the least of its type in the file."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((12, 12, 3))
+    x = layers.Conv2D(8, 3, activation="relu", name="stem")(image)
+    x = layers.Dense(5, name="head")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, x)
+    kernel, bias = model.get_layer("stem").get_weights()
+    kernel[..., :4], bias[:4], bias[4:] = 0, 0, 0.5
+    model.get_layer("stem").set_weights([kernel, bias])
+    for precision in ("int8", "int16x8"):
+        stem = weighted(convert(model, precision, [images()]))[0]
+        integers = stem.inputs[2].values()
+        assert not integers[:4].any(), precision
+        assert integers[4:].all(), precision
+
+
+def test_whole_numbers_of_units_are_the_nearest_and_none_where_the_unit_is_zero():
+    found = emit.in_units(np.array([3.2, -1.0, 0.0, 7.0]), np.array([2.0, 0.25, 0.0, 0.0]))
+    np.testing.assert_array_equal(found, [2, -4, 0, 0])
