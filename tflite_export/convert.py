@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tflite_export import lowering, recurrence
+from tflite_export import gradients, lowering, recurrence
 from tflite_export.calibration import BEST, Calibrated, check_clipping, eight_bits, sixteen_bits
 from tflite_export.chatter import captured
 from tflite_export.errors import TfliteError
@@ -178,7 +178,7 @@ def _run(
     clipping: str,
     holdings: Mapping[str, Holding],
 ) -> bytes:
-    with captured() as printed:
+    with captured() as printed, gradients.dropped():
         try:
             ready = rewritten(_with_cuts(model, cuts), precision, lower, images, holdings)
             converter = _converter(lowering.lowered(ready.model, lower, precision), precision)
