@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _TRACED = "CustomGradient-"  # how their names begin
 
 
 @contextmanager
 def dropped() -> Iterator[None]:
-    """Trace what nobody differentiates: what is registered inside the block is let go at its end.
+    """Trace what nobody differentiates later: what is registered inside the block is let go at its end.
 
     Swish has such a gradient. EfficientNetB4, converted, left half a gigabyte behind each time.
     """
-    from tensorflow.python.framework import ops
-
-    registry = ops.gradient_registry._registry
-    before = set(registry)
+    before = set(_registered())
     try:
         yield
     finally:
-        for name in set(registry) - before:
+        registered = _registered()
+        for name in set(registered) - before:
             if name.startswith(_TRACED):
-                del registry[name]
+                del registered[name]
+
+
+def _registered() -> dict[str, Any]:
+    """By name; none before TensorFlow is imported, which this does not do."""
+    ops = sys.modules.get("tensorflow.python.framework.ops")
+    return ops.gradient_registry._registry if ops else {}

@@ -11,7 +11,6 @@ import numpy as np
 
 from restnet_tf.graph import structure as structures
 from restnet_tf.graph.structure import Structure
-from tflite_export import gradients
 
 if TYPE_CHECKING:
     import keras
@@ -86,8 +85,7 @@ def _traced(model: keras.Model, structure: Structure) -> Any:
             return model(x, training=False)
 
     given = [tf.TensorSpec([], tf.resource)] * len(values)
-    with gradients.dropped():
-        return tf.function(run, autograph=False).get_concrete_function(given, _images(model))
+    return tf.function(run, autograph=False).get_concrete_function(given, _images(model))
 
 
 def _operations(run: Any) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from restnet_tf.progress import Reporter
+from tflite_export import gradients
 
 # What tasks are about, which a table of times sums up by.
 STATISTICS, TRIALS, FEATURES, FITS = "statistics", "trials", "features", "fits"
@@ -36,8 +37,9 @@ class Task(Generic[Given, Result]):
     kind: str = ""
 
     def run(self, progress: Progress) -> Result:
-        """Do it, in this process."""
-        return self.function(self.given, progress)
+        """Do it, in this process; what it traced for it needs no gradient any more."""
+        with gradients.dropped():
+            return self.function(self.given, progress)
 
 
 # Runs tasks that do not wait for each other, and gives their results in the order of the tasks.
