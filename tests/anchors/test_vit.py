@@ -478,16 +478,16 @@ def test_published_deit_tiny_answers_as_published():
 @pytest.mark.slow
 @needs_deit
 @pytest.mark.parametrize(
-    ("precision", "most", "calibrated", "tried"),
+    ("precision", "least", "most", "calibrated", "tried"),
     [
-        ("float32", 1e-6, slice(1), slice(None, None, 2)),
-        ("int8", 0.1, slice(1, 35, 2), slice(None, None, 2)),
+        ("float32", 1.0, 1e-6, slice(1), slice(None, None, 2)),
+        ("int8", 0.9, 0.1, slice(1, 35, 2), slice(None, None, 2)),
         # Its kernels take half a second an image, and its steps are too fine to hang on the images that set them.
-        ("int16x8", 0.003, slice(1, None, 14), slice(None, None, 6)),
+        ("int16x8", 0.97, 0.003, slice(1, None, 14), slice(None, None, 6)),
     ],
     ids=["float32", "int8", "int16x8"],
 )
-def test_published_deit_tiny_in_tflite(precision, most, calibrated, tried):
+def test_published_deit_tiny_in_tflite(precision, least, most, calibrated, tried):
     """By the KL of its answers, in nats: that tells more of an image than whether its class stays."""
     (model, answers), (x, classes) = deit(), sample()
     outputs, exact = run(convert(model, precision, [x[calibrated]]), [x[tried]]), answers[tried]
@@ -497,7 +497,7 @@ def test_published_deit_tiny_in_tflite(precision, most, calibrated, tried):
         f"DeiT-Tiny {precision}: {(found == classes[tried]).mean():.1%} of {len(found)} right, {same:.1%} as in Keras,"
         f" KL {kl:.2g}"
     )
-    assert same >= 0.9
+    assert same >= least
     assert kl < most
 
 
