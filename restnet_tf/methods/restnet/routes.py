@@ -21,7 +21,7 @@ from restnet_tf.methods.restnet.jumps import Jump, Path
 from restnet_tf.methods.restnet.options import ROLES, Options
 from restnet_tf.methods.restnet.search import JumpGraph
 from restnet_tf.methods.restnet.starts import Starts
-from restnet_tf.methods.restnet.trials import Joint, Trial
+from restnet_tf.methods.restnet.trials import NamedJump, Trial
 from restnet_tf.points import select
 from restnet_tf.records import Plan, Reason, RestnetError, Stitch
 from restnet_tf.similarity import rankings
@@ -237,9 +237,9 @@ def _losses(family: Build, first: Starts, plans: Sequence[Plan], what: str) -> d
     return {name: kl for kls in results for name, kl in kls.items()}
 
 
-def _stitches(first: Starts, plans: Sequence[Plan]) -> dict[Joint, Stitch]:
-    """What joins the pieces of these plans in closed form; plans share joints."""
-    return {joint: start for p in plans for joint, start in zip(trials.joints(p), first.of(p), strict=True)}
+def _stitches(first: Starts, plans: Sequence[Plan]) -> dict[NamedJump, Stitch]:
+    """What joins the pieces of these plans in closed form; plans share jumps."""
+    return {jump: start for p in plans for jump, start in zip(trials.named_jumps(p), first.of(p), strict=True)}
 
 
 def _between(family: Build) -> Iterator[Jump]:

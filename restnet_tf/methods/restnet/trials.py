@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 # Backs are called layer by layer, since each is used for few images and compiling takes seconds: what all layers put
 # out, with as much again inside them, is held.
 _MOST, _LEAST, _ROOM, _BYTES_A_VALUE = 64, 4, 2**32, 8
-# Where one piece of a route ends and the next begins: anchors and cuts.
-Joint = tuple[str, str | None, str, str | None]
+# Where one piece of a route ends and the next begins, by the names of anchors and cuts.
+NamedJump = tuple[str, str | None, str, str | None]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What tries plans out: the closed-form stitches of their joints, on the first ``count`` rank images."""
+    """What tries plans out: the closed-form stitches of their jumps, on the first ``count`` rank images."""
 
     anchors: Mapping[str, AnchorSource]
     images: DataSource
     count: int
     plans: tuple[Plan, ...]
-    starts: Mapping[Joint, Stitch]
+    starts: Mapping[NamedJump, Stitch]
 
 
 def tried(trial: Trial, progress: Progress) -> dict[str, float]:
@@ -50,17 +50,17 @@ def tried(trial: Trial, progress: Progress) -> dict[str, float]:
     return losses(trial.plans, anchors, cut_lists, trial.starts, split, progress)
 
 
-def joints(plan: Plan) -> list[Joint]:
+def named_jumps(plan: Plan) -> list[NamedJump]:
     """Where the pieces of a plan meet, one after another."""
     return [(a.anchor, a.stop, b.anchor, b.start) for a, b in pairwise(plan.route)]
 
 
 def starts(
     plans: Sequence[Plan], cut_lists: Mapping[str, tuple[Cut, ...]], statistics: Statistics
-) -> dict[Joint, Stitch]:
-    """The closed-form stitches of the candidates, of one joint each."""
+) -> dict[NamedJump, Stitch]:
+    """The closed-form stitches of the candidates, of one jump each."""
     candidates = [p for p in plans if p.status == "candidate"]
-    return {joints(p)[0]: initial(key(p, cut_lists), cut_lists, statistics) for p in candidates}
+    return {named_jumps(p)[0]: initial(key(p, cut_lists), cut_lists, statistics) for p in candidates}
 
 
 def with_losses(plans: Sequence[Plan], kls: Mapping[str, float]) -> tuple[Plan, ...]:
@@ -72,13 +72,13 @@ def losses(
     plans: Sequence[Plan],
     anchors: Mapping[str, Anchor],
     cut_lists: Mapping[str, tuple[Cut, ...]],
-    starts: Mapping[Joint, Stitch],
+    starts: Mapping[NamedJump, Stitch],
     split: Split,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
     """The mean KL (nats) of each plan by name; plans may be tried apart, each gets what it gets beside others.
 
-    ``starts`` are the stitches of all their joints. Front features stream: a batch is computed once for all plans
+    ``starts`` are the stitches of all their jumps. Front features stream: a batch is computed once for all plans
     and dropped. Raises ``RestnetError`` where what the anchors put out is not finite.
     """
     behind = _behind(plans, anchors, starts)
@@ -111,19 +111,23 @@ def _piece(anchor: Anchor, piece: Piece) -> keras.Model:
 
 
 def _behind(
-    plans: Sequence[Plan], anchors: Mapping[str, Anchor], starts: Mapping[Joint, Stitch]
+    plans: Sequence[Plan], anchors: Mapping[str, Anchor], starts: Mapping[NamedJump, Stitch]
 ) -> dict[str, list[keras.Model]]:
     """What runs behind each plan's front, to its logits: a stitch and a piece in turns.
 
     Each is made once for all plans: that takes longer than running it.
     """
-    stitches = {joint: stitch.build(starts[joint]) for joint in dict.fromkeys(j for p in plans for j in joints(p))}
+    jumps = dict.fromkeys(jump for p in plans for jump in named_jumps(p))
+    stitches = {jump: stitch.build(starts[jump]) for jump in jumps}
     every = dict.fromkeys(piece for p in plans for piece in p.route[1:])
     pieces = {piece: _piece(anchors[piece.anchor], piece) for piece in every}
-    steps = {p.name: zip(joints(p), p.route[1:], strict=True) for p in plans}
     return {
-        name: [model for joint, piece in pairs for model in (stitches[joint], pieces[piece])]
-        for name, pairs in steps.items()
+        p.name: [
+            model
+            for jump, piece in zip(named_jumps(p), p.route[1:], strict=True)
+            for model in (stitches[jump], pieces[piece])
+        ]
+        for p in plans
     }
 
 
