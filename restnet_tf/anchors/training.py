@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restnet_tf.data.splits import Data
-from restnet_tf.graph import infer
+from restnet_tf.graph import batches, costs, infer
 from restnet_tf.records import Anchor, RestnetError
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def train(
         raise RestnetError(
             f"{anchor.name} tells {anchor.classes} classes apart, but {data.name} has {int(split.labels.max()) + 1}"
         )
-    steps = -(-epochs * len(split) // _BATCH)
+    batch = min(_BATCH, max(batches.LEAST, batches.most(costs.held(costs.nodes(anchor.model)))))
+    steps = -(-epochs * len(split) // batch)
     schedule = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=rate, warmup_steps=max(1, steps // 20))
     optimizer = keras.optimizers.Adam(schedule)
     # Built ahead, the step is traced once instead of twice.
@@ -51,8 +52,8 @@ def train(
     anchor.model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(split)) for _ in range(epochs)])
-    for step, images in enumerate(split.batches(anchor.input_shape, _BATCH, order=order)):
-        anchor.model.train_on_batch(np.asarray(images), split.labels[order[step * _BATCH :][: len(images)]])
+    for step, images in enumerate(split.batches(anchor.input_shape, batch, order=order)):
+        anchor.model.train_on_batch(np.asarray(images), split.labels[order[step * batch :][: len(images)]])
         progress(step + 1, steps)
 
 

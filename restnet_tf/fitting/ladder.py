@@ -24,7 +24,7 @@ from restnet_tf.fitting.results import CLOSED_FORM, Fitted, RungResult
 from restnet_tf.fitting.rungs import Rung, rung_named
 from restnet_tf.fitting.stints import CHECKS, Stint
 from restnet_tf.fitting.trainee import Regimen, Trainee
-from restnet_tf.graph import costs
+from restnet_tf.graph import batches, costs
 from restnet_tf.records import Layout, RestnetError, Stitch
 from restnet_tf.stitches import stitch
 
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     import keras
 
 _DEPTHWISE = frozenset(["DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"])
-_BATCH, _LEAST_BATCH = 128, 16
-# Of what the values of a batch take, forwards and backwards; CIFAR-sized backs are far below.
-_BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8
+_BATCH = 128
 _LEAST_STEPS = 60  # where the work is for few images, smaller batches still make so many steps of them
 _LEAST_JUDGES = 128  # images that validations see where all of them would take longer than the training
 # From the second validation without a gain on, training goes on from the best weights at a part of the rate: what suits
@@ -195,8 +193,8 @@ def work(*stretches: keras.Model) -> int:
 
 def room(back: keras.Model, budget: float) -> int:
     """Bytes that the values of a batch take in the training of a back, at most, where a rung has so much work."""
-    batch = max(_LEAST_BATCH, min(_BATCH, int(budget / (2 * work(back)) / _LEAST_STEPS)))
-    return min(_BATCH_BYTES, _BYTES_A_VALUE * batch * costs.held(costs.nodes(back)))
+    batch = max(batches.LEAST, min(_BATCH, int(budget / (2 * work(back)) / _LEAST_STEPS)))
+    return min(batches.BYTES, batches.held(batch, costs.held(costs.nodes(back))))
 
 
 class _Trainer:
@@ -208,7 +206,7 @@ class _Trainer:
         stretches = [*self.lead.stretches, net.back]
         calls = [node for stretch in stretches for node in costs.nodes(stretch)]
         self._macs, self._work = costs.macs(calls), work(*stretches)
-        self._room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, costs.held(calls)))
+        self._room = batches.most(costs.held(calls))
         self._depthwise = any(type(node.operation).__name__ in _DEPTHWISE for node in calls)
         self._rng = np.random.default_rng(seed)
         self._judged = 0  # images that the validations of a rung have seen
@@ -239,7 +237,7 @@ class _Trainer:
 
         passes = rung.passes
         images = min(_MAX_REPEATS * len(self._train.x), budget // (passes * self._work))
-        batch = min(len(self._train.x), max(_LEAST_BATCH, min(_BATCH, self._room, images // _LEAST_STEPS)))
+        batch = min(len(self._train.x), max(batches.LEAST, min(_BATCH, self._room, images // _LEAST_STEPS)))
         steps = max(checks, images // batch)
         # Compiling takes seconds, and on a CPU depthwise convolutions are slower in XLA (five times, of MobileNetV2).
         fused = rung.fuses and not self._depthwise and steps * batch * passes * self._work > _FUSED_WORK
@@ -292,7 +290,7 @@ class _Trainer:
             return float("nan")
         total = 0.0
         self._judged += len(self._rank.x)
-        batch = max(_LEAST_BATCH, min(2 * _BATCH, self._room))
+        batch = max(batches.LEAST, min(2 * _BATCH, self._room))
         for at in range(0, len(self._rank.x), batch):
             x, teacher, _ = self._rank.arrays(slice(at, at + batch))
             total += float(np.sum(kl_divergence(teacher, self._net(x)[1])))

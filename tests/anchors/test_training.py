@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from click.testing import CliRunner
 
 from restnet_tf.anchors import training, zoo
 from restnet_tf.cli.main import main
+from restnet_tf.commands import train
 from restnet_tf.data import splits
-from restnet_tf.graph import cuts
+from restnet_tf.graph import batches, costs, cuts
 from tflite_export.runtime import ElasticModel
 
 LARGE = "ViT:input=8,patch=2,width=24,depth=2,heads=2"
@@ -102,3 +104,17 @@ def test_images_without_labels_are_refused(tmp_path):
     result = run("train", f"{SMALL},classes=3", *arguments)
     assert result.exit_code == 1
     assert "no labels to train on" in result.output
+
+
+def test_a_large_network_is_trained_on_fewer_images_at_once(monkeypatch):
+    images, steps = splits.load("digits", seed=0), []
+    few = replace(images, fit=images.fit.head(100))
+    untrained = train._untrained(SMALL, few)
+    values = costs.held(costs.nodes(untrained.model))
+    for at_once in (50, 1000):
+        monkeypatch.setattr(batches, "BYTES", batches.held(at_once, values))
+        training.train(untrained, few, epochs=1, rate=1e-3, seed=0, progress=lambda done, total: steps.append(total))
+    assert steps == [2, 2, 2, 2]
+    monkeypatch.setattr(batches, "BYTES", 1)
+    training.train(untrained, few, epochs=1, rate=1e-3, seed=0, progress=lambda done, total: steps.append(total))
+    assert steps[-1] == -(-100 // batches.LEAST)

@@ -12,7 +12,8 @@ import pytest
 
 from restnet_tf.family import compute, controls, fits, from_scratch
 from restnet_tf.fitting import ladder, scratch
-from restnet_tf.graph import cuts
+from restnet_tf.fitting.examples import Examples
+from restnet_tf.graph import batches, costs, cuts
 from restnet_tf.methods.restnet import jumps, method, outlook, routes
 from restnet_tf.methods.restnet.options import Options
 from restnet_tf.points.points import FROM_SCRATCH
@@ -130,9 +131,16 @@ def test_the_network_of_a_point_is_trained_from_nothing_and_its_anchors_stay(fit
     assert family.run.stitch_path(FROM_SCRATCH).read_bytes() == saved
 
 
-def test_a_twin_from_nothing_is_named_by_its_point_and_decides(fitted: Any) -> None:
+def test_a_twin_from_nothing_is_named_by_its_point_and_decides_and_is_trained_within_the_memory(
+    fitted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     family, plan, job, fit = fitted
+    values = sum(costs.held(costs.nodes(piece)) for piece in from_scratch._pieces(plan, family.anchors))
+    monkeypatch.setattr(batches, "BYTES", batches.held(20, values))
+    taken, tensors = [], Examples.tensors
+    monkeypatch.setattr(Examples, "tensors", lambda self, rows: taken.append(len(rows)) or tensors(self, rows))
     control = from_scratch.control(family, plan, job, fit[plan.name], named=True, twin=True)
+    assert set(taken) == {20}
     assert (control.name, control.twin_of) == (f"{FROM_SCRATCH}-{plan.name}", plan.name)
     assert family.run.stitch_path(control.name).exists()
     assert networks.forward(control.model, networks.images(4)).shape == (4, networks.CLASSES)

@@ -327,9 +327,10 @@ def test_the_rate_falls_where_validation_gains_nothing(run: Any, caches: Any) ->
 
 def test_batches_are_bounded_by_what_they_hold(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from restnet_tf.fitting import ladder
+    from restnet_tf.graph import batches
 
-    monkeypatch.setattr(ladder, "_BATCH_BYTES", 1)
-    monkeypatch.setattr(ladder, "_LEAST_BATCH", 8)
+    monkeypatch.setattr(batches, "BYTES", 1)
+    monkeypatch.setattr(batches, "LEAST", 8)
     steps: list[int] = []
     result = run(
         "stitch", work=2 * ladder._LEAST_WORK * 128 * 7, progress=lambda rung, done, total: steps.append(total)

@@ -18,15 +18,14 @@ from restnet_tf.fitting.adam import SparseAdam, warmed_cosine
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.loss import distillation, kl_divergence
 from restnet_tf.fitting.results import RungResult
-from restnet_tf.graph import finite
+from restnet_tf.graph import batches, finite
 from restnet_tf.methods.snnet import draws
 from restnet_tf.methods.snnet.supernet import Configuration, Supernet
 from restnet_tf.records import RestnetError, Stitch
 
 _RATE = 6e-3  # stitches alone, in small batches, bear more than a back does
 _ANCHOR_SHARE = 0.1  # of the rate, as in the paper
-_BATCH, _LEAST_BATCH = 128, 16
-_BATCH_BYTES, _BYTES_A_VALUE = 4 * 2**30, 8
+_BATCH = 128
 _LEAST_UPDATES = 600  # of each stitch: of the same images, smaller batches make so many
 _CHECKS = 6  # validations
 _JUDGE_SHARE, _LEAST_JUDGES = 0.1, 64  # of the work; images
@@ -152,11 +151,11 @@ class _Trainer:
         forward = [net.stretches.work(p) for p in pieces]
         self._work = [passes * w for w in forward]
         self._macs = [passes * net.stretches.macs(p) for p in pieces]
-        room = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, *(net.stretches.held(p) for p in pieces)))
+        room = batches.most(max(net.stretches.held(p) for p in pieces))
         images = recipe.work // int(np.mean(self._work))
         stitches = len({name for c in self._all for name in c.windows})
         most = images // (_LEAST_UPDATES * max(1, stitches))
-        self._batch = min(len(train), max(_LEAST_BATCH, min(_BATCH, room, most)))
+        self._batch = min(len(train), max(batches.LEAST, min(_BATCH, room, most)))
         self._optimizer = SparseAdam(net.variables)
         self._apart = _apart([net.trained(c) for c in self._all])
         count = int(_JUDGE_SHARE * recipe.work / (_CHECKS + 2)) // sum(forward)
