@@ -108,9 +108,11 @@ def _beside_largest(points: Sequence[OperatingPoint], metric: str, many: str) ->
 
 def _verdict(lead: float, error: float, metric: str, largest: OperatingPoint, many: str) -> str:
     n = largest.test.n
-    if abs(lead) <= _NOISE * error:
-        return f"the {metric} of {largest.name}, within the noise of {n} test {many}"
-    return f"a {'higher' if lead > 0 else 'lower'} {metric} than {largest.name} on {n} test {many}"
+    if abs(lead) > _NOISE * error:
+        return f"a {'higher' if lead > 0 else 'lower'} {metric} than {largest.name} on {n} test {many}"
+    if 100 * lead < -100 * _LOSS - _EQUAL:  # few images hide a loss; they do not make it none
+        return f"a lower {metric} than {largest.name}, by less than the noise of {n} test {many}"
+    return f"the {metric} of {largest.name}, within the noise of {n} test {many}"
 
 
 def _from_chord(points: Sequence[OperatingPoint], metric: str) -> list[str]:

@@ -58,6 +58,14 @@ def test_of_those_that_do_as_well_the_cheapest_is_told_with_its_noise():
     assert "has a higher accuracy than large" in said(*STATIC, tried((180, 190), shares=(0.25,)))[1]
 
 
+def test_a_loss_that_the_noise_hides_is_not_said_to_be_none():
+    line = said(*STATIC, tried((177, 177), shares=(0.25,)))[1]
+    assert line.startswith(
+        "small>large with 30 % going on has a lower accuracy than large, by less than the noise of 200 test images, at"
+    )
+    assert line.endswith("-1.5 ± 1.7 points image by image")
+
+
 def test_the_chord_is_that_at_the_mean_cost_of_the_same_split():
     # On the test split 30 % go on: (1 + 0.3 * 9 - 1) / 8 of the way from 60 % to 90 %; 25 % on the rank split.
     assert said(*STATIC, ONE)[2] == (
