@@ -120,7 +120,7 @@ def _built(
     method.check(work)
     if isinstance(execute, Processes | Workers):
         if isinstance(work, Family):
-            execute.leave_room(forecast.memory(work))
+            execute.leave_room(forecast.memory(work), ledger)
         ledger.workers = execute.jobs
     run, new = work.run, not work.run.path.exists()
     try:

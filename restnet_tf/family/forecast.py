@@ -40,7 +40,7 @@ PROGRAM, _SUMMED = 9e8, 12
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds here, and bytes: of memory at the peak, of disk while the family is built."""
+    """Seconds here, and bytes: of a process's memory at the peak, of disk while the family is built."""
 
     seconds: float
     memory: float
@@ -49,7 +49,7 @@ class Forecast:
     def told(self, path: Path) -> str:
         """In a line for people."""
         return (
-            f"about {_duration(self.seconds)} here, {atomic.spoken(self.memory)} of memory,"
+            f"about {_duration(self.seconds)} here, {atomic.spoken(self.memory)} of memory a process,"
             f" {atomic.spoken(self.disk)} of disk in {path}"
         )
 

@@ -98,11 +98,11 @@ class Workers:
         """How many workers were there when it was last looked."""
         return self._count
 
-    def leave_room(self, bytes_each: float) -> None:
+    def leave_room(self, bytes_each: float, report: Reporter) -> None:
         """Leave out workers that may not take so much memory, where others may."""
         self._size = bytes_each + _LIBRARIES
         if self._home is not None:
-            self._home.leave_room(bytes_each)
+            self._home.leave_room(bytes_each, report)
 
     def wait(self, report: Reporter) -> list[Worker]:
         """The workers, as soon as there is one; raises ``RestnetError`` where none comes."""

@@ -11,6 +11,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -73,10 +74,17 @@ class Processes:
         many = f"{self.jobs} processes of one thread each share" if self.jobs > 1 else "one process of one thread does"
         return f"{many} the work ({here}); --jobs N takes N"
 
-    def leave_room(self, bytes_each: float) -> None:
-        """Be fewer where processes of such a size would not fit, unless the user said how many."""
-        fewer = self.jobs if self._chosen else min(self.jobs, _fitting(bytes_each))
-        if fewer < self.jobs:
+    def leave_room(self, bytes_each: float, report: Reporter) -> None:
+        """Be fewer where processes of such a size would not fit; where the user said how many, say so."""
+        fewer = min(self.jobs, _room(bytes_each))
+        if fewer == self.jobs:
+            return
+        if self._chosen:
+            report.say(
+                f"{self.jobs} processes of about {atomic.spoken(bytes_each)} each may not fit into the memory that is"
+                f" free; --jobs {fewer} takes less"
+            )
+        else:
             self.close()
             self.jobs = fewer
 
@@ -204,8 +212,13 @@ def _gpu() -> bool:
 
 def _fitting(bytes_each: float) -> int:
     """Processes of such a size: one a core, as far as memory reaches."""
-    cores, free = resources.cores(), atomic.free_memory()
-    return cores if free is None else max(1, min(cores, int(free // bytes_each)))
+    return min(resources.cores(), _room(bytes_each))
+
+
+def _room(bytes_each: float) -> int:
+    """Processes of such a size that the memory bears, one at least."""
+    free = atomic.free_memory()
+    return sys.maxsize if free is None else max(1, int(free // bytes_each))
 
 
 def _running(work: Sequence[Task[Any, Any]], left: Iterable[int], jobs: int) -> list[str]:

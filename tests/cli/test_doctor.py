@@ -34,7 +34,7 @@ def test_a_model_is_loaded_cut_looked_at_and_compiled(inputs: Path) -> None:
     assert "cuts, " in answer.out
     assert "no better than chance" in answer.out  # of random weights
     assert "compiles to int8" in answer.out
-    assert re.search(r"a build of it alone, .* takes about .* of memory, .* of disk in runs/", answer.out)
+    assert re.search(r"a build of it alone, .* takes about .* of memory a process, .* of disk in runs/", answer.out)
     assert answer.code == 1
 
 

@@ -36,9 +36,18 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family[Any]:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (Forecast(4.1, 9.04e8, 1.24e6), "about 10 seconds here, 0.9 GB of memory, 1.2 MB of disk in runs/x"),
-        (Forecast(720, 3.1e9, 1.2e9), "about 12 minutes here, 3.1 GB of memory, 1.2 GB of disk in runs/x"),
-        (Forecast(9000, 3.1e9, 1.2e9), "about 2.5 hours here, 3.1 GB of memory, 1.2 GB of disk in runs/x"),
+        (
+            Forecast(4.1, 9.04e8, 1.24e6),
+            "about 10 seconds here, 0.9 GB of memory a process, 1.2 MB of disk in runs/x",
+        ),
+        (
+            Forecast(720, 3.1e9, 1.2e9),
+            "about 12 minutes here, 3.1 GB of memory a process, 1.2 GB of disk in runs/x",
+        ),
+        (
+            Forecast(9000, 3.1e9, 1.2e9),
+            "about 2.5 hours here, 3.1 GB of memory a process, 1.2 GB of disk in runs/x",
+        ),
     ],
 )
 def test_a_line_for_people(given: Forecast, line: str) -> None:

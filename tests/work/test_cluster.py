@@ -222,7 +222,7 @@ def test_workers_that_a_task_does_not_fit_are_left_out_where_others_have_more(ma
         until(lambda: len(execute.wait(report)) == 2)
         both = execute.wait(report)
         large, small = both[0], replace(both[1], limit=int(1.2e9))
-        execute.leave_room(1e9)
+        execute.leave_room(1e9, report)
         assert execute._roomy(both, both, report) == both  # no worker has so much
         large = replace(large, limit=int(2e9))
         assert execute._roomy([large, small], [large, small], report) == [large]

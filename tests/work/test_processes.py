@@ -277,9 +277,13 @@ def _alive(number: int) -> bool:
 
 
 def test_large_tasks_get_fewer_processes_unless_the_user_says_how_many():
-    usual, chosen = Processes(None), Processes(3)
-    for one in (usual, chosen):
-        one.leave_room(1e15)
+    usual, chosen, report = Processes(None), Processes(3), Silent()
+    for bytes_each in (1e3, 1e15):
+        for one in (usual, chosen):
+            one.leave_room(bytes_each, report)
     assert (usual.jobs, chosen.jobs) == (1, 3)
+    assert report.lines == [
+        "3 processes of about 1000000.0 GB each may not fit into the memory that is free; --jobs 1 takes less"
+    ]
     assert usual.told.startswith("one process of one thread does the work")
     assert chosen.told.startswith("3 processes of one thread each share the work")
