@@ -126,12 +126,21 @@ def compile_anchors(family: Family, precisions: Sequence[str]) -> None:
         return
     members = Members(family, {}, {})
     pieces = [AnchorPieces(members, precision) for precision in precisions]
-    for mixed in (False, True):  # of the int8 ones
-        due = [t for each in pieces if each.mixed == mixed for role in family.anchors if (t := each.due(role))]
-        tasks.finish(family.execute, due, family.report)
+    compile_objects(family, pieces, list(family.anchors))
     for each in pieces:
         for role in family.anchors:
             each.object(role)
+
+
+def compile_objects(family: Family, pieces: Sequence[AnchorPieces], roles: Sequence[str]) -> None:
+    """Compile what the run lacks of the anchors' objects, and say what there is to say of these."""
+    for mixed in (False, True):  # of the int8 ones
+        due = {
+            (each, role): task for each in pieces if each.mixed == mixed for role in roles if (task := each.due(role))
+        }
+        tasks.finish(family.execute, list(due.values()), family.report)
+        for each, role in due:
+            each.tell(role)
 
 
 class Converter:
@@ -270,13 +279,18 @@ class AnchorPieces:
 
     def object(self, role: str) -> link.Object:
         """An anchor, compiled with its cuts as outputs; one with other weights has none: no route goes through it."""
-        new = role not in self._objects
+        new = role not in self._objects and self.due(role) is not None
         compiled = self._kept(role, *self._compilation(role))
-        if new and self._lower:
-            self._tell_lowered(role, compiled)
-        if new and self.mixed:
-            self._family.report.say(self._family.settings.mixed.told(role, self._family.run.map_path(role)))
+        if new:
+            self.tell(role)
         return compiled
+
+    def tell(self, role: str) -> None:
+        """Say what came of compiling an anchor, where that decided anything or changed its answers."""
+        if self._lower:
+            self._tell_lowered(role)
+        if self.mixed:
+            self._family.report.say(self._family.settings.mixed.told(role, self._family.run.map_path(role)))
 
     def due(self, role: str) -> Task[Any, None] | None:
         """What makes the object of an anchor; None where the run has it."""
@@ -313,11 +327,11 @@ class AnchorPieces:
 
         return [*parts, own.word], task
 
-    def _tell_lowered(self, role: str, compiled: link.Object) -> None:
+    def _tell_lowered(self, role: str) -> None:
         """Say how far an anchor made of other operators is from what it was in Keras."""
         model = self._members.model(role)
         images = next(iter(self._members.calibration(model.input_shape[1:])))
-        scores = verify.run(link.variant(link.Route(compiled), precision=self._precision), [images]).scores
+        scores = verify.run(link.variant(link.Route(self.object(role)), precision=self._precision), [images]).scores
         exact = np.asarray(infer.compiled(model)(images))
         same = float(np.mean(scores.argmax(1) == exact.argmax(1)))
         self._family.report.say(

@@ -24,7 +24,7 @@ from restnet_tf.fitting.results import Fitted
 from restnet_tf.progress import Silent
 from restnet_tf.records import Plan
 from restnet_tf.run.directory import Run
-from restnet_tf.work import sources, tasks
+from restnet_tf.work import sources
 from restnet_tf.work.sources import AnchorSource, DataSource
 from restnet_tf.work.tasks import CONVERSIONS, Progress, Task
 from tflite_export import link
@@ -155,9 +155,7 @@ def _compile(members: Members, makers: Mapping[str, Maker], jobs: Sequence[Job])
         return
     roles = dict.fromkeys((*family.anchors, *(job.point for job in jobs if job.point in members.taught)))
     pieces = {job.precision: _pieces(makers[job.precision]) for job in jobs}
-    for mixed in (False, True):  # of the int8 ones
-        due = [t for each in pieces.values() if each.mixed == mixed for role in roles if (t := each.due(role))]
-        tasks.finish(family.execute, due, family.report)
+    anchor_pieces.compile_objects(family, list(pieces.values()), list(roles))
 
 
 def _take(maker: Maker, point: str, result: LinkedFile, family: Family) -> None:
