@@ -44,11 +44,23 @@ def spread(figure: Any) -> None:
     figure.get_layout_engine().execute(figure)  # only then is known where anything lies
     for axes in figure.axes:
         names = [text for text in axes.texts if text.get_gid() == _NAME]
-        marks = [_mark(axes.transData.transform(name.xy)) for name in names]
+        spots = np.array([axes.transData.transform(name.xy) for name in names]).reshape(-1, 2)
+        _order(names, spots)
+        marks = [_mark(spot) for spot in spots]
         taken = np.array([*marks, *[_NOWHERE] * len(names)])
         frame = np.array(axes.bbox.extents)
         for number, name in enumerate(names, start=len(marks)):
             taken[number] = _freest(name, taken[:number], frame)
+
+
+def _order(names: Sequence[Annotation], spots: np.ndarray) -> None:
+    """Of points that lie on one another, the upper one's name belongs above, the lower one's below."""
+    for name, spot in zip(names, spots, strict=True):
+        near = spots[(np.abs(spots - spot) < 2 * _MARK).all(axis=1)][:, 1] - spot[1]
+        if near.any() and (near.min() == 0 or near.max() == 0):
+            right, up, side = _PLACES[0 if near.max() == 0 else 1]
+            name.set_horizontalalignment(side)
+            name.xyann = (right, up)
 
 
 def _freest(name: Annotation, taken: np.ndarray, frame: np.ndarray) -> np.ndarray:

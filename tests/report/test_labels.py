@@ -58,3 +58,15 @@ def test_a_long_name_covers_others_rather_than_the_axes() -> None:
         text.set_text("L2-L3-L4-L6-L8-L9-L10-L13-L14-L17")
     labels.spread(whole)
     assert [room for room in rooms(axes) if room.x0 < axes.bbox.x0 or room.x1 > axes.bbox.x1] == []
+
+
+@pytest.mark.parametrize("upper", [0, 1])
+@pytest.mark.parametrize("below", [False, True])
+def test_names_of_points_that_touch_stand_as_the_points_do(upper: int, below: bool) -> None:
+    whole, axes = figure([])
+    heights = [0.5, 0.49][::-1] if upper else [0.5, 0.49]
+    for number, height in enumerate(heights):
+        labels.add(axes, f"L{number}-S{number}", (0.5, height), below=below)
+    labels.spread(whole)
+    above, under = (rooms(axes)[number] for number in (upper, 1 - upper))
+    assert above.y0 > under.y1
