@@ -59,8 +59,8 @@ class Page:
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
-        self._navigate(page if isinstance(page, str) else page.resolve().as_uri())
-        self.settle()
+        self._address = page if isinstance(page, str) else page.resolve().as_uri()
+        self.load()
 
     def __enter__(self) -> Page:
         return self
@@ -71,6 +71,11 @@ class Page:
         os.close(self._out)
         os.close(self._in)
         self._profile.cleanup()
+
+    def load(self) -> None:
+        """The page, anew where it is there already."""
+        self._navigate(self._address)
+        self.settle()
 
     def resize(self, width: int, height: int) -> None:
         """In CSS pixels; below 600 as a phone with a touch screen has it."""

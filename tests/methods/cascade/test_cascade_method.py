@@ -134,7 +134,7 @@ def test_what_it_takes_is_said_first_and_is_measured(here: Path, monkeypatch: py
     options = Options(models=(SMALL, LARGE), data="data.npz")
     report = Silent()
     build.build("cascade", options, report)
-    words = r"about \d.* here, .* of memory, .* of disk in runs/"
+    words = r"about \d.* here, .* of memory a process, .* of disk in runs/"
     assert len([line for line in report.lines if re.match(words, line)]) == 1
     larger = replace(options, models=(SMALL, LARGE, LARGER))
     least, more = (outlook.forecast(method.open(each, Silent())) for each in (options, larger))

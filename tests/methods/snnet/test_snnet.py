@@ -129,7 +129,7 @@ def run(sources: Path, once: paths.Once) -> Path:
 def test_what_it_takes_is_said_first_and_the_work_is_what_was_foretold(run: Path, sources: Path) -> None:
     """Within a factor of 2."""
     said = (run.parent / "said").read_text(encoding="utf-8")
-    assert re.search(r"about .* here, .* of memory, .* of disk in .*/run$", said, re.MULTILINE)
+    assert re.search(r"about .* here, .* of memory a process, .* of disk in .*/run$", said, re.MULTILINE)
     family = method.open(asked(sources, run, *FAMILY, **ROUTES), Silent())
     plans = [p for p in plans_file.read_plans(run / "plans.json") if p.status == "chosen"]
     fits = [fit for name in Run(run).fitted_names() if (fit := Run(run).load_fitted(name)) is not None]

@@ -132,7 +132,7 @@ def test_the_run_says_what_it_found(finished):
 
 
 def test_what_it_takes_is_said_first_and_grows_with_what_is_asked_for(folder, finished):
-    assert re.search(r"about \d.* here, .* of memory, .* of disk in .*/run$", finished[1], re.MULTILINE)
+    assert re.search(r"about \d.* here, .* of memory a process, .* of disk in .*/run$", finished[1], re.MULTILINE)
     pool = tuple(str(folder / f"{name}.keras") for name in ("small", "large"))
     asked = Options(pool=pool, data=str(folder / "colours.npz"), images=18, pool_dir=folder / "pool")
     least = outlook.forecast(method.open(asked, Silent()))
