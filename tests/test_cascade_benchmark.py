@@ -69,5 +69,5 @@ def test_instructions_grow_with_the_stage_that_answers(files, joined) -> None:
     stages = [instructions.Counting(content, image) for content in files.values()]
     ways = [instructions.Counting(joined, image, cascades.answering(stage, 2)) for stage in (0, 1)]
     *alone, early, late = instructions.counted([*stages, *ways])
-    assert early == pytest.approx(alone[0], rel=0.1)
-    assert late == pytest.approx(sum(alone), rel=0.1)
+    assert early == pytest.approx(alone[0], rel=0.03)
+    assert late == pytest.approx(sum(alone), rel=0.03)

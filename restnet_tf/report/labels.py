@@ -58,8 +58,7 @@ def _order(names: Sequence[Annotation], spots: np.ndarray) -> None:
     for name, spot in zip(names, spots, strict=True):
         near = spots[(np.abs(spots - spot) < 2 * _MARK).all(axis=1)][:, 1] - spot[1]
         if near.any() and (near.min() == 0 or near.max() == 0):
-            right, up, side = _PLACES[0 if near.max() == 0 else 1]
-            name.set_horizontalalignment(side)
+            right, up, _ = _PLACES[0 if near.max() == 0 else 1]
             name.xyann = (right, up)
 
 
