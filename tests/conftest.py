@@ -94,7 +94,7 @@ _LONGEST = (
     "commands/test_link.py",
     "work/test_tasks.py",
     "test_documents.py",
-    "test_cascade_benchmark.py",
+    "work/test_equal_bytes.py",
 )
 
 
