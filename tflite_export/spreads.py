@@ -57,9 +57,12 @@ class Spread:
         return replace(wide, counts=wide.counts + np.bincount(places, minlength=_BINS))
 
     def _reaching(self) -> Spread:
-        reach, counts = self.reach, self.counts
-        while max(-self.low, self.high) > reach:
-            counts = np.pad(counts.reshape(-1, 2).sum(1), _BINS // 4)
+        reach, counts, furthest = self.reach, self.counts, max(-self.low, self.high)
+        if furthest <= reach:
+            return self
+        empty = not counts.any()
+        while furthest > reach:
+            counts = counts if empty else np.pad(counts.reshape(-1, 2).sum(1), _BINS // 4)
             reach *= 2
         return replace(self, reach=reach, counts=counts)
 
