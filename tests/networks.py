@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -97,6 +97,29 @@ def decisive(model: keras.Model, x: np.ndarray) -> np.ndarray:
 def forward(model: keras.Model, x: np.ndarray) -> np.ndarray:
     """The model's outputs at inference."""
     return np.asarray(model(np.asarray(x, np.float32), training=False))
+
+
+class Ends(NamedTuple):
+    """What an anchor gives for images: ``(n, classes)``, ``(n, c)``, and the model's own answers ``(n, classes)``."""
+
+    logits: np.ndarray
+    features: np.ndarray
+    answers: np.ndarray
+
+
+def checked_ends(anchor: Anchor, x: np.ndarray) -> Ends:
+    """Logits give the output; the features lie on the way to them, and the logits are affine in them."""
+    model = keras.Model(anchor.model.inputs[0], [anchor.logits, anchor.features, anchor.model.outputs[0]])
+    ends = Ends(*(np.asarray(t) for t in model(np.asarray(x, np.float32), training=False)))
+    logits, features, answers = ends
+    assert logits.shape == (len(x), anchor.classes)
+    assert features.shape == (len(x), anchor.features.shape[-1])
+    np.testing.assert_array_equal(keras.ops.softmax(logits), answers)
+    rest = keras.Model(anchor.features, anchor.logits)
+    np.testing.assert_allclose(forward(rest, features), logits, rtol=1e-5, atol=1e-6)
+    a, b = forward(rest, features * 0), forward(rest, features * 2)
+    np.testing.assert_allclose(b - a, 2 * (logits - a), rtol=1e-4, atol=1e-5)
+    return ends
 
 
 def cuts_of(sizes: Sequence[int], channels: int | Sequence[int] = 4, kind: str = "grid") -> tuple[Cut, ...]:

@@ -15,10 +15,11 @@ import needs
 import numpy as np
 import paths
 import pytest
+from networks import checked_ends
 
 from restnet_tf.anchors import applications, preprocess, pretrained, vit, zoo
 from restnet_tf.graph import surgery
-from restnet_tf.records import Anchor, RestnetError
+from restnet_tf.records import RestnetError
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -102,87 +103,10 @@ def test_mode_of_a_family_is_its_own_preprocess_input(family: str) -> None:
     assert (preprocess.FAMILY_MODES[family] == "none") == np.array_equal(theirs, x)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "options", "mode"),
-    [
-        ("MobileNetV2", {"alpha": 0.35}, "-1to1"),
-        ("MobileNet", {"alpha": 0.25}, "-1to1"),
-        ("ResNet50", {"classes": 10}, "caffe"),
-        pytest.param("DenseNet121", {"classes": 10}, "imagenet", marks=pytest.mark.slow),
-        ("MobileNetV3Small", {"minimalistic": True}, "none"),
-    ],
-)
-def test_folding_equals_preprocessing_before_the_bare_model(name: str, options: dict, mode: str) -> None:
-    text = ",".join(f"{k}={v}" for k, v in options.items())
-    anchor = zoo.load(f"{name}:{text},input={SIDE}", weights="none")
-    build = getattr(keras.applications, name)
-    bare = build(weights=None, input_shape=(SIDE, SIDE, 3), **options)
-    ours = [layer for layer in anchor.model.layers if layer.weights and layer.name != "preprocess"]
-    theirs = [layer for layer in bare.layers if layer.weights]
-    for one, other in zip(theirs, ours, strict=True):
-        one.set_weights(other.get_weights())
-    family = sys.modules[build.__module__]
-    assert preprocess.FAMILY_MODES[build.__module__.rpartition(".")[2]] == mode
-    x, prepared = images(), family.preprocess_input(images())
-    np.testing.assert_allclose(outputs(anchor.model, x), outputs(bare, prepared), rtol=0, atol=1e-6)
-    # Random networks hardly look at their input; their first convolution does.
-    front = first_convolution(bare)
-    expected = outputs(front, prepared)
-    np.testing.assert_allclose(outputs(first_convolution(anchor.model), x), expected, rtol=1e-5, atol=1e-5)
-    if mode != "none":
-        assert np.abs(outputs(front, x) - expected).max() > 0.1
-
-
-def first_convolution(model: keras.Model) -> keras.Model:
-    ops = [op for op in model.layers if isinstance(op, layers.Conv2D) and op.name != "preprocess"]
-    return keras.Model(model.inputs[0], ops[0].output)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ConvNeXtTiny",
-        "DenseNet121",
-        "EfficientNetB0",
-        "EfficientNetV2B0",
-        "InceptionResNetV2",
-        "InceptionV3",
-        "MobileNet",
-        "MobileNetV2",
-        "MobileNetV3Small",
-        "NASNetMobile",
-        "ResNet50",
-        "ResNet50V2",
-        "VGG16",
-        "VGG19",
-        "Xception",
-    ],
-)
-def test_every_family_loads_with_logits_and_features(name: str) -> None:
-    side = 96
-    anchor = zoo.load(f"{name}:input={side},classes=10", weights="none")
-    check_ends(anchor, images(side=side, n=1))
-
-
-def check_ends(anchor: Anchor, x: np.ndarray) -> None:
-    """Logits give the output; the features lie on the way to them, and the logits are affine in them."""
-    model = keras.Model(anchor.model.inputs[0], [anchor.logits, anchor.features])
-    logits, features = (np.asarray(t) for t in model(x, training=False))
-    assert logits.shape == (len(x), anchor.classes)
-    assert features.shape == (len(x), anchor.features.shape[-1])
-    np.testing.assert_array_equal(keras.ops.softmax(logits), outputs(anchor.model, x))
-    rest = keras.Model(anchor.features, anchor.logits)
-    np.testing.assert_allclose(outputs(rest, features), logits, rtol=1e-5, atol=1e-6)
-    a, b = outputs(rest, features * 0), outputs(rest, features * 2)
-    np.testing.assert_allclose(b - a, 2 * (logits - a), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("name", [TINY, "MobileNet:alpha=0.25,input=32"])
 def test_logits_and_features_of_dense_and_convolutional_classifiers(name: str) -> None:
     anchor = zoo.load(name, weights="none")
-    check_ends(anchor, images())
+    checked_ends(anchor, images())
     on_the_way = {id(t) for op in anchor.model.operations for node in op._inbound_nodes for t in node.outputs}
     assert id(anchor.features) in on_the_way
     assert anchor.input_shape == (SIDE, SIDE, 3)
@@ -406,7 +330,7 @@ def test_preprocessing_of_a_users_model(tmp_path: Path, mode: str) -> None:
     }[mode]()
     anchor = zoo.load(saved(net, tmp_path), preprocess=mode)
     np.testing.assert_allclose(outputs(anchor.model, x), outputs(net, expected), rtol=0, atol=1e-6)
-    check_ends(anchor, x)
+    checked_ends(anchor, x)
     again = keras.models.load_model(saved(anchor.model, tmp_path, "again.keras"))
     np.testing.assert_array_equal(outputs(again, x), outputs(anchor.model, x))
 
@@ -445,7 +369,7 @@ def test_nested_models_are_laid_flat_with_the_same_weights_and_outputs(tmp_path:
     assert anchor.model.count_params() == net.count_params()
     x = images(side=8)
     np.testing.assert_array_equal(outputs(anchor.model, x), outputs(net, x))
-    check_ends(anchor, x)
+    checked_ends(anchor, x)
     shared = next(op for op in anchor.model.operations if len(op._inbound_nodes) == 2)
     assert isinstance(shared, layers.Conv2D)
     again = keras.models.load_model(saved(anchor.model, tmp_path, "flat.keras"))
@@ -522,7 +446,7 @@ def test_the_softmax_comes_apart_whatever_the_ending(tmp_path: Path, kind: str) 
         kernel, bias = conv.get_weights()
         np.testing.assert_allclose(features @ kernel[0, 0] + bias, logits, rtol=1e-5)
     else:
-        check_ends(anchor, x)
+        checked_ends(anchor, x)
 
 
 def test_a_size_that_is_left_open_must_be_said(tmp_path: Path) -> None:
@@ -531,7 +455,7 @@ def test_a_size_that_is_left_open_must_be_said(tmp_path: Path) -> None:
         zoo.load(path)
     anchor = zoo.load(path + ":input=8")
     assert anchor.input_shape == (8, 8, 3)
-    check_ends(anchor, images(side=8))
+    checked_ends(anchor, images(side=8))
     with pytest.raises(RestnetError, match="alpha cannot be set for a file"):
         zoo.load(path + ":alpha=2")
 
