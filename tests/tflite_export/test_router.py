@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
-import re
-import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -256,49 +251,12 @@ def test_whole_ranges_survive_the_common_scale():
 
 # --- TensorFlow Lite Micro ------------------------------------------------------------------------
 
-# It dies on what it cannot run, so it has a process of its own. Reads a file and images as .npy, prints
-# the scores of every choice for every image; the arena's figures go to descriptor 2.
-_MICRO = """
-import io, sys
-import numpy as np
-from tflite_micro.python.tflite_micro import runtime
-model, given = (sys.stdin.buffer.read(int(n)) for n in sys.argv[1:3])
-found = runtime.Interpreter.from_bytes(model, arena_size=8 << 20)
-scores = []
-for choice in map(int, sys.argv[3:]):
-    for image in np.load(io.BytesIO(given)):
-        found.set_input(image[None], 0)
-        if choice != 99:
-            found.set_input(np.array([choice], np.int32), 1)
-        found.invoke()
-        scores.append(found.get_output(0).copy())
-found.print_allocations()
-buffer = io.BytesIO()
-np.save(buffer, np.concatenate(scores))
-sys.stdout.buffer.write(buffer.getvalue())
-"""
-_NO_CHOICE = 99
 needs_micro = needs.MICRO.mark
 
 
-@dataclass(frozen=True)
-class Ran:
-    """Scores ``(choices, n, classes)`` and bytes of the arena."""
-
-    scores: np.ndarray
-    head: int
-    tail: int
-
-
-def on_micro(file: bytes, x: np.ndarray, choices: Sequence[int] = (_NO_CHOICE,)) -> Ran:
-    held = io.BytesIO()
-    np.save(held, x)
-    sizes = [str(len(file)), str(len(held.getvalue())), *map(str, choices)]
-    done = subprocess.run([sys.executable, "-c", _MICRO, *sizes], input=file + held.getvalue(), capture_output=True)
-    assert done.returncode == 0, done.stderr[-800:]
-    sizes_found = dict(re.findall(rb"Arena allocation (head|tail) (\d+)", done.stderr))
-    scores = np.load(io.BytesIO(done.stdout))
-    return Ran(scores.reshape(len(choices), len(x), -1), int(sizes_found[b"head"]), int(sizes_found[b"tail"]))
+def on_micro(file: bytes, x: np.ndarray, choices: Sequence[int] = ()) -> tflm_wheel.Ran:
+    settings = [np.array([[choice] for choice in choices], np.int32)] if choices else []
+    return tflm_wheel.run(file, x, 8 << 20, settings)
 
 
 @needs_micro
