@@ -281,7 +281,6 @@ def only(model: Model) -> Subgraph:
     return model.subgraphs[0]
 
 
-@cache
 def schema() -> ModuleType:
     """The generated schema, with tables that are read in half the time."""
     from ai_edge_litert import schema_py_generated

@@ -17,7 +17,7 @@ import numpy as np
 _BACK, _SIZE, _AHEAD = (struct.Struct(form).unpack_from for form in ("<i", "<H", "<I"))
 
 
-class FileTable(flatbuffers.table.Table):  # type: ignore[misc]
+class FileTable(flatbuffers.table.Table):
     """A table with the methods of the package's own; it refuses by some exception what that one does."""
 
     __slots__ = ("_fields",)
@@ -63,6 +63,7 @@ def _kind(flags: Any) -> np.dtype[Any]:
     return np.dtype(flags.name).newbyteorder("<")
 
 
+@cache
 def package() -> Any:
     """The flatbuffers package as generated code finds it, with these tables for its own."""
     return SimpleNamespace(**vars(flatbuffers) | {"table": SimpleNamespace(Table=FileTable)})

@@ -8,6 +8,7 @@ import classifiers
 import flatbuffers
 import pytest
 
+from tflite_export import flatbuffer
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import read, schema, write
 from tflite_export.tables import FileTable
@@ -20,7 +21,7 @@ def test_a_file_reads_as_by_the_package_itself(kind: str, monkeypatch: pytest.Mo
     content = classifiers.file(kind, channels_first=True)
     ours = write(read(content)), read(content)
     assert type(schema().Model.GetRootAs(content, 0)._tab) is FileTable
-    monkeypatch.setattr(schema(), "flatbuffers", flatbuffers)
+    monkeypatch.setattr(flatbuffer, "package", lambda: flatbuffers)
     assert type(schema().Model.GetRootAs(content, 0)._tab) is flatbuffers.table.Table
     assert ours[0] == write(read(content))
     assert _plain(ours[1].table) == _plain(read(content).table)
