@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import subprocess
-import sys
 from functools import reduce
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -66,41 +63,9 @@ def answers(runtime: str, content: bytes, x: np.ndarray) -> np.ndarray:
     return np.stack(rows)
 
 
-# Each start of TensorFlow Lite Micro's process takes longer than all that is run in it.
-_CHAINS = """
-import io, sys
-import numpy as np
-from tflite_micro.python.tflite_micro import runtime
-job = np.load(io.BytesIO(sys.stdin.buffer.read()))
-found = {}
-for name in job.files:
-    number, _, place = name.partition(".")
-    if not place:
-        continue
-    interpreter = runtime.Interpreter.from_bytes(job[name].tobytes(), arena_size=1 << 20)
-    rows = []
-    for one in found.get(number, job["x"]):
-        interpreter.set_input(one[None], 0)
-        interpreter.invoke()
-        rows.append(interpreter.get_output(0)[0].copy())
-    found[number] = np.stack(rows)
-np.savez(sys.stdout.buffer, **found)
-"""
-
-
 def through(runtime: str, chains: list[tuple[bytes, ...]], x: np.ndarray) -> list[np.ndarray]:
     """What chains of files make of raw inputs, each file of what the one before it gave."""
-    if runtime != "TFLM":
-        return [reduce(lambda values, content: answers(runtime, content, values), chain, x) for chain in chains]
-    held = io.BytesIO()
-    files = {
-        f"{n}.{i}": np.frombuffer(file, np.uint8) for n, chain in enumerate(chains) for i, file in enumerate(chain)
-    }
-    np.savez(held, x=x, **files)
-    done = subprocess.run([sys.executable, "-c", _CHAINS], input=held.getvalue(), capture_output=True, timeout=300)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
-    with np.load(io.BytesIO(done.stdout)) as found:
-        return [found[str(n)] if chain else x for n, chain in enumerate(chains)]
+    return [reduce(lambda values, content: answers(runtime, content, values), chain, x) for chain in chains]
 
 
 def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:

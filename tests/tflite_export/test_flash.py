@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import re
-import subprocess
-import sys
 from functools import cache
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,6 +17,7 @@ from restnet_tf.records import Stitch
 from restnet_tf.stitches.stitch import pipeline
 from tflite_export import flash, link, memory, tail
 from tflite_export.convert import compile_object
+from tflite_export.devices import tflm_wheel
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import IDENTIFIER, read
 from tflite_export.integers import quantise
@@ -128,42 +125,14 @@ def test_precisions_that_tflite_micro_cannot_run_are_refused():
         flash.of_elastic(link.elastic({"a": found, "b": found}, precision="float16"))
 
 
-# It dies on what it cannot run, so it has a process of its own.
-_MICRO = """
-import io, sys
-import numpy as np
-from tflite_micro.python.tflite_micro import runtime
-model, given = (sys.stdin.buffer.read(int(n)) for n in sys.argv[1:3])
-found = runtime.Interpreter.from_bytes(model, arena_size=8 << 20)
-scores = []
-for image in np.load(io.BytesIO(given)):
-    found.set_input(image[None], 0)
-    found.invoke()
-    scores.append(found.get_output(0).copy())
-found.print_allocations()
-buffer = io.BytesIO()
-np.save(buffer, np.concatenate(scores))
-sys.stdout.buffer.write(buffer.getvalue())
-"""
-
-
-def on_micro(file: bytes, x: np.ndarray) -> tuple[np.ndarray, bytes]:
-    """Raw scores, and what the runtime says of its arena."""
-    held = io.BytesIO()
-    np.save(held, x)
-    sizes = [str(len(file)), str(len(held.getvalue()))]
-    done = subprocess.run([sys.executable, "-c", _MICRO, *sizes], input=file + held.getvalue(), capture_output=True)
-    assert done.returncode == 0, done.stderr[-800:]
-    return np.load(io.BytesIO(done.stdout)), b" ".join(re.findall(rb"Arena allocation \w+ \d+", done.stderr))
-
-
 @needs.MICRO.mark
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_tflite_micro_runs_every_entry_in_the_arena_of_its_own_file(precision: str):
     for place, name in enumerate(NAMES):
         x = answers(single(name, precision))[0]
-        found, said = on_micro(flash.entry(image(precision), place), x)
-        expected, alone = on_micro(single(name, precision), x)
-        np.testing.assert_array_equal(found, expected)
-        assert said == alone
-        assert b"head" in said
+        found, alone = (
+            tflm_wheel.run(f, x, 8 << 20) for f in (flash.entry(image(precision), place), single(name, precision))
+        )
+        np.testing.assert_array_equal(found.scores, alone.scores)
+        assert (found.head, found.tail) == (alone.head, alone.tail)
+        assert found.head > 0

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
-import sys
-
 import keras
 import needs
 import numpy as np
@@ -15,6 +11,7 @@ from networks import forward
 from restnet_tf.anchors import vit
 from tflite_export import lowering, memory
 from tflite_export.convert import convert
+from tflite_export.devices import tflm_wheel
 from tflite_export.errors import TfliteError
 from tflite_export.flatbuffer import only, read
 from tflite_export.verify import run
@@ -119,32 +116,7 @@ def test_what_cannot_be_lowered_is_said():
         convert(bare, "float32", lower=["gelu"])
 
 
-# Reads a model and images as .npy, prints the outputs; the arena's figures go to descriptor 2.
-_MICRO = """
-import io, sys
-import numpy as np
-from tflite_micro.python.tflite_micro import runtime
-model, images = (sys.stdin.buffer.read(int(n)) for n in sys.argv[1:])
-found = runtime.Interpreter.from_bytes(model, arena_size=4 << 20)
-outputs = []
-for image in np.load(io.BytesIO(images)):
-    found.set_input(image[None], 0)
-    found.invoke()
-    outputs.append(found.get_output(0).copy())
-found.print_allocations()
-buffer = io.BytesIO()
-np.save(buffer, np.concatenate(outputs))
-sys.stdout.buffer.write(buffer.getvalue())
-"""
 needs_micro = needs.MICRO.mark
-
-
-def on_micro(content: bytes, given: np.ndarray) -> subprocess.CompletedProcess[bytes]:
-    """TensorFlow Lite Micro, which may die, in a process of its own."""
-    held = io.BytesIO()
-    np.save(held, given)
-    sizes = [str(len(content)), str(len(held.getvalue()))]
-    return subprocess.run([sys.executable, "-c", _MICRO, *sizes], input=content + held.getvalue(), capture_output=True)
 
 
 @needs_micro
@@ -165,16 +137,15 @@ def test_a_lowered_transformer_runs_on_tflite_micro_as_on_litert():
         litert.set_tensor(entry["index"], image[None])
         litert.invoke()
         expected.append(litert.get_tensor(end["index"]).copy())
-    done = on_micro(content, images)
-    assert done.returncode == 0, done.stderr[-500:]
-    found = np.load(io.BytesIO(done.stdout)).astype(int)
+    done = tflm_wheel.run(content, images, 4 << 20)
+    found = done.scores[0].astype(int)
     assert np.abs(found - np.concatenate(expected)).max() <= 1  # at FULLY_CONNECTED the two round differently
-    assert f"Arena allocation head {memory.plan(memory.ranges(content)).size}".encode() in done.stderr
+    assert done.head == memory.plan(memory.ranges(content)).size
 
 
 @needs_micro
 def test_tflite_micro_has_no_gelu():
     """Should it get one, there is nothing left to lower."""
-    done = on_micro(convert(network(), "int8", [images()]), np.zeros((1, 8, 8, 3), np.int8))
-    assert done.returncode != 0
-    assert b"GELU" in done.stderr
+    with pytest.raises(TfliteError, match="TensorFlow Lite Micro") as refused:
+        tflm_wheel.run(convert(network(), "int8", [images()]), np.zeros((1, 8, 8, 3), np.int8), 4 << 20)
+    assert "GELU" in refused.value.log

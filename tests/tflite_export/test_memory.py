@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,28 +19,17 @@ from keras import layers
 
 from tflite_export import emit
 from tflite_export.convert import convert
+from tflite_export.devices import tflm_wheel
 from tflite_export.errors import TfliteError
-from tflite_export.flatbuffer import Model, Subgraph, write
+from tflite_export.flatbuffer import Model, Subgraph, only, read, write
 from tflite_export.memory import ArenaPlan, LiveRange, check, plan, ranges
 
-# tflite-micro takes the whole process down with it on files that it cannot run.
-_MICRO = """
-import sys, numpy as np
-from tflite_micro.python.tflite_micro import runtime
-found = runtime.Interpreter.from_bytes(sys.stdin.buffer.read(), arena_size=4 << 20)
-entry = found.get_input_details(0)
-found.set_input(np.zeros(entry["shape"], entry["dtype"]), 0)
-found.invoke()
-found.print_allocations()
-"""
 needs_micro = needs.MICRO.mark
 
 
 def _head(model: bytes) -> int:
-    done = subprocess.run([sys.executable, "-c", _MICRO], input=model, capture_output=True, check=True)
-    found = re.search(rb"Arena allocation head (\d+)", done.stderr)
-    assert found, done.stderr
-    return int(found[1])
+    entry = only(read(model)).inputs[0]
+    return tflm_wheel.run(model, np.zeros(entry.shape, np.int8), 4 << 20).head
 
 
 def _int8(model: keras.Model) -> bytes:
