@@ -12,17 +12,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from tflite_export import emit
-from tflite_export.flatbuffer import Operator, Tensor, only, read, write
+from tflite_export.flatbuffer import Model, Operator, Tensor, only, read, write
 
 
-def corrected(content: bytes, network: bytes, of: Mapping[str, np.ndarray]) -> bytes:
-    """A file of integers with other biases, by the float file that it was made of and what is read there on average.
+def corrected(content: bytes, network: Model, of: Mapping[str, np.ndarray]) -> bytes:
+    """A file of integers with other biases, by the float network that it was made of and what is read there on average.
 
-    Operators that the float file does not have by the same name, and those without a bias, stay as they are.
+    Operators that the float network does not have by the same name, and those without a bias, stay as they are.
     """
     model = read(content)
     graph = only(model)
-    exact = {op.outputs[0].name: op for op in only(read(network)).operators}
+    exact = {op.outputs[0].name: op for op in only(network).operators}
     for operator in graph.operators:
         name = operator.outputs[0].name
         if name in of and exact[name].name == operator.name:

@@ -7,7 +7,6 @@ images; what counts is the Kullback-Leibler divergence of its answers from the f
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,12 +63,13 @@ def sixteen_bits(converter: tf.lite.TFLiteConverter, images: Sequence[np.ndarray
     of ``eight_bits`` are, the weights are the same; by ``errors``, as so few images do not tell such KLs apart.
     """
     network = _float(converter)
-    seen = observation.observed(network, images, counting=False)
-    plain = _sixteen_bits(spreads.ranged(network, seen.spreads, spreads.roomy, floors=False))
+    seen, noted = observation.observed(network, images, counting=False), read(network)
+    spreads.note(noted, seen.spreads, spreads.roomy, floors=False)
+    plain = _sixteen_bits(noted)
     few = images[judges(len(images), "int16x8")]
     answers = _answers(network, few)
     before = divergences({_ROOMY: plain}, few, answers, errors).get(_ROOMY)
-    corrected = biases.corrected(plain, network, seen.means)
+    corrected = biases.corrected(plain, noted, seen.means)
     return Calibrated(_nearer(plain, before, corrected, few, answers, errors), _ROOMY, network)
 
 
@@ -87,17 +87,16 @@ def eight_bits(
     noted = read(network)
     for rule in CLIPPINGS if clipping == BEST else (clipping,):
         spreads.note(noted, seen.spreads, CLIPPINGS[rule])
-        ranged = write(noted)
-        keys[rule] = key = hashlib.sha256(ranged).digest()
+        keys[rule] = key = spreads.noted_ranges(noted)
         if key not in files:  # of small networks most rules leave out nothing, and are one
-            files[key] = _eight_bits(ranged, noted, input_type)
+            files[key] = _eight_bits(write(noted), noted, input_type)
     few = images[:: -(-len(images) // _JUDGES)]
     answers = _answers(network, few)
     kl = divergences(files, few, answers)
     by_rule = {rule: kl[key] for rule, key in keys.items() if key in kl}
     rule = clipping if clipping != BEST else chosen(by_rule) if MIN_MAX in by_rule else MIN_MAX
     plain = files[keys[rule]]
-    corrected = biases.corrected(plain, network, seen.means)
+    corrected = biases.corrected(plain, noted, seen.means)
     return Calibrated(_nearer(plain, by_rule.get(rule), corrected, few, answers), rule, network)
 
 
@@ -206,15 +205,15 @@ def _splits_floats(model: Model) -> bool:
     return any(result.type == "FLOAT32" for op in every for result in op.outputs)
 
 
-def _sixteen_bits(network: bytes) -> bytes:
-    """Quantise a float file by the ranges noted in it.
+def _sixteen_bits(noted: Model) -> bytes:
+    """Quantise a float network by the ranges noted in it.
 
     TensorFlow's newer quantiser makes none of sixteen bits; the older one keeps the ranges where it is fed no image.
     """
     try:
         from tensorflow.lite.python.optimize.calibrator import Calibrator
 
-        apart = _unshared(network)  # has to outlive the calibrator, which reads these bytes where they are
+        apart = _unshared(noted)  # has to outlive the calibrator, which reads these bytes where they are
         job = Calibrator(apart)._calibrator
         prepare, quantise = job.Prepare, job.QuantizeModel
     except (ImportError, AttributeError) as error:
@@ -224,9 +223,8 @@ def _sixteen_bits(network: bytes) -> bytes:
     return bytes(quantise(activations, activations, False, activations, bias, False, False))
 
 
-def _unshared(network: bytes) -> bytes:
+def _unshared(model: Model) -> bytes:
     """A file in which each constant has bytes of its own: one that becomes wider takes along all that share them."""
-    model = read(network)
     for number, tensor in enumerate(only(model).tensors, start=1):
         if tensor.constant:
             tensor.buffer = Buffer(tensor.buffer.data, number)

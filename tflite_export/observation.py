@@ -8,12 +8,12 @@ range; so tensors are observed here, each as an output of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tflite_export import emit
-from tflite_export.flatbuffer import Operator, Subgraph, Tensor, only, read, write
+from tflite_export.flatbuffer import Model, Operator, Subgraph, Tensor, only, read, write
 from tflite_export.spreads import Spread
 
 # Tensors observed together are all in memory; those of large networks are observed in several parts.
@@ -42,7 +42,8 @@ def observed(
     not float32. Each image is run alone; the least and the greatest value are of all images, counts and means of at
     most 32 evenly spaced ones. Without ``counting`` there are no counts, which rules that clip need.
     """
-    graph = only(read(network))
+    model = read(network)
+    graph = only(model)
     behind = graph.operators[0 if last is None else -last :]
     spreads = _empty(graph, behind)
     entry = _places(graph)[id(graph.inputs[0])]
@@ -52,7 +53,7 @@ def observed(
     sources = {name: place for name, place in _sources(graph, behind).items() if spreads[place] is not None}
     averaged = set(sources.values())
     places = [place for place, spread in enumerate(spreads) if spread and place != entry]
-    for number, results in _held(network, places, images):
+    for number, results in _held(model, places, images):
         inside = number % _stride(images) == 0
         for place, values in results.items():
             spread = spreads[place] or Spread()
@@ -100,11 +101,11 @@ def _by_channel(values: np.ndarray) -> np.ndarray:
 
 
 def _held(
-    network: bytes, places: Sequence[int], images: Sequence[np.ndarray]
+    model: Model, places: Sequence[int], images: Sequence[np.ndarray]
 ) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
     """Number by number of the images what operators' results hold, by their places; large ones in several passes."""
-    for part in _parts(only(read(network)).tensors, places):
-        for number, results in enumerate(_results(network, part, images)):
+    for part in _parts(only(model).tensors, places):
+        for number, results in enumerate(_results(model, part, images)):
             yield number, dict(zip(part, results, strict=True))
 
 
@@ -122,15 +123,14 @@ def _parts(tensors: Sequence[Tensor], places: Sequence[int]) -> Iterator[list[in
         yield part
 
 
-def _results(network: bytes, places: Sequence[int], images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+def _results(model: Model, places: Sequence[int], images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """For each image the values of these tensors, made outputs, so that no operator writes over them."""
     from ai_edge_litert.interpreter import Interpreter
 
-    model = read(network)
     graph = only(model)
-    graph.outputs = [graph.tensors[place] for place in places]
-    model.signatures = []
-    interpreter = Interpreter(model_content=write(model), num_threads=1)
+    shown = replace(graph, outputs=[graph.tensors[place] for place in places])
+    content = write(replace(model, subgraphs=[shown], signatures=[]))
+    interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]
     ends = [end["index"] for end in interpreter.get_output_details()]

@@ -77,7 +77,9 @@ def of(route: Route, images: Sequence[np.ndarray]) -> Requantisation | None:
     many = len(parts[0]) + len(parts[1])
     rule = spreads.CLIPPINGS.get(route.back.rule, spreads.whole)
     seen = observation.observed(content, images, last=many, counting=rule is not spreads.whole)
-    floats = only(read(spreads.ranged(content, seen.spreads, rule))).operators[-many:]
+    noted = read(content)
+    spreads.note(noted, seen.spreads, rule)
+    floats = only(noted).operators[-many:]
     eight = route.back.scores.type == "INT8"
     stitch, tail = link.behind(route, "int8" if eight else "int16x8")
     exact_by_name = {op.outputs[0].name: op for op in floats}

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from tflite_export.flatbuffer import Model, Operator, Subgraph, only, read, write
+from tflite_export.flatbuffer import Model, Operator, Subgraph, only
 
 # Half of them for values below zero. A power of two, as its pairs are joined where values come to lie beyond.
 _BINS = 8192
@@ -102,7 +102,7 @@ def percentile(spread: Spread, share: float) -> Range:
 def least_error(spread: Spread) -> Range:
     """Where the squared error of clipping and of rounding to eight bits together is least (MSE)."""
     full = np.flatnonzero(spread.counts)
-    values, counts = (full + 0.5) * spread.width - spread.reach, spread.counts[full]
+    values, counts = (full + 0.5) * spread.width - spread.reach, spread.counts[full].astype(np.float64)
     chosen = whole(spread)
     for _ in range(2):  # one end after the other, and again
         highs = [replace(chosen, high=chosen.high * part) for part in _SHRUNK] if chosen.high > 0 else [chosen]
@@ -113,10 +113,13 @@ def least_error(spread: Spread) -> Range:
 
 
 def _error(values: np.ndarray, counts: np.ndarray, of: Range) -> float:
+    """The squared error of rising values, so many of each."""
     low, high = min(of.low, 0.0), max(of.high, 0.0)  # zero has an integer of its own
-    beyond = values - values.clip(low, high)
-    rounding = ((high - low) / _STEPS) ** 2 / 12
-    return float((counts * np.where(beyond == 0, rounding, np.square(beyond))).sum())
+    squares = counts * (((high - low) / _STEPS) ** 2 / 12)  # of rounding, and beyond either end of clipping
+    first, last = values.searchsorted(low), values.searchsorted(high, "right")
+    squares[:first] = counts[:first] * np.square(values[:first] - low)
+    squares[last:] = counts[last:] * np.square(values[last:] - high)
+    return float(squares.sum())
 
 
 MIN_MAX = "min-max"
@@ -129,18 +132,11 @@ CLIPPINGS: dict[str, Rule] = {
 }
 
 
-def ranged(network: bytes, spreads: Sequence[Spread | None], rule: Rule, *, floors: bool = True) -> bytes:
-    """The same file with the range that a rule makes of each tensor noted, as TensorFlow's calibrator notes it.
+def note(model: Model, spreads: Sequence[Spread | None], rule: Rule, *, floors: bool = True) -> None:
+    """Note in a float file the range that a rule makes of each tensor, where TensorFlow's calibrator notes it.
 
     ``floors``: in which what only swish or hard swish reads goes no further down than they heed.
     """
-    model = read(network)
-    note(model, spreads, rule, floors=floors)
-    return write(model)
-
-
-def note(model: Model, spreads: Sequence[Spread | None], rule: Rule, *, floors: bool = True) -> None:
-    """Note them in a file that was read, in the place of those that were noted before."""
     graph = only(model)
     makers = {id(t): op.name for op in graph.operators for t in op.outputs}
     least = _floors(graph) if floors else {}
@@ -152,6 +148,13 @@ def note(model: Model, spreads: Sequence[Spread | None], rule: Rule, *, floors: 
         low = least.get(id(tensor), of.low)
         of = replace(of, low=max(of.low, low)) if of.high > low else of
         noted.min, noted.max = np.array([of.low], np.float32), np.array([of.high], np.float32)
+
+
+def noted_ranges(model: Model) -> bytes:
+    """What is noted of all tensors, to the bit."""
+    noted = (t.table.quantization for t in only(model).tensors)
+    ends = (end for one in noted if one is not None and one.min is not None for end in (one.min, one.max))
+    return b"".join(np.asarray(end).tobytes() for end in ends)
 
 
 def note_own(model: Model, network: Model, makers: Collection[str]) -> bool:

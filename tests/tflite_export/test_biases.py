@@ -13,7 +13,7 @@ from networks import forward
 from tflite_export import biases, calibration, emit, verify
 from tflite_export.convert import convert
 from tflite_export.divergence import divergence
-from tflite_export.flatbuffer import Operator, Tensor, only, read
+from tflite_export.flatbuffer import Model, Operator, Tensor, only, read
 
 pytestmark = pytest.mark.slow
 LAYERS = ("stem", "each", "head")
@@ -38,12 +38,12 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def files() -> tuple[bytes, bytes, dict[str, np.ndarray]]:
-    """An int8 file with the biases that it would have else, the float one that it was made of, and its means."""
+def files() -> tuple[bytes, Model, dict[str, np.ndarray]]:
+    """An int8 file with the biases that it would have else, the float network that it was made of, and its means."""
     seen = []
 
-    def spy(content: bytes, float_file: bytes, means: dict[str, np.ndarray]) -> bytes:
-        seen.append((content, float_file, means))
+    def spy(content: bytes, exact: Model, means: dict[str, np.ndarray]) -> bytes:
+        seen.append((content, exact, means))
         return content
 
     with pytest.MonkeyPatch.context() as patch:
@@ -52,8 +52,9 @@ def files() -> tuple[bytes, bytes, dict[str, np.ndarray]]:
     return seen[-1]
 
 
-def weighted(content: bytes) -> list[Operator]:
-    return [op for op in only(read(content)).operators if op.name in emit.WEIGHTED]
+def weighted(file: bytes | Model) -> list[Operator]:
+    model = file if isinstance(file, Model) else read(file)
+    return [op for op in only(model).operators if op.name in emit.WEIGHTED]
 
 
 def real(tensor: Tensor) -> np.ndarray:
@@ -74,11 +75,11 @@ def given(operator: Operator, mean: np.ndarray) -> np.ndarray:
 
 
 def test_means_are_those_of_what_the_layers_read(files):
-    _, float_file, means = files
-    names = {op.outputs[0].name for op in weighted(float_file)}
+    _, floats, means = files
+    names = {op.outputs[0].name for op in weighted(floats)}
     assert means.keys() == names
     assert len(names) == len(LAYERS)
-    for operator, name in zip(weighted(float_file), LAYERS, strict=True):
+    for operator, name in zip(weighted(floats), LAYERS, strict=True):
         inner = keras.Model(network().input, network().get_layer(name).input)
         values = forward(inner, images())
         np.testing.assert_allclose(
@@ -87,9 +88,9 @@ def test_means_are_those_of_what_the_layers_read(files):
 
 
 def test_on_the_mean_layers_give_what_they_give_in_float(files):
-    content, float_file, means = files
+    content, floats, means = files
     after = weighted(biases.corrected(*files))
-    for old, new, exact in zip(weighted(content), after, weighted(float_file), strict=True):
+    for old, new, exact in zip(weighted(content), after, weighted(floats), strict=True):
         mean = means[exact.outputs[0].name]
         step = np.max(new.inputs[2].scales)
         assert np.abs(given(old, mean) - given(exact, mean)).max() > 2 * step
@@ -120,7 +121,7 @@ def test_sixteen_bits_answer_nearer_with_them():
     exact = forward(model, fresh)
     files = [convert(model, "int16x8", [images()])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(biases, "corrected", lambda content, float_file, means: content)
+        patch.setattr(biases, "corrected", lambda content, exact, means: content)
         files.append(convert(model, "int16x8", [images()]))
     assert {op.inputs[2].type for op in weighted(files[0])} == {"INT64"}
     assert len(files[0]) <= len(files[1])
