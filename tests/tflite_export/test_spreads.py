@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
+import operators
 import pytest
 
-from tflite_export.spreads import CLIPPINGS, MIN_MAX, Range, Spread, least_error, percentile, whole
+from tflite_export.flatbuffer import Model, Subgraph, schema, write
+from tflite_export.spreads import (
+    CLIPPINGS,
+    MIN_MAX,
+    Range,
+    Spread,
+    least_error,
+    note,
+    noted_ranges,
+    percentile,
+    whole,
+)
 
 RNG = np.random.default_rng(0)
 BELL = RNG.normal(0, 1, 200_000).astype(np.float32)
@@ -79,3 +92,19 @@ def test_no_rule_widens_or_leaves_what_has_no_width():
         for rule in CLIPPINGS.values():
             of = rule(one)
             assert one.low <= of.low <= of.high <= one.high
+
+
+def test_noted_ranges_are_equal_where_files_are():
+    """A last bit of one end is enough for another file."""
+    x, y = (operators.tensor("FLOAT32", name=name) for name in "xy")
+    for tensor in (x, y):
+        ends = np.zeros(1, np.float32), np.ones(1, np.float32)
+        tensor.table.quantization = schema().QuantizationParametersT(min=ends[0], max=ends[1])
+    model = Model([Subgraph([operators.operator("RELU", [x], y)], [x], [y], [x, y])])
+    bell = spread(BELL)
+    others = [replace(bell, high=float(np.nextafter(np.float32(bell.high), 9))), replace(bell, low=bell.low - 1)]
+    seen = []
+    for held in ([bell, bell], *([bell, other] for other in others), *([other, bell] for other in others), [bell] * 2):
+        note(model, held, whole)
+        seen.append((noted_ranges(model), write(model)))
+    assert len({ranges for ranges, _ in seen}) == len({content for _, content in seen}) == len(set(seen)) == 5
