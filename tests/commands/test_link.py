@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import networks
@@ -71,13 +71,33 @@ def command(*words: object) -> Result:
     return CliRunner().invoke(main, ["link", *map(str, words)], catch_exceptions=False)
 
 
-def test_a_precision_is_added_to_every_point_that_has_files_and_nothing_is_fitted(run: Path) -> None:
-    before, stocked = files(run), [p.name for p in listed(run).values() if p.files]
-    report = Stages()
+@dataclass(frozen=True)
+class Linked:
+    """A copy of the run with a second precision, to be read, and what was told and given where it was linked."""
+
+    run: Path
+    stages: list[str]
+    files: tuple[Path, ...]
+
+
+@pytest.fixture(scope="module")
+def added(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Linked:
+    run, report = shutil.copytree(built / "run", tmp_path_factory.mktemp("both") / "run"), Stages()
     linked = link.link(run, report, precisions=["int8"])
+    return Linked(run, report.stages, tuple(linked.files))
+
+
+@pytest.fixture
+def both(added: Linked) -> Path:
+    return added.run
+
+
+def test_a_precision_is_added_to_every_point_that_has_files_and_nothing_is_fitted(built: Path, added: Linked) -> None:
+    run, before = added.run, files(built / "run")
+    stocked = [p.name for p in listed(built / "run").values() if p.files]
     after = files(run)
-    assert not [stage for stage in report.stages if stage.startswith(("fitting", "features", "similarity", "closed"))]
-    assert sorted(path.name for path in linked.files) == sorted(f"{name}.int8.tflite" for name in stocked)
+    assert not [stage for stage in added.stages if stage.startswith(("fitting", "features", "similarity", "closed"))]
+    assert sorted(path.name for path in added.files) == sorted(f"{name}.int8.tflite" for name in stocked)
     kept = [name for name in before if name.startswith(("stitches", "tflite", "objects", "similarity", "plans"))]
     assert all(after[name] == before[name] for name in kept)
     assert [p.name for p in listed(run).values() if set(p.files) == {"float32", "int8"}] == stocked
@@ -86,14 +106,6 @@ def test_a_precision_is_added_to_every_point_that_has_files_and_nothing_is_fitte
     # Asked once more, it has all of that.
     answer = command(run, "--precision", "int8")
     assert (answer.exit_code, answer.output.splitlines()[-1]) == (0, f"{run} has all of that already")
-
-
-@pytest.fixture(scope="module")
-def both(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run with a second precision, to be read."""
-    run = shutil.copytree(built / "run", tmp_path_factory.mktemp("both") / "run")
-    link.link(run, Silent(), precisions=["int8"])
-    return run
 
 
 def test_no_file_between_the_anchors_is_beaten_by_one_that_costs_no_more(both: Path) -> None:
