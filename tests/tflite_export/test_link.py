@@ -741,6 +741,12 @@ def small_family(folder: Path, **settings: Any) -> Any:
     )
 
 
+@pytest.fixture(scope="module")
+def objects(once: paths.Once) -> Path:
+    """Where the anchors are compiled, once in each precision for all routes through them."""
+    return once("objects of test_link", lambda folder: None)
+
+
 def test_an_anchor_that_cannot_be_compiled_is_refused_and_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A back of its own would stand in for it in silence, with none of its weights shared."""
     name = TUNED[1]
@@ -765,13 +771,13 @@ def named(model: Anchor) -> AnchorSource:
 
 
 @pytest.mark.parametrize("kind", ["norms", "a dense layer", "a norm that was zero"])
-def test_a_back_that_cannot_be_retuned_is_compiled_for_its_variant(kind: str, tmp_path: Path):
+def test_a_back_that_cannot_be_retuned_is_compiled_for_its_variant(kind: str, objects: Path):
     name = TUNED[1]
     weights = tuned(CASES[name])
     if kind == "a dense layer":
         kernel = np.asarray(anchor("resnet").model.get_layer("logits").kernel)
         weights = {"logits/kernel": (kernel * 1.3).astype(np.float32)}
-    found = small_family(tmp_path)
+    found = small_family(objects)
     if kind == "a norm that was zero":
         whole = anchor("resnet")
         gamma = np.asarray(whole.model.get_layer("r1_conv1_norm").gamma).copy()
@@ -798,8 +804,8 @@ def integers(graph: Subgraph) -> set[bytes]:
 
 
 @pytest.mark.parametrize("name", TUNED)
-def test_a_back_calibrated_anew_shares_the_anchors_integers(name: str, tmp_path: Path):
-    case, found = CASES[name], small_family(tmp_path, recalibrate=True)
+def test_a_back_calibrated_anew_shares_the_anchors_integers(name: str, objects: Path):
+    case, found = CASES[name], small_family(objects, recalibrate=True)
     fit = Fitted(replace(fitted(name), tuned=tuned(case)), "norm", 0, 0, ())
     linker = anchor_pieces.linker(Members(found, {name: plan(case, name)}, {name: fit}), "int8")
     made, whole = linker.route(name), linker.route(case.back).objects[0]
@@ -816,9 +822,9 @@ def test_a_back_calibrated_anew_shares_the_anchors_integers(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("factor", [1.0, 8.0])
-def test_ranges_that_do_not_suit_a_route_are_left_for_its_own(factor: float, tmp_path: Path):
+def test_ranges_that_do_not_suit_a_route_are_left_for_its_own(factor: float, objects: Path):
     # Through an anchor's own cut, unchanged: only the norms behind it can leave its ranges.
-    case, found = Case("resnet", "r0", "resnet", "r0", ("r1_conv1", "r1_conv2")), small_family(tmp_path)
+    case, found = Case("resnet", "r0", "resnet", "r0", ("r1_conv1", "r1_conv2")), small_family(objects)
     cut = next(c for c in found.cut_lists["resnet"] if c.name == "r0")
     weights = tuned(case, lambda gamma, rng: gamma * factor)
     straight = Stitch(np.eye(6, dtype="f4"), np.zeros(6, "f4"), cut.layout, cut.layout, cut.clamp, tuned=weights)
@@ -928,12 +934,6 @@ def long_members(name: str, folder: Path) -> Members:
     *before, last = long_stitches(name)
     fit = Fitted(last, "joint", 0, 0, (), before=tuple(before))
     return Members(long_family(folder), {name: long_plan(name)}, {name: fit})
-
-
-@pytest.fixture(scope="module")
-def objects(once: paths.Once) -> Path:
-    """Where the anchors are compiled, once in each precision for all routes through them."""
-    return once("objects of test_link", lambda folder: None)
 
 
 @pytest.mark.parametrize("name", LONG)
