@@ -199,9 +199,14 @@ def refolded(case: Case, weights: Mapping[str, np.ndarray]) -> tuple[Refolded, .
     return norms.refolded(before, variant.with_weights(before, weights))
 
 
+@cache
+def own_norms(name: str) -> tuple[Refolded, ...]:
+    return refolded(CASES[name], tuned(CASES[name]))
+
+
 def route(name: str, precision: str, weights: Mapping[str, np.ndarray] | None = None) -> link.Route:
     case = CASES[name]
-    found = refolded(case, tuned(case) if weights is None else weights)
+    found = own_norms(name) if weights is None else refolded(case, weights)
     joint, back = stitch.pipeline(fitted(name)), obj(case.back, precision)
     return link.Route(obj(case.front, precision), case.stop, joint, back, case.start, found)
 
@@ -213,6 +218,11 @@ def plan(case: Case, name: str = "p") -> Plan:
 @cache
 def keras_variant(name: str) -> keras.Model:
     return assembled(name, tuned(CASES[name]))
+
+
+@cache
+def keras_scores(name: str) -> np.ndarray:
+    return forward(keras_variant(name), unseen(name))
 
 
 def assembled(name: str, weights: dict[str, np.ndarray]) -> keras.Model:
@@ -268,14 +278,14 @@ def test_the_cases_are_what_their_names_say():
         "resized down, ReLU6": ((8, 8), (6, 6), (0.0, 6.0)),
         "resized up, ReLU": ((6, 6), (8, 8), (0.0, None)),
     }
-    assert all(len(set(forward(keras_variant(n), unseen(n)).argmax(1))) > 1 for n in CASES)
+    assert all(len(set(keras_scores(n).argmax(1))) > 1 for n in CASES)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_float32_is_the_keras_variant_and_the_converters_file(name: str):
     x = unseen(name)
     found = scores(linked(name, "float32"), [x])
-    expected = forward(keras_variant(name), x)
+    expected = keras_scores(name)
     assert np.ptp(expected, axis=0).max() > 1
     np.testing.assert_allclose(found, expected, atol=2e-5, rtol=2e-6)
     np.testing.assert_allclose(found, scores(own(name, "float32"), [x]), atol=1e-5)
@@ -285,7 +295,7 @@ def test_float32_is_the_keras_variant_and_the_converters_file(name: str):
 @pytest.mark.parametrize("name", CASES)
 def test_reduced_weights_come_close_to_keras(name: str, precision: str, least: float):
     x = unseen(name)
-    found, expected = scores(linked(name, precision), [x]), forward(keras_variant(name), x)
+    found, expected = scores(linked(name, precision), [x]), keras_scores(name)
     assert sqnr(found, expected) > least
     assert agreement(found, expected) >= 0.95
 
@@ -301,7 +311,7 @@ def test_reduced_weights_come_close_to_keras(name: str, precision: str, least: f
 )
 def test_integers_lose_little_more_than_the_converters_own(name: str, precision: str, margin: float):
     x = unseen(name)
-    expected = forward(keras_variant(name), x)
+    expected = keras_scores(name)
     file = linked(name, precision) if precision == "int8" else recalibrated(name, precision)
     found, others = (scores(content, [x]) for content in (file, own(name, precision)))
     assert sqnr(found, expected) > sqnr(others, expected) - margin
@@ -318,7 +328,7 @@ def test_in_ranges_of_their_own_routes_are_as_near_as_the_converters_own():
     ahead = []  # of the converter's, which rounds tuned weights anew; these stitches are not fitted to integers
     for name in ("same grid, linear", "pooled, ReLU", "resized down, ReLU6", *TUNED):
         x, file = unseen(name), recalibrated(name, "int8")
-        expected = forward(keras_variant(name), x)
+        expected = keras_scores(name)
         mine, others = (sqnr(scores(content, [x]), expected) for content in (file, own(name, "int8")))
         assert mine > sqnr(scores(linked(name, "int8"), [x]), expected)
         ahead.append(mine - others)

@@ -126,6 +126,11 @@ def keras_variant(case: str) -> keras.Model:
 
 
 @cache
+def keras_scores(case: str) -> np.ndarray:
+    return forward(keras_variant(case), digits(400, 440))
+
+
+@cache
 def obj(name: str, precision: str) -> link.Object:
     model = anchor(name).model
     tensors = {c.name: cuts.tensor(model, c.name) for c in cuts.find(model) if c.kind != "vector"}
@@ -163,20 +168,20 @@ def test_the_closed_forms_are_worth_linking():
         case for case in CASES if case.startswith("hidden")
     }
     for case in CASES:
-        assert np.ptp(forward(keras_variant(case), digits(400, 440)), axis=0).max() > 0.05
+        assert np.ptp(keras_scores(case), axis=0).max() > 0.05
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_float32_is_the_keras_variant(case):
     x = digits(400, 440)
-    np.testing.assert_allclose(run(linked(case, "float32"), [x]).scores, forward(keras_variant(case), x), atol=1e-5)
+    np.testing.assert_allclose(run(linked(case, "float32"), [x]).scores, keras_scores(case), atol=1e-5)
 
 
 @pytest.mark.parametrize(("precision", "least"), [("float16", 40), ("dynamic", 20), ("int8", 8), ("int16x8", 12)])
 @pytest.mark.parametrize("case", CASES)
 def test_other_precisions_come_close_to_keras(case, precision, least):
     x = digits(400, 440)
-    expected = forward(keras_variant(case), x)
+    expected = keras_scores(case)
     assert sqnr(run(linked(case, precision), [x]).scores, expected) > least
     check_file(linked(case, precision), precision)
 
@@ -184,7 +189,7 @@ def test_other_precisions_come_close_to_keras(case, precision, least):
 @pytest.mark.parametrize("case", ["tokens to tokens", "grid to tokens", "tokens to grid"])
 def test_int8_loses_little_more_than_the_converters_own(case):
     x = digits(400, 440)
-    expected = forward(keras_variant(case), x)
+    expected = keras_scores(case)
     own = convert(keras_variant(case), "int8", [digits(0, 128)])
     found, others = (sqnr(run(file, [x]).scores, expected) for file in (linked(case, "int8"), own))
     assert found > others - 3
