@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import needs
@@ -19,7 +20,7 @@ from networks import checked_ends
 
 from restnet_tf.anchors import applications, preprocess, pretrained, vit, zoo
 from restnet_tf.graph import surgery
-from restnet_tf.records import RestnetError
+from restnet_tf.records import Anchor, RestnetError
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -47,6 +48,12 @@ def randomise(model: keras.Model) -> keras.Model:
 def body(x: keras.KerasTensor, width: int = 4) -> keras.KerasTensor:
     x = layers.Conv2D(width, 3, strides=2, padding="same")(x)
     return layers.ReLU()(layers.BatchNormalization()(x))
+
+
+@cache
+def tiny() -> Anchor:
+    """For tests that only read it."""
+    return zoo.load(TINY, weights="none")
 
 
 def small_net(ending: str = "softmax", classes: int = 5, shape: tuple = (8, 8, 3)) -> keras.Model:
@@ -105,7 +112,7 @@ def test_mode_of_a_family_is_its_own_preprocess_input(family: str) -> None:
 
 @pytest.mark.parametrize("name", [TINY, "MobileNet:alpha=0.25,input=32"])
 def test_logits_and_features_of_dense_and_convolutional_classifiers(name: str) -> None:
-    anchor = zoo.load(name, weights="none")
+    anchor = tiny() if name == TINY else zoo.load(name, weights="none")
     checked_ends(anchor, images())
     on_the_way = {id(t) for op in anchor.model.operations for node in op._inbound_nodes for t in node.outputs}
     assert id(anchor.features) in on_the_way
@@ -147,7 +154,7 @@ def test_hash_is_the_same_in_another_process() -> None:
     code = f"from restnet_tf.anchors import zoo; print(zoo.load({TINY!r}, weights='none').sha256)"
     root = paths.ROOT
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert ran.stdout.split()[-1] == zoo.load(TINY, weights="none").sha256
+    assert ran.stdout.split()[-1] == tiny().sha256
 
 
 def test_unknown_key_lists_what_the_constructor_takes() -> None:
@@ -620,6 +627,7 @@ def test_own_loader_agrees_with_that_of_keras() -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+@cache
 def imagenet_images(n: int) -> tuple[np.ndarray, np.ndarray]:
     from PIL import Image, ImageOps
 
