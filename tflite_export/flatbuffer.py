@@ -23,7 +23,7 @@ import flatbuffers
 import numpy as np
 
 from tflite_export.errors import TfliteError
-from tflite_export.tables import package
+from tflite_export.tables import generated
 
 IDENTIFIER = b"TFL3"
 FLOATS = ("FLOAT32", "FLOAT16", "BFLOAT16", "FLOAT64")
@@ -283,10 +283,8 @@ def only(model: Model) -> Subgraph:
 
 def schema() -> ModuleType:
     """The generated schema, with tables that are read in half the time."""
-    from ai_edge_litert import schema_py_generated
-
-    schema_py_generated.flatbuffers = package()
-    return schema_py_generated
+    module: ModuleType = generated()
+    return module
 
 
 @cache

@@ -6,6 +6,7 @@ table's list of fields and checks every number on the way. Here the list is read
 
 from __future__ import annotations
 
+import importlib.util
 import struct
 from functools import cache
 from types import SimpleNamespace
@@ -64,6 +65,12 @@ def _kind(flags: Any) -> np.dtype[Any]:
 
 
 @cache
-def package() -> Any:
-    """The flatbuffers package as generated code finds it, with these tables for its own."""
-    return SimpleNamespace(**vars(flatbuffers) | {"table": SimpleNamespace(Table=FileTable)})
+def generated() -> Any:
+    """The schema that ai-edge-litert generated, on these tables: a copy, so that its own stays as it is."""
+    spec = importlib.util.find_spec("ai_edge_litert.schema_py_generated")
+    assert spec is not None  # it is a part of the package
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.flatbuffers = SimpleNamespace(**vars(flatbuffers) | {"table": SimpleNamespace(Table=FileTable)})
+    return module

@@ -7,6 +7,7 @@ import struct
 import classifiers
 import flatbuffers
 import pytest
+from ai_edge_litert import schema_py_generated
 
 from tflite_export import flatbuffer
 from tflite_export.errors import TfliteError
@@ -21,7 +22,7 @@ def test_a_file_reads_as_by_the_package_itself(kind: str, monkeypatch: pytest.Mo
     content = classifiers.file(kind, channels_first=True)
     ours = write(read(content)), read(content)
     assert type(schema().Model.GetRootAs(content, 0)._tab) is FileTable
-    monkeypatch.setattr(flatbuffer, "package", lambda: flatbuffers)
+    monkeypatch.setattr(flatbuffer, "generated", lambda: schema_py_generated)
     assert type(schema().Model.GetRootAs(content, 0)._tab) is flatbuffers.table.Table
     assert ours[0] == write(read(content))
     assert _plain(ours[1].table) == _plain(read(content).table)
