@@ -83,6 +83,7 @@ _LONGEST = (
     "anchors/test_public.py",
     "anchors/test_vit.py",
     "anchors/test_training.py",
+    "anchors/test_families.py",
     "commands/test_optimize.py",
     "test_notebooks.py",
     "methods/restnet/test_inside.py",
