@@ -283,8 +283,7 @@ def only(model: Model) -> Subgraph:
 
 def schema() -> ModuleType:
     """The generated schema, with tables that are read in half the time."""
-    module: ModuleType = generated()
-    return module
+    return generated()
 
 
 @cache

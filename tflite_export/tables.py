@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import struct
 from functools import cache
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import flatbuffers
@@ -65,12 +65,13 @@ def _kind(flags: Any) -> np.dtype[Any]:
 
 
 @cache
-def generated() -> Any:
+def generated() -> ModuleType:
     """The schema that ai-edge-litert generated, on these tables: a copy, so that its own stays as it is."""
     spec = importlib.util.find_spec("ai_edge_litert.schema_py_generated")
     assert spec is not None  # it is a part of the package
     assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.flatbuffers = SimpleNamespace(**vars(flatbuffers) | {"table": SimpleNamespace(Table=FileTable)})
+    package = vars(flatbuffers) | {"table": SimpleNamespace(Table=FileTable)}
+    vars(module)["flatbuffers"] = SimpleNamespace(**package)
     return module

@@ -43,7 +43,7 @@ def train(
         raise RestnetError(
             f"{anchor.name} tells {anchor.classes} classes apart, but {data.name} has {int(split.labels.max()) + 1}"
         )
-    batch = min(_BATCH, max(batches.LEAST, batches.most(costs.held(costs.nodes(anchor.model)))))
+    batch = batches.size(_BATCH, costs.held(costs.nodes(anchor.model)))
     steps = -(-epochs * len(split) // batch)
     schedule = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=rate, warmup_steps=max(1, steps // 20))
     optimizer = keras.optimizers.Adam(schedule)

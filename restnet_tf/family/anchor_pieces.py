@@ -7,7 +7,7 @@ for it; everything else is shared with the anchors.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -126,13 +126,13 @@ def compile_anchors(family: Family, precisions: Sequence[str]) -> None:
         return
     members = Members(family, {}, {})
     pieces = [AnchorPieces(members, precision) for precision in precisions]
-    compile_objects(family, pieces, list(family.anchors))
+    compile_objects(family, pieces, family.anchors)
     for each in pieces:
         for role in family.anchors:
             each.object(role)
 
 
-def compile_objects(family: Family, pieces: Sequence[AnchorPieces], roles: Sequence[str]) -> None:
+def compile_objects(family: Family, pieces: Collection[AnchorPieces], roles: Collection[str]) -> None:
     """Compile what the run lacks of the anchors' objects, and say what there is to say of these."""
     for mixed in (False, True):  # of the int8 ones
         due = {

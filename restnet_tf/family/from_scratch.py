@@ -15,7 +15,7 @@ from restnet_tf.family.controls import Control
 from restnet_tf.family.fits import Fit, Reading
 from restnet_tf.fitting import cache, ladder, scratch
 from restnet_tf.fitting.results import Fitted, RungResult
-from restnet_tf.graph import batches, costs, cuts
+from restnet_tf.graph import costs, cuts
 from restnet_tf.points.points import FROM_SCRATCH
 from restnet_tf.records import Layout, Piece, Plan, Stitch
 from restnet_tf.run.directory import Run
@@ -115,10 +115,10 @@ def trained(given: Scratch, progress: Progress) -> None:
     anchors = {piece.anchor: sources.anchor(given.anchors[piece.anchor]) for piece in given.plan.route}
     network = _untaught(given.plan, anchors, fitted, given.seed)
     pieces = _pieces(given.plan, anchors)
-    most = batches.most(sum(costs.held(costs.nodes(piece)) for piece in pieces))
+    values = sum(costs.held(costs.nodes(piece)) for piece in pieces)
     images = given.work // (scratch.PASSES * ladder.work(*pieces))
     examples = given.reads.examples(exits=fitted.stitch.target.vector)
-    seen = scratch.train(network, examples, images, most, given.seed, progress)
+    seen = scratch.train(network, examples, images, values, given.seed, progress)
     run.save_fitted(given.name, _kept(network, seen, given.plan.macs))
 
 

@@ -155,7 +155,7 @@ def _compile(members: Members, makers: Mapping[str, Maker], jobs: Sequence[Job])
         return
     roles = dict.fromkeys((*family.anchors, *(job.point for job in jobs if job.point in members.taught)))
     pieces = {job.precision: _pieces(makers[job.precision]) for job in jobs}
-    anchor_pieces.compile_objects(family, list(pieces.values()), list(roles))
+    anchor_pieces.compile_objects(family, pieces.values(), roles)
 
 
 def _take(maker: Maker, point: str, result: LinkedFile, family: Family) -> None:

@@ -206,7 +206,7 @@ class _Trainer:
         stretches = [*self.lead.stretches, net.back]
         calls = [node for stretch in stretches for node in costs.nodes(stretch)]
         self._macs, self._work = costs.macs(calls), work(*stretches)
-        self._room = batches.most(costs.held(calls))
+        self._held = costs.held(calls)
         self._depthwise = any(type(node.operation).__name__ in _DEPTHWISE for node in calls)
         self._rng = np.random.default_rng(seed)
         self._judged = 0  # images that the validations of a rung have seen
@@ -237,7 +237,7 @@ class _Trainer:
 
         passes = rung.passes
         images = min(_MAX_REPEATS * len(self._train.x), budget // (passes * self._work))
-        batch = min(len(self._train.x), max(batches.LEAST, min(_BATCH, self._room, images // _LEAST_STEPS)))
+        batch = min(len(self._train.x), batches.size(min(_BATCH, images // _LEAST_STEPS), self._held))
         steps = max(checks, images // batch)
         # Compiling takes seconds, and on a CPU depthwise convolutions are slower in XLA (five times, of MobileNetV2).
         fused = rung.fuses and not self._depthwise and steps * batch * passes * self._work > _FUSED_WORK
@@ -290,7 +290,7 @@ class _Trainer:
             return float("nan")
         total = 0.0
         self._judged += len(self._rank.x)
-        batch = max(batches.LEAST, min(2 * _BATCH, self._room))
+        batch = batches.size(2 * _BATCH, self._held)
         for at in range(0, len(self._rank.x), batch):
             x, teacher, _ = self._rank.arrays(slice(at, at + batch))
             total += float(np.sum(kl_divergence(teacher, self._net(x)[1])))

@@ -24,16 +24,16 @@ _LEAST_STEPS = 6
 _MOMENTUM = 0.9  # some hundred steps: Keras' 0.99 would leave moving statistics at their start
 
 
-def train(model: keras.Model, examples: Examples, images: int, most: int, seed: int, progress: Progress) -> int:
+def train(model: keras.Model, examples: Examples, images: int, values: int, seed: int, progress: Progress) -> int:
     """Train all of a network from images to logits in place, on so many images, repeats counted; how many it saw.
 
-    ``examples`` hold images as ``x``, of which ``most`` have the room to be trained on at once. Norms take the
+    ``examples`` hold images as ``x``; training keeps so many ``values`` of one (``costs.held``). Norms take the
     statistics of each batch, as in any training from nothing.
     """
     for layer in model._flatten_layers():  # of networks inside it too
         if type(layer).__name__ == "BatchNormalization":
             layer.momentum = min(layer.momentum, _MOMENTUM)
-    batch = min(len(examples.x), max(batches.LEAST, min(_BATCH, most)))
+    batch = min(len(examples.x), batches.size(_BATCH, values))
     steps = max(_LEAST_STEPS, images // batch)
     step = _step(model, Adam(model.trainable_variables, _RATE, steps))
     for index, rows in enumerate(orders(np.random.default_rng(seed), len(examples.x), steps, batch)):

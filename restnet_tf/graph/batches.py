@@ -12,6 +12,11 @@ def most(values: int) -> int:
     return BYTES // (_BYTES_A_VALUE * max(1, values))
 
 
+def size(wanted: int, values: int) -> int:
+    """Images of a batch: as many as are ``wanted`` and fit into it, though no fewer than ``LEAST``."""
+    return max(LEAST, min(wanted, most(values)))
+
+
 def held(images: int, values: int) -> int:
     """Bytes that so many images take in training, of so many ``values`` each."""
     return _BYTES_A_VALUE * images * values

@@ -151,11 +151,11 @@ class _Trainer:
         forward = [net.stretches.work(p) for p in pieces]
         self._work = [passes * w for w in forward]
         self._macs = [passes * net.stretches.macs(p) for p in pieces]
-        room = batches.most(max(net.stretches.held(p) for p in pieces))
+        held = max(net.stretches.held(p) for p in pieces)
         images = recipe.work // int(np.mean(self._work))
         stitches = len({name for c in self._all for name in c.windows})
         most = images // (_LEAST_UPDATES * max(1, stitches))
-        self._batch = min(len(train), max(batches.LEAST, min(_BATCH, room, most)))
+        self._batch = min(len(train), batches.size(min(_BATCH, most), held))
         self._optimizer = SparseAdam(net.variables)
         self._apart = _apart([net.trained(c) for c in self._all])
         count = int(_JUDGE_SHARE * recipe.work / (_CHECKS + 2)) // sum(forward)
