@@ -127,18 +127,20 @@ def validated(features: np.ndarray, labels: np.ndarray, held: Sequence[np.ndarra
 
     Labels are 0..classes-1. The penalty is chosen on the folds that validate it: one number for all of them.
     """
+    from sklearn import config_context
     from threadpoolctl import threadpool_limits
 
     classes = int(labels.max()) + 1
     logs = np.empty((len(PENALTIES), len(labels), classes))
-    # Threads take longer to meet than products of so few images take.
-    with threadpool_limits(1):
+    # Threads take longer to meet than products of so few images take, and twenty fits to look at their parameters.
+    with threadpool_limits(1), config_context(skip_parameter_validation=True):
         for fold in held:
             logs[:, fold] = _probabilities(features, labels, fold, classes)
+        neighbours = _neighbours(features, labels, held)
     losses = -logs[:, np.arange(len(labels)), labels].mean(axis=1)
     best = int(np.argmin(losses))
     right = logs[best].argmax(axis=1) == labels
-    neighbours, probabilities = _neighbours(features, labels, held), np.exp(logs[best]).astype(np.float32)
+    probabilities = np.exp(logs[best]).astype(np.float32)
     return Validation(right, float(losses[best]), neighbours, PENALTIES[best], probabilities)
 
 
