@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from restnet_tf.work import heap, resources
 from tflite_export import chatter
 
+# For wrappers and drawings that nothing here uses, Keras imports these: with them its start takes half as long again.
+_OPTIONAL = ("sklearn", "matplotlib")
+
 
 def one_thread(prepare: Callable[[], None]) -> None:
     """Compute with one thread from now on: the same bytes come of any process that does; ``prepare`` as such a one."""
@@ -33,9 +36,21 @@ def tensorflow() -> None:
     quietly()
     if "tensorflow" not in sys.modules:
         # Part of the chatter comes before its own logging heeds any level.
-        with chatter.captured(), lasting():
-            import tensorflow  # noqa: F401
+        with chatter.captured(), lasting(), spared():
+            import tensorflow  # and Keras  # noqa: F401
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """What is imported inside does without packages that are optional to it; from then on they can be imported."""
+    absent = [name for name in _OPTIONAL if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None stands for a package that is not there
+    try:
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
 
 
 @contextmanager

@@ -151,7 +151,10 @@ def test_hash_tells_weights_and_graphs_apart() -> None:
 
 @pytest.mark.slow
 def test_hash_is_the_same_in_another_process() -> None:
-    code = f"from restnet_tf.anchors import zoo; print(zoo.load({TINY!r}, weights='none').sha256)"
+    code = (
+        "from restnet_tf.work import start; start.tensorflow()\n"
+        f"from restnet_tf.anchors import zoo; print(zoo.load({TINY!r}, weights='none').sha256)"
+    )
     root = paths.ROOT
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.split()[-1] == tiny().sha256

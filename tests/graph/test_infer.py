@@ -14,8 +14,11 @@ from restnet_tf.graph import infer
 # 60 layers of 8 MB each: 480 MB where all of them are held.
 PEAK = """
 from pathlib import Path
-import keras, numpy as np
+import numpy as np
 from restnet_tf.graph import infer
+from restnet_tf.work import start
+with start.lasting(), start.spared():
+    import keras
 def peak():  # of this process alone: getrusage would hand down the peak of the one that started it
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 x = image = keras.Input((256, 256, 8))

@@ -167,7 +167,9 @@ def test_converting_twice_gives_equal_bytes(digits, files, precision):
 def test_bytes_are_equal_in_another_process():
     """Neither the hash seed nor the clock nor a temporary path gets into the file."""
     code = (
-        "import sys; sys.path[:0] = ['.', 'tests', 'tests/tflite_export']; import test_convert as t\n"
+        "import sys; sys.path[:0] = ['.', 'tests', 'tests/tflite_export']\n"
+        "from restnet_tf.work import start; start.tensorflow()\n"
+        "import test_convert as t\n"
         "print(t._counted())"
     )
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"

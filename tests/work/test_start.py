@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -38,3 +40,15 @@ def test_what_a_process_has_made_since_is_collected(monkeypatch: pytest.MonkeyPa
     before = gc.get_freeze_count()
     start.tensorflow()
     assert gc.get_freeze_count() == before
+
+
+def test_what_is_optional_comes_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rarely_needed.py").write_text("ready = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(start, "_OPTIONAL", ("rarely_needed", "sys"))
+    with start.spared():
+        with pytest.raises(ImportError):
+            importlib.import_module("rarely_needed")
+        assert importlib.import_module("sys") is sys  # as what was there before
+    assert importlib.import_module("rarely_needed").ready
+    monkeypatch.delitem(sys.modules, "rarely_needed")
