@@ -133,32 +133,12 @@ def pytest_collectstart() -> None:
     gc.disable()
 
 
-def _without_names_of_variables() -> None:
-    """Eager TensorFlow makes a kernel for each name that a variable has for debugging, in a millisecond.
-
-    A network of random weights, of which the tests build thousands, takes a quarter less without these names.
-    """
-    from tensorflow.python.ops import gen_resource_variable_ops as ops
-
-    handle = ops.var_handle_op
-    ops.var_handle_op = lambda *args, **options: handle(*args, **{**options, "debug_name": ""})
-
-
-def _with_kernels_kept() -> None:
-    """Each seed that is set makes eager TensorFlow forget its kernels, which then are made anew for every network.
-
-    Keras draws by operators that are told their seed as a value: a kernel that stays gives the same numbers.
-    """
-    from tensorflow.python.eager import context
-
-    context.pywrap_tfe.TFE_ContextClearCaches = lambda handle: None
-
-
 def pytest_collection_finish() -> None:
     """All modules and tests stay to the end: each full collection would else walk these half a million objects."""
     if "tensorflow" in sys.modules:
-        _without_names_of_variables()
-        _with_kernels_kept()
+        import thrift
+
+        thrift.all_at_once()
     gc.enable()
     gc.freeze()
 
