@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any], dict[str, Any], Any]:
     """A family, a path that jumps twice inside its large anchor and one that exits, their jobs, and the fits."""
     folder = tmp_path_factory.mktemp("controls")
-    networks.anchor((6, 10), 4, convolutions=1, seed=1, name="large").model.save(folder / "large.keras")
+    networks.anchor((6, 10), 2, convolutions=1, seed=1, name="large").model.save(folder / "large.keras")
     networks.anchor((4, 6), 1, convolutions=1, seed=2, name="small").model.save(folder / "small.keras")
     np.savez(folder / "data.npz", x=networks.images(90), y=np.arange(90) % networks.CLASSES)
     names = {role: str(folder / f"{role}.keras") for role in ("large", "small")}
