@@ -64,6 +64,18 @@ def stitched(once: paths.Once) -> Path:
     return once("stitched", fill)
 
 
+@pytest.fixture(scope="session")
+def in_int8(stitched: Path, once: paths.Once) -> Path:
+    """A folder with that run, which has gained int8, and what was ``said`` of it."""
+
+    def fill(folder: Path) -> None:
+        said = Said()
+        link.link(shutil.copytree(stitched / "run", folder / "run"), said, precisions=["int8", "int8>float32"])
+        (folder / "said").write_text("\n".join(said.lines))
+
+    return once("stitched int8", fill)
+
+
 @pytest.fixture
 def run(stitched: Path, tmp_path: Path) -> Path:
     return shutil.copytree(stitched / "run", tmp_path / "run")
@@ -249,13 +261,12 @@ def test_a_second_build_changes_nothing(stitched: Path, run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_resumed_cascade_gains_a_precision_that_both_stages_have(stitched: Path, run: Path) -> None:
-    before = contents(run)
-    said = Said()
-    link.link(run, said, precisions=["int8", "int8>float32"])
+def test_a_resumed_cascade_gains_a_precision_that_both_stages_have(stitched: Path, in_int8: Path) -> None:
+    before, run = contents(stitched / "run"), in_int8 / "run"
     point = chains(run)[CHAIN]
     assert list(point.files) == ["float32", "int8"]  # what is resumed has one for both
-    assert [line for line in said.lines if line.startswith(f"{CHAIN} has no file of int8>float32: large goes on")]
+    lines = (in_int8 / "said").read_text().splitlines()
+    assert [line for line in lines if line.startswith(f"{CHAIN} has no file of int8>float32: large goes on")]
     for precision in point.files:
         check_by_hand(run, point, precision, batch(stitched))
     kept = [name for name in before if name.startswith("tflite/")]
@@ -322,10 +333,11 @@ def colours_to_cut(colours: Path, once: paths.Once) -> Path:
 
 
 @pytest.mark.slow
-def test_mixed_files_and_cascades_of_them_follow_the_map_of_the_run(stitched: Path, run: Path) -> None:
+def test_mixed_files_and_cascades_of_them_follow_the_map_of_the_run(
+    stitched: Path, in_int8: Path, tmp_path: Path
+) -> None:
     """With a map that is in the run already, as a person left it: whatever is made of the anchors follows it."""
-    link.link(run, Said(), precisions=["int8"])
-    wide = {}
+    run, wide = shutil.copytree(in_int8 / "run", tmp_path / "run"), {}
     for role in ("large", "small"):
         eight = next((run / "objects").glob(f"{role}.int8.*.tflite")).read_bytes()
         every = groups.of(link_objects.Object(eight).graph)
