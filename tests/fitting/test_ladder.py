@@ -29,7 +29,7 @@ ENOUGH_WORK = 400_000_000  # some 60 steps of the small back
 
 @pytest.fixture(scope="module")
 def anchors() -> dict[str, Anchor]:
-    return networks.pair()[0]
+    return networks.pair(convolutions=1)[0]
 
 
 @pytest.fixture(scope="module")

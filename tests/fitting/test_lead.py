@@ -24,7 +24,7 @@ JUMPS = tuple((("large", i), ("large", j)) for i, j in PATH)
 
 @pytest.fixture(scope="module")
 def material() -> dict[str, Any]:
-    anchor = networks.anchor((4, 6), 3, seed=3)
+    anchor = networks.anchor((4, 6), 3, convolutions=1, seed=3)
     cut_list = cuts.find(anchor.model)
     plan = jumps.plan(JUMPS, {"large": cut_list}, {"large": Costs(10**9, 1)})
     rng = np.random.default_rng(0)

@@ -26,7 +26,10 @@ def vit(width: int = 16, depth: int = 2) -> Anchor:
 def anchors_of(kind: str) -> dict[str, Anchor]:
     if kind == "vit":
         return {"A": vit(8, 1), "B": vit()}
-    return {"A": networks.anchor((4, 6), 2, seed=1, name="a"), "B": networks.anchor((6, 10), 2, seed=2, name="b")}
+    return {
+        "A": networks.anchor((4, 6), 2, convolutions=1, seed=1, name="a"),
+        "B": networks.anchor((6, 10), 2, convolutions=1, seed=2, name="b"),
+    }
 
 
 def plan(*pieces: Piece) -> Plan:
