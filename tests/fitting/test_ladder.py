@@ -13,6 +13,7 @@ from cached_features import filled
 from scipy.special import log_softmax, rel_entr, softmax
 
 from restnet_tf.fitting import cache, ladder, loss, rungs, trainee
+from restnet_tf.fitting.curve import Curve
 from restnet_tf.fitting.examples import Examples
 from restnet_tf.fitting.results import Fitted
 from restnet_tf.fitting.stints import Stint
@@ -121,6 +122,21 @@ def test_kl_of_sure_answers_is_finite_and_right() -> None:
 def test_the_closed_form_is_where_it_starts(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
     result = run("stitch")
     assert result.closed_form_kl == pytest.approx(kl_of(back_of(anchors), start, examples(caches["rank"])), rel=1e-3)
+
+
+def test_a_fit_ends_where_it_was_best(
+    run: Any, small_back: Any, caches: Any, start: Stitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matching brings it near; a teacher that says the contrary then leads it away, again and again from the best."""
+    listed, add = list[float](), Curve.add
+    monkeypatch.setattr(Curve, "add", lambda curve, kl: (listed.append(kl), add(curve, kl))[1])
+    train, ranked = examples(caches["train"]), examples(caches["rank"])
+    contrary, far = replace(train, teacher=-train.teacher), replace(start, kernel=start.kernel / 2)
+    fitted = run("stitch", train=contrary, ranked=ranked, start=far, work=4 * ENOUGH_WORK)
+    first, further, furthest, anew, *_ = listed
+    assert fitted.kl == first < further < furthest
+    assert anew < (first + furthest) / 2
+    assert kl_of(small_back, fitted.stitch, ranked) == pytest.approx(first, rel=1e-3)
 
 
 def test_training_the_stitch_beats_the_closed_form(run: Any, anchors: Any, caches: Any, start: Stitch) -> None:
