@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import networks
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from restnet_tf.data.images import Pixels
 from restnet_tf.data.splits import Data, Split
@@ -163,3 +165,17 @@ def test_folds_hold_every_image_once():
     held = fewshot.folds(labels, 0)
     assert len(held) == 2
     assert sorted(np.concatenate(held).tolist()) == list(range(9))
+
+
+def test_threads_need_not_meet_for_a_few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, neighbours = set[int](), fewshot._neighbours
+
+    def heard(*given: Any) -> float:
+        threads.update(pool["num_threads"] for pool in threadpool_info())
+        return neighbours(*given)
+
+    monkeypatch.setattr(fewshot, "_neighbours", heard)
+    labels = np.arange(12) % 3
+    with threadpool_limits(2):
+        fewshot.validated(np.ones((12, 5)), labels, fewshot.folds(labels, 0))
+    assert threads == {1}
