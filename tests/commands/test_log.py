@@ -167,8 +167,9 @@ def test_a_tracker_without_its_package_is_told_before_the_work(tmp_path: Path, m
     assert not (tmp_path / "run").exists()
 
 
-def test_a_place_that_takes_no_runs_is_told_before_the_work(tmp_path: Path) -> None:
+def test_a_place_that_takes_no_runs_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'restnet-tf[mlflow]'")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # between which seconds go by
     (tmp_path / "file").touch()
     for word in (f"mlflow:{tmp_path / 'file'}", "mlflow:http://127.0.0.1:9", f"tensorboard:{tmp_path / 'file' / 'x'}"):
         answer = ask("cascade", "a.tflite", "b.tflite", "--data", "x", "--out", tmp_path / "run", "--log", word)
