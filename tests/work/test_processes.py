@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from multiprocessing import synchronize
 from pathlib import Path
 
 import paths
@@ -18,7 +20,7 @@ from stages import Stages
 
 from restnet_tf.progress import Silent
 from restnet_tf.records import RestnetError, RestnetWarning
-from restnet_tf.work import processes, tasks
+from restnet_tf.work import preload, processes, tasks
 from restnet_tf.work.board import Board
 from restnet_tf.work.processes import Processes
 from restnet_tf.work.tasks import Task
@@ -268,6 +270,20 @@ def test_processes_are_forks_of_one_that_has_tensorflow(tmp_path, end):
     while any(map(_alive, left)) and time.monotonic() < until:
         time.sleep(0.1)
     assert not any(map(_alive, left))
+
+
+def test_a_fork_that_begins_as_its_build_ends_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is given semaphores by their names, which are gone with the build."""
+
+    def said(begin: Callable[[], object]) -> str:
+        with pytest.raises(FileNotFoundError) as caught:
+            begin()
+        preload.tell(caught.type, caught.value, caught.tb)
+        return capsys.readouterr().err
+
+    lock = synchronize.Lock.__new__(synchronize.Lock)
+    assert said(lambda: lock.__setstate__((0, 1, 1, f"/gone-{os.getpid()}"))) == ""
+    assert "FileNotFoundError" in said((tmp_path / "main.py").read_text)
 
 
 def _alive(number: int) -> bool:
