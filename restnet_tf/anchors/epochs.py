@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restnet_tf.graph import gradients
+
 if TYPE_CHECKING:
     import keras
 
@@ -33,7 +35,8 @@ def trainer(
     @tf.function(jit_compile=False, input_signature=[tf.TensorSpec((None, None), tf.int32)])
     def epoch(order: Any) -> None:
         for rows in order:
-            with tf.GradientTape() as tape:
+            with gradients.tape() as tape:
+                tape.watch([v.value for v in variables])
                 answers = fused(tf.gather(pixels, rows), training=True)
                 losses = keras.losses.sparse_categorical_crossentropy(tf.gather(truth, rows), answers)
                 loss = tf.reduce_mean(losses)

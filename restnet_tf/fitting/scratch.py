@@ -10,7 +10,7 @@ import numpy as np
 from restnet_tf.fitting.adam import Adam
 from restnet_tf.fitting.examples import Examples, orders
 from restnet_tf.fitting.loss import distillation
-from restnet_tf.graph import batches
+from restnet_tf.graph import batches, gradients
 
 if TYPE_CHECKING:
     import keras
@@ -50,7 +50,7 @@ def _step(model: keras.Model, optimizer: Adam) -> Any:
 
     @tf.function(autograph=False, reduce_retracing=True)
     def step(x: Any, teacher: Any, labels: Any) -> None:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with gradients.tape() as tape:
             tape.watch([v.value for v in variables])
             loss = distillation(teacher, model(x, training=True), labels)
         optimizer.apply(tape.gradient(loss, [v.value for v in variables]))

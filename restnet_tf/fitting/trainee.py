@@ -16,6 +16,7 @@ from restnet_tf.fitting import lead
 from restnet_tf.fitting.adam import Adam
 from restnet_tf.fitting.lead import Joint, Lead
 from restnet_tf.fitting.loss import distillation
+from restnet_tf.graph import gradients
 from restnet_tf.graph import structure as structures
 from restnet_tf.graph.structure import Structure
 from restnet_tf.stitches import stitch
@@ -135,7 +136,7 @@ class Trainee:
         import tensorflow as tf
 
         def step(x: Any, teacher: Any, target: Any, labels: Any, matching: Any) -> None:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
+            with gradients.tape() as tape:
                 tape.watch([v.value for v in variables])
                 features, logits = self._forward(x)
                 match = tf.reduce_mean(tf.square(features - target)) * match_scale

@@ -3,12 +3,13 @@
 ``python -m restnet_tf.tfmot.worker FOLDER`` with ``TF_USE_LEGACY_KERAS=1``. The folder holds what
 ``restnet_tf.tfmot.port`` wrote, ``job.json`` and ``check.npz``; ``result.npz`` appears whole or not at all.
 Standard output is for the parent: ``step DONE TOTAL`` lines, and ``refused REASON`` before exit code 3.
-Nothing of the project is imported but what NumPy alone needs, and no Keras but tf_keras. Of more than 400 lines, as
-whatever imports tf_keras stays in this one module.
+Nothing of the project is imported but what NumPy or TensorFlow alone needs, and no Keras but tf_keras. Of more than
+400 lines, as whatever imports tf_keras stays in this one module.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from restnet_tf.graph import gradients
 from restnet_tf.tfmot import grids
 from restnet_tf.tfmot.grids import Grid
 
@@ -64,8 +66,12 @@ def main(folder: Path) -> None:
     """Port, check, optimise, check again, leave the weights."""
     content = json.loads((folder / JOB).read_text(encoding="utf-8"))
     job = Optimisation(**content | {name: tuple(content[name]) for name in ("targets", "beside")})
+    gc.disable()  # it would walk what TensorFlow makes, again and again, a fifth of its import
     import tf_keras  # seconds, which a job that cannot be read is not worth
 
+    gc.freeze()
+    gc.enable()
+    gradients.mend()
     tf_keras.utils.set_random_seed(job.seed)
     model = _ported(folder)
     with np.load(folder / CHECK) as check:

@@ -18,7 +18,7 @@ from restnet_tf.fitting.adam import SparseAdam, warmed_cosine
 from restnet_tf.fitting.cache import Cache
 from restnet_tf.fitting.loss import distillation, kl_divergence
 from restnet_tf.fitting.results import RungResult
-from restnet_tf.graph import batches, finite
+from restnet_tf.graph import batches, finite, gradients
 from restnet_tf.methods.snnet import draws
 from restnet_tf.methods.snnet.supernet import Configuration, Supernet
 from restnet_tf.records import RestnetError, Stitch
@@ -192,7 +192,6 @@ class _Trainer:
 
     def step(self, index: int) -> None:
         """One configuration on one batch."""
-        import tensorflow as tf
 
         rows = self._rows(int(self._drawn.sum()))
         self._drawn[index] += 1
@@ -200,7 +199,7 @@ class _Trainer:
         places = self._net.trained(configuration)
         variables = [self._net.variables[i] for i in places]
         x, teacher, labels = self._train.batch(configuration, rows)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with gradients.tape() as tape:
             for variable in variables:
                 tape.watch(variable)
             loss = self._loss(teacher, self._net.logits(configuration, x), labels)
