@@ -57,10 +57,9 @@ def cascade(jobs: int | None, cluster: str | None, ship: bool, as_json: bool, **
     Example:
       restnet-tf cascade mobilenet_v1_0.25.tflite mobilenet_v2.tflite --data photos/
     """
+    screen.import_tensorflow()
     from restnet_tf.commands import api
 
     with screen.progress() as report:
-        result = api.cascade(
-            report=report, prepare=screen.import_tensorflow, jobs=jobs, cluster=cluster, ship=ship, **options
-        )
+        result = api.cascade(report=report, jobs=jobs, cluster=cluster, ship=ship, **options)
     screen.show(result, as_json=as_json)

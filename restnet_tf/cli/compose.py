@@ -71,7 +71,5 @@ def compose(jobs: int | None, cluster: str | None, ship: bool, as_json: bool, **
     from restnet_tf.commands import api
 
     with screen.progress() as report:
-        result = api.compose(
-            report=report, prepare=screen.import_tensorflow, jobs=jobs, cluster=cluster, ship=ship, **options
-        )
+        result = api.compose(report=report, jobs=jobs, cluster=cluster, ship=ship, **options)
     screen.show(result, as_json=as_json)

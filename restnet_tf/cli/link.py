@@ -30,17 +30,11 @@ def link(run: Path, precisions: tuple[str, ...], names: tuple[str, ...], uint8_i
     """
     if not (precisions or names or uint8_input):
         raise click.UsageError("give --precision, --point or --uint8-input: what the run is to gain")
+    screen.import_tensorflow()
     from restnet_tf.commands import link as command
 
     with screen.progress() as report:
-        linked = command.link(
-            run,
-            report,
-            precisions=precisions,
-            names=names,
-            uint8_input=uint8_input,
-            prepare=screen.import_tensorflow,
-        )
+        linked = command.link(run, report, precisions=precisions, names=names, uint8_input=uint8_input)
     for path in linked.files:
         screen.say(f"wrote {path}")
     if not linked.files:

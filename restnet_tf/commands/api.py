@@ -47,7 +47,6 @@ def build(
 def cascade(
     *models: str | Path,
     report: Reporter | None = None,
-    prepare: Callable[[], None] = lambda: None,
     jobs: int | None = 0,
     cluster: str | None = None,
     ship: bool = False,
@@ -58,20 +57,18 @@ def cascade(
 
     ``models`` are names, files of Keras models, or ``.tflite`` files; ``options`` are those of ``restnet-tf cascade``
     with an underscore for a dash: ``data`` names the images that choose the thresholds. Nothing is trained. ``report``
-    hears how it goes; ``prepare`` runs before TensorFlow is imported; ``jobs``, ``cluster``, ``ship`` and
-    ``log`` as for ``build``. Returns what ``build`` returns. Raises ``RestnetError`` or ``TfliteError`` for what cannot
-    be used, TypeError for an option that is none.
+    hears how it goes; ``jobs``, ``cluster``, ``ship`` and ``log`` as for ``build``. Returns what ``build`` returns.
+    Raises ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an option that is none.
     """
     method = methods.of("cascade")[0]
     named = {"models": list(models)} if models else {}
     own, machines = _record("cascade", method, named | options), Cluster.of(cluster, ship=ship)
-    return _logged(log, lambda: building.build(method, own, report or Silent(), prepare, jobs, machines))
+    return _logged(log, lambda: building.build(method, own, report or Silent(), jobs, machines))
 
 
 def compose(
     *,
     report: Reporter | None = None,
-    prepare: Callable[[], None] = lambda: None,
     jobs: int | None = 0,
     cluster: str | None = None,
     ship: bool = False,
@@ -82,13 +79,13 @@ def compose(
 
     ``options`` are those of ``restnet-tf compose`` with an underscore for a dash: ``pool`` lists names and files, also
     ``.tflite`` files, ``data`` names the labelled images. Files and folders may be strings or ``Path``. ``report``
-    hears how it goes; ``prepare`` runs before TensorFlow is imported, where a member has to be compiled; ``jobs``,
-    ``cluster``, ``ship`` and ``log`` as for ``build``. Returns what ``build`` returns, with the mean log loss in place
-    of the KL. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used, TypeError for an option that is none.
+    hears how it goes; ``jobs``, ``cluster``, ``ship`` and ``log`` as for ``build``. Returns what ``build`` returns,
+    with the mean log loss in place of the KL. Raises ``RestnetError`` or ``TfliteError`` for what cannot be used,
+    TypeError for an option that is none.
     """
     method = methods.of("compose")[0]
     own, machines = _record("compose", method, options), Cluster.of(cluster, ship=ship)
-    return _logged(log, lambda: building.build(method, own, report or Silent(), prepare, jobs, machines))
+    return _logged(log, lambda: building.build(method, own, report or Silent(), jobs, machines))
 
 
 def _logged(words: str | Sequence[str], work: Callable[[], Done]) -> Done:

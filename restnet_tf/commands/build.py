@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,25 +85,21 @@ def build(
     name: str,
     options: Options,
     report: Reporter,
-    prepare: Callable[[], None] = lambda: None,
     jobs: int | None = 0,
     cluster: Cluster | None = None,
 ) -> Done:
     """Load the inputs of a method, then build or finish what it makes of them.
 
-    ``prepare`` runs before TensorFlow is imported, if it is; ``jobs`` are the processes that the work is shared out to
-    (0: all of it is done in this one; None: as many as help here), ``cluster`` are the machines that do it instead.
-    Raises the domain error of the stage.
+    ``jobs`` are the processes that the work is shared out to (0: all of it is done in this one; None: as many as help
+    here), ``cluster`` are the machines that do it instead. Raises the domain error of the stage.
     """
     if options.incomplete:
         raise RestnetError(options.incomplete)
     ledger, keras, method = Ledger(report), methods.METHODS[name].keras, methods.named(name)
-    if keras:
-        prepare()
     if cluster is not None:
         options = _from_anywhere(method, name, options)
     with places.executor(jobs, cluster, method.out(options), opening.inputs(options), report, keras=keras) as execute:
-        return _built(method, name, options, ledger, prepare, execute)
+        return _built(method, name, options, ledger, execute)
 
 
 def _built(
@@ -111,11 +107,10 @@ def _built(
     name: str,
     options: Options,
     ledger: Ledger,
-    prepare: Callable[[], None],
     execute: Executor,
 ) -> Done:
     options = _with_earlier(options, Run(method.out(options)))
-    work = method.open(options, ledger, prepare, ledger.around(execute))
+    work = method.open(options, ledger, ledger.around(execute))
     # Before the directory is claimed: what is refused here must not bind it to these inputs.
     method.check(work)
     if isinstance(execute, Processes | Workers):
@@ -170,7 +165,7 @@ def resumed(path: Path, report: Reporter, execute: Executor = tasks.serially) ->
     """
     name, options = finished_options(path)
     method = methods.named(name)
-    work = method.open(options, report, lambda: None, execute)
+    work = method.open(options, report, execute)
     try:
         with work.run.opened(method.identity(work)):
             yield method, work

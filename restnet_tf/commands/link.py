@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,12 @@ def link(
     precisions: Sequence[str] = (),
     names: Sequence[str] = (),
     uint8_input: bool = False,
-    prepare: Callable[[], None] = lambda: None,
 ) -> Linked:
     """Add files to a finished run; its fits stay, and what is there already is not made again.
 
     ``precisions`` are made of every point that is on their fronts, ``names`` are points that are to have them whatever
-    they score, ``uint8_input`` makes the int8 files anew so that they take images as bytes. ``prepare`` runs before
-    TensorFlow is imported. Raises ``RestnetError`` where the run is none, not finished, or has no such point.
+    they score, ``uint8_input`` makes the int8 files anew so that they take images as bytes. Raises
+    ``RestnetError`` where the run is none, not finished, or has no such point.
     """
     name, earlier = build.finished_options(path)
     options = build.widened(earlier, precision=",".join([earlier.precision, *precisions]), also=names)
@@ -47,7 +46,7 @@ def link(
         options = _from_bytes(options)
     method = methods.named(name)
     before = _files(path)
-    work = method.open(options, report, prepare, tasks.serially)
+    work = method.open(options, report, tasks.serially)
     try:
         with work.run.opened(method.identity(work)):
             method.extend(work)

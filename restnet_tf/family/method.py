@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,11 +55,8 @@ class Method(Protocol):
 
     WORDING: Wording
 
-    def open(self, options: Options, report: Reporter, prepare: Callable[[], None], execute: Executor) -> Work:
-        """Load the inputs; ``prepare`` runs before TensorFlow is imported, ``execute`` does the tasks of the work.
-
-        Raises the domain error of the stage.
-        """
+    def open(self, options: Options, report: Reporter, execute: Executor) -> Work:
+        """Load the inputs; ``execute`` does the tasks of the work. Raises the domain error of the stage."""
 
     def identity(self, work: Work) -> Mapping[str, Any]:
         """All that decides the result; a run directory refuses to go on with another."""

@@ -205,6 +205,7 @@ def executor(
 
 def _gpu() -> bool:
     """Whether TensorFlow has one, which processes would have to share."""
+    start.tensorflow(ours=False)
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))

@@ -31,14 +31,17 @@ def quietly() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def tensorflow() -> None:
-    """Import TensorFlow without its start-up chatter, which tells a user nothing."""
+def tensorflow(*, ours: bool = True) -> None:
+    """Import TensorFlow without its start-up chatter, which tells a user nothing.
+
+    ``ours``: this process does nothing else, and what the import makes stays to its end.
+    """
     quietly()
     if "tensorflow" not in sys.modules:
         # Part of the chatter comes before its own logging heeds any level.
-        with chatter.captured(), lasting(), spared():
+        with chatter.captured(), uncollected(lasting=ours), spared():
             import tensorflow  # and Keras  # noqa: F401
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @contextmanager
@@ -54,8 +57,8 @@ def spared() -> Iterator[None]:
 
 
 @contextmanager
-def lasting() -> Iterator[None]:
-    """What is made inside stays to the end of the process: no garbage collection walks it, meanwhile or later.
+def uncollected(*, lasting: bool = True) -> Iterator[None]:
+    """No garbage collection walks what is made inside, meanwhile, nor later if it is ``lasting``.
 
     TensorFlow is 400,000 objects: walked again and again, a quarter of its import, and 0.2 s of each full collection.
     """
@@ -64,6 +67,7 @@ def lasting() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
+        if lasting:
+            gc.freeze()
         if enabled:
             gc.enable()

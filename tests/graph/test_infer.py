@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from restnet_tf.graph import infer
 from restnet_tf.work import start
-with start.lasting(), start.spared():
+with start.uncollected(), start.spared():
     import keras
 def peak():  # of this process alone: getrusage would hand down the peak of the one that started it
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])

@@ -64,7 +64,7 @@ def works(folder: Path, colours: Path) -> dict[str, Options]:
 def built(name: str, options: Options, execute: Executor) -> None:
     """A finished run, as its command leaves it."""
     method = methods.named(name)
-    work = method.open(options, Silent(), lambda: None, execute)
+    work = method.open(options, Silent(), execute)
     method.check(work)
     with work.run.opened(method.identity(work), opening.kept(name, options)):
         method.build(work)

@@ -16,7 +16,7 @@ from restnet_tf.work import start
 def test_no_collection_walks_what_stays() -> None:
     gc.collect()
     before = gc.get_freeze_count()
-    with start.lasting():
+    with start.uncollected():
         assert not gc.isenabled()
         kept = [[number] for number in range(1000)]
     assert gc.isenabled()
@@ -27,7 +27,7 @@ def test_no_collection_walks_what_stays() -> None:
 def test_where_collecting_is_off_it_stays_off() -> None:
     gc.disable()
     try:
-        with start.lasting():
+        with start.uncollected():
             pass
         assert not gc.isenabled()
     finally:

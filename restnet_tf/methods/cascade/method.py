@@ -6,7 +6,7 @@ Wang et al. 2022 (Wisdom of Committees, arXiv 2012.01988), in files that run on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from restnet_tf.records import RestnetError
 from restnet_tf.report import summary as words
 from restnet_tf.report.contents import Wording
 from restnet_tf.run.directory import Run
-from restnet_tf.work import tasks
+from restnet_tf.work import start, tasks
 from restnet_tf.work.sources import ModelSource
 from restnet_tf.work.tasks import Executor
 from tflite_export import inputs
@@ -44,14 +44,9 @@ WORDING = Wording(ran="run by the interpreter", climbs=False)
 _BATCH = 64
 
 
-def open(
-    options: Options,
-    report: Reporter,
-    prepare: Callable[[], None] = lambda: None,
-    execute: Executor = tasks.serially,
-) -> Stages:
-    """Load the models and the images; ``prepare`` runs before TensorFlow is imported, which reads the images too."""
-    prepare()
+def open(options: Options, report: Reporter, execute: Executor = tasks.serially) -> Stages:
+    """Load the models and the images, which TensorFlow reads too."""
+    start.tensorflow(ours=False)
     settings = opening.settings(options, order="both", max_points=0)
     data = opening.images(options, report)
     run = Run(out(options))

@@ -8,7 +8,7 @@ in the run directory, and a build that finds it there goes on behind it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -51,7 +51,7 @@ from restnet_tf.run import plans_file
 from restnet_tf.run.directory import Run
 from restnet_tf.similarity import rankings
 from restnet_tf.words import sentence
-from restnet_tf.work import tasks
+from restnet_tf.work import start, tasks
 from restnet_tf.work.sources import ModelSource
 from restnet_tf.work.tasks import Executor
 
@@ -64,14 +64,9 @@ _BARE = (
 Build = Family[Options]
 
 
-def open(
-    options: Options,
-    report: Reporter,
-    prepare: Callable[[], None] = lambda: None,
-    execute: Executor = tasks.serially,
-) -> Build:
+def open(options: Options, report: Reporter, execute: Executor = tasks.serially) -> Build:
     """Load the inputs; without anchors the demo's are trained, once a run."""
-    prepare()
+    start.tensorflow(ours=False)
     if options.without_images:
         return _on_photographs(options, report, execute)
     settings = outlook.settings(options)

@@ -40,7 +40,7 @@ from restnet_tf.run.directory import Run
 from restnet_tf.stitches import closed_form, variant
 from restnet_tf.stitches.step import Solution
 from restnet_tf.words import sentence
-from restnet_tf.work import sources, tasks
+from restnet_tf.work import sources, start, tasks
 from restnet_tf.work.sources import ModelSource
 from restnet_tf.work.tasks import Executor
 
@@ -52,14 +52,9 @@ WORDING = Wording()
 Build = Family[Options]
 
 
-def open(
-    options: Options,
-    report: Reporter,
-    prepare: Callable[[], None] = lambda: None,
-    execute: Executor = tasks.serially,
-) -> Build:
+def open(options: Options, report: Reporter, execute: Executor = tasks.serially) -> Build:
     """Load the inputs; the anchors have letters, A for the cheapest."""
-    prepare()
+    start.tensorflow(ours=False)
     settings = opening.settings(options, order="small-large")
     data = opening.images(options, report)
     run = Run(out(options))

@@ -14,7 +14,7 @@ from restnet_tf.methods.stitchnet import findings, outlook, reading, search
 from restnet_tf.methods.stitchnet.composition import Composition
 from restnet_tf.methods.stitchnet.options import Options
 from restnet_tf.progress import Silent
-from restnet_tf.work import start, tasks
+from restnet_tf.work import tasks
 from restnet_tf.work.tasks import CONVERSIONS, SEARCH, Progress, Task
 
 
@@ -112,4 +112,4 @@ def _composition(options: Options) -> tuple[Composition, Silent]:
 @lru_cache(maxsize=1)
 def _read(options: Options) -> tuple[Composition, Silent]:
     report = Silent()
-    return reading.composition(options, report, start.tensorflow), report
+    return reading.composition(options, report), report

@@ -7,7 +7,7 @@ finds it there goes on behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,9 @@ _TOOLS = ("restnet-tf", "ai-edge-litert")
 _BATCH = 64
 
 
-def open(
-    options: Options,
-    report: Reporter,
-    prepare: Callable[[], None] = lambda: None,
-    execute: Executor = tasks.serially,
-) -> Composition:
-    """Read the few images and the pool; ``prepare`` runs where a member is not in the pool yet."""
-    return reading.composition(options, report, prepare, execute)
+def open(options: Options, report: Reporter, execute: Executor = tasks.serially) -> Composition:
+    """Read the few images and the pool."""
+    return reading.composition(options, report, execute)
 
 
 def out(options: Options) -> Path:

@@ -25,6 +25,7 @@ from restnet_tf.methods.stitchnet.fragments import FEATURES, Member
 from restnet_tf.progress import Reporter
 from restnet_tf.records import Anchor, RestnetError
 from restnet_tf.schema import SCHEMA
+from restnet_tf.work import start
 from restnet_tf.work.sources import ModelSource
 from tflite_export import classifier, convert
 from tflite_export.fragment import Runner, stretch
@@ -68,8 +69,8 @@ def key(source: ModelSource) -> str:
 class PoolEntry:
     """A member of a pool with its compiled objects, made where they are not there yet."""
 
-    def __init__(self, pool: Path, source: ModelSource, report: Reporter, prepare: Callable[[], None]) -> None:
-        self._source, self._report, self._prepare = source, report, prepare
+    def __init__(self, pool: Path, source: ModelSource, report: Reporter) -> None:
+        self._source, self._report = source, report
         self.preprocess = source.preprocess or "none"
         self.folder = pool / f"{applications.parse(source.spec).name}-{key(source)}"
         self.new: list[str] = []
@@ -144,7 +145,7 @@ class PoolEntry:
 
     def _loaded(self) -> Anchor:
         if self._anchor is None:
-            self._prepare()
+            start.tensorflow(ours=False)
             self._report.stage(f"loading {self._source.spec}")
             self._anchor = replace(self._source, preprocess=self.preprocess).load()
         return self._anchor
@@ -190,18 +191,14 @@ def opened(
     folder: Path,
     sources: Sequence[ModelSource],
     report: Reporter,
-    prepare: Callable[[], None] = lambda: None,
     kind: InputKind = PHOTOS,
 ) -> list[PoolMember]:
-    """What each source is; raises the domain error for a file that cannot be used.
-
-    ``prepare`` runs before TensorFlow is imported, where that is needed; ``kind`` is that of the data.
-    """
+    """What each source is, ``kind`` that of the data; raises the domain error for a file that cannot be used."""
 
     def entry(source: ModelSource) -> PoolMember:
         if classifier.is_file(source.spec):
             return FileMember(source, kind)
-        return PoolEntry(folder, source, report, prepare)
+        return PoolEntry(folder, source, report)
 
     return [entry(source) for source in sources]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,8 @@ from restnet_tf.work import tasks
 from restnet_tf.work.tasks import Executor
 
 
-def composition(
-    options: Options, report: Reporter, prepare: Callable[[], None], execute: Executor = tasks.serially
-) -> Composition:
-    """The few images and the pool; ``prepare`` runs where a member is not in the pool yet.
-
-    Raises the domain error for images and members that cannot be used.
-    """
+def composition(options: Options, report: Reporter, execute: Executor = tasks.serially) -> Composition:
+    """The few images and the pool; raises the domain error for images and members that cannot be used."""
     settings = _settings(options)
     report.stage("reading the data")
     whole = splits.load(str(options.data), seed=options.seed)
@@ -44,7 +39,7 @@ def composition(
         pool.source_of(text, options.weights, options.weights_dir, mode)
         for text, mode in zip(options.pool, modes, strict=True)
     ]
-    entries = pool.opened(options.pool_dir, sources, report, prepare, few.kind)
+    entries = pool.opened(options.pool_dir, sources, report, few.kind)
     members = pool.by_role(entries)
     roles = {entry.key: role for role, entry in members.items()}
     if len(members) == 1:
