@@ -40,10 +40,11 @@ def mend() -> None:
 def _at_risk(op: Any) -> bool:
     import tensorflow as tf
 
-    *size, channels, _ = op.inputs[1].shape
+    kernel = op.inputs[1].shape
+    if kernel.rank is None or kernel[:2] != [1, 1] or max(op.get_attr("strides")) == 1:
+        return False
     order, padding = (tf.compat.as_str(op.get_attr(name)) for name in ("data_format", "padding"))
-    skips = size == [1, 1] and max(op.get_attr("strides")) > 1
-    return skips and channels < _BLOCK and order == "NHWC" and padding != "EXPLICIT"
+    return (kernel[2] or 0) < _BLOCK and order == "NHWC" and padding != "EXPLICIT"
 
 
 def _gradient(op: Any, grad: Any) -> Sequence[Any]:
