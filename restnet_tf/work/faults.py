@@ -165,18 +165,18 @@ def full_disk(worker: Worker, title: str, folder: str, free: int) -> str:
 
 def paused(worker: Worker) -> str:
     """Dask gives it nothing, by what memory earlier tasks left it with."""
-    return (
-        f"{worker} holds {atomic.spoken(worker.memory)} of its {atomic.spoken(worker.limit)} of memory and takes no"
-        " task; it is started anew"
-    )
+    return f"{worker} holds {_held(worker)} and takes no task; it is started anew"
 
 
 def paused_for_good(worker: Worker) -> str:
     """Nobody can start it anew."""
-    return (
-        f"{worker} is left out: it holds {atomic.spoken(worker.memory)} of its {atomic.spoken(worker.limit)} of memory"
-        " and takes no task; start it again, with a nanny"
-    )
+    return f"{worker} is left out: it holds {_held(worker)} and takes no task; start it again, with a nanny"
+
+
+def _held(worker: Worker) -> str:
+    """Of its memory, while it is paused for that; what it said last may be from before."""
+    held = atomic.spoken(worker.memory) if worker.memory > worker.limit / 2 else "most"
+    return f"{held} of its {atomic.spoken(worker.limit)} of memory"
 
 
 def copied(title: str, worker: Worker, other: Worker, seconds: float) -> str:

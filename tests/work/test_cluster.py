@@ -255,7 +255,9 @@ def test_what_waits_at_a_worker_that_was_paused_is_done_by_another(machines, tmp
         assert list(workers(work, report)) == [1] * 3
         workers.close()
     (line,) = report.lines
-    assert line.startswith(f"{earlier[0]} holds 0.4 GB of its 0.5 GB of memory and takes no task; it is started anew")
+    # On a busy machine it is known to be paused before what it holds is.
+    held = next(held for held in ("0.4 GB", "most") if held in line)
+    assert line == f"{earlier[0]} holds {held} of its 0.5 GB of memory and takes no task; it is started anew"
 
 
 def test_a_full_disk_leaves_one_worker_out(machines, tmp_path) -> None:
