@@ -57,7 +57,6 @@ def cascade(jobs: int | None, cluster: str | None, ship: bool, as_json: bool, **
     Example:
       restnet-tf cascade mobilenet_v1_0.25.tflite mobilenet_v2.tflite --data photos/
     """
-    screen.import_tensorflow()
     from restnet_tf.commands import api
 
     with screen.progress() as report:

@@ -30,7 +30,6 @@ def link(run: Path, precisions: tuple[str, ...], names: tuple[str, ...], uint8_i
     """
     if not (precisions or names or uint8_input):
         raise click.UsageError("give --precision, --point or --uint8-input: what the run is to gain")
-    screen.import_tensorflow()
     from restnet_tf.commands import link as command
 
     with screen.progress() as report:

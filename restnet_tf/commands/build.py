@@ -102,13 +102,7 @@ def build(
         return _built(method, name, options, ledger, execute)
 
 
-def _built(
-    method: Method,
-    name: str,
-    options: Options,
-    ledger: Ledger,
-    execute: Executor,
-) -> Done:
+def _built(method: Method, name: str, options: Options, ledger: Ledger, execute: Executor) -> Done:
     options = _with_earlier(options, Run(method.out(options)))
     work = method.open(options, ledger, ledger.around(execute))
     # Before the directory is claimed: what is refused here must not bind it to these inputs.

@@ -188,10 +188,7 @@ PoolMember = PoolEntry | FileMember
 
 
 def opened(
-    folder: Path,
-    sources: Sequence[ModelSource],
-    report: Reporter,
-    kind: InputKind = PHOTOS,
+    folder: Path, sources: Sequence[ModelSource], report: Reporter, kind: InputKind = PHOTOS
 ) -> list[PoolMember]:
     """What each source is, ``kind`` that of the data; raises the domain error for a file that cannot be used."""
 
